@@ -1,0 +1,74 @@
+"""Checks of user input, shared by every package: a bad value is named before anything compiles."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+
+def is_concrete(*trees: Any) -> bool:
+    """Whether no leaf is a tracer, so that values (not only shapes) may be checked."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def require(condition: bool, name: str, value: Any, expected: str) -> None:
+    """Raises `ValueError("<name> must <expected>, got <value>")` unless `condition`."""
+    if not condition:
+        raise ValueError(f"{name} must {expected}, got {value}")
+
+
+def require_between(
+    name: str, value: ArrayLike, low: float, high: float, *, closed: bool = False
+) -> None:
+    """Checks that every entry of a concrete `value` lies in the interval; tracers pass."""
+    if not is_concrete(value):
+        return
+    number = np.asarray(value)
+    inside = (low <= number) & (number <= high) if closed else (low < number) & (number < high)
+    brackets = "[]" if closed else "()"
+    interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
+    require(bool(np.all(inside)), name, value, f"lie in {interval}")
+
+
+def require_finite(name: str, value: ArrayLike) -> None:
+    """Checks that every entry of a concrete `value` is finite; tracers pass."""
+    if is_concrete(value):
+        require(bool(np.all(np.isfinite(np.asarray(value)))), name, value, "be finite")
+
+
+def float_array(value: ArrayLike, name: str) -> Array:
+    """`value` as a floating array of JAX's default precision, so that it is traced, not baked in.
+
+    A floating array keeps its dtype; Python numbers and integers get the default one.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
+        dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    try:
+        return jax.numpy.asarray(value, dtype)
+    except TypeError as error:
+        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
+
+
+def batch_size(name: str, tree: Any) -> int:
+    """The leading axis that all leaves of `tree` share.
+
+    Raises:
+        ValueError: if a leaf has no axis, or the leading axes differ.
+    """
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    require(all(len(shape) >= 1 for shape in shapes), name, shapes, "have a leading batch axis")
+    sizes = {shape[0] for shape in shapes}
+    require(len(sizes) == 1, name, shapes, "share one leading batch axis")
+    return sizes.pop()
+
+
+def refuse_memmap(name: str, tree: Any) -> None:
+    """Raises if a leaf is a NumPy memmap, which a compiled program would read whole into memory."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, np.memmap):
+            raise ValueError(
+                f"{name} must be in memory, got a numpy.memmap of shape {leaf.shape}: a compiled "
+                "program would read all of it; pass the rows it needs as an array"
+            )

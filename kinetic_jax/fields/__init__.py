@@ -1,0 +1,8 @@
+"""Velocity fields: what moves a sample from noise to data."""
+
+from kinetic_jax.fields._adapters import from_reversed_time as from_reversed_time
+from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
+from kinetic_jax.fields._flax import from_linen as from_linen
+from kinetic_jax.fields._flax import from_nnx as from_nnx
+from kinetic_jax.fields._gaussian import GaussianField as GaussianField
+from kinetic_jax.fields._protocol import VelocityField as VelocityField

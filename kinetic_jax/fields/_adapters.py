@@ -1,0 +1,87 @@
+"""Fields made of other people's vector fields: Diffrax signatures, reversed clocks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax.fields._protocol import VelocityField
+
+
+class VectorFieldAdapter(eqx.Module):
+    """See `from_vector_field`."""
+
+    vf: Callable[..., Any]
+    args: PyTree[Any]
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """`vf(t, x, args)`; `cond` is not used."""
+        del cond
+        return self.vf(t, x, self.args)
+
+
+def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> VectorFieldAdapter:
+    """Turns a Diffrax vector field `vf(t, y, args)` into a velocity field of one sample.
+
+    Args:
+        vf: a function of time, state and `args`; the state is one sample, an array.
+        args: a pytree, traced (not baked in): weights belong here. A condition per sample does
+            not reach `vf`.
+
+    Returns:
+        A field whose leaves are those of `args`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import from_vector_field
+        >>> field = from_vector_field(lambda t, y, args: -args["rate"] * y, {"rate": jnp.array(2.0)})
+        >>> field(jnp.array(0.0), jnp.array([1.0, 3.0]))
+        Array([-2., -6.], dtype=float32)
+    """
+    return VectorFieldAdapter(vf, args)
+
+
+class ReversedTimeField(eqx.Module):
+    """See `from_reversed_time`."""
+
+    field: VelocityField
+    time_scale: Float[Array, ""]
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """`-field(time_scale (1 − t), x, cond)`."""
+        return -self.field(self.time_scale.astype(t.dtype) * (1 - t), x, cond)
+
+
+def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> ReversedTimeField:
+    """A model that runs from data (time 0) to noise, as a field that runs from noise to data.
+
+    With s = 1 − t the model's own time in [0, 1] and v = dx/ds its velocity,
+    `u(t, x) = −v(time_scale (1 − t), x)`. `time_scale` is only the clock the network reads (often
+    0 to 1,000): the velocity stays per unit of s.
+
+    Args:
+        field: the model, a field of its own clock.
+        time_scale: the largest reading of that clock, positive.
+
+    Raises:
+        ValueError: if `time_scale` is not finite and positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import from_reversed_time
+        >>> clock = lambda t, x, cond=None: t * jnp.ones_like(x)
+        >>> from_reversed_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
+        Array([-750., -750.], dtype=float32)
+    """
+    scale = float_array(time_scale, "time_scale")
+    require_finite("time_scale", scale)
+    if is_concrete(scale):
+        require(bool(jnp.all(scale > 0)), "time_scale", time_scale, "be positive")
+    return ReversedTimeField(field, scale)
