@@ -1,14 +1,32 @@
 """Measure and shape how flow-matching models move.
 
-Data flows down this list of packages: fields, transforms, energy, sampling, metrics, training,
-experiments. The names below are the public ones, and stay where they are.
+Data flows down this list of packages: fields, transforms, energy, sampling, metrics, networks,
+training, experiments. The names below are the public ones, and stay where they are.
 """
 
+from kinetic_jax.energy import PathEnergy as PathEnergy
+from kinetic_jax.energy import energy_init as energy_init
+from kinetic_jax.energy import energy_result as energy_result
+from kinetic_jax.energy import energy_state as energy_state
+from kinetic_jax.energy import energy_term as energy_term
+from kinetic_jax.energy import energy_update as energy_update
+from kinetic_jax.energy import path_norm as path_norm
 from kinetic_jax.fields import GaussianField as GaussianField
 from kinetic_jax.fields import VelocityField as VelocityField
 from kinetic_jax.fields import from_linen as from_linen
 from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
+from kinetic_jax.sampling import KineticProfile as KineticProfile
+from kinetic_jax.sampling import Trajectories as Trajectories
+from kinetic_jax.sampling import noise as noise
+from kinetic_jax.sampling import sample as sample
+from kinetic_jax.transforms import Transform as Transform
+from kinetic_jax.transforms import cfg as cfg
+from kinetic_jax.transforms import chain as chain
+from kinetic_jax.transforms import gain as gain
+from kinetic_jax.transforms import identity as identity
+from kinetic_jax.transforms import kts as kts
+from kinetic_jax.transforms import kts_gain as kts_gain
 
 __version__ = "0.1.0"

@@ -48,7 +48,9 @@ def float_array(value: ArrayLike, name: str) -> Array:
     try:
         return jax.numpy.asarray(value, dtype)
     except TypeError as error:
-        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
+        raise ValueError(
+            f"{name} must be a number or an array of numbers, got {value!r}"
+        ) from error
 
 
 def batch_size(name: str, tree: Any) -> int:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import VelocityField
 
 
@@ -39,11 +40,12 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
     Example:
         >>> import jax.numpy as jnp
         >>> from kinetic_jax import from_vector_field
-        >>> field = from_vector_field(lambda t, y, args: -args["rate"] * y, {"rate": jnp.array(2.0)})
+        >>> decay = lambda t, y, args: -args["rate"] * y
+        >>> field = from_vector_field(decay, {"rate": jnp.array(2.0)})
         >>> field(jnp.array(0.0), jnp.array([1.0, 3.0]))
         Array([-2., -6.], dtype=float32)
     """
-    return VectorFieldAdapter(vf, args)
+    return VectorFieldAdapter(as_pytree(vf), args)
 
 
 class ReversedTimeField(eqx.Module):
@@ -84,4 +86,4 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
     require_finite("time_scale", scale)
     if is_concrete(scale):
         require(bool(jnp.all(scale > 0)), "time_scale", time_scale, "be positive")
-    return ReversedTimeField(field, scale)
+    return ReversedTimeField(as_pytree(field), scale)

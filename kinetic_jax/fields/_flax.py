@@ -41,7 +41,7 @@ class LinenField(eqx.Module):
 
     variables: PyTree[Any]
     module: nn.Module = eqx.field(static=True)
-    call: Callable[..., Any]
+    call: Callable[..., Any] = eqx.field(static=True)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -77,19 +77,19 @@ def from_linen(
         >>> class Net(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x, t):
-        ...         return nn.Dense(x.shape[-1])(x) * t[:, None]
+        ...         return 0 * nn.Dense(x.shape[-1])(x) + t[:, None]
         >>> net = Net()
         >>> variables = net.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros(1))
         >>> field = from_linen(net, variables, call=lambda m, v, t, x, cond: m.apply(v, x, t))
-        >>> field(jnp.array(0.0), jnp.ones(3))
-        Array([0., 0., 0.], dtype=float32)
+        >>> field(jnp.array(0.5), jnp.ones(3))
+        Array([0.5, 0.5, 0.5], dtype=float32)
     """
     return LinenField(variables, module, _call_linen if call is None else call)
 
 
-def _call_nnx(model: nnx.Module, t: Array, x: Array, cond: PyTree[Any]) -> Any:
+def _call_nnx(model: Any, t: Array, x: Array, cond: PyTree[Any]) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
-    return model(*inputs)  # type: ignore[operator]
+    return model(*inputs)
 
 
 class NNXField(eqx.Module):
@@ -97,7 +97,7 @@ class NNXField(eqx.Module):
 
     state: PyTree[Any]
     graphdef: nnx.GraphDef = eqx.field(static=True)
-    call: Callable[..., Any]
+    call: Callable[..., Any] = eqx.field(static=True)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None

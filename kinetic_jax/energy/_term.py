@@ -1,0 +1,115 @@
+"""Energy for a Diffrax solve: it rides along as extra ODE state, with the solver's own weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import require
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.energy._path_energy import energy_dtype, kinetic_rates
+from kinetic_jax.fields import VelocityField
+
+
+class PathState(eqx.Module):
+    """The state of one sample's augmented ODE.
+
+    Attributes:
+        x: the sample.
+        energy: ½ ∫ ||u||² dt up to now.
+        length: ∫ ||u|| dt up to now.
+    """
+
+    x: Float[Array, "*event"]
+    energy: Float[Array, ""]
+    length: Float[Array, ""]
+
+
+class PathVectorField(eqx.Module):
+    """The augmented vector field `(u, ½||u||², ||u||)` in Diffrax's signature."""
+
+    field: VelocityField
+    cond: PyTree[Any]
+
+    def __call__(self, t: Any, y: PathState, args: Any) -> PathState:
+        """The rates of x, energy and length."""
+        del args
+        velocity = self.field(t, y.x, self.cond)
+        shape, dtype = getattr(velocity, "shape", None), getattr(velocity, "dtype", None)
+        require(
+            (shape, dtype) == (y.x.shape, y.x.dtype),
+            "the field's output",
+            f"shape {shape} and dtype {dtype}",
+            f"have the shape {y.x.shape} and dtype {y.x.dtype} of x",
+        )
+        power, speed = kinetic_rates(velocity)
+        return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
+
+
+def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffrax.ODETerm:
+    """The Diffrax term of ONE sample's path together with its energy and length.
+
+    For your own `diffrax.diffeqsolve`, which keeps its solver, SaveAt and adjoint. Under adaptive
+    control pass `norm=path_norm(...)` to the controller, so that the energy does not steer the
+    steps.
+
+    Args:
+        field: the velocity field, transformed or not.
+        cond: the condition of this sample.
+
+    Returns:
+        A term whose state is a `PathState`; begin at `energy_state(x0)`.
+
+    Raises:
+        ValueError: when first evaluated, if the field's output has not the shape and dtype of x.
+
+    Example:
+        >>> import diffrax, jax.numpy as jnp
+        >>> from kinetic_jax import energy_state, energy_term
+        >>> drift = lambda t, x, cond=None: jnp.array([3.0, 4.0])
+        >>> y0 = energy_state(jnp.zeros(2))
+        >>> solution = diffrax.diffeqsolve(
+        ...     energy_term(drift), diffrax.Heun(), t0=0.0, t1=1.0, dt0=0.1, y0=y0)
+        >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
+        [12.5] [5.]
+    """
+    return diffrax.ODETerm(PathVectorField(as_pytree(field), cond))
+
+
+def energy_state(x0: Float[Array, "*event"]) -> PathState:
+    """The initial state of `energy_term` for one sample at `x0`: no energy, no length."""
+    zero = jnp.zeros((), energy_dtype(x0.dtype))
+    return PathState(x0, zero, zero)
+
+
+class PathNorm(eqx.Module):
+    """See `path_norm`."""
+
+    norm: Callable[..., Any]
+
+    def __call__(self, y: PathState) -> Float[Array, ""]:
+        """The norm of the sample alone."""
+        return self.norm(y.x)
+
+
+def path_norm(norm: Callable[..., Any]) -> PathNorm:
+    """An error norm over `PathState` that sees x alone.
+
+    With it a controller takes the steps it would take without the energy, the choice of the
+    first step included.
+
+    Args:
+        norm: a norm of arrays, `optimistix.rms_norm` (Diffrax's default) say.
+
+    Example:
+        >>> import diffrax, optimistix, jax.numpy as jnp
+        >>> from kinetic_jax import energy_state, path_norm
+        >>> norm = path_norm(optimistix.rms_norm)
+        >>> norm(energy_state(jnp.array([3.0, 3.0])))
+        Array(3., dtype=float32)
+        >>> controller = diffrax.PIDController(rtol=1e-5, atol=1e-5, norm=norm)
+    """
+    return PathNorm(as_pytree(norm))

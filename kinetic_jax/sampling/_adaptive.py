@@ -1,0 +1,188 @@
+"""Adaptive sampling: one Diffrax solve per sample, each with its own steps."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import require
+from kinetic_jax.energy import (
+    PhaseTotals,
+    energy_state,
+    energy_term,
+    path_energy,
+    squared_norm,
+)
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling._controller import STOPPED_NOT_FINITE, PathController
+from kinetic_jax.sampling._explicit import require_explicit
+from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
+from kinetic_jax.transforms import own_tau_split
+
+
+def checked_adaptive_solver(
+    solver: diffrax.AbstractSolver | None, controller: diffrax.AbstractStepSizeController
+) -> diffrax.AbstractSolver:
+    """The solver of an adaptive solve, `Tsit5` by default.
+
+    Raises:
+        ValueError: if it is not explicit and one-step, or the controller needs an error estimate
+            that it has not.
+    """
+    if solver is None:
+        return diffrax.Tsit5()
+    inner = solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
+    require_explicit(inner)
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    require(
+        not adaptive or isinstance(solver, diffrax.AbstractAdaptiveSolver),
+        "solver",
+        type(solver).__name__,
+        f"estimate its error for {type(controller).__name__}: Tsit5, Dopri5, Bosh3, Heun or "
+        "diffrax.HalfSolver of a solver without",
+    )
+    return solver
+
+
+@eqx.filter_jit
+def solve_adaptive(
+    field: VelocityField,
+    x0: Float[Array, "batch *event"],
+    cond: PyTree[Any],
+    span: tuple[Float[Array, ""], Float[Array, ""]],
+    tau_split: Float[Array, ""],
+    solver: diffrax.AbstractSolver,
+    controller: diffrax.AbstractStepSizeController,
+    dt0: Float[Array, ""] | None,
+    max_steps: int,
+    times: Float[Array, " times"] | None,
+) -> Trajectories:
+    """Trajectories of a batch, each sample stepping on its own."""
+
+    def one(x: Array, c: PyTree[Any]) -> Any:
+        return _solve_one(field, x, c, span, tau_split, solver, controller, dt0, max_steps, times)
+
+    x1, totals, num_evals, status, path = jax.vmap(one)(x0, cond)
+    axes = tuple(range(1, x0.ndim))
+    energy = path_energy(totals, squared_norm(x1 - x0, axes), span[1] - span[0])
+    return Trajectories(x1, energy, None, num_evals, status, times, path)
+
+
+def _solve_one(
+    field: VelocityField,
+    x0: Float[Array, "*event"],
+    cond: PyTree[Any],
+    span: tuple[Float[Array, ""], Float[Array, ""]],
+    tau_split: Float[Array, ""],
+    solver: diffrax.AbstractSolver,
+    controller: diffrax.AbstractStepSizeController,
+    dt0: Float[Array, ""] | None,
+    max_steps: int,
+    times: Float[Array, " times"] | None,
+) -> tuple[Array, PhaseTotals, Array, Array, Array | None]:
+    spent = lambda t, y, args: (y.energy, y.length)  # noqa: E731
+    saves = {
+        "x1": diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: y.x),
+        # Two numbers a step, which tell what had been spent by tau_split.
+        "spent": diffrax.SubSaveAt(t0=True, steps=True, fn=spent),
+    }
+    if times is not None:
+        saves["path"] = diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: y.x)
+    solution = diffrax.diffeqsolve(
+        energy_term(field, cond),
+        solver,
+        t0=span[0],
+        t1=span[1],
+        dt0=dt0,
+        y0=energy_state(x0),
+        saveat=diffrax.SaveAt(subs=saves),
+        stepsize_controller=_blind(controller, own_tau_split(field), x0.dtype),
+        max_steps=max_steps,
+        throw=False,
+    )
+    x1 = solution.ys["x1"][-1]
+    status = _status(solution.result, x1)
+    # Of a failed solve Diffrax leaves a partial state or infinities: neither is a sample.
+    good = status == OK
+    accepted = solution.stats["num_accepted_steps"]
+    energies, lengths = solution.ys["spent"]
+    launch = _value_at(tau_split.astype(x0.dtype), solution.ts["spent"], energies, accepted)
+    launch = jnp.where(tau_split.astype(x0.dtype) >= span[1], energies[accepted], launch)
+    launch = jnp.where(tau_split.astype(x0.dtype) <= span[0], 0.0, launch)
+    totals = PhaseTotals(launch, energies[accepted] - launch, lengths[accepted])
+    num_evals = _num_evals(solver, controller, dt0, solution.stats["num_steps"])
+    path = None if times is None else solution.ys["path"]
+    x1, totals, path = jax.tree.map(
+        lambda leaf: jnp.where(good, leaf, jnp.full_like(leaf, jnp.nan)), (x1, totals, path)
+    )
+    return x1, totals, num_evals, status, path
+
+
+def _blind(
+    controller: diffrax.AbstractStepSizeController, tau_split: Array | None, dtype: jnp.dtype
+) -> diffrax.AbstractStepSizeController:
+    """The controller as it would be without the energy; it steps onto a kink of the field's own."""
+    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        return controller
+    if tau_split is not None:
+        controller = diffrax.ClipStepSizeController(
+            controller, step_ts=jnp.atleast_1d(tau_split).astype(dtype)
+        )
+    return PathController(controller)
+
+
+def _status(result: Any, x1: Array) -> Array:
+    stopped = jnp.where(result == STOPPED_NOT_FINITE, NOT_FINITE, STEP_LIMIT)
+    status = jnp.where(result == diffrax.RESULTS.successful, OK, stopped)
+    finite = jnp.all(jnp.isfinite(x1))
+    return jnp.where((status == OK) & ~finite, NOT_FINITE, status).astype(jnp.int32)
+
+
+def _value_at(
+    time: Float[Array, ""], ts: Float[Array, " nodes"], values: Array, last: Array
+) -> Array:
+    """The cubic through the four nodes around `time`, of nodes 0 ... `last`; exact on a node.
+
+    A step is never cut where a field has no kink, so that measuring leaves the trajectory as it
+    is; the energy along a smooth path is smooth in time.
+    """
+    right = jnp.clip(jnp.searchsorted(ts, time), 1, jnp.maximum(last, 1))
+    first = jnp.clip(right - 2, 0, jnp.maximum(last - 3, 0))
+    take = lambda array: jax.lax.dynamic_slice(array, (first,), (4,))  # noqa: E731
+    nodes, ordinates = jax.lax.stop_gradient(take(ts)), take(values)
+    known = first + jnp.arange(4) <= last
+    nodes = jnp.where(known, nodes, jnp.arange(4, dtype=ts.dtype) + 2)  # distinct, unused
+    total = jnp.zeros((), values.dtype)
+    for i in range(4):
+        weight = jnp.ones((), ts.dtype)
+        for j in range(4):
+            if i != j:
+                factor = (time - nodes[j]) / (nodes[i] - nodes[j])
+                weight = weight * jnp.where(known[j], factor, jnp.ones_like(factor))
+        term = weight.astype(values.dtype) * ordinates[i]
+        total = total + jnp.where(known[i], term, jnp.zeros_like(term))
+    return total
+
+
+def _num_evals(
+    solver: diffrax.AbstractSolver,
+    controller: diffrax.AbstractStepSizeController,
+    dt0: ArrayLike | None,
+    num_steps: Array,
+) -> Array:
+    inner: Any = solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
+    calls = 3 if isinstance(solver, diffrax.HalfSolver) else 1
+    if isinstance(inner, diffrax.Euler):
+        stages, reused = 1, 0
+    else:
+        stages, reused = inner.tableau.num_stages, int(inner.tableau.fsal)
+    # FSAL: the first stage is the last one of the step before, except in the very first step
+    # (of a HalfSolver: in its whole step and in the first of its two halves).
+    first = reused * (2 if calls == 3 else 1)
+    # Without dt0, a controller looks for a first step by two evaluations (Hairer's rule).
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    search = 2 if dt0 is None and adaptive else 0
+    return (num_steps * calls * (stages - reused) + first + search).astype(jnp.int32)

@@ -1,0 +1,107 @@
+"""One step of an explicit Runge–Kutta method, from Diffrax's own tableau.
+
+Same arithmetic as `solver.step`, unrolled over the stages. Diffrax's general step loops over
+stages through buffers (it also serves implicit, adaptive and stochastic solves), which costs a
+two-stage solver several per cent of an MLP's time; `benchmarks/overhead.py` prints the ratio.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import require
+
+
+class Stages(NamedTuple):
+    """The stages that reach the end of a step; hashable, so that it can be static.
+
+    Attributes:
+        c: where in the step each stage lies, from 0 to 1.
+        a: for each stage the weights of the stages before it.
+        b: the weights of the stages in the step.
+    """
+
+    c: tuple[float, ...]
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+
+
+def stages_of(solver: diffrax.AbstractSolver) -> Stages:
+    """The stages of an explicit one-step ODE solver.
+
+    A last stage that serves only the error estimate or the next step (FSAL) is left out: on a
+    fixed grid it is the first stage of the next step anyway.
+
+    Raises:
+        ValueError: if the solver is not `Euler` or an explicit Runge–Kutta method.
+    """
+    if isinstance(solver, diffrax.Euler):
+        return Stages((0.0,), ((),), (1.0,))
+    require_explicit(solver)
+    tableau = solver.tableau  # type: ignore[attr-defined]
+    num = int(np.max(np.flatnonzero(tableau.b_sol))) + 1
+    floats = lambda weights: tuple(float(weight) for weight in weights)  # noqa: E731
+    return Stages(
+        floats((0.0, *tableau.c))[:num],
+        ((), *(floats(row) for row in tableau.a_lower))[:num],
+        floats(tableau.b_sol)[:num],
+    )
+
+
+def require_explicit(solver: diffrax.AbstractSolver) -> None:
+    """Raises unless `solver` is `Euler` or a single-tableau explicit Runge–Kutta method."""
+    explicit = isinstance(solver, diffrax.Euler) or (
+        isinstance(solver, diffrax.AbstractERK)
+        and isinstance(solver.tableau, diffrax.ButcherTableau)
+    )
+    require(
+        explicit,
+        "solver",
+        type(solver).__name__,
+        "be an explicit one-step ODE solver of Diffrax (Euler, Midpoint, Heun, Ralston, Bosh3, "
+        "Tsit5, Dopri5, Dopri8 or your own diffrax.AbstractERK); multi-step, implicit and SDE "
+        "solvers have no energy quadrature of their own",
+    )
+
+
+def explicit_step(
+    stages: Stages,
+    rates: Callable[[Float[Array, ""], PyTree[Any]], PyTree[Any]],
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
+    y: PyTree[Any],
+) -> PyTree[Any]:
+    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step."""
+    step = t1 - t0
+    ks: list[PyTree[Any]] = []
+    for c, weights in zip(stages.c, stages.a, strict=True):
+        # t1 itself, not t0 + 1·h: no rounding at the right end.
+        time = t0 if c == 0 else t1 if c == 1 else t0 + c * step
+        ks.append(rates(time, advance(y, weighted_sum(weights, ks), step)))
+    return weighted_sum(stages.b, ks)
+
+
+def weighted_sum(weights: tuple[float, ...], ks: list[PyTree[Any]]) -> PyTree[Any] | None:
+    """Σ w_i k_i over the non-zero weights; None if there is none."""
+    terms = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
+    if not terms:
+        return None
+    total = _scaled(*terms[0])
+    for weight, k in terms[1:]:
+        total = jax.tree.map(lambda a, b: a + b, total, _scaled(weight, k))
+    return total
+
+
+def _scaled(weight: float, k: PyTree[Any]) -> PyTree[Any]:
+    return k if weight == 1 else jax.tree.map(lambda leaf: weight * leaf, k)
+
+
+def advance(y: PyTree[Any], rate: PyTree[Any] | None, step: Float[Array, ""]) -> PyTree[Any]:
+    """Y + step · rate, leaf by leaf."""
+    if rate is None:
+        return y
+    return jax.tree.map(lambda a, b: a + step.astype(a.dtype) * b, y, rate)

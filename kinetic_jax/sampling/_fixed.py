@@ -1,0 +1,145 @@
+"""Sampling on a fixed grid: explicit steps inside `lax.scan`, one program for the whole batch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from kinetic_jax.energy import (
+    energy_dtype,
+    energy_state,
+    energy_term,
+    no_totals,
+    path_energy,
+    squared_norm,
+)
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling._explicit import Stages, advance, explicit_step
+from kinetic_jax.sampling._grid import nodes_before
+from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
+from kinetic_jax.transforms import is_landing
+
+
+class SavePlan(eqx.Module):
+    """Which nodes of a fixed grid to keep, and how to reach the saved times from them.
+
+    A time between nodes is reached by one shorter step of the same solver from the node before
+    it: of the solver's own order, and without touching the trajectory.
+
+    Attributes:
+        slots: for each node the slot it is kept in; `num_slots` for "not kept".
+        which: for each saved time the slot of the node before it.
+        before: the index of that node.
+        times: the saved times.
+        num_slots: how many nodes are kept.
+        between: whether any saved time lies between nodes.
+    """
+
+    slots: Int[Array, " nodes"]
+    which: Int[Array, " times"]
+    before: Int[Array, " times"]
+    times: Float[Array, " times"]
+    num_slots: int = eqx.field(static=True)
+    between: bool = eqx.field(static=True)
+
+
+def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: Any) -> SavePlan:
+    """The plan that saves `times` on the grid `nodes`."""
+    before = nodes_before(times, nodes)
+    kept, which = np.unique(before, return_inverse=True)
+    slots = np.full(nodes.size, kept.size, np.int32)
+    slots[kept] = np.arange(kept.size)
+    between = bool(np.any(times - nodes[before] > 1e-5 * np.diff(nodes).min()))
+    return SavePlan(
+        jnp.asarray(slots),
+        jnp.asarray(which, jnp.int32),
+        jnp.asarray(before, jnp.int32),
+        jnp.asarray(times if between else nodes[before], dtype),
+        kept.size,
+        between,
+    )
+
+
+def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
+    """The plan that saves the whole path."""
+    every = jnp.arange(nodes.size, dtype=jnp.int32)
+    return SavePlan(every, every, every, nodes, nodes.size, False)
+
+
+@eqx.filter_jit
+def solve_fixed(
+    field: VelocityField,
+    x0: Float[Array, "batch *event"],
+    cond: PyTree[Any],
+    nodes: Float[Array, " nodes"],
+    tau_split: Float[Array, ""],
+    stages: Stages,
+    plan: SavePlan | None,
+) -> Trajectories:
+    """Trajectories of a batch on the grid `nodes`."""
+    batch = x0.shape[0]
+    one = lambda x, c: _solve_one(field, x, c, nodes, tau_split, stages, plan)  # noqa: E731
+    x1, totals, (speed2, bend2), path = jax.vmap(one)(x0, cond)
+    axes = tuple(range(1, x0.ndim))
+    energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
+    finite = jnp.isfinite(energy.total + energy.length) & jnp.all(jnp.isfinite(x1), axis=axes)
+    steps = nodes.size - 1 + (plan.which.size if plan is not None and plan.between else 0)
+    return Trajectories(
+        x1=x1,
+        energy=energy,
+        profile=KineticProfile(nodes[:-1], speed2, bend2),
+        num_evals=jnp.full(batch, steps * len(stages.c), jnp.int32),
+        status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
+        ts=None if plan is None else plan.times,
+        path=path,
+    )
+
+
+def _solve_one(
+    field: VelocityField,
+    x0: Float[Array, "*event"],
+    cond: PyTree[Any],
+    nodes: Float[Array, " nodes"],
+    tau_split: Float[Array, ""],
+    stages: Stages,
+    plan: SavePlan | None,
+) -> tuple[Array, Any, tuple[Array, Array], Array | None]:
+    rates = energy_term(field, cond).vector_field
+    vf = lambda t, y: rates(t, y, None)  # noqa: E731
+
+    def step(carry: Any, xs: Any) -> Any:
+        x, previous, totals, saved = carry
+        t0, t1, first, slot = xs
+        # Energy starts at 0 in each step: its increment is exact, not a difference of two totals.
+        start = energy_state(x)
+        rate = explicit_step(stages, vf, t0, t1, start)
+        end = advance(start, rate, t1 - t0)
+        totals = totals.credit(end.energy, end.length, is_landing(t0, tau_split))
+        bend2 = squared_norm(rate.x - previous)
+        profile = squared_norm(rate.x), jnp.where(first, jnp.zeros_like(bend2), bend2)
+        saved = None if saved is None else saved.at[slot].set(x, mode="drop")
+        return (end.x, rate.x, totals, saved), profile
+
+    steps = nodes.size - 1
+    saved = None if plan is None else jnp.zeros((plan.num_slots, *x0.shape), x0.dtype)
+    init = (x0, jnp.zeros_like(x0), no_totals((), energy_dtype(x0.dtype)), saved)
+    slots = None if plan is None else plan.slots[:-1]
+    xs = (nodes[:-1], nodes[1:], jnp.arange(steps) == 0, slots)
+    (x1, _, totals, saved), profile = jax.lax.scan(step, init, xs)
+    if plan is None or saved is None:
+        return x1, totals, profile, None
+    saved = saved.at[plan.slots[-1]].set(x1, mode="drop")
+    path = saved[plan.which]
+    if plan.between:
+        path = jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x))(
+            nodes[plan.before], plan.times, path
+        )
+    return x1, totals, profile, path
+
+
+def _partial_step(stages: Stages, vf: Any, t0: Array, t1: Array, x: Array) -> Array:
+    start = energy_state(x)
+    return advance(start, explicit_step(stages, vf, t0, t1, start), t1 - t0).x

@@ -1,0 +1,40 @@
+"""Initial noise, a function of the key and the sample's global index alone."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+def noise(
+    key: PRNGKeyArray, index: int | Int[Array, "*batch"], shape: tuple[int, ...]
+) -> Float[Array, "..."]:
+    """Standard normal x0 for the samples with the given global indices.
+
+    Row i depends on (key, index[i]) alone: not on the batch it is drawn in, the number of devices
+    or how often a job was resumed.
+
+    Args:
+        key: a JAX random key.
+        index: global sample indices, a scalar or of shape (batch,).
+        shape: the event's shape.
+
+    Returns:
+        Noise of shape (batch, *shape); (*shape,) for a scalar index.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import noise
+        >>> key = jax.random.key(0)
+        >>> rows = noise(key, jnp.arange(4), (3,))
+        >>> bool((rows[2] == noise(key, 2, (3,))).all())
+        True
+    """
+
+    def one(i: Array) -> Array:
+        return jax.random.normal(jax.random.fold_in(key, i), shape)
+
+    indices = jnp.asarray(index)
+    draw = one
+    for _ in range(indices.ndim):
+        draw = jax.vmap(draw)
+    return draw(indices)

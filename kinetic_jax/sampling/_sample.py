@@ -1,0 +1,155 @@
+"""`sample`: from noise to data, with the energy of every path."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import batch_size, float_array, refuse_memmap, require, require_between
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling._adaptive import checked_adaptive_solver, solve_adaptive
+from kinetic_jax.sampling._explicit import stages_of
+from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
+from kinetic_jax.sampling._grid import checked_save_times, checked_span, time_nodes
+from kinetic_jax.sampling._hoist import hoist
+from kinetic_jax.sampling._trajectories import Trajectories
+from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, own_tau_split
+
+
+def sample(
+    field: VelocityField,
+    x0: Float[ArrayLike, "batch *event"],
+    cond: PyTree[Any] | None = None,
+    *,
+    solver: diffrax.AbstractSolver | None = None,
+    num_steps: int | None = None,
+    grid: str | ArrayLike = "uniform",
+    controller: diffrax.AbstractStepSizeController | None = None,
+    dt0: ArrayLike | None = None,
+    max_steps: int = 4096,
+    t0: ArrayLike = 0.0,
+    t1: ArrayLike = 1.0,
+    tau_split: ArrayLike | None = None,
+    save_at: bool | ArrayLike | None = None,
+) -> Trajectories:
+    """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
+
+    The energy rides along with the solver's own weights and never changes the trajectory. On a
+    fixed grid (the default) all samples share the steps; with a `controller` each sample steps on
+    its own, as a plain `diffrax.diffeqsolve` of it alone would.
+
+    Args:
+        field: the velocity field of ONE sample, `field(t, x, cond)`; its arrays are traced.
+        x0: where the paths begin, shape (batch, *event), float32 or float64; see `noise`.
+        cond: a pytree with a leading batch axis on every leaf, or None.
+        solver: an explicit one-step Diffrax solver. Default: `Euler()`; `Tsit5()` with a
+            controller.
+        num_steps: steps of a fixed grid, 100 by default.
+        grid: "uniform", "cosine" (½(1 − cos πi/N)), or an array of N + 1 times.
+        controller: a Diffrax step size controller, for adaptive steps per sample. Steps end on
+            `field.tau_split` if the field carries one (its gain has a kink there).
+        dt0: the first step of an adaptive solve; None lets the controller choose.
+        max_steps: step limit of an adaptive solve, accepted and rejected steps together.
+        t0: start, a number in [0, 1).
+        t1: end, a number in (t0, 1].
+        tau_split: where the energy is split into launch and landing. Default: the field's own
+            (`kts` sets one), else 0.6. A step of a fixed grid belongs to the phase of its left
+            end.
+        save_at: True saves every node of a fixed grid, an array of ascending times saves those.
+            A time between the nodes of a fixed grid is reached by one shorter step of the same
+            solver (counted in `num_evals`); an adaptive solve interpolates as Diffrax does, with
+            its run-time check of the times, a host callback.
+
+    Returns:
+        `Trajectories`. A sample that fails is told by its `status`; this function never raises
+        for it (`Trajectories.check` does).
+
+    Raises:
+        ValueError: before anything compiles, for settings that are out of range or contradict
+            each other, `x0` and `cond` of different batch sizes, a field whose output has not the
+            shape and dtype of x, a solver that is not explicit and one-step, a memmap.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import GaussianField, noise, sample
+        >>> x0 = noise(jax.random.key(0), jnp.arange(3), (2,))
+        >>> result = sample(GaussianField(jnp.array([2.0, 0.0]), 1.0), x0, num_steps=50)
+        >>> result.x1.shape, result.energy.total.shape, result.num_evals
+        ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
+    """
+    field = as_pytree(field)
+    refuse_memmap("field", field)
+    x0, cond = _checked_batch(x0, cond)
+    dtype = x0.dtype
+    start, end = checked_span(t0, t1)
+    tau = own_tau_split(field) if tau_split is None else tau_split
+    tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
+    field = hoist(field, jnp.zeros((), dtype), x0, cond)
+    if controller is None:
+        require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
+        nodes = time_nodes(grid, num_steps, start, end, dtype)
+        plan = _save_plan(save_at, nodes, start, end, dtype)
+        stages = stages_of(diffrax.Euler() if solver is None else solver)
+        return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan)
+    require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
+    fixed = not (isinstance(grid, str) and grid == "uniform")
+    require(not fixed, "grid", grid, "be left out with a controller")
+    require(max_steps >= 1, "max_steps", max_steps, "be >= 1")
+    require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
+    times = None
+    if save_at is not None and save_at is not False:
+        times = jnp.asarray(checked_save_times(save_at, start, end), dtype)
+    return solve_adaptive(
+        field,
+        x0,
+        cond,
+        (jnp.asarray(start, dtype), jnp.asarray(end, dtype)),
+        tau,
+        checked_adaptive_solver(solver, controller),
+        controller,
+        _checked_first_step(dt0, start, end, dtype),
+        max_steps,
+        times,
+    )
+
+
+def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
+    refuse_memmap("x0", x0)
+    refuse_memmap("cond", cond)
+    x0 = jnp.asarray(x0)
+    require(
+        x0.dtype in (jnp.float32, jnp.float64),
+        "x0",
+        f"dtype {x0.dtype}",
+        "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
+    )
+    size = batch_size("x0", x0)
+    if cond is not None:
+        given = batch_size("cond", cond)
+        require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
+    return x0, jax.tree.map(jnp.asarray, cond)
+
+
+def _save_plan(
+    save_at: Any, nodes: Any, start: float, end: float, dtype: jnp.dtype
+) -> SavePlan | None:
+    if save_at is None or save_at is False:
+        return None
+    if save_at is True:
+        return save_every_node(jnp.asarray(nodes, dtype))
+    times = checked_save_times(save_at, start, end)
+    require(isinstance(nodes, np.ndarray), "save_at", "times", "be True on a traced grid")
+    return save_plan(times, nodes, dtype)
+
+
+def _checked_first_step(
+    dt0: ArrayLike | None, start: float, end: float, dtype: jnp.dtype
+) -> Array | None:
+    if dt0 is None:
+        return None
+    require_between("dt0", dt0, 0.0, end - start + 1e-6)
+    return float_array(dt0, "dt0").astype(dtype)

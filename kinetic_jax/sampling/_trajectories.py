@@ -1,0 +1,72 @@
+"""What sampling returns."""
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax._pytree import result
+from kinetic_jax.energy import PathEnergy
+
+OK, NOT_FINITE, STEP_LIMIT = 0, 1, 2
+
+
+@result
+class KineticProfile:
+    """Speed and bending of each sample's path, step by step on a fixed grid.
+
+    With u_i = (x_{i+1} − x_i) / h_i, the mean velocity of step i:
+
+    Attributes:
+        ts: left ends of the steps, shape (steps,).
+        speed2: ||u_i||², a sum over dimensions without the ½, shape (batch, steps).
+        bend2: ||u_i − u_{i−1}||², 0 at i = 0, shape (batch, steps).
+    """
+
+    ts: Float[Array, " steps"]
+    speed2: Float[Array, "batch steps"]
+    bend2: Float[Array, "batch steps"]
+
+
+@result
+class Trajectories:
+    """The result of `sample`; every array but the times has a leading batch axis.
+
+    Attributes:
+        x1: the samples, shape (batch, *event).
+        energy: their kinetic path energies, each (batch,).
+        profile: their kinetic profiles; None under adaptive control.
+        num_evals: calls of the given field per sample, shape (batch,).
+        status: 0 ok, 1 not finite, 2 stopped by the step limit, shape (batch,). A sample that
+            failed under adaptive control is NaN throughout.
+        ts: the saved times, shape (times,), with `save_at`; else None.
+        path: the saved path, shape (batch, times, *event), with `save_at`; else None.
+    """
+
+    x1: Float[Array, "batch *event"]
+    energy: PathEnergy
+    profile: KineticProfile | None
+    num_evals: Int[Array, " batch"]
+    status: Int[Array, " batch"]
+    ts: Float[Array, " times"] | None = None
+    path: Float[Array, "batch times *event"] | None = None
+
+    def check(self) -> "Trajectories":
+        """Returns itself if every sample is good.
+
+        Raises:
+            RuntimeError: if a sample is not finite or hit the step limit; the message counts
+                and names them.
+            ValueError: under a trace, where the status is not known.
+        """
+        if isinstance(self.status, jax.core.Tracer):
+            raise ValueError("check() must be called outside jit, got a traced status")
+        status = np.asarray(self.status)
+        problems = []
+        for code, words in ((NOT_FINITE, "not finite"), (STEP_LIMIT, "stopped by max_steps")):
+            bad = np.flatnonzero(status == code)
+            if bad.size:
+                some = ", ".join(map(str, bad[:10])) + (", ..." if bad.size > 10 else "")
+                problems.append(f"{bad.size} {words} (samples {some})")
+        if problems:
+            raise RuntimeError(f"of {status.size} trajectories, " + " and ".join(problems))
+        return self

@@ -1,0 +1,13 @@
+"""Transforms of velocity fields: functions from a field to a field."""
+
+from kinetic_jax.transforms._cfg import cfg as cfg
+from kinetic_jax.transforms._combine import Transform as Transform
+from kinetic_jax.transforms._combine import chain as chain
+from kinetic_jax.transforms._combine import identity as identity
+from kinetic_jax.transforms._gain import gain as gain
+from kinetic_jax.transforms._kts import kts as kts
+from kinetic_jax.transforms._kts import kts_gain as kts_gain
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT as DEFAULT_TAU_SPLIT
+from kinetic_jax.transforms._phases import checked_tau_split as checked_tau_split
+from kinetic_jax.transforms._phases import is_landing as is_landing
+from kinetic_jax.transforms._phases import own_tau_split as own_tau_split

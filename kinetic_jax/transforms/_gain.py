@@ -1,0 +1,107 @@
+"""A scalar gain on the velocity, u = η(t) v: the general form that KTS is a case of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import is_concrete
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.transforms._phases import own_tau_split
+
+
+class GainField(eqx.Module):
+    """The velocity field `fn(t) field(t, x, cond)`; see `gain`."""
+
+    field: VelocityField
+    fn: Callable[..., Any]
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample; the network still sees t: a gain is no change of time."""
+        velocity = self.field(t, x, cond)
+        return jnp.asarray(self.fn(t), velocity.dtype) * velocity
+
+    @property
+    def tau_split(self) -> Float[Array, ""] | None:
+        """Where the gain's launch ends, if it says so; else what the inner field says."""
+        own = own_tau_split(self.fn)
+        return own_tau_split(self.field) if own is None else own
+
+
+class Gain(eqx.Module):
+    """The transform that `gain` and `kts` return."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, field: VelocityField) -> GainField:
+        """Wraps `field`."""
+        return GainField(as_pytree(field), self.fn)
+
+
+def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
+    """The transform u(t, x) = fn(t) v(t, x).
+
+    Args:
+        fn: the gain η, a function of a scalar time. A pytree that is callable (an
+            `equinox.Module`) passes its numbers as traced leaves; those a plain function closes
+            over are constants. `sample` splits the energy at its attribute `tau_split`, if any.
+        allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
+
+    Returns:
+        A transform of velocity fields. The dtype of the velocity is kept.
+
+    Raises:
+        ValueError: if η(t) ≤ 0 or is not finite at one of 1,001 times that span [0, 1] (checked
+            when η's numbers are concrete), unless `allow_reversal`.
+
+    Example:
+        SSC (arXiv 2605.14819), η = 1 + a (1 − t)^b:
+
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import gain
+        >>> still = lambda t, x, cond=None: jnp.ones_like(x)
+        >>> field = gain(lambda t: 1 + 0.5 * (1 - t) ** 2)(still)
+        >>> field(jnp.array(0.0), jnp.zeros(2))
+        Array([1.5, 1.5], dtype=float32)
+    """
+    eta = as_pytree(fn)
+    if not allow_reversal:
+        _refuse_reversal(eta)
+    return Gain(eta)
+
+
+# One compiled program per gain's structure, not per number in it.
+@eqx.filter_jit
+def _gain_at(fn: Callable[..., Any], times: Float[Array, " times"]) -> Float[Array, " times"]:
+    return jax.vmap(lambda t: jnp.asarray(fn(t), times.dtype))(times)
+
+
+def _refuse_reversal(fn: Callable[..., Any]) -> None:
+    if not is_concrete(fn):
+        return
+    nodes = np.linspace(0.0, 1.0, 1001)
+    tau_split = own_tau_split(fn)
+    if tau_split is not None:
+        # A gain may jump at tau_split: look at both sides of it.
+        tau = float(tau_split)
+        nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
+    with jax.ensure_compile_time_eval():
+        eta = _gain_at(fn, jnp.asarray(nodes, float))
+    if not is_concrete(eta):
+        return  # the function closes over a tracer
+    values = np.asarray(eta)
+    bad = ~(values > 0) | ~np.isfinite(values)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"gain must stay finite and above 0 on [0, 1], got {values[first]:.4g} at "
+            f"t = {nodes[first]:.4g} (lowest {values.min():.4g}): the flow would stop or reverse; "
+            "pass allow_reversal=True if that is meant"
+        )

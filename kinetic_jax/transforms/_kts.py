@@ -1,0 +1,197 @@
+"""Kinetic trajectory shaping (KTS): more speed in the launch, less in the landing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from kinetic_jax._checks import float_array, require, require_finite
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.transforms._gain import Gain, gain
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
+
+Shape = Callable[[Array, Array], Array]
+
+# A shape takes the phase's own time (q = 1 − t/τ in the launch, s = (t − τ)/(1 − τ) in the
+# landing) and the steepness k, and is multiplied by α0 or β0. The landing's exponential is not
+# normalised: it reaches e^k − 1 = 19.09 at k = 3. Both are the authors' own definitions.
+LAUNCH_SHAPES: dict[str, Shape] = {
+    "linear": lambda q, k: q,
+    "constant": lambda q, k: jnp.ones_like(q),
+    "exponential": lambda q, k: jnp.expm1(k * q) / jnp.expm1(k),
+}
+LANDING_SHAPES: dict[str, Shape] = {
+    "exponential": lambda s, k: jnp.expm1(k * s),
+    "linear": lambda s, k: s,
+    "constant": lambda s, k: jnp.ones_like(s),
+}
+
+
+class KTSGain(eqx.Module):
+    """The gain η(t) of `kts`, callable on times of any shape."""
+
+    alpha0: Float[Array, ""]
+    beta0: Float[Array, ""]
+    tau_split: Float[Array, ""]
+    k: Float[Array, ""]
+    launch: Callable[..., Any]
+    landing: Callable[..., Any]
+
+    def __call__(self, t: Float[Array, "*times"]) -> Float[Array, "*times"]:
+        """η(t), in the dtype of t."""
+        alpha0, beta0, tau, k = (
+            number.astype(t.dtype) for number in (self.alpha0, self.beta0, self.tau_split, self.k)
+        )
+        landing = is_landing(t, tau)
+        # Each shape sees only its own phase's [0, 1], so that neither a shape such as sqrt nor
+        # its gradient is ever evaluated where it does not exist.
+        q = jnp.where(landing, jnp.ones_like(t), 1 - t / tau)
+        s = jnp.where(landing & (t > tau), (t - tau) / (1 - tau), jnp.zeros_like(t))
+        alpha = alpha0 * _as_times(self.launch(q, k), t)
+        beta = beta0 * _as_times(self.landing(s, k), t)
+        return jnp.where(landing, 1 - beta, 1 + alpha)
+
+
+def _as_times(value: Any, t: Array) -> Array:
+    return jnp.broadcast_to(jnp.asarray(value, t.dtype), t.shape)
+
+
+class UserShape(eqx.Module):
+    """A user's shape, a function of the phase's own time alone."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, own_time: Array, k: Array) -> Array:
+        """The shape at the phase's own time; k is not used."""
+        del k
+        return self.fn(own_time)
+
+
+def _shape(
+    name: str, shape: str | Callable[..., Any], shapes: dict[str, Shape]
+) -> Callable[..., Any]:
+    if isinstance(shape, str):
+        known = ", ".join(map(repr, shapes))
+        require(shape in shapes, name, repr(shape), f"be one of {known} or a callable")
+        return as_pytree(shapes[shape])
+    require(callable(shape), name, repr(shape), "be a shape's name or a callable")
+    return UserShape(as_pytree(shape))
+
+
+def _kts_gain(
+    alpha0: ArrayLike,
+    beta0: ArrayLike,
+    tau_split: ArrayLike,
+    launch: str | Callable[..., Any],
+    landing: str | Callable[..., Any],
+    k: ArrayLike,
+) -> KTSGain:
+    for name, value in (("alpha0", alpha0), ("beta0", beta0), ("k", k)):
+        require_finite(name, value)
+    return KTSGain(
+        float_array(alpha0, "alpha0"),
+        float_array(beta0, "beta0"),
+        checked_tau_split(tau_split),
+        float_array(k, "k"),
+        _shape("launch", launch, LAUNCH_SHAPES),
+        _shape("landing", landing, LANDING_SHAPES),
+    )
+
+
+def kts_gain(
+    t: ArrayLike,
+    alpha0: ArrayLike,
+    beta0: ArrayLike,
+    tau_split: ArrayLike = DEFAULT_TAU_SPLIT,
+    *,
+    launch: str | Callable[..., Any] = "linear",
+    landing: str | Callable[..., Any] = "exponential",
+    k: ArrayLike = 3.0,
+) -> Float[Array, "*times"]:
+    """The KTS gain η(t), broadcasting over t.
+
+    With τ = tau_split, q = 1 − t/τ and s = (t − τ)/(1 − τ): η = 1 + α0·shape(q) in the launch
+    (t < τ) and η = 1 − β0·shape(s) in the landing (t ≥ τ); see `kts` for the shapes.
+
+    Args:
+        t: times in [0, 1], of any shape.
+        alpha0: strength of the launch, a scalar.
+        beta0: strength of the landing, a scalar.
+        tau_split: the end of the launch, in (0, 1).
+        launch: shape of the launch, a name or a callable of q.
+        landing: shape of the landing, a name or a callable of s.
+        k: steepness of the exponential shapes.
+
+    Returns:
+        η, of the shape of t.
+
+    Raises:
+        ValueError: if `tau_split` lies outside (0, 1), a number is not finite or a shape unknown.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import kts_gain
+        >>> kts_gain(jnp.array([0.0, 0.3, 0.6, 1.0]), alpha0=0.1, beta0=0.01).round(2)
+        Array([1.1 , 1.05, 1.  , 0.81], dtype=float32)
+    """
+    return _kts_gain(alpha0, beta0, tau_split, launch, landing, k)(float_array(t, "t"))
+
+
+def kts(
+    alpha0: ArrayLike = 0.0,
+    beta0: ArrayLike = 0.0,
+    tau_split: ArrayLike = DEFAULT_TAU_SPLIT,
+    *,
+    launch: str | Callable[..., Any] = "linear",
+    landing: str | Callable[..., Any] = "exponential",
+    k: ArrayLike = 3.0,
+    allow_reversal: bool = False,
+) -> Gain:
+    """Kinetic trajectory shaping: the transform u = η(t) v, training-free.
+
+    With q = 1 − t/τ falling from 1 to 0 in the launch, s = (t − τ)/(1 − τ) rising from 0 to 1 in
+    the landing:
+
+    ========  =============  ================================
+    phase     shape          formula
+    ========  =============  ================================
+    launch    linear         α0 q
+    η = 1+α   constant       α0
+    t < τ     exponential    α0 (e^{kq} − 1) / (e^k − 1)
+    landing   exponential    β0 (e^{ks} − 1), NOT normalised
+    η = 1−β   linear         β0 s
+    t ≥ τ     constant       β0
+    ========  =============  ================================
+
+    Args:
+        alpha0: strength of the launch; traced, so a new value does not recompile.
+        beta0: strength of the landing; traced. With the default shape and k = 3 the gain at t = 1
+            is 1 − 19.09 β0: above β0 = 0.0524 the flow reverses near the end.
+        tau_split: the end of the launch, in (0, 1); traced. `sample` splits the energy there.
+        launch: "linear", "constant", "exponential", or a callable of q.
+        landing: "exponential", "linear", "constant", or a callable of s.
+        k: steepness of the exponential shapes; traced.
+        allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
+
+    Returns:
+        A transform; it differentiates in α0, β0, τ and k, and composes with guidance by `chain`.
+
+    Raises:
+        ValueError: if `tau_split` lies outside (0, 1), a number is not finite, a shape is
+            unknown, or the gain reaches η ≤ 0 without `allow_reversal`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import GaussianField, kts, noise, sample
+        >>> x0 = noise(jax.random.key(0), jnp.arange(4), (2,))
+        >>> shaped = kts(alpha0=0.1, beta0=0.02)(GaussianField(jnp.ones(2), 0.5))
+        >>> sample(shaped, x0).energy.total.shape
+        (4,)
+
+    References:
+        Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
+    """
+    eta = _kts_gain(alpha0, beta0, tau_split, launch, landing, k)
+    return gain(eta, allow_reversal=allow_reversal)

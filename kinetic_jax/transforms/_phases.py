@@ -1,0 +1,39 @@
+"""The two phases of a trajectory, launch and landing, and the time between them."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from kinetic_jax._checks import float_array, require_between
+
+DEFAULT_TAU_SPLIT = 0.6
+
+# How many rounding steps below tau_split a time may lie and still count as tau_split: enough for
+# a time summed up in a loop of some hundred float32 steps, far less than any step.
+_ROUNDING_STEPS = 16
+
+
+def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[Array, "*times"]:
+    """Whether time `t` belongs to the landing phase: t ≥ tau_split, up to rounding.
+
+    The one rule for both the gain (at the time the field is evaluated) and the split of the
+    energy (at the left end of a step).
+    """
+    tolerance = _ROUNDING_STEPS * float(jnp.finfo(t.dtype).eps)
+    return t >= tau_split.astype(t.dtype) - tolerance
+
+
+def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:
+    """`tau_split` as a traced scalar.
+
+    Raises:
+        ValueError: if a concrete value lies outside (0, 1).
+    """
+    require_between("tau_split", tau_split, 0.0, 1.0)
+    return float_array(tau_split, "tau_split")
+
+
+def own_tau_split(field: Any) -> Float[Array, ""] | None:
+    """The `tau_split` a field carries (one shaped by `kts` does), or None."""
+    return getattr(field, "tau_split", None)
