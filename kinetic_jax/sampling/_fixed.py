@@ -85,7 +85,8 @@ def solve_fixed(
     x1, totals, (speed2, bend2), path = jax.vmap(one)(x0, cond)
     axes = tuple(range(1, x0.ndim))
     energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
-    finite = jnp.isfinite(energy.total + energy.length) & jnp.all(jnp.isfinite(x1), axis=axes)
+    # An x1 that is not finite makes the displacement so.
+    finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
     steps = nodes.size - 1 + (plan.which.size if plan is not None and plan.between else 0)
     return Trajectories(
         x1=x1,
@@ -111,24 +112,24 @@ def _solve_one(
     vf = lambda t, y: rates(t, y, None)  # noqa: E731
 
     def step(carry: Any, xs: Any) -> Any:
-        x, previous, totals, saved = carry
-        t0, t1, first, slot = xs
-        # Energy starts at 0 in each step: its increment is exact, not a difference of two totals.
-        start = energy_state(x)
-        rate = explicit_step(stages, vf, t0, t1, start)
-        end = advance(start, rate, t1 - t0)
-        totals = totals.credit(end.energy, end.length, is_landing(t0, tau_split))
-        bend2 = squared_norm(rate.x - previous)
-        profile = squared_norm(rate.x), jnp.where(first, jnp.zeros_like(bend2), bend2)
+        x, previous, saved = carry
+        t0, t1, slot = xs
+        rate = explicit_step(stages, vf, t0, t1, energy_state(x))
+        spent = rate.energy, rate.length, squared_norm(rate.x), squared_norm(rate.x - previous)
         saved = None if saved is None else saved.at[slot].set(x, mode="drop")
-        return (end.x, rate.x, totals, saved), profile
+        return (advance(x, rate.x, t1 - t0), rate.x, saved), spent
 
-    steps = nodes.size - 1
     saved = None if plan is None else jnp.zeros((plan.num_slots, *x0.shape), x0.dtype)
-    init = (x0, jnp.zeros_like(x0), no_totals((), energy_dtype(x0.dtype)), saved)
     slots = None if plan is None else plan.slots[:-1]
-    xs = (nodes[:-1], nodes[1:], jnp.arange(steps) == 0, slots)
-    (x1, _, totals, saved), profile = jax.lax.scan(step, init, xs)
+    (x1, _, saved), (power, speed, speed2, bend2) = jax.lax.scan(
+        step, (x0, jnp.zeros_like(x0), saved), (nodes[:-1], nodes[1:], slots)
+    )
+    durations = jnp.diff(nodes).astype(power.dtype)
+    by_step = no_totals(power.shape, power.dtype).credit(
+        power * durations, speed * durations, is_landing(nodes[:-1], tau_split)
+    )
+    totals = jax.tree.map(jnp.sum, by_step)
+    profile = speed2, bend2.at[0].set(0)
     if plan is None or saved is None:
         return x1, totals, profile, None
     saved = saved.at[plan.slots[-1]].set(x1, mode="drop")
