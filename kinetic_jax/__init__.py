@@ -17,6 +17,9 @@ from kinetic_jax.fields import from_linen as from_linen
 from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
+from kinetic_jax.networks import ResidualMLP as ResidualMLP
+from kinetic_jax.networks import UNet as UNet
+from kinetic_jax.networks import network_field as network_field
 from kinetic_jax.sampling import KineticProfile as KineticProfile
 from kinetic_jax.sampling import Trajectories as Trajectories
 from kinetic_jax.sampling import noise as noise

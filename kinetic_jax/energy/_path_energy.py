@@ -65,7 +65,8 @@ def no_totals(shape: tuple[int, ...], dtype: jnp.dtype) -> PhaseTotals:
 
 def energy_dtype(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype energies accumulate in: that of x, but at least float32."""
-    return jnp.promote_types(dtype, jnp.float32)
+    # Not by jnp.promote_types, which strict dtype promotion forbids.
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def squared_norm(x: Float[Array, "*shape"], axes: tuple[int, ...] | None = None) -> Array:

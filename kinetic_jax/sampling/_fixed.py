@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax.energy import (
-    energy_dtype,
     energy_state,
     energy_term,
     no_totals,

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import is_concrete
@@ -79,4 +80,4 @@ def _pure_function(leaves: tuple[Any, ...], treedef: Any) -> tuple[Callable[...,
     def pure(constants: list[Any], inputs: list[Any]) -> Any:
         return jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs)[0]
 
-    return pure, list(closed.consts)
+    return pure, [jnp.asarray(constant) for constant in closed.consts]

@@ -32,7 +32,10 @@ class CFGField(eqx.Module):
         # On a fixed grid t is the same for the whole batch and this stays a branch: outside the
         # interval the unconditional half of the work is not done.
         inside = (low <= t) & (t <= high)
-        return jax.lax.cond(inside, self._guided, self.field, t, x, cond)
+        # Functions, not the modules themselves: `cond` hashes its branches, arrays have no hash.
+        guided = lambda t, x, cond: self._guided(t, x, cond)  # noqa: E731
+        plain = lambda t, x, cond: self.field(t, x, cond)  # noqa: E731
+        return jax.lax.cond(inside, guided, plain, t, x, cond)
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         pair = _stack(cond, self.null_cond)

@@ -1,0 +1,10 @@
+"""Networks for velocity fields, in Flax NNX."""
+
+from kinetic_jax.networks._mlp import ResidualMLP as ResidualMLP
+from kinetic_jax.networks._network_field import NETWORKS as NETWORKS
+from kinetic_jax.networks._network_field import NetworkField as NetworkField
+from kinetic_jax.networks._network_field import NetworkSpec as NetworkSpec
+from kinetic_jax.networks._network_field import Scaling as Scaling
+from kinetic_jax.networks._network_field import network_field as network_field
+from kinetic_jax.networks._unet import AUTHORS_UNET as AUTHORS_UNET
+from kinetic_jax.networks._unet import UNet as UNet

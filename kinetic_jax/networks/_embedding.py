@@ -1,0 +1,78 @@
+"""What every network is told besides x: the time, and the class where there is one."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax._checks import require
+
+TIME_SCALE = 1000.0  # the sinusoids were made for a clock of about a thousand ticks
+
+
+def sinusoids(t: Float[Array, " batch"], dim: int) -> Float[Array, "batch {dim}"]:
+    """Sines and cosines of 1000 t at dim/2 frequencies from 1 to 1/10,000.
+
+    As in Vaswani et al., Attention is all you need, arXiv 1706.03762, section 3.5.
+    """
+    half = dim // 2
+    frequencies = jnp.exp(jnp.arange(half, dtype=t.dtype) * (-math.log(1e4) / (half - 1)))
+    angles = TIME_SCALE * t[:, None] * frequencies[None, :]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class Embedding(nnx.Module):
+    """Time and class, of shape (batch,) each, to vectors of shape (batch, features).
+
+    Class `num_classes` is the null class: "no label", which `cfg` and label dropout use.
+
+    Args:
+        dim: number of sinusoids, even and at least 4.
+        features: width of the result.
+        num_classes: number of classes, or None for a network without labels.
+        time_bins: cut the time to this many bins, as the KTS authors' network does; None does not.
+        dtype: the dtype to compute in; parameters stay float32.
+        rngs: where the initial weights come from.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        features: int,
+        num_classes: int | None,
+        *,
+        time_bins: int | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        require(dim >= 4 and dim % 2 == 0, "dim", dim, "be even and >= 4")
+        self.dim = dim
+        self.num_classes = num_classes
+        self.time_bins = time_bins
+        self.inner = nnx.Linear(dim, features, dtype=dtype, rngs=rngs)
+        self.outer = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
+        if num_classes is not None:
+            self.classes = nnx.Embed(num_classes + 1, features, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, t: Float[Array, " batch"], label: Int[Array, " batch"] | None
+    ) -> Float[Array, "batch features"]:
+        """The embedding; without a label, that of the null class."""
+        if self.time_bins is not None:
+            t = jnp.clip(jnp.floor(t * self.time_bins), 0, self.time_bins - 1) / self.time_bins
+        embedding = self.outer(jax.nn.gelu(self.inner(sinusoids(t, self.dim))))
+        if self.num_classes is None:
+            require(label is None, "cond", "a label", "be None for a network without classes")
+            return embedding
+        if label is None:
+            label = jnp.full(t.shape, self.num_classes, jnp.int32)
+        require(
+            jnp.issubdtype(label.dtype, jnp.integer) and label.shape[1:] == (),
+            "cond",
+            f"{label.dtype} of shape {label.shape[1:]}",
+            f"be one integer label from 0 to {self.num_classes} (the null class) per sample",
+        )
+        return embedding + self.classes(label)

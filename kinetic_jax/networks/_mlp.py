@@ -1,0 +1,81 @@
+"""A residual MLP for vectors and small images."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax.networks._embedding import Embedding
+
+
+class _Block(nnx.Module):
+    """h + MLP(norm(h) · (1 + scale) + shift), scale and shift told by the embedding."""
+
+    def __init__(self, width: int, *, dtype: Any, rngs: nnx.Rngs):
+        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
+        self.modulation = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
+        self.inner = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.outer = nnx.Linear(
+            width, width, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+
+    def __call__(self, h: Array, embedding: Array) -> Array:
+        scale, shift = jnp.split(self.modulation(embedding), 2, axis=-1)
+        y = self.norm(h) * (1 + scale) + shift
+        return h + self.outer(jax.nn.silu(self.inner(y)))
+
+
+class ResidualMLP(nnx.Module):
+    """A residual MLP on flattened events, batch-first: `model(t, x, label)`.
+
+    Args:
+        event_shape: shape of one sample.
+        width: width of the hidden layers.
+        depth: number of residual blocks of two layers.
+        num_classes: number of classes, or None; see `Embedding`.
+        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
+        rngs: where the initial weights come from.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from kinetic_jax import ResidualMLP
+        >>> model = ResidualMLP((8, 8), width=64, depth=2, rngs=nnx.Rngs(0))
+        >>> model(jnp.zeros(5), jnp.zeros((5, 8, 8))).shape
+        (5, 8, 8)
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        width: int = 512,
+        depth: int = 4,
+        num_classes: int | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        size = math.prod(event_shape)
+        self.embedding = Embedding(width, width, num_classes, dtype=dtype, rngs=rngs)
+        self.first = nnx.Linear(size, width, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
+        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
+        self.last = nnx.Linear(
+            width, size, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+
+    def __call__(
+        self,
+        t: Float[Array, " batch"],
+        x: Float[Array, "batch *event"],
+        label: Int[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch *event"]:
+        """The velocities of a batch."""
+        embedding = jax.nn.silu(self.embedding(t, label))
+        h = self.first(x.reshape(x.shape[0], -1))
+        for block in self.blocks:
+            h = block(h, embedding)
+        return self.last(jax.nn.silu(self.norm(h))).reshape(x.shape)

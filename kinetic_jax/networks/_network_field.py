@@ -1,0 +1,168 @@
+"""Fields made of this package's own networks, which know how they were built."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from kinetic_jax._checks import require
+from kinetic_jax.fields import from_nnx
+from kinetic_jax.networks._mlp import ResidualMLP
+from kinetic_jax.networks._unet import UNet
+
+NETWORKS: dict[str, Callable[..., nnx.Module]] = {"mlp": ResidualMLP, "unet": UNet}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """How the data a field moves relate to the raw data: x = (raw − shift) / scale.
+
+    Example:
+        >>> from kinetic_jax.networks import Scaling
+        >>> pixels = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
+        >>> pixels.apply(255.0), pixels.invert(-1.0)
+        (1.0, 0.0)
+    """
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def apply(self, raw: Any) -> Any:
+        """From raw data to what the field moves."""
+        return (raw - self.shift) / self.scale
+
+    def invert(self, x: Any) -> Any:
+        """From what the field moves to raw data."""
+        return x * self.scale + self.shift
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network anew, but its weights; hashable.
+
+    Attributes:
+        network: its name in `NETWORKS`.
+        event_shape: shape of one sample.
+        num_classes: number of classes, or None.
+        scaling: how x relates to the raw data.
+        config: the network's other settings, as sorted pairs.
+    """
+
+    network: str
+    event_shape: tuple[int, ...]
+    num_classes: int | None
+    scaling: Scaling
+    config: tuple[tuple[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that JSON can hold."""
+        return dataclasses.asdict(self) | {"config": dict(self.config)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "NetworkSpec":
+        """The inverse of `to_json` (JSON turns tuples to lists)."""
+        return cls(
+            network=data["network"],
+            event_shape=tuple(data["event_shape"]),
+            num_classes=data["num_classes"],
+            scaling=Scaling(**data["scaling"]),
+            config=_frozen(data["config"]),
+        )
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The network, with fresh weights."""
+        return NETWORKS[self.network](
+            self.event_shape,
+            num_classes=self.num_classes,
+            rngs=rngs,
+            **dict(self.config),
+        )
+
+
+def _frozen(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    def freeze(value: Any) -> Any:
+        return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+
+    return tuple(sorted((name, freeze(value)) for name, value in config.items()))
+
+
+class NetworkField(eqx.Module):
+    """The field that `network_field` returns; `save_field` can write it and `load_field` read it.
+
+    Attributes:
+        velocity: the network as a field; its leaves are the weights.
+        spec: what the network is; static.
+    """
+
+    velocity: Any
+    spec: NetworkSpec = eqx.field(static=True)
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample; `cond` is its integer label, or None."""
+        return self.velocity(t, x, cond)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.spec.event_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, or None for a field without labels."""
+        return self.spec.num_classes
+
+    @property
+    def null_cond(self) -> Int[Array, ""] | None:
+        """The label that stands for "none", for `cfg`; None for a field without labels."""
+        return None if self.num_classes is None else jnp.asarray(self.num_classes, jnp.int32)
+
+    @property
+    def scaling(self) -> Scaling:
+        """How x relates to the raw data."""
+        return self.spec.scaling
+
+
+def network_field(
+    network: str,
+    event_shape: tuple[int, ...],
+    *,
+    key: PRNGKeyArray,
+    num_classes: int | None = None,
+    scaling: Scaling | None = None,
+    **config: Any,
+) -> NetworkField:
+    """A velocity field made of a fresh network of this package.
+
+    Args:
+        network: "mlp" (`ResidualMLP`) or "unet" (`UNet`).
+        event_shape: shape of one sample.
+        key: where the initial weights come from.
+        num_classes: number of classes; the field's `cond` is then an integer label, with
+            `num_classes` for "none". None: a field without labels.
+        scaling: how x relates to the raw data; kept with the field, not applied by it.
+        **config: the network's other settings, passed to its constructor, which knows them all.
+
+    Raises:
+        ValueError: if the network is unknown or a setting does not fit.
+        TypeError: if the network has no such setting.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import network_field, noise, sample
+        >>> key = jax.random.key(0)
+        >>> field = network_field("mlp", (8, 8), key=key, num_classes=10, width=32, depth=1)
+        >>> x0 = noise(key, jnp.arange(3), field.event_shape)
+        >>> sample(field, x0, jnp.array([0, 1, 9]), num_steps=4).x1.shape
+        (3, 8, 8)
+    """
+    known = ", ".join(map(repr, NETWORKS))
+    require(network in NETWORKS, "network", repr(network), f"be one of {known}")
+    shape = tuple(int(side) for side in event_shape)
+    spec = NetworkSpec(network, shape, num_classes, scaling or Scaling(), _frozen(config))
+    return NetworkField(from_nnx(spec.build(nnx.Rngs(params=key))), spec)

@@ -1,0 +1,204 @@
+"""A U-Net for images, with the KTS authors' network as one configuration of it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax._checks import require
+from kinetic_jax.networks._attention import SelfAttention
+from kinetic_jax.networks._embedding import Embedding
+
+# The network of Li et al. (arXiv 2602.07928) in its authors' code: 4.06 M parameters on gray
+# 32 × 32 images. Its dropout of 0.1 acts in training only and is left out.
+AUTHORS_UNET: dict[str, Any] = {
+    "base_channels": 32,
+    "multiples": (1, 2, 4),
+    "attention": (False, True, True),
+    "num_res_blocks": 2,
+    "groups": 8,
+    "heads": 4,
+    "time_bins": 1000,
+}
+
+
+def _conv(inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **kwargs: Any) -> nnx.Conv:
+    pad = (size // 2, size // 2)
+    return nnx.Conv(inputs, outputs, (size, size), strides, padding=(pad, pad), **kwargs)
+
+
+class _NormActConv(nnx.Module):
+    def __init__(self, inputs: int, outputs: int, groups: int, **kwargs: Any):
+        self.norm = nnx.GroupNorm(inputs, groups, epsilon=1e-5, **kwargs)
+        self.conv = _conv(inputs, outputs, **kwargs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.conv(jax.nn.silu(self.norm(x)))
+
+
+class _ResBlock(nnx.Module):
+    """Two convolutions around the embedding, a residual, and attention where it is asked for."""
+
+    def __init__(
+        self, inputs: int, outputs: int, features: int, attend: bool, *, groups: int, heads: int,
+        **kwargs: Any,
+    ):  # fmt: skip
+        self.first = _NormActConv(inputs, outputs, groups, **kwargs)
+        self.embed = nnx.Linear(features, outputs, **kwargs)
+        self.second = _NormActConv(outputs, outputs, groups, **kwargs)
+        self.skip = None if inputs == outputs else _conv(inputs, outputs, size=1, **kwargs)
+        self.attention = SelfAttention(outputs, heads, groups, **kwargs) if attend else None
+
+    def __call__(self, x: Array, embedding: Array) -> Array:
+        h = self.first(x) + self.embed(jax.nn.silu(embedding))[:, None, None, :]
+        h = self.second(h) + (x if self.skip is None else self.skip(x))
+        return h if self.attention is None else self.attention(h)
+
+
+class _Upsample(nnx.Module):
+    """Each pixel twice along both axes, then a convolution."""
+
+    def __init__(self, channels: int, **kwargs: Any):
+        self.conv = _conv(channels, channels, **kwargs)
+
+    def __call__(self, x: Array) -> Array:
+        b, h, w, c = x.shape
+        doubled = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
+        return self.conv(doubled.reshape(b, 2 * h, 2 * w, c))
+
+
+class UNet(nnx.Module):
+    """A U-Net on images of shape (height, width, channels), batch-first: `model(t, x, label)`.
+
+    `UNet((32, 32, 1), **AUTHORS_UNET, rngs=...)` is the KTS authors' network.
+
+    Args:
+        event_shape: (height, width, channels); the sides must halve once per level but the last.
+        base_channels: channels at full resolution, a multiple of `groups` and of `heads`.
+        multiples: channels of each level, in multiples of `base_channels`.
+        attention: for each level, whether its blocks attend over all pixels.
+        num_res_blocks: residual blocks per level on the way down; one more on the way up.
+        groups: groups of GroupNorm.
+        heads: attention heads.
+        num_classes: number of classes, or None; see `Embedding`.
+        time_bins: cut the time to this many bins; None does not.
+        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
+        rngs: where the initial weights come from.
+
+    Raises:
+        ValueError: if the event is no image, its sides do not halve, or the settings do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from kinetic_jax import UNet
+        >>> model = UNet((8, 8, 1), base_channels=8, multiples=(1, 2), attention=(False, True),
+        ...              num_res_blocks=1, rngs=nnx.Rngs(0))
+        >>> model(jnp.zeros(2), jnp.zeros((2, 8, 8, 1))).shape
+        (2, 8, 8, 1)
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        base_channels: int = 32,
+        multiples: tuple[int, ...] = (1, 2, 4),
+        attention: tuple[bool, ...] = (False, True, True),
+        num_res_blocks: int = 2,
+        groups: int = 8,
+        heads: int = 4,
+        num_classes: int | None = None,
+        time_bins: int | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        _check_settings(event_shape, base_channels, multiples, attention, groups, heads)
+        features = 4 * base_channels
+        build: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+
+        def block(inputs: int, outputs: int, attend: bool) -> _ResBlock:
+            return _ResBlock(inputs, outputs, features, attend, groups=groups, heads=heads, **build)
+
+        self.embedding = Embedding(
+            base_channels, features, num_classes, time_bins=time_bins, **build
+        )
+        channels = base_channels
+        self.first = _conv(event_shape[-1], channels, **build)
+        kept = [channels]  # channels of what the way down hands to the way up
+        down: list[Any] = []
+        for level, multiple in enumerate(multiples):
+            for _ in range(num_res_blocks):
+                down.append(block(channels, base_channels * multiple, attention[level]))
+                channels = base_channels * multiple
+                kept.append(channels)
+            if level < len(multiples) - 1:
+                down.append(_conv(channels, channels, strides=2, **build))
+                kept.append(channels)
+        self.down = nnx.List(down)
+        self.middle = nnx.List([block(channels, channels, attend) for attend in (True, False)])
+        up: list[Any] = []
+        for level in reversed(range(len(multiples))):
+            for _ in range(num_res_blocks + 1):
+                outputs = base_channels * multiples[level]
+                up.append(block(kept.pop() + channels, outputs, attention[level]))
+                channels = outputs
+            if level > 0:
+                up.append(_Upsample(channels, **build))
+        self.up = nnx.List(up)
+        self.last = _NormActConv(channels, event_shape[-1], groups, **build)
+
+    def __call__(
+        self,
+        t: Float[Array, " one_or_batch"],
+        x: Float[Array, "batch height width channels"],
+        label: Int[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch height width channels"]:
+        """The velocities of a batch of images."""
+        embedding = self.embedding(t, label)
+        h = self.first(x)
+        kept = [h]
+        for layer in self.down:
+            h = layer(h, embedding) if isinstance(layer, _ResBlock) else layer(h)
+            kept.append(h)
+        for layer in self.middle:
+            h = layer(h, embedding)
+        for layer in self.up:
+            if isinstance(layer, _ResBlock):
+                h = layer(jnp.concatenate([h, kept.pop()], axis=-1), embedding)
+            else:
+                h = layer(h)
+        return self.last(h)
+
+
+def _check_settings(
+    event_shape: tuple[int, ...],
+    base_channels: int,
+    multiples: tuple[int, ...],
+    attention: tuple[bool, ...],
+    groups: int,
+    heads: int,
+) -> None:
+    require(len(event_shape) == 3, "event_shape", event_shape, "be (height, width, channels)")
+    require(
+        len(multiples) == len(attention) >= 1,
+        "attention",
+        attention,
+        f"have one entry for each of the multiples {multiples}",
+    )
+    factor = 2 ** (len(multiples) - 1)
+    require(
+        event_shape[0] % factor == 0 and event_shape[1] % factor == 0,
+        "event_shape",
+        event_shape,
+        f"have sides divisible by {factor} for {len(multiples)} levels",
+    )
+    for name, divisor in (("groups", groups), ("heads", heads)):
+        require(
+            base_channels % divisor == 0,
+            "base_channels",
+            base_channels,
+            f"be a multiple of {name}, {divisor}",
+        )
