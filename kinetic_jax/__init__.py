@@ -24,6 +24,11 @@ from kinetic_jax.sampling import KineticProfile as KineticProfile
 from kinetic_jax.sampling import Trajectories as Trajectories
 from kinetic_jax.sampling import noise as noise
 from kinetic_jax.sampling import sample as sample
+from kinetic_jax.training import FitResult as FitResult
+from kinetic_jax.training import cfm_loss as cfm_loss
+from kinetic_jax.training import fit as fit
+from kinetic_jax.training import load_field as load_field
+from kinetic_jax.training import save_field as save_field
 from kinetic_jax.transforms import Transform as Transform
 from kinetic_jax.transforms import cfg as cfg
 from kinetic_jax.transforms import chain as chain

@@ -96,8 +96,9 @@ def cfg(
         interval: the times (lo, hi) between which guidance acts (arXiv 2404.07724). Traced.
 
     Raises:
-        ValueError: if the scale is not finite, the interval not within [0, 1] or reversed; when
-            first called, if `cond` and `null_cond` differ in structure or shape.
+        ValueError: if the scale is not finite, the null condition empty, the interval not within
+            [0, 1] or reversed; when first called, if `cond` and `null_cond` differ in structure
+            or shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -111,6 +112,7 @@ def cfg(
         Ho and Salimans, Classifier-free diffusion guidance, arXiv 2207.12598.
     """
     require_finite("scale", scale)
+    require(bool(jax.tree.leaves(null_cond)), "null_cond", null_cond, "hold at least one array")
     for bound in interval:
         require_between("interval", bound, 0.0, 1.0, closed=True)
     if is_concrete(interval):

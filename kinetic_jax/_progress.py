@@ -1,0 +1,46 @@
+"""Progress bars for long work: drawn on terminals, silent everywhere else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, done: int = 0, show: bool | None = None
+) -> Iterator[Callable[[int, str], None]]:
+    """A bar on standard error; yields `update(done, note)`.
+
+    Args:
+        description: what is being done.
+        total: how many pieces there are.
+        done: how many of them were done before.
+        show: None shows the bar only on a terminal.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    visible = console.is_terminal if show is None else show
+    with Progress(*columns, console=console, disable=not visible) as progress:
+        task = progress.add_task(description, total=total, completed=done, note="")
+
+        def update(done: int, note: str = "") -> None:
+            progress.update(task, completed=done, note=note)
+
+        yield update

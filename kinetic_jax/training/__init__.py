@@ -1,0 +1,7 @@
+"""Training a velocity field by flow matching, and keeping it."""
+
+from kinetic_jax.training._checkpoint import load_field as load_field
+from kinetic_jax.training._checkpoint import save_field as save_field
+from kinetic_jax.training._fit import FitResult as FitResult
+from kinetic_jax.training._fit import fit as fit
+from kinetic_jax.training._loss import cfm_loss as cfm_loss

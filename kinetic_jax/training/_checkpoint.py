@@ -1,0 +1,196 @@
+"""Fields and training states on disk: Orbax checkpoints that say what they hold."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+from jaxtyping import PyTree
+
+from kinetic_jax.fields import VelocityField, from_nnx
+from kinetic_jax.networks import NetworkField, NetworkSpec
+
+FORMAT = 1
+
+
+@contextmanager
+def _manager(directory: Path, *, keep: int | None, read_only: bool) -> Iterator[Any]:
+    # A step is written beside its place and renamed or marked as complete at the end, so that
+    # one cut off by a kill is never taken for a checkpoint; the next writer clears it away.
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=not read_only,
+        read_only=read_only,
+        cleanup_tmp_directories=not read_only,
+        enable_async_checkpointing=False,
+    )
+    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+        yield manager
+
+
+def latest_step(directory: Path) -> int | None:
+    """The newest complete checkpoint in `directory`; None if there is none."""
+    if not directory.is_dir():
+        return None
+    with _manager(directory, keep=None, read_only=True) as manager:
+        return manager.latest_step()
+
+
+def write_checkpoint(
+    directory: Path, step: int, about: dict[str, Any], trees: dict[str, PyTree[Any]], keep: int
+) -> None:
+    """Writes the arrays of `trees` and the description `about` as checkpoint `step`, atomically."""
+    items: dict[str, Any] = {}
+    digests = {}
+    for name, tree in trees.items():
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+        digests[name] = _digest(leaves)
+        items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
+    items["about"] = ocp.args.JsonSave({"format": FORMAT, "digests": digests} | about)
+    with _manager(directory, keep=keep, read_only=False) as manager:
+        manager.save(step, args=ocp.args.Composite(**items), force=True)
+
+
+def read_about(directory: Path, step: int) -> dict[str, Any]:
+    """The description of checkpoint `step`.
+
+    Raises:
+        ValueError: naming the checkpoint, if it is damaged or of another format.
+    """
+    with _refusing(directory / str(step)), _manager(directory, keep=None, read_only=True) as found:
+        args = ocp.args.Composite(about=ocp.args.JsonRestore())
+        about = dict(found.restore(step, args=args)["about"])
+    if about.get("format") != FORMAT:
+        raise ValueError(
+            f"checkpoint {directory / str(step)} must be of format {FORMAT}, "
+            f"got {about.get('format')!r}"
+        )
+    return about
+
+
+def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTree[Any]:
+    """The arrays stored under `name` in checkpoint `step`, in the structure of `like`.
+
+    Raises:
+        ValueError: naming the checkpoint, if it is damaged or does not fit `like`.
+    """
+    path = directory / str(step)
+    about = read_about(directory, step)
+    leaves, treedef = jax.tree.flatten(like)
+    wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
+    with _refusing(path), _manager(directory, keep=None, read_only=True) as manager:
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
+        stored = manager.restore(step, args=args)[name]
+    arrays = [np.asarray(stored[number]) for number, _ in _numbered(leaves)]
+    if _digest(arrays) != about["digests"].get(name):
+        raise ValueError(f"checkpoint {path} is damaged: {name!r} is not what was written")
+    return jax.tree.unflatten(treedef, [jax.numpy.asarray(array) for array in arrays])
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turns whatever Orbax, TensorStore or JSON say of a bad checkpoint into one named error."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"checkpoint {path} is damaged or does not fit: {error}") from error
+
+
+def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:
+    return [(f"{number:05d}", leaf) for number, leaf in enumerate(leaves)]
+
+
+def _digest(leaves: list[np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for leaf in leaves:
+        total.update(f"{leaf.shape}{leaf.dtype}".encode())
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return total.hexdigest()
+
+
+def describe_field(field: VelocityField) -> dict[str, Any] | None:
+    """What `load_field` needs to build `field`; None if it is not one of this package's own."""
+    return field.spec.to_json() if isinstance(field, NetworkField) else None
+
+
+def save_field(directory: str | Path, field: VelocityField) -> None:
+    """Writes a field made by `network_field` (trained by `fit`, say) to a folder.
+
+    The folder says all that `load_field` needs: the network's name and configuration, the shape
+    of a sample, the data scaling and the number of classes. A field saved there before is
+    replaced only when the new one is complete.
+
+    Args:
+        directory: the folder, made if it is not there.
+        field: the field, without transforms.
+
+    Raises:
+        ValueError: if the field is none that `network_field` or `load_field` made.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from kinetic_jax import load_field, network_field, save_field
+        >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=16, depth=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_field(folder, field)
+        ...     load_field(folder).event_shape
+        (2,)
+    """
+    about = describe_field(field)
+    if about is None:
+        raise ValueError(
+            f"field must be made by network_field, got {type(field).__name__}: only such a field "
+            "can be built anew; save a model of your own by its framework's means, and a "
+            "transformed field as the field inside"
+        )
+    folder = Path(directory)
+    last = latest_step(folder)
+    step = 0 if last is None else last + 1
+    write_checkpoint(folder, step, {"field": about}, {"field": _arrays(field)}, keep=1)
+
+
+def load_field(directory: str | Path, *, step: int | None = None) -> NetworkField:
+    """Builds the field kept in a folder by `save_field`, or by `fit` as `checkpoint_dir`.
+
+    Args:
+        directory: the folder.
+        step: which checkpoint; the newest by default.
+
+    Returns:
+        The field; of a training checkpoint, its moving average.
+
+    Raises:
+        FileNotFoundError: if there is no complete checkpoint in the folder.
+        ValueError: naming the checkpoint, if it is damaged, or holds a field that is not one of
+            this package's own networks.
+    """
+    folder = Path(directory)
+    found = latest_step(folder) if step is None else step
+    if found is None or not (folder / str(found)).is_dir():
+        raise FileNotFoundError(f"no complete checkpoint in {folder}")
+    about = read_about(folder, found)
+    if about["field"] is None:
+        raise ValueError(
+            f"checkpoint {folder / str(found)} must hold a field made by network_field, got one of "
+            "your own network: build it yourself and resume by calling fit again"
+        )
+    spec = NetworkSpec.from_json(about["field"])
+    # Only the structure: no weights are drawn.
+    fresh = eqx.filter_eval_shape(lambda: from_nnx(spec.build(nnx.Rngs(0))))
+    name = "ema" if "ema" in about["digests"] else "field"
+    like, rest = eqx.partition(NetworkField(fresh, spec), _is_trainable)
+    return eqx.combine(read_tree(folder, found, name, like), rest)
+
+
+def _is_trainable(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_inexact_array(leaf)
+
+
+def _arrays(field: VelocityField) -> PyTree[Any]:
+    return eqx.filter(field, eqx.is_inexact_array)

@@ -1,0 +1,249 @@
+"""`fit`: flow-matching training that a kill cannot hurt."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+
+from kinetic_jax._checks import batch_size as rows_of
+from kinetic_jax._checks import refuse_memmap, require, require_between, require_finite
+from kinetic_jax._progress import progress_bar
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.training._checkpoint import (
+    describe_field,
+    latest_step,
+    read_about,
+    read_tree,
+    write_checkpoint,
+)
+from kinetic_jax.training._interrupt import deferred_interrupt
+from kinetic_jax.training._step import LOSS_BUFFER, Problem, TrainingState, advance, initial_state
+
+SECONDS_PER_CALL = 0.5  # how long one compiled call may take before progress is shown
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        field: the trained field.
+        ema_field: the field with the moving average of its weights: the one to sample from.
+        history: mean loss of each step's batch, shape (steps,).
+    """
+
+    field: Any
+    ema_field: Any
+    history: np.ndarray
+
+
+def fit(
+    field: VelocityField,
+    data: Float[ArrayLike, "rows *event"],
+    *,
+    key: PRNGKeyArray,
+    steps: int,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    cond: PyTree[Any] | None = None,
+    cond_dropout: float = 0.0,
+    null_cond: PyTree[Any] | None = None,
+    ema: float | None = 0.999,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    checkpoints_kept: int = 2,
+    progress: bool | None = None,
+) -> FitResult:
+    """Trains a field by conditional flow matching (`cfm_loss`, averaged over the batch).
+
+    Rows, times and noise of step s are functions of (key, s) alone (rows drawn with replacement),
+    so that a run that was killed and is called again with the same arguments and `checkpoint_dir`
+    ends with bitwise the same parameters, on the same machine, as one that was not. On Ctrl-C it
+    writes a checkpoint and then stops; a kill loses at most the steps since the last one.
+
+    Args:
+        field: the field to train; its floating arrays are the parameters.
+        data: shape (rows, *event), in memory, scaled as the field wants it.
+        key: a JAX random key.
+        steps: how many steps in all, those of earlier runs included.
+        optimizer: an Optax optimizer. A resumed run must be given the same one.
+        batch_size: rows per step.
+        cond: a pytree with one entry per row on every leaf (class labels, say), or None.
+        cond_dropout: share of samples that see `null_cond` instead of their own condition, for
+            classifier-free guidance; in [0, 1].
+        null_cond: the condition of ONE sample that stands for "none"; the field's own by default.
+        ema: decay of the moving average of the weights, in [0, 1), eased in by
+            min(ema, (1 + s)/(10 + s)); None for no average.
+        checkpoint_dir: where checkpoints are written, and resumed from if there are any.
+        checkpoint_every: steps between two checkpoints; one is written at the end as well.
+        checkpoints_kept: how many of the newest checkpoints are kept.
+        progress: whether to draw a bar with loss and time left; None: on a terminal only.
+
+    Raises:
+        ValueError: for empty or non-finite data, a memmap, rows of `cond` that differ from those
+            of `data`, settings out of range; naming the setting, if the checkpoints were made
+            with another one; naming the checkpoint, if it is damaged.
+        FloatingPointError: if the loss is no longer finite. The last checkpoint is kept.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from kinetic_jax import fit, network_field
+        >>> key = jax.random.key(0)
+        >>> data = jax.random.normal(key, (64, 2)) * 0.1 + 3.0
+        >>> field = network_field("mlp", (2,), key=key, width=32, depth=1)
+        >>> result = fit(field, data, key=key, steps=200, optimizer=optax.adam(1e-2), batch_size=64)
+        >>> bool(result.history[-20:].mean() < result.history[:20].mean())
+        True
+    """
+    field = as_pytree(field)
+    null = getattr(field, "null_cond", None) if null_cond is None else null_cond
+    rows, cond = _checked_data(field, data, cond)
+    _check_settings(steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema)
+    require(
+        cond_dropout == 0 or (cond is not None and null is not None),
+        "cond_dropout",
+        cond_dropout,
+        "be 0 without cond and a null_cond",
+    )
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    state, static = initial_state(field, optimizer)
+    dropout = jnp.asarray(cond_dropout, jnp.float32)
+    problem = Problem(static, rows, cond, null, dropout, key, optimizer, batch_size, ema)
+    settings = _settings(rows, cond, key, batch_size, cond_dropout, ema) if folder else {}
+    history = np.zeros(0, np.float32)
+    if folder is not None and (found := latest_step(folder)) is not None:
+        state, history = _resume(folder, found, state, settings)
+    saved = int(state.step)
+
+    def save(at: int) -> None:
+        nonlocal saved
+        if folder is None or at == saved:
+            return
+        about = {"settings": settings, "field": describe_field(field)}
+        trees = state._asdict() | {"history": history}
+        write_checkpoint(folder, at, about, trees, checkpoints_kept)
+        saved = at
+
+    chunk, now = 1, int(state.step)
+    with (
+        deferred_interrupt() as interrupted,
+        progress_bar("training", steps, done=now, show=progress) as update,
+    ):
+        while now < steps:
+            mark = (now // checkpoint_every + 1) * checkpoint_every
+            stop = min(now + chunk, steps, mark)
+            began = time.monotonic()
+            state, losses = advance(problem, state, jnp.asarray(stop))
+            new = np.asarray(losses)[: stop - now]
+            _require_finite_loss(new, now, folder)
+            history, now = np.concatenate([history, new]), stop
+            if time.monotonic() - began < SECONDS_PER_CALL:
+                chunk = min(2 * chunk, LOSS_BUFFER)
+            update(now, f"loss {new.mean():.4g}")
+            if now in (mark, steps) or interrupted():
+                save(now)
+            if interrupted():
+                raise KeyboardInterrupt
+    trained = eqx.combine(state.field, static)
+    average = trained if ema is None else eqx.combine(state.ema, static)
+    return FitResult(trained, average, history[:steps])
+
+
+def _checked_data(
+    field: VelocityField, data: ArrayLike, cond: PyTree[Any]
+) -> tuple[Array, PyTree[Any]]:
+    refuse_memmap("data", data)
+    refuse_memmap("cond", cond)
+    rows = jnp.asarray(data)
+    require(jnp.issubdtype(rows.dtype, jnp.floating), "data", f"dtype {rows.dtype}", "be floating")
+    require(rows.ndim >= 1 and rows.shape[0] >= 1, "data", f"shape {rows.shape}", "have rows")
+    require_finite("data", rows)
+    shape = getattr(field, "event_shape", None)
+    if shape is not None:
+        require(rows.shape[1:] == shape, "data", f"rows of shape {rows.shape[1:]}", f"have {shape}")
+    if cond is not None:
+        given = rows_of("cond", cond)
+        require(given == rows.shape[0], "cond", f"{given} rows", f"have {rows.shape[0]}, as data")
+    return rows, jax.tree.map(jnp.asarray, cond)
+
+
+def _check_settings(
+    steps: int,
+    batch_size: int,
+    checkpoint_every: int,
+    checkpoints_kept: int,
+    cond_dropout: float,
+    ema: float | None,
+) -> None:
+    require(steps >= 0, "steps", steps, "be >= 0")
+    require(batch_size >= 1, "batch_size", batch_size, "be >= 1")
+    require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "be >= 1")
+    require(checkpoints_kept >= 1, "checkpoints_kept", checkpoints_kept, "be >= 1")
+    require_between("cond_dropout", cond_dropout, 0.0, 1.0, closed=True)
+    require(ema is None or 0 <= ema < 1, "ema", ema, "be None or lie in [0, 1)")
+
+
+def _settings(
+    rows: Array,
+    cond: PyTree[Any],
+    key: PRNGKeyArray,
+    batch_size: int,
+    cond_dropout: float,
+    ema: float | None,
+) -> dict[str, Any]:
+    """What must be the same for a run to be resumed."""
+    return {
+        "data": _fingerprint(rows),
+        "cond": _fingerprint(cond),
+        "key": _fingerprint(jax.random.key_data(key) if _is_typed(key) else key),
+        "batch_size": batch_size,
+        "cond_dropout": float(cond_dropout),
+        "ema": ema,
+    }
+
+
+def _is_typed(key: Array) -> bool:
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def _fingerprint(tree: PyTree[Any]) -> str:
+    total = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        total.update(f"{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _resume(
+    folder: Path, step: int, like: TrainingState, settings: dict[str, Any]
+) -> tuple[TrainingState, np.ndarray]:
+    made_with = read_about(folder, step).get("settings")
+    if made_with is None:
+        raise ValueError(
+            f"checkpoint_dir must hold checkpoints of fit, got a saved field: {folder}"
+        )
+    differing = [name for name in settings if made_with.get(name) != settings[name]]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"{name} must be what the checkpoints in {folder} were made with, "
+            f"{made_with.get(name)!r}, got {settings[name]!r}: resume with the same settings or "
+            "choose another folder"
+        )
+    trees = {name: read_tree(folder, step, name, tree) for name, tree in like._asdict().items()}
+    history = read_tree(folder, step, "history", np.zeros(step, np.float32))
+    return TrainingState(**trees), np.asarray(history)
+
+
+def _require_finite_loss(losses: np.ndarray, start: int, folder: Path | None) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if bad.size:
+        kept = f"; the last checkpoint is in {folder}" if folder is not None else ""
+        raise FloatingPointError(f"the loss of step {start + int(bad[0])} is not finite{kept}")

@@ -1,0 +1,146 @@
+"""The compiled part of training: any number of steps in one program."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.training._loss import cfm_loss
+
+LOSS_BUFFER = 4096  # the most steps one call takes
+
+
+class TrainingState(NamedTuple):
+    """All that changes in training.
+
+    Attributes:
+        step: how many steps were taken.
+        field: the parameters.
+        ema: their moving average.
+        optimizer: the state of the optimizer.
+    """
+
+    step: Int[Array, ""]
+    field: PyTree[Any]
+    ema: PyTree[Any]
+    optimizer: PyTree[Any]
+
+
+class Problem(NamedTuple):
+    """What stays as it is in training.
+
+    Attributes:
+        static: the part of the field that is not trained.
+        data: shape (rows, *event).
+        cond: conditions of the rows, or None.
+        null_cond: the condition that stands for "none", or None.
+        cond_dropout: share of samples that see it.
+        key: the key all randomness comes from.
+        optimizer: the optimizer; static.
+        batch_size: rows per step; static.
+        ema: decay of the moving average, or None; static.
+    """
+
+    static: Any
+    data: Float[Array, "rows *event"]
+    cond: PyTree[Any]
+    null_cond: PyTree[Any]
+    cond_dropout: Float[Array, ""]
+    key: PRNGKeyArray
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    ema: float | None
+
+
+def initial_state(
+    field: VelocityField, optimizer: optax.GradientTransformation
+) -> tuple[TrainingState, Any]:
+    """The state before the first step, and the part of the field that is not trained.
+
+    Raises:
+        ValueError: if the field has no floating arrays.
+    """
+    parameters, static = eqx.partition(field, eqx.is_inexact_array)
+    if not jax.tree.leaves(parameters):
+        raise ValueError(
+            f"field must be a pytree with floating arrays to train, got {type(field).__name__} "
+            "without any: arrays that a plain function closes over cannot be seen from outside"
+        )
+    # Copies: the state's buffers are donated, and the caller's field must outlive that.
+    copy = jax.tree.map(jnp.array, parameters)
+    with optax_promotion():
+        state = optimizer.init(parameters)
+    state = jax.tree.map(jnp.array, state)
+    return TrainingState(
+        jnp.zeros((), jnp.int32), copy, jax.tree.map(jnp.array, copy), state
+    ), static
+
+
+@contextmanager
+def optax_promotion() -> Iterator[None]:
+    """The implicit promotions that Optax's own code counts on, whatever the caller's settings."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+# The state's buffers are donated: no second copy of parameters and moments.
+@eqx.filter_jit(donate="all-except-first")
+def advance(
+    problem: Problem, state: TrainingState, stop: Int[Array, ""]
+) -> tuple[TrainingState, Float[Array, " buffer"]]:
+    """Steps until `stop` (at most `LOSS_BUFFER` of them); their losses from the front.
+
+    One program for any number of steps: how a run is cut into calls cannot change its numbers.
+    """
+    static, data, cond, null_cond, cond_dropout, key, _, batch_size, _ = problem
+    start = state.step + 0  # not the donated buffer itself
+
+    def body(step: Array, carry: Any) -> Any:
+        state, losses = carry
+        draw, drop, draws = jax.random.split(jax.random.fold_in(key, step), 3)
+        rows = jax.random.randint(draw, (batch_size,), 0, data.shape[0])
+        batch, labels = data[rows], jax.tree.map(lambda leaf: leaf[rows], cond)
+        if null_cond is not None and cond is not None:
+            labels = _drop(drop, labels, null_cond, cond_dropout)
+
+        def loss(parameters: Any) -> Array:
+            return jnp.mean(cfm_loss(eqx.combine(parameters, static), draws, batch, labels))
+
+        value, gradient = jax.value_and_grad(loss)(state.field)
+        return _update(problem, state, gradient), losses.at[step - start].set(value)
+
+    losses = jnp.zeros(LOSS_BUFFER, jnp.float32)
+    return jax.lax.fori_loop(start, stop, body, (state, losses))
+
+
+def _drop(
+    key: PRNGKeyArray, cond: PyTree[Any], null_cond: PyTree[Any], share: Float[Array, ""]
+) -> PyTree[Any]:
+    size = jax.tree.leaves(cond)[0].shape[0]
+    dropped = jax.random.uniform(key, (size,)) < share
+
+    def pick(leaf: Array, null: Any) -> Array:
+        mask = dropped.reshape(size, *(1,) * (leaf.ndim - 1))
+        return jnp.where(mask, jnp.broadcast_to(jnp.asarray(null, leaf.dtype), leaf.shape), leaf)
+
+    return jax.tree.map(pick, cond, null_cond)
+
+
+def _update(problem: Problem, state: TrainingState, gradient: PyTree[Any]) -> TrainingState:
+    with optax_promotion():
+        updates, optimizer = problem.optimizer.update(gradient, state.optimizer, state.field)
+        field = optax.apply_updates(state.field, updates)
+        average = state.ema
+        if problem.ema is not None:
+            step = state.step.astype(jnp.float32)
+            decay = jnp.minimum(problem.ema, (1 + step) / (10 + step))
+            average = jax.tree.map(
+                lambda old, new: old + (1 - decay).astype(new.dtype) * (new - old), state.ema, field
+            )
+    return TrainingState(state.step + 1, field, average, optimizer)
