@@ -17,6 +17,10 @@ from kinetic_jax.fields import from_linen as from_linen
 from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
+from kinetic_jax.metrics import Memorization as Memorization
+from kinetic_jax.metrics import frechet_distance as frechet_distance
+from kinetic_jax.metrics import memorization as memorization
+from kinetic_jax.metrics import nearest_neighbors as nearest_neighbors
 from kinetic_jax.networks import ResidualMLP as ResidualMLP
 from kinetic_jax.networks import UNet as UNet
 from kinetic_jax.networks import network_field as network_field
