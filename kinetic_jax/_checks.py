@@ -1,5 +1,6 @@
 """Checks of user input, shared by every package: a bad value is named before anything compiles."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -45,8 +46,11 @@ def float_array(value: ArrayLike, name: str) -> Array:
     dtype = jax.dtypes.canonicalize_dtype(float)
     if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
         dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    # Inside someone's `jit` a number that is known stays known, and so its value is checked.
+    known = jax.ensure_compile_time_eval() if is_concrete(value) else contextlib.nullcontext()
     try:
-        return jax.numpy.asarray(value, dtype)
+        with known:
+            return jax.numpy.asarray(value, dtype)
     except TypeError as error:
         raise ValueError(
             f"{name} must be a number or an array of numbers, got {value!r}"

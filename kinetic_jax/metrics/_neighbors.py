@@ -62,6 +62,8 @@ def nearest_neighbors(
     require(1 <= k <= rows.shape[0], "k", k, f"lie in [1, {rows.shape[0]}], the reference's rows")
     require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
     require(bool(jnp.all(jnp.isfinite(rows))), "reference", "non-finite numbers", "be finite")
+    if asked.dtype != rows.dtype:
+        asked, rows = asked.astype(jnp.float64), rows.astype(jnp.float64)
     return _search(asked, rows, k, min(chunk_size, rows.shape[0]))
 
 
@@ -74,7 +76,7 @@ def flat_rows(name: str, array: ArrayLike) -> Float[Array, "rows size"]:
     shape = np.shape(array)
     require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
     rows = jnp.asarray(array)
-    dtype = jnp.promote_types(rows.dtype, jnp.float32)
+    dtype = jnp.float64 if rows.dtype == jnp.float64 else jnp.float32
     return rows.astype(dtype).reshape(shape[0], int(np.prod(shape[1:])))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -85,7 +86,11 @@ class NetworkSpec:
 
 def _frozen(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     def freeze(value: Any) -> Any:
-        return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+        if isinstance(value, list | tuple):
+            return tuple(map(freeze, value))
+        if isinstance(value, type | np.dtype):
+            return jnp.dtype(value).name  # dtypes by name, which JSON can hold
+        return value.item() if isinstance(value, np.generic) else value
 
     return tuple(sorted((name, freeze(value)) for name, value in config.items()))
 
@@ -164,5 +169,8 @@ def network_field(
     known = ", ".join(map(repr, NETWORKS))
     require(network in NETWORKS, "network", repr(network), f"be one of {known}")
     shape = tuple(int(side) for side in event_shape)
-    spec = NetworkSpec(network, shape, num_classes, scaling or Scaling(), _frozen(config))
+    classes = None if num_classes is None else int(num_classes)
+    scaling = Scaling() if scaling is None else scaling
+    scaling = Scaling(float(scaling.shift), float(scaling.scale))
+    spec = NetworkSpec(network, shape, classes, scaling, _frozen(config))
     return NetworkField(from_nnx(spec.build(nnx.Rngs(params=key))), spec)

@@ -6,7 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax.energy import (
@@ -17,7 +17,11 @@ from kinetic_jax.energy import (
     squared_norm,
 )
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling._controller import STOPPED_NOT_FINITE, PathController
+from kinetic_jax.sampling._controller import (
+    STOPPED_NOT_FINITE,
+    PathController,
+    PathControllerState,
+)
 from kinetic_jax.sampling._explicit import require_explicit
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 from kinetic_jax.transforms import own_tau_split
@@ -98,7 +102,7 @@ def _solve_one(
         t1=span[1],
         dt0=dt0,
         y0=energy_state(x0),
-        saveat=diffrax.SaveAt(subs=saves),
+        saveat=diffrax.SaveAt(subs=saves, controller_state=True),
         stepsize_controller=_blind(controller, own_tau_split(field), x0.dtype),
         max_steps=max_steps,
         throw=False,
@@ -113,7 +117,7 @@ def _solve_one(
     launch = jnp.where(tau_split.astype(x0.dtype) >= span[1], energies[accepted], launch)
     launch = jnp.where(tau_split.astype(x0.dtype) <= span[0], 0.0, launch)
     totals = PhaseTotals(launch, energies[accepted] - launch, lengths[accepted])
-    num_evals = _num_evals(solver, controller, dt0, solution.stats["num_steps"])
+    num_evals = _num_evals(solver, solution.stats["num_steps"], solution.controller_state)
     path = None if times is None else solution.ys["path"]
     x1, totals, path = jax.tree.map(
         lambda leaf: jnp.where(good, leaf, jnp.full_like(leaf, jnp.nan)), (x1, totals, path)
@@ -149,16 +153,17 @@ def _value_at(
     A step is never cut where a field has no kink, so that measuring leaves the trajectory as it
     is; the energy along a smooth path is smooth in time.
     """
+    width = min(4, ts.size)
     right = jnp.clip(jnp.searchsorted(ts, time), 1, jnp.maximum(last, 1))
-    first = jnp.clip(right - 2, 0, jnp.maximum(last - 3, 0))
-    take = lambda array: jax.lax.dynamic_slice(array, (first,), (4,))  # noqa: E731
+    first = jnp.clip(right - 2, 0, jnp.maximum(last - width + 1, 0))
+    take = lambda array: jax.lax.dynamic_slice(array, (first,), (width,))  # noqa: E731
     nodes, ordinates = jax.lax.stop_gradient(take(ts)), take(values)
-    known = first + jnp.arange(4) <= last
-    nodes = jnp.where(known, nodes, jnp.arange(4, dtype=ts.dtype) + 2)  # distinct, unused
+    known = first + jnp.arange(width) <= last
+    nodes = jnp.where(known, nodes, jnp.arange(width, dtype=ts.dtype) + 2)  # distinct, unused
     total = jnp.zeros((), values.dtype)
-    for i in range(4):
+    for i in range(width):
         weight = jnp.ones((), ts.dtype)
-        for j in range(4):
+        for j in range(width):
             if i != j:
                 factor = (time - nodes[j]) / (nodes[i] - nodes[j])
                 weight = weight * jnp.where(known[j], factor, jnp.ones_like(factor))
@@ -167,22 +172,17 @@ def _value_at(
     return total
 
 
-def _num_evals(
-    solver: diffrax.AbstractSolver,
-    controller: diffrax.AbstractStepSizeController,
-    dt0: ArrayLike | None,
-    num_steps: Array,
-) -> Array:
+def _num_evals(solver: diffrax.AbstractSolver, num_steps: Array, controller_state: Any) -> Array:
     inner: Any = solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
     calls = 3 if isinstance(solver, diffrax.HalfSolver) else 1
     if isinstance(inner, diffrax.Euler):
         stages, reused = 1, 0
     else:
         stages, reused = inner.tableau.num_stages, int(inner.tableau.fsal)
-    # FSAL: the first stage is the last one of the step before, except in the very first step
-    # (of a HalfSolver: in its whole step and in the first of its two halves).
-    first = reused * (2 if calls == 3 else 1)
-    # Without dt0, a controller looks for a first step by two evaluations (Hairer's rule).
-    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
-    search = 2 if dt0 is None and adaptive else 0
-    return (num_steps * calls * (stages - reused) + first + search).astype(jnp.int32)
+    searched, fresh_steps = 0, 1
+    if isinstance(controller_state, PathControllerState):
+        searched, fresh_steps = controller_state.searched, controller_state.fresh_steps
+    # FSAL: the first stage is the last one of the step before, except in a fresh step (of a
+    # HalfSolver: in its whole step and in the first of its two halves).
+    first = reused * (2 if calls == 3 else 1) * fresh_steps
+    return (num_steps * calls * (stages - reused) + first + searched).astype(jnp.int32)

@@ -3,8 +3,9 @@
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from kinetic_jax.energy import PathState, energy_state
 
@@ -12,11 +13,27 @@ from kinetic_jax.energy import PathState, energy_state
 STOPPED_NOT_FINITE = diffrax.RESULTS.internal_error
 
 
+class PathControllerState(eqx.Module):
+    """The wrapped controller's state, and what the number of evaluations depends on.
+
+    Attributes:
+        controller: the wrapped controller's state.
+        searched: evaluations of the field spent on the choice of a first step.
+        fresh: whether the next step cannot take over the last stage of the one before (FSAL).
+        fresh_steps: how many steps so far could not, rejected ones included.
+    """
+
+    controller: Any
+    searched: Int[Array, ""]
+    fresh: Bool[Array, ""]
+    fresh_steps: Int[Array, ""]
+
+
 class PathController(diffrax.AbstractStepSizeController):
     """Shows x alone to the controller it wraps, its choice of a first step included.
 
-    A trajectory that has become NaN is stopped at once: a controller can only propose NaN steps
-    from there, up to the step limit.
+    A trajectory that has become NaN, or whose every step becomes so however short, is stopped: a
+    controller can only propose NaN or empty steps from there, up to the step limit.
     """
 
     controller: diffrax.AbstractStepSizeController
@@ -37,12 +54,22 @@ class PathController(diffrax.AbstractStepSizeController):
         error_order: Any,
     ) -> Any:
         """The wrapped controller's first step, for the ODE of x."""
+        searches = False
 
         def func_of_x(_: Any, t: Any, x: Array, args: Any) -> Array:
+            nonlocal searches
+            searches = True
             return func(terms, t, energy_state(x), args).x
 
-        term_of_x = diffrax.ODETerm(lambda t, x, args: func_of_x(None, t, x, args))
-        return self.controller.init(term_of_x, t0, t1, y0.x, dt0, args, func_of_x, error_order)
+        term: Any = diffrax.ODETerm(lambda t, x, args: func_of_x(None, t, x, args))
+        if hasattr(terms, "term"):
+            # Diffrax's wrapper for the direction of time. Kept, because what kind of term a
+            # controller is shown decides how it chooses a first step.
+            term = eqx.tree_at(lambda wrapper: wrapper.term, terms, term)
+        first, inner = self.controller.init(term, t0, t1, y0.x, dt0, args, func_of_x, error_order)
+        # A controller that looks for a first step does so by two evaluations (Hairer's rule).
+        searched, none = jnp.asarray(2 if searches else 0, jnp.int32), jnp.zeros((), jnp.int32)
+        return first, PathControllerState(inner, searched, jnp.asarray(True), none)
 
     def adapt_step_size(
         self,
@@ -57,9 +84,18 @@ class PathController(diffrax.AbstractStepSizeController):
     ) -> Any:
         """The wrapped controller's verdict on the step of x."""
         error = None if y_error is None else y_error.x
-        keep, next_t0, next_t1, made_jump, state, result = self.controller.adapt_step_size(
-            t0, t1, y0.x, y1_candidate.x, args, error, error_order, controller_state
+        keep, next_t0, next_t1, made_jump, inner, result = self.controller.adapt_step_size(
+            t0, t1, y0.x, y1_candidate.x, args, error, error_order, controller_state.controller
         )
-        lost = jnp.isnan(next_t1) | (keep & jnp.isnan(jnp.sum(y1_candidate.x)))
+        nan = jnp.isnan(jnp.sum(y1_candidate.x))
+        empty = next_t1 - next_t0 <= jnp.finfo(next_t1.dtype).eps ** 2
+        lost = jnp.isnan(next_t1) | (nan & (keep | empty))
         result = diffrax.RESULTS.where(lost, STOPPED_NOT_FINITE, result)
+        fresh = controller_state.fresh
+        state = PathControllerState(
+            inner,
+            controller_state.searched,
+            jnp.where(keep, made_jump, fresh),
+            controller_state.fresh_steps + fresh.astype(jnp.int32),
+        )
         return keep, next_t0, next_t1, made_jump, state, result

@@ -1,6 +1,7 @@
 """Fields and training states on disk: Orbax checkpoints that say what they hold."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,8 @@ def write_checkpoint(
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = _digest(leaves)
         items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
-    items["about"] = ocp.args.JsonSave({"format": FORMAT, "digests": digests} | about)
+    about = {"format": FORMAT, "digests": digests} | about
+    items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
     with _manager(directory, keep=keep, read_only=False) as manager:
         manager.save(step, args=ocp.args.Composite(**items), force=True)
 
@@ -70,6 +72,11 @@ def read_about(directory: Path, step: int) -> dict[str, Any]:
         raise ValueError(
             f"checkpoint {directory / str(step)} must be of format {FORMAT}, "
             f"got {about.get('format')!r}"
+        )
+    if about.pop("self", None) != _json_digest(about):
+        raise ValueError(
+            f"checkpoint {directory / str(step)} is damaged: its description is not what was "
+            "written"
         )
     return about
 
@@ -100,6 +107,10 @@ def _refusing(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"checkpoint {path} is damaged or does not fit: {error}") from error
+
+
+def _json_digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:
@@ -163,7 +174,7 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
         step: which checkpoint; the newest by default.
 
     Returns:
-        The field; of a training checkpoint, its moving average.
+        The field; of a training checkpoint, its moving average if it keeps one.
 
     Raises:
         FileNotFoundError: if there is no complete checkpoint in the folder.
@@ -183,7 +194,9 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
     spec = NetworkSpec.from_json(about["field"])
     # Only the structure: no weights are drawn.
     fresh = eqx.filter_eval_shape(lambda: from_nnx(spec.build(nnx.Rngs(0))))
-    name = "ema" if "ema" in about["digests"] else "field"
+    # A run without an average writes an `ema` that is still the field before the first step.
+    averaged = about.get("settings", {}).get("ema") is not None
+    name = "ema" if averaged else "field"
     like, rest = eqx.partition(NetworkField(fresh, spec), _is_trainable)
     return eqx.combine(read_tree(folder, found, name, like), rest)
 

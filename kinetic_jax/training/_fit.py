@@ -90,7 +90,8 @@ def fit(
         ValueError: for empty or non-finite data, a memmap, rows of `cond` that differ from those
             of `data`, settings out of range; naming the setting, if the checkpoints were made
             with another one; naming the checkpoint, if it is damaged.
-        FloatingPointError: if the loss is no longer finite. The last checkpoint is kept.
+        FloatingPointError: if the loss or a parameter is no longer finite. The last checkpoint is
+            kept.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -143,6 +144,7 @@ def fit(
             state, losses = advance(problem, state, jnp.asarray(stop))
             new = np.asarray(losses)[: stop - now]
             _require_finite_loss(new, now, folder)
+            _require_finite_parameters(state.field, stop, folder)
             history, now = np.concatenate([history, new]), stop
             if time.monotonic() - began < SECONDS_PER_CALL:
                 chunk = min(2 * chunk, LOSS_BUFFER)
@@ -245,5 +247,16 @@ def _resume(
 def _require_finite_loss(losses: np.ndarray, start: int, folder: Path | None) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
-        kept = f"; the last checkpoint is in {folder}" if folder is not None else ""
-        raise FloatingPointError(f"the loss of step {start + int(bad[0])} is not finite{kept}")
+        raise FloatingPointError(
+            f"the loss of step {start + int(bad[0])} is not finite{_kept(folder)}"
+        )
+
+
+def _require_finite_parameters(parameters: PyTree[Any], now: int, folder: Path | None) -> None:
+    # An infinite gradient of a finite loss: such parameters must replace no good checkpoint.
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(parameters)):
+        raise FloatingPointError(f"the parameters after {now} steps are not finite{_kept(folder)}")
+
+
+def _kept(folder: Path | None) -> str:
+    return f"; the last checkpoint is in {folder}" if folder is not None else ""

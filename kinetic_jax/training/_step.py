@@ -113,7 +113,8 @@ def advance(
             return jnp.mean(cfm_loss(eqx.combine(parameters, static), draws, batch, labels))
 
         value, gradient = jax.value_and_grad(loss)(state.field)
-        return _update(problem, state, gradient), losses.at[step - start].set(value)
+        losses = losses.at[step - start].set(value.astype(losses.dtype))
+        return _update(problem, state, gradient), losses
 
     losses = jnp.zeros(LOSS_BUFFER, jnp.float32)
     return jax.lax.fori_loop(start, stop, body, (state, losses))

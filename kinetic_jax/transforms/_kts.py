@@ -12,7 +12,7 @@ from kinetic_jax._pytree import as_pytree
 from kinetic_jax.transforms._gain import Gain, gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
 
-Shape = Callable[[Array, Array], Array]
+Shape = Callable[[Array, Array], ArrayLike]
 
 # A shape takes the phase's own time (q = 1 − t/τ in the launch, s = (t − τ)/(1 − τ) in the
 # landing) and the steepness k, and is multiplied by α0 or β0. The landing's exponential is not
@@ -63,7 +63,7 @@ class UserShape(eqx.Module):
 
     fn: Callable[..., Any]
 
-    def __call__(self, own_time: Array, k: Array) -> Array:
+    def __call__(self, own_time: Array, k: Array) -> ArrayLike:
         """The shape at the phase's own time; k is not used."""
         del k
         return self.fn(own_time)

@@ -1,0 +1,1 @@
+"""Experiments: the library's own, run from the command line (extra `demo`)."""

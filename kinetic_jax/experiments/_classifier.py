@@ -1,0 +1,44 @@
+"""A small classifier whose features and confidence judge samples."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+from kinetic_jax.experiments._digits import Part
+
+
+class Classifier:
+    """A two-layer MLP on flat images, trained by scikit-learn.
+
+    Args:
+        part: what it is trained on.
+        seed: of its initial weights and batches.
+    """
+
+    def __init__(self, part: Part, seed: int):
+        self._model = MLPClassifier((128, 64), max_iter=60, random_state=seed)
+        with warnings.catch_warnings():
+            # A fixed number of passes is meant; its accuracy is measured and reported.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(_flat(part.images), part.labels)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """The last hidden layer, shape (n, 64)."""
+        hidden = _flat(images)
+        for weights, bias in zip(self._model.coefs_[:-1], self._model.intercepts_, strict=False):
+            hidden = np.maximum(hidden @ weights + bias, 0)
+        return hidden
+
+    def confidence(self, images: np.ndarray) -> np.ndarray:
+        """The probability of the likeliest class, shape (n,)."""
+        return self._model.predict_proba(_flat(images)).max(axis=1)
+
+    def accuracy(self, part: Part) -> float:
+        """Share of the images whose class is told right."""
+        return float(self._model.score(_flat(part.images), part.labels))
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return np.asarray(images, np.float64).reshape(len(images), -1)

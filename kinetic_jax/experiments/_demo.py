@@ -1,0 +1,154 @@
+"""The demo: from real digits to a table, `results.json` and `report.html`."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.experiments import _figures
+from kinetic_jax.experiments._digits import PIXELS, Digits, split_digits
+from kinetic_jax.experiments._report import write_report
+from kinetic_jax.experiments._rows import RowPlan, plan_rows, sample_row
+from kinetic_jax.experiments._settings import DemoSettings
+from kinetic_jax.experiments._statistics import (
+    Judge,
+    RowResult,
+    by_fifth,
+    measure_row,
+    paired_change,
+)
+from kinetic_jax.experiments._verdict import verdict
+from kinetic_jax.networks import NetworkField, network_field
+from kinetic_jax.sampling import noise
+from kinetic_jax.training import fit, save_field
+
+VERSIONED = ("kinetic_jax", "jax", "flax", "diffrax", "optax", "numpy", "scikit-learn")
+
+
+def run_demo(
+    out: Path, settings: DemoSettings, *, quick: bool, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Runs the demo and leaves its files in `out`.
+
+    Training resumes from `out` if it was cut off there. Files that are there are replaced once
+    the new ones are complete.
+
+    Args:
+        out: a folder, made if it is not there.
+        settings: see `demo_settings`.
+        quick: whether these are the quick settings; told in the report.
+        say: is told what is going on.
+
+    Returns:
+        What `results.json` holds.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    digits = split_digits(settings.num_train, settings.seed)
+    say(f"training a flow on {settings.num_train} digits, {settings.training_steps} steps")
+    field = train_field(digits, settings, out)
+    save_field(out / "field", field)
+    say("training the classifier that judges the samples")
+    judge = Judge(digits, settings.seed)
+    plans = plan_rows(settings)
+    say(f"sampling {len(plans)} rows of {settings.num_samples} trajectories")
+    rows = _sample_rows(plans, field, judge, settings)
+    results = _results(rows, judge, digits, settings, quick)
+    _write(out / "results.json", json.dumps(results, indent=2).encode())
+    figures = _draw(plans, rows, results, digits, settings)
+    for name, png in figures.items():
+        _write(out / f"{name}.png", png)
+    write_report(out / "report.html", results, figures)
+    return results
+
+
+def train_field(digits: Digits, settings: DemoSettings, out: Path) -> NetworkField:
+    """Trains the flow, from where an earlier run in `out` with the same settings was cut off."""
+    key = jax.random.key(settings.seed)
+    field = network_field(
+        "mlp", (8, 8), key=key, scaling=PIXELS, width=settings.width, depth=settings.depth
+    )
+    schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.training_steps)
+    parts = (settings.seed, settings.num_train, settings.width, settings.training_steps)
+    result = fit(
+        field,
+        digits.train.images,
+        key=key,
+        steps=settings.training_steps,
+        optimizer=optax.adam(schedule),
+        batch_size=settings.batch_size,
+        checkpoint_dir=out / "training" / "-".join(map(str, parts)),
+        checkpoint_every=max(settings.training_steps // 4, 1),
+    )
+    return result.ema_field
+
+
+def _sample_rows(
+    plans: list[RowPlan], field: NetworkField, judge: Judge, settings: DemoSettings
+) -> list[RowResult]:
+    # One noise for all rows: differences between rows are differences of the shaping.
+    key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+    x0 = noise(key, jnp.arange(settings.num_samples), field.event_shape)
+    rows: list[RowResult] = []
+    with progress_bar("sampling", len(plans)) as update:
+        for plan in plans:
+            trajectories = sample_row(plan, field, x0, settings)
+            row = measure_row(plan.name, trajectories, judge)
+            row.table.update(paired_change(row, rows[0] if rows else row, judge))
+            rows.append(row)
+            update(len(rows), plan.name)
+    return rows
+
+
+def _results(
+    rows: list[RowResult], judge: Judge, digits: Digits, settings: DemoSettings, quick: bool
+) -> dict[str, Any]:
+    held_out = judge.held_out
+    results: dict[str, Any] = {
+        "settings": dataclasses.asdict(settings),
+        "quick": quick,
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
+        | {"python": platform.python_version()},
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "classifier": {"accuracy": judge.accuracy, "features": judge.num_features},
+        "held_out": {
+            "samples": len(digits.held_out.images),
+            "f_mem": held_out.fraction,
+            "f_mem_interval": [held_out.low, held_out.high],
+            "frechet_floor": judge.frechet_floor,
+            "confidence": judge.held_out_confidence,
+        },
+        "rows": [row.table for row in rows],
+        "fifths": {part: by_fifth(rows[0], part, judge) for part in ("total", "excess")},
+    }
+    return results | {"verdict": verdict(results)}
+
+
+def _draw(
+    plans: list[RowPlan],
+    rows: list[RowResult],
+    results: dict[str, Any],
+    digits: Digits,
+    settings: DemoSettings,
+) -> dict[str, bytes]:
+    return {
+        "samples": _figures.sample_grid(rows[0], digits.train.images),
+        "histogram": _figures.energy_histogram(rows[0]),
+        "profile": _figures.speed_profile(plans, rows, settings.tau_split),
+        "goldilocks": _figures.goldilocks(results["fifths"], results["held_out"]),
+        "front": _figures.memorization_front(results["rows"], results["held_out"]),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(content)
+    beside.replace(path)

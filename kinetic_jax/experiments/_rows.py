@@ -1,0 +1,65 @@
+"""The rows of the demo's table: the flow left alone, shaped, and the controls."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kinetic_jax.experiments._settings import DemoSettings
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling import Trajectories, sample
+from kinetic_jax.transforms import Transform, identity, kts, kts_gain
+
+
+class RowPlan(NamedTuple):
+    """How one row is sampled.
+
+    Attributes:
+        name: what the table calls it.
+        transform: what is done to the field.
+        gain: η at the left end of each step, shape (steps,).
+        stop_at: where the integration ends.
+    """
+
+    name: str
+    transform: Transform
+    gain: np.ndarray
+    stop_at: float
+
+
+def plan_rows(settings: DemoSettings) -> list[RowPlan]:
+    """The six rows; the constant gain has the ∫ η dt of the KTS row on the same grid."""
+    s = settings
+    steps = np.arange(s.num_steps) / s.num_steps
+
+    def shaped(name: str, alpha0: float, beta0: float, **shapes: Any) -> RowPlan:
+        eta = kts_gain(steps, alpha0, beta0, s.tau_split, **shapes)
+        transform = kts(alpha0, beta0, s.tau_split, **shapes)
+        return RowPlan(name, transform, np.asarray(eta, np.float64), 1.0)
+
+    both = shaped("KTS", s.alpha0, s.beta0)
+    constant = float(both.gain.mean())
+    return [
+        RowPlan("no gain", identity(), np.ones(s.num_steps), 1.0),
+        both,
+        shaped("launch only", s.alpha0, 0.0),
+        shaped("landing only", 0.0, s.beta0),
+        # A constant gain is KTS with two constant phases that agree.
+        shaped("constant gain", constant - 1, 1 - constant, launch="constant", landing="constant"),
+        RowPlan(f"early stop at {s.stop_at:g}", identity(), np.ones(s.num_steps), s.stop_at),
+    ]
+
+
+def sample_row(
+    plan: RowPlan, field: VelocityField, x0: Float[Array, "n *event"], settings: DemoSettings
+) -> Trajectories:
+    """The row's trajectories, in steps of the same length wherever it stops."""
+    num_steps = round(settings.num_steps * plan.stop_at)
+    return sample(
+        plan.transform(field),
+        jnp.asarray(x0),
+        num_steps=num_steps,
+        t1=plan.stop_at,
+        tau_split=settings.tau_split,
+    )

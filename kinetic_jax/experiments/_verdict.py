@@ -1,0 +1,105 @@
+"""What the demo's run showed, in words, whichever way it came out."""
+
+from typing import Any
+
+
+def verdict(results: dict[str, Any]) -> list[str]:
+    """Sentences on memorisation, on each row against no gain, and on energy."""
+    rows = results["rows"]
+    baseline, floor = rows[0], results["held_out"]
+    sentences = [_on_memorization(baseline, floor)]
+    sentences += [_on_change(row, baseline) for row in rows[1:]]
+    sentences.append(_on_front(rows))
+    for part, words in (("total", "kinetic path energy"), ("excess", "straightness excess")):
+        sentences.append(_on_fifths(results["fifths"][part], words))
+    return sentences
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _points(interval: list[float]) -> str:
+    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+
+
+def _on_memorization(baseline: dict[str, Any], floor: dict[str, Any]) -> str:
+    low, high = baseline["f_mem_interval"]
+    start = (
+        f"Left alone, the flow memorises {_percent(baseline['f_mem'])} of its samples "
+        f"({_percent(low)} to {_percent(high)}); held-out digits score {_percent(floor['f_mem'])} "
+        "by the same rule"
+    )
+    if low > floor["f_mem_interval"][1]:
+        return start + ": it copies."
+    return start + ": it cannot be said to copy, so the rows below have little to lower."
+
+
+def _on_change(row: dict[str, Any], baseline: dict[str, Any]) -> str:
+    change, interval = row["f_mem_change"], row["f_mem_change_interval"]
+    if interval[1] < 0:
+        moved = "lowers"
+    elif interval[0] > 0:
+        moved = "raises"
+    else:
+        moved = "does not clearly move"
+    farther = row["frechet"] - baseline["frechet"]
+    cost = "at a lower" if farther < 0 else "at a higher" if farther > 0 else "at the same"
+    return (
+        f"{row['name'][0].upper()}{row['name'][1:]} {moved} F_mem: {_percent(row['f_mem'])}, a "
+        f"change of {100 * change:+.1f} points on the same noise ({_points(interval)}), {cost} "
+        f"Fréchet distance ({baseline['frechet']:.2f} to {row['frechet']:.2f})."
+    )
+
+
+def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that no other row beats in both F_mem and Fréchet distance."""
+
+    def beaten(row: dict[str, Any]) -> bool:
+        return any(
+            other["f_mem"] <= row["f_mem"]
+            and other["frechet"] <= row["frechet"]
+            and (other["f_mem"], other["frechet"]) != (row["f_mem"], row["frechet"])
+            for other in rows
+        )
+
+    return [row for row in rows if not beaten(row)]
+
+
+def _on_front(rows: list[dict[str, Any]]) -> str:
+    names = [row["name"] for row in front(rows)]
+    listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    kts = "KTS is on it" if "KTS" in names else "KTS is not on it: some other row is better at both"
+    return f"On the front of F_mem against Fréchet distance lie {listed}; {kts}."
+
+
+def _on_fifths(fifths: list[dict[str, Any]], words: str) -> str:
+    lowest, highest = fifths[0], fifths[-1]
+    confidence = _compare(lowest, highest, "confidence", "more sure", "less sure", "as sure")
+    copies = _compare(lowest, highest, "f_mem", "more often", "less often", "as often")
+    peak = max(range(5), key=lambda i: fifths[i]["confidence"])
+    where = (
+        "; confidence peaks in the middle, as a Goldilocks curve does"
+        if 0 < peak < 4 and _peaks(fifths, peak)
+        else "; confidence shows no clear peak in between"
+    )
+    return (
+        f"From the lowest to the highest fifth of {words} the classifier is {confidence} "
+        f"({_percent(lowest['confidence'])} to {_percent(highest['confidence'])}) and samples are "
+        f"copies {copies} ({_percent(lowest['f_mem'])} to {_percent(highest['f_mem'])}){where}."
+    )
+
+
+def _compare(
+    lowest: dict[str, Any], highest: dict[str, Any], what: str, up: str, down: str, same: str
+) -> str:
+    if highest[f"{what}_interval"][0] > lowest[f"{what}_interval"][1]:
+        return up
+    if highest[f"{what}_interval"][1] < lowest[f"{what}_interval"][0]:
+        return down
+    return same
+
+
+def _peaks(fifths: list[dict[str, Any]], peak: int) -> bool:
+    low = fifths[peak]["confidence_interval"][0]
+    return all(low > fifths[end]["confidence_interval"][1] for end in (0, 4))
