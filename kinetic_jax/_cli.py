@@ -11,6 +11,8 @@ from kinetic_jax import __version__
 from kinetic_jax.experiments._demo import run_demo
 from kinetic_jax.experiments._settings import demo_settings
 
+TABLE_WIDTH = 112  # columns that the table needs; a narrower terminal wraps its lines
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
@@ -31,6 +33,7 @@ def cli() -> None:
 def demo(out: Path, quick: bool, seed: int) -> None:
     """Train a flow on real digits, and see how its samples move, with and without shaping."""
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     try:
         results = run_demo(
             out, demo_settings(quick=quick, seed=seed), quick=quick, say=console.print
@@ -41,7 +44,7 @@ def demo(out: Path, quick: bool, seed: int) -> None:
         ) from None
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    console.print(_demo_table(results), soft_wrap=True)
+    console.print(_demo_table(results))
     for sentence in results["verdict"]:
         console.print(f"- {sentence}", highlight=False)
     console.print(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
@@ -49,7 +52,7 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 
 def _demo_table(results: dict[str, Any]) -> Table:
     table = Table(title="same noise in every row")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in ("E", "launch", "landing", "excess", "F_mem % (95%)", "held-out %", "Fréchet",
                  "confidence %"):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)

@@ -65,7 +65,7 @@ def energy_histogram(row: RowResult) -> bytes:
     bins = np.histogram_bin_edges(energy, bins=40)
     groups = [energy[~row.memorized], energy[row.memorized]]
     labels = [f"not memorised ({len(groups[0])})", f"memorised ({len(groups[1])})"]
-    axis.hist(groups, bins=bins, stacked=True, color=["#7fa8c9", COPY_COLOR], label=labels)
+    axis.hist(groups, bins=list(bins), stacked=True, color=["#7fa8c9", COPY_COLOR], label=labels)
     axis.set(xlabel=ENERGY_LABEL, ylabel="samples")
     axis.legend(frameon=False)
     return _png(figure)

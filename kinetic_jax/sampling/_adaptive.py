@@ -23,6 +23,7 @@ from kinetic_jax.sampling._controller import (
     PathControllerState,
 )
 from kinetic_jax.sampling._explicit import require_explicit
+from kinetic_jax.sampling._split import SplitSolver
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 from kinetic_jax.transforms import own_tau_split
 
@@ -87,36 +88,27 @@ def _solve_one(
     max_steps: int,
     times: Float[Array, " times"] | None,
 ) -> tuple[Array, PhaseTotals, Array, Array, Array | None]:
-    spent = lambda t, y, args: (y.energy, y.length)  # noqa: E731
-    saves = {
-        "x1": diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: y.x),
-        # Two numbers a step, which tell what had been spent by tau_split.
-        "spent": diffrax.SubSaveAt(t0=True, steps=True, fn=spent),
-    }
+    saves = {"end": diffrax.SubSaveAt(t1=True)}
     if times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
         energy_term(field, cond),
-        solver,
+        SplitSolver(solver, tau_split.astype(x0.dtype)),
         t0=span[0],
         t1=span[1],
         dt0=dt0,
         y0=energy_state(x0),
-        saveat=diffrax.SaveAt(subs=saves, controller_state=True),
+        saveat=diffrax.SaveAt(subs=saves, solver_state=True, controller_state=True),
         stepsize_controller=_blind(controller, own_tau_split(field), x0.dtype),
         max_steps=max_steps,
         throw=False,
     )
-    x1 = solution.ys["x1"][-1]
+    end = jax.tree.map(lambda leaf: leaf[-1], solution.ys["end"])
+    x1, launch = end.x, solution.solver_state.launch
     status = _status(solution.result, x1)
     # Of a failed solve Diffrax leaves a partial state or infinities: neither is a sample.
     good = status == OK
-    accepted = solution.stats["num_accepted_steps"]
-    energies, lengths = solution.ys["spent"]
-    launch = _value_at(tau_split.astype(x0.dtype), solution.ts["spent"], energies, accepted)
-    launch = jnp.where(tau_split.astype(x0.dtype) >= span[1], energies[accepted], launch)
-    launch = jnp.where(tau_split.astype(x0.dtype) <= span[0], 0.0, launch)
-    totals = PhaseTotals(launch, energies[accepted] - launch, lengths[accepted])
+    totals = PhaseTotals(launch, end.energy - launch, end.length)
     num_evals = _num_evals(solver, solution.stats["num_steps"], solution.controller_state)
     path = None if times is None else solution.ys["path"]
     x1, totals, path = jax.tree.map(
@@ -143,33 +135,6 @@ def _status(result: Any, x1: Array) -> Array:
     status = jnp.where(result == diffrax.RESULTS.successful, OK, stopped)
     finite = jnp.all(jnp.isfinite(x1))
     return jnp.where((status == OK) & ~finite, NOT_FINITE, status).astype(jnp.int32)
-
-
-def _value_at(
-    time: Float[Array, ""], ts: Float[Array, " nodes"], values: Array, last: Array
-) -> Array:
-    """The cubic through the four nodes around `time`, of nodes 0 ... `last`; exact on a node.
-
-    A step is never cut where a field has no kink, so that measuring leaves the trajectory as it
-    is; the energy along a smooth path is smooth in time.
-    """
-    width = min(4, ts.size)
-    right = jnp.clip(jnp.searchsorted(ts, time), 1, jnp.maximum(last, 1))
-    first = jnp.clip(right - 2, 0, jnp.maximum(last - width + 1, 0))
-    take = lambda array: jax.lax.dynamic_slice(array, (first,), (width,))  # noqa: E731
-    nodes, ordinates = jax.lax.stop_gradient(take(ts)), take(values)
-    known = first + jnp.arange(width) <= last
-    nodes = jnp.where(known, nodes, jnp.arange(width, dtype=ts.dtype) + 2)  # distinct, unused
-    total = jnp.zeros((), values.dtype)
-    for i in range(width):
-        weight = jnp.ones((), ts.dtype)
-        for j in range(width):
-            if i != j:
-                factor = (time - nodes[j]) / (nodes[i] - nodes[j])
-                weight = weight * jnp.where(known[j], factor, jnp.ones_like(factor))
-        term = weight.astype(values.dtype) * ordinates[i]
-        total = total + jnp.where(known[i], term, jnp.zeros_like(term))
-    return total
 
 
 def _num_evals(solver: diffrax.AbstractSolver, num_steps: Array, controller_state: Any) -> Array:
