@@ -1,7 +1,7 @@
 """Timing in interleaved rounds: ratios hold where the machine's speed drifts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compare(contenders: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, Timing]:
+def compare(contenders: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, Timing]:
     """Times all contenders in turn, `rounds` times over; the first is the baseline."""
     first = {name: seconds(call) for name, call in contenders.items()}
     taken = np.array([[seconds(call) for call in contenders.values()] for _ in range(rounds)])
