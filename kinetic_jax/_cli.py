@@ -10,8 +10,9 @@ from rich.table import Table
 from kinetic_jax import __version__
 from kinetic_jax.experiments._demo import run_demo
 from kinetic_jax.experiments._settings import demo_settings
+from kinetic_jax.experiments._table import HEADER, cells, held_out_cells
 
-TABLE_WIDTH = 112  # columns that the table needs; a narrower terminal wraps its lines
+TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,21 +52,11 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 
 
 def _demo_table(results: dict[str, Any]) -> Table:
-    table = Table(title="same noise in every row")
-    table.add_column("", no_wrap=True)
-    for name in ("E", "launch", "landing", "excess", "F_mem % (95%)", "held-out %", "Fréchet",
-                 "confidence %"):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(title="every row from the same noise")
+    for position, name in enumerate(HEADER):
+        table.add_column(name, justify="right" if position else "left", no_wrap=True)
     for row in results["rows"]:
-        energy, (low, high) = row["energy"], row["f_mem_interval"]
-        bad = f" ({row['bad_samples']} bad)" if row["bad_samples"] else ""
-        table.add_row(
-            row["name"] + bad,
-            *(f"{energy[part]:.1f}" for part in ("total", "launch", "landing")),
-            f"{energy['excess']:.2f}",
-            f"{100 * row['f_mem']:.1f} ({100 * low:.1f} to {100 * high:.1f})",
-            f"{100 * row['f_mem_held_out']:.1f}",
-            f"{row['frechet']:.2f}",
-            f"{100 * row['confidence']:.1f}",
-        )
+        table.add_row(*cells(row))
+    table.add_section()
+    table.add_row(*held_out_cells(results["held_out"]))
     return table

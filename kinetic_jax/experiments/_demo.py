@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kinetic_jax._files import write_whole
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.experiments import _figures
 from kinetic_jax.experiments._digits import PIXELS, Digits, split_digits
-from kinetic_jax.experiments._report import write_report
+from kinetic_jax.experiments._report import render_report
 from kinetic_jax.experiments._rows import RowPlan, plan_rows, sample_row
 from kinetic_jax.experiments._settings import DemoSettings
 from kinetic_jax.experiments._statistics import (
@@ -25,6 +26,7 @@ from kinetic_jax.experiments._statistics import (
     measure_row,
     paired_change,
 )
+from kinetic_jax.experiments._table import markdown_table
 from kinetic_jax.experiments._verdict import verdict
 from kinetic_jax.networks import NetworkField, network_field
 from kinetic_jax.sampling import noise
@@ -61,11 +63,14 @@ def run_demo(
     say(f"sampling {len(plans)} rows of {settings.num_samples} trajectories")
     rows = _sample_rows(plans, field, judge, settings)
     results = _results(rows, judge, digits, settings, quick)
-    _write(out / "results.json", json.dumps(results, indent=2).encode())
+    write_whole(out / "results.json", json.dumps(results, indent=2).encode())
+    write_whole(out / "table.md", markdown_table(results).encode())
     figures = _draw(plans, rows, results, digits, settings)
+    pictures = out / "figures"
+    pictures.mkdir(exist_ok=True)
     for name, png in figures.items():
-        _write(out / f"{name}.png", png)
-    write_report(out / "report.html", results, figures)
+        write_whole(pictures / f"{name}.png", png)
+    write_whole(out / "report.html", render_report(results, figures).encode())
     return results
 
 
@@ -145,10 +150,3 @@ def _draw(
         "goldilocks": _figures.goldilocks(results["fifths"], results["held_out"]),
         "front": _figures.memorization_front(results["rows"], results["held_out"]),
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)

@@ -107,13 +107,14 @@ def goldilocks(fifths: dict[str, list[dict[str, Any]]], held_out: dict[str, Any]
         axes[0, column].set_title(titles[part], fontsize=11)
         axes[1, column].set_xlabel("fifth of the samples, lowest to highest")
         axes[1, column].set_xticks(x)
-    axes[0, 0].legend(frameon=False, fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9)
     return _png(figure)
 
 
 def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
     """F_mem against Fréchet distance, with what held-out digits score."""
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
     axis = figure.subplots()
     for row, color, marker in zip(table, COLORS, MARKERS, strict=True):
         low, high = row["f_mem_interval"]
@@ -136,6 +137,6 @@ def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) ->
         ylabel="F_mem in % (lower is better)",
     )
     axis.set_xlim(left=0)
-    axis.set_ylim(bottom=min(-1.0, -0.03 * axis.get_ylim()[1]))
-    axis.legend(frameon=False, fontsize=9)
+    axis.set_ylim(bottom=-0.03 * axis.get_ylim()[1])
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=3)
     return _png(figure)

@@ -1,10 +1,11 @@
 """The demo's `report.html`: one file with everything in it."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kinetic_jax.experiments._table import HEADER, cells, held_out_cells
 
 TITLES = {
     "samples": (
@@ -27,17 +28,22 @@ TITLES = {
 }
 
 
-def write_report(path: Path, results: dict[str, Any], figures: dict[str, bytes]) -> None:
-    """Fills the template; `figures` are PNGs by the names in `TITLES`."""
-    environment = Environment(loader=PackageLoader("kinetic_jax.experiments", "."), autoescape=True)
+def render_report(results: dict[str, Any], figures: dict[str, bytes]) -> str:
+    """The page, with the PNGs in `figures`, by the names in `TITLES`, inside it."""
+    environment = Environment(
+        loader=PackageLoader("kinetic_jax.experiments", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
     shown = [
-        {
-            "title": title,
-            "caption": caption,
-            "data": base64.b64encode(figures[name]).decode(),
-        }
+        {"title": title, "caption": caption, "data": base64.b64encode(figures[name]).decode()}
         for name, (title, caption) in TITLES.items()
     ]
-    bad = any(row["bad_samples"] for row in results["rows"])
     page = environment.get_template("report.html.jinja")
-    path.write_text(page.render(**results, figures=shown, bad=bad), encoding="utf-8")
+    return page.render(
+        **results,
+        figures=shown,
+        header=HEADER,
+        cells=[cells(row) for row in results["rows"]],
+        held_out_cells=held_out_cells(results["held_out"]),
+    )

@@ -73,11 +73,12 @@ def _pure_function(leaves: tuple[Any, ...], treedef: Any) -> tuple[Callable[...,
     def call(arrays: Any, t: Any, x: Any, cond: Any) -> Any:
         return eqx.combine(arrays, static)(t, x, cond)
 
-    closed = jax.make_jaxpr(call)(*example)
+    closed, output = jax.make_jaxpr(call, return_shape=True)(*example)
     if not is_concrete(closed.consts):
         raise _ClosesOverTracer
 
     def pure(constants: list[Any], inputs: list[Any]) -> Any:
-        return jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs)[0]
+        outputs = jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs)
+        return jax.tree.unflatten(jax.tree.structure(output), outputs)
 
     return pure, [jnp.asarray(constant) for constant in closed.consts]

@@ -88,12 +88,12 @@ def sample(
     start, end = checked_span(t0, t1)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
-    field = hoist(field, jnp.zeros((), dtype), x0, cond)
     if controller is None:
         require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
         nodes = time_nodes(grid, num_steps, start, end, dtype)
         plan = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
+        field = hoist(field, jnp.zeros((), dtype), x0, cond)
         return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
@@ -103,17 +103,12 @@ def sample(
     times = None
     if save_at is not None and save_at is not False:
         times = jnp.asarray(checked_save_times(save_at, start, end), dtype)
+    solver = checked_adaptive_solver(solver, controller)
+    first_step = _checked_first_step(dt0, start, end, dtype)
+    span = jnp.asarray(start, dtype), jnp.asarray(end, dtype)
+    field = hoist(field, jnp.zeros((), dtype), x0, cond)
     return solve_adaptive(
-        field,
-        x0,
-        cond,
-        (jnp.asarray(start, dtype), jnp.asarray(end, dtype)),
-        tau,
-        checked_adaptive_solver(solver, controller),
-        controller,
-        _checked_first_step(dt0, start, end, dtype),
-        max_steps,
-        times,
+        field, x0, cond, span, tau, solver, controller, first_step, max_steps, times
     )
 
 

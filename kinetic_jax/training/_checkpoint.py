@@ -21,14 +21,13 @@ FORMAT = 1
 
 
 @contextmanager
-def _manager(directory: Path, *, keep: int | None, read_only: bool) -> Iterator[Any]:
+def _manager(directory: Path, *, write: bool = False, keep: int | None = None) -> Iterator[Any]:
     # A step is written beside its place and renamed or marked as complete at the end, so that
     # one cut off by a kill is never taken for a checkpoint; the next writer clears it away.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
-        create=not read_only,
-        read_only=read_only,
-        cleanup_tmp_directories=not read_only,
+        create=write,
+        cleanup_tmp_directories=write,
         enable_async_checkpointing=False,
     )
     with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
@@ -39,7 +38,7 @@ def latest_step(directory: Path) -> int | None:
     """The newest complete checkpoint in `directory`; None if there is none."""
     if not directory.is_dir():
         return None
-    with _manager(directory, keep=None, read_only=True) as manager:
+    with _manager(directory) as manager:
         return manager.latest_step()
 
 
@@ -55,7 +54,7 @@ def write_checkpoint(
         items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
     about = {"format": FORMAT, "digests": digests} | about
     items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
-    with _manager(directory, keep=keep, read_only=False) as manager:
+    with _manager(directory, write=True, keep=keep) as manager:
         manager.save(step, args=ocp.args.Composite(**items), force=True)
 
 
@@ -65,7 +64,7 @@ def read_about(directory: Path, step: int) -> dict[str, Any]:
     Raises:
         ValueError: naming the checkpoint, if it is damaged or of another format.
     """
-    with _refusing(directory / str(step)), _manager(directory, keep=None, read_only=True) as found:
+    with _refusing(directory / str(step)), _manager(directory) as found:
         args = ocp.args.Composite(about=ocp.args.JsonRestore())
         about = dict(found.restore(step, args=args)["about"])
     if about.get("format") != FORMAT:
@@ -91,7 +90,7 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
     about = read_about(directory, step)
     leaves, treedef = jax.tree.flatten(like)
     wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
-    with _refusing(path), _manager(directory, keep=None, read_only=True) as manager:
+    with _refusing(path), _manager(directory) as manager:
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
         stored = manager.restore(step, args=args)[name]
     arrays = [np.asarray(stored[number]) for number, _ in _numbered(leaves)]
