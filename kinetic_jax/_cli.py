@@ -47,7 +47,7 @@ def demo(out: Path, quick: bool, seed: int) -> None:
         raise click.ClickException(str(error)) from error
     console.print(_demo_table(results))
     for sentence in results["verdict"]:
-        console.print(f"- {sentence}", highlight=False)
+        console.print(f"- {sentence}", highlight=False, soft_wrap=True)
     console.print(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 

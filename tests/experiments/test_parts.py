@@ -1,0 +1,138 @@
+"""The demo's parts, each against an answer known beforehand."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import sample
+from kinetic_jax.experiments._classifier import Classifier
+from kinetic_jax.experiments._digits import split_digits
+from kinetic_jax.experiments._rows import plan_rows, sample_row
+from kinetic_jax.experiments._settings import DemoSettings
+from kinetic_jax.experiments._statistics import Judge, by_fifth, measure_row, paired_change
+
+DIGITS = split_digits(100, seed=0)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge(DIGITS, seed=0)
+
+
+class TestSplit:
+    def test_parts_are_disjoint_and_complete(self):
+        rows = np.concatenate([part.images for part in DIGITS]).reshape(1797, -1)
+        again = np.concatenate([part.images for part in split_digits(100, seed=1)])
+        everything = again.reshape(1797, -1)
+        assert [len(part.labels) for part in DIGITS] == [100, 900, 797]
+        sort = lambda a: a[np.lexsort(a.T)]  # noqa: E731
+        np.testing.assert_array_equal(sort(rows), sort(everything))
+        assert rows.min() == -1
+        assert rows.max() == 1
+
+    def test_seed_decides(self):
+        np.testing.assert_array_equal(split_digits(100, 0).train.images, DIGITS.train.images)
+        assert np.any(split_digits(100, 1).train.images != DIGITS.train.images)
+
+    def test_size_out_of_range(self):
+        with pytest.raises(ValueError, match=r"num_train must lie in \[2, 597\], got 600"):
+            split_digits(600, 0)
+
+
+class TestClassifier:
+    def test_features_carry_the_decision(self):
+        classifier = Classifier(DIGITS.metric, seed=0)
+        model = classifier._model
+        logits = classifier.features(DIGITS.held_out.images) @ model.coefs_[-1]
+        logits = logits + model.intercepts_[-1]
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely = likely / likely.sum(axis=1, keepdims=True)
+        confidence = classifier.confidence(DIGITS.held_out.images)
+        np.testing.assert_allclose(likely.max(axis=1), confidence, rtol=1e-6)
+        right = np.mean(likely.argmax(axis=1) == DIGITS.held_out.labels)
+        assert classifier.accuracy(DIGITS.held_out) == pytest.approx(right)
+        assert right > 0.9
+
+
+class TestRows:
+    settings = DemoSettings(num_steps=40, alpha0=0.08, beta0=0.03)
+
+    def test_constant_gain_has_the_same_integral(self):
+        plans = {plan.name: plan for plan in plan_rows(self.settings)}
+        t = np.arange(40) / 40
+        eta = np.where(
+            t < 0.6 - 1e-9,
+            1 + 0.08 * (1 - t / 0.6),
+            1 - 0.03 * np.expm1(3 * (t - 0.6) / 0.4),
+        )
+        np.testing.assert_allclose(plans["KTS"].gain, eta, atol=1e-6)
+        np.testing.assert_allclose(plans["constant gain"].gain, eta.mean(), atol=1e-6)
+
+    def test_each_row_moves_at_its_gain(self):
+        drift = lambda t, x, cond=None: jnp.ones_like(x)  # noqa: E731
+        for plan in plan_rows(self.settings):
+            run = sample_row(plan, drift, jnp.zeros((2, 4)), self.settings)
+            steps = round(40 * plan.stop_at)
+            np.testing.assert_allclose(run.x1, plan.gain[:steps].sum() / 40, rtol=1e-5)
+            assert run.profile.ts.shape == (steps,)
+
+
+def _trajectories(x1):
+    """Paths that end at the given images, from noise of zeros."""
+    return sample(lambda t, x, cond: cond, jnp.zeros_like(x1), x1, num_steps=4)
+
+
+class TestStatistics:
+    def test_copies_are_found_and_bad_samples_left_out(self, judge):
+        images = np.concatenate([DIGITS.train.images[:6], DIGITS.held_out.images[:14]])
+        images[3] = np.nan
+        row = measure_row("planted", _trajectories(jnp.asarray(images)), judge)
+        assert row.table["bad_samples"] == 1
+        assert row.table["samples"] == 19
+        np.testing.assert_array_equal(row.memorized[:5], True)
+        assert row.table["f_mem"] == pytest.approx(row.memorized.mean())
+        energy = 0.5 * np.sum(images[row.good] ** 2, axis=(1, 2))
+        assert row.table["energy"]["total"] == pytest.approx(energy.mean(), rel=1e-5)
+
+    def test_fifths_go_from_low_to_high(self, judge):
+        scale = np.linspace(0.2, 1.0, 50)[:, None, None]
+        images = (DIGITS.held_out.images[:50] * scale).astype(np.float32)
+        row = measure_row("scaled", _trajectories(jnp.asarray(images)), judge)
+        fifths = by_fifth(row, "total", judge)
+        energy = np.sort(0.5 * np.sum(images.astype(float) ** 2, axis=(1, 2))).reshape(5, 10)
+        for fifth, members in zip(fifths, energy, strict=True):
+            assert fifth["mean"] == pytest.approx(members.mean(), rel=1e-5)
+
+    def test_change_is_paired_sample_by_sample(self, judge):
+        before = np.concatenate([DIGITS.train.images[:10], DIGITS.held_out.images[:10]])
+        after = before.copy()
+        after[:4] = DIGITS.held_out.images[20:24]  # four copies fewer
+        after[15] = np.nan  # a bad sample leaves its pair out
+        rows = [
+            measure_row("row", _trajectories(jnp.asarray(images)), judge)
+            for images in (before, after)
+        ]
+        change = paired_change(rows[1], rows[0], judge)
+        expected = np.delete(rows[0].memorized, 15).astype(float)
+        expected = rows[1].memorized - expected
+        assert change["f_mem_change"] == pytest.approx(expected.mean())
+        low, high = change["f_mem_change_interval"]
+        assert low < expected.mean() < high < 0
+
+    def test_interval_covers_the_mean_as_often_as_it_says(self, judge):
+        rng = np.random.default_rng(1)
+        covered = [
+            low <= 0.3 <= high
+            for low, high in (
+                judge.interval((rng.random(200) < 0.3).astype(float)) for _ in range(60)
+            )
+        ]
+        assert np.mean(covered) > 0.85
+        assert judge.interval(np.zeros(5)) == (0.0, 0.0)
+
+
+def test_settings_are_all_numbers():
+    # results.json holds them as they are
+    assert all(isinstance(v, int | float) for v in dataclasses.asdict(DemoSettings()).values())

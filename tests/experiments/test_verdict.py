@@ -1,0 +1,97 @@
+"""The words follow the numbers, whichever way they came out."""
+
+import copy
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from kinetic_jax.experiments._verdict import front, verdict
+
+
+def _row(name, f_mem, frechet, change, interval):
+    return {
+        "name": name,
+        "f_mem": f_mem,
+        "f_mem_interval": [f_mem - 0.01, f_mem + 0.01],
+        "frechet": frechet,
+        "f_mem_change": change,
+        "f_mem_change_interval": interval,
+    }
+
+
+def _fifth(confidence, f_mem):
+    return {
+        "confidence": confidence,
+        "confidence_interval": [confidence - 0.02, confidence + 0.02],
+        "f_mem": f_mem,
+        "f_mem_interval": [f_mem - 0.02, f_mem + 0.02],
+    }
+
+
+@pytest.fixture
+def results():
+    flat = [_fifth(0.9, 0.1)] * 5
+    return {
+        "rows": [
+            _row("no gain", 0.20, 3.0, 0.0, [0.0, 0.0]),
+            _row("KTS", 0.10, 3.5, -0.10, [-0.12, -0.08]),
+            _row("launch only", 0.25, 2.5, 0.05, [0.03, 0.07]),
+            _row("constant gain", 0.19, 3.0, -0.01, [-0.03, 0.01]),
+        ],
+        "held_out": {"f_mem": 0.01, "f_mem_interval": [0.0, 0.02]},
+        "fifths": {"total": flat, "excess": flat},
+    }
+
+
+def test_direction_and_cost_of_each_row(results):
+    words = verdict(results)
+    assert words[0].endswith("it copies.")
+    assert "KTS lowers F_mem: 10.0%, a change of -10.0 points" in words[1]
+    assert "at a higher Fréchet distance (3.00 to 3.50)" in words[1]
+    assert "Launch only raises F_mem" in words[2]
+    assert "at a lower Fréchet distance" in words[2]
+    assert "Constant gain does not clearly move F_mem" in words[3]
+    assert "at the same Fréchet distance" in words[3]
+
+
+def test_no_copying_is_said_so(results):
+    results["rows"][0] |= {"f_mem": 0.015, "f_mem_interval": [0.01, 0.02]}
+    assert "cannot be said to copy" in verdict(results)[0]
+
+
+def test_front_names_who_is_on_it(results):
+    assert "lie KTS, launch only and constant gain; KTS is on it" in verdict(results)[4]
+    worse = copy.deepcopy(results)
+    worse["rows"][1] |= {"f_mem": 0.3}
+    assert "KTS is not on it" in verdict(worse)[4]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "f_mem", "expected"),
+    [
+        ([0.7, 0.8, 0.9, 0.8, 0.7], [0.1] * 5, "as sure (70.0% to 70.0%)"),
+        ([0.7, 0.8, 0.9, 0.8, 0.7], [0.1] * 5, "confidence peaks in the middle"),
+        ([0.7, 0.75, 0.8, 0.85, 0.9], [0.1] * 5, "more sure"),
+        ([0.7, 0.75, 0.8, 0.85, 0.9], [0.1] * 5, "no clear peak"),
+        ([0.9] * 5, [0.5, 0.4, 0.3, 0.2, 0.1], "copies less often (50.0% to 10.0%)"),
+    ],
+)
+def test_fifths(results, confidence, f_mem, expected):
+    fifths = [_fifth(c, f) for c, f in zip(confidence, f_mem, strict=True)]
+    results["fifths"]["total"] = fifths
+    assert expected in verdict(results)[5]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8))
+def test_front_is_what_nobody_beats(points):
+    rows = [{"f_mem": a, "frechet": b} for a, b in points]
+    on = front(rows)
+    assert on, "somebody is always on the front"
+    for row in rows:
+        beaten = any(
+            o["f_mem"] <= row["f_mem"] and o["frechet"] <= row["frechet"]
+            and (o["f_mem"] < row["f_mem"] or o["frechet"] < row["frechet"])
+            for o in rows
+        )  # fmt: skip
+        assert (row in on) == (not beaten)
