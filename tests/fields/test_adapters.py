@@ -1,0 +1,124 @@
+"""Diffrax vector fields and reversed clocks, on flows whose answer is known."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import GaussianField, from_reversed_time, from_vector_field, noise, sample
+
+
+def decay(t, y, args):
+    return -args["rate"] * y + t * args["drift"]
+
+
+ARGS = {"rate": jnp.array(2.0), "drift": jnp.array([1.0, 0.0, -1.0])}
+
+
+def test_vector_field_calls_vf():
+    x, t = jnp.array([1.0, 2.0, 3.0]), jnp.array(0.25)
+    field = from_vector_field(decay, ARGS)
+    np.testing.assert_allclose(field(t, x), [-2 + 0.25, -4.0, -6 - 0.25])
+    # A condition per sample has no place in vf(t, y, args).
+    np.testing.assert_array_equal(field(t, x, jnp.array(7)), field(t, x))
+
+
+def test_vector_field_args_are_leaves():
+    field = from_vector_field(decay, ARGS)
+    assert len(jax.tree.leaves(field)) == 2
+    x, t = jnp.array([1.0, 2.0, 3.0]), jnp.array(0.25)
+    gradient = jax.grad(lambda field: jnp.sum(field(t, x)))(field)
+    np.testing.assert_allclose(gradient.args["rate"], -6.0)
+    np.testing.assert_allclose(gradient.args["drift"], [0.25] * 3)
+
+
+def test_vector_field_without_args():
+    field = from_vector_field(lambda t, y, args: y * t if args is None else y)
+    np.testing.assert_allclose(field(jnp.array(0.5), jnp.array([4.0])), [2.0])
+
+
+def test_vector_field_that_is_a_pytree_keeps_its_leaves():
+    class Scaled(eqx.Module):
+        scale: jax.Array
+
+        def __call__(self, t, y, args):
+            return self.scale * y
+
+    field = from_vector_field(Scaled(jnp.array(3.0)))
+    assert [float(leaf) for leaf in jax.tree.leaves(field)] == [3.0]
+    np.testing.assert_allclose(field(jnp.array(0.0), jnp.array([2.0])), [6.0])
+
+
+def test_vector_field_sampled_is_diffrax_own_solution():
+    x0 = noise(jax.random.key(0), jnp.arange(2), (3,))
+    ours = sample(from_vector_field(decay, ARGS), x0, solver=diffrax.Heun(), num_steps=20).x1
+    term, step = diffrax.ODETerm(decay), diffrax.StepTo(ts=jnp.asarray(np.arange(21) / 20))
+    for i in range(2):
+        theirs = diffrax.diffeqsolve(
+            term, diffrax.Heun(), 0.0, 1.0, None, x0[i], ARGS, stepsize_controller=step
+        )
+        np.testing.assert_allclose(ours[i], theirs.ys[0], rtol=1e-5, atol=1e-6)
+
+
+class DataToNoise(eqx.Module):
+    """The Gaussian flow as a model that runs from data (clock 0) to noise (clock `largest`)."""
+
+    forward: GaussianField
+    largest: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, t, x, cond=None):
+        return -self.forward(1 - t / self.largest, x, cond)
+
+
+@pytest.mark.parametrize("largest", [1.0, 1000.0])
+def test_reversing_the_reversed_flow_gives_the_flow(largest):
+    forward = GaussianField(jnp.array([2.0, -1.0]), 0.5)
+    field = from_reversed_time(DataToNoise(forward, largest), time_scale=largest)
+    x = jnp.array([0.5, 1.5])
+    for t in np.linspace(0.0, 1.0, 9, dtype=np.float32):
+        np.testing.assert_allclose(field(jnp.array(t), x), forward(jnp.array(t), x), atol=1e-5)
+    x0 = noise(jax.random.key(1), jnp.arange(4), (2,))
+    solution = sample(field, x0, solver=diffrax.Heun(), num_steps=200)
+    np.testing.assert_allclose(solution.x1, forward.mean[None] + 0.5 * x0, atol=2e-4)
+    np.testing.assert_allclose(
+        solution.energy.total,
+        sample(forward, x0, solver=diffrax.Heun(), num_steps=200).energy.total,
+        rtol=1e-4,
+    )
+
+
+def test_reversed_clock_readings():
+    clock = lambda t, x, cond=None: -t * jnp.ones_like(x)  # noqa: E731
+    field = from_reversed_time(clock, time_scale=1000.0)
+    times = jnp.asarray(np.arange(11) / 10, jnp.float32)
+    readings = jax.vmap(lambda t: field(t, jnp.zeros(1))[0])(times)
+    np.testing.assert_allclose(readings, 1000.0 - 100.0 * np.arange(11), atol=1e-3)
+    assert (readings[0], readings[-1]) == (1000.0, 0.0)
+    # Euler reads the left ends: ∫ = (1/n) Σ_{i<n} 1000 (1 − i/n) = 500 (n + 1)/n.
+    np.testing.assert_allclose(sample(field, jnp.zeros((1, 1)), num_steps=10).x1, 550.0, rtol=1e-6)
+
+
+def test_reversed_velocity_is_per_unit_of_s_not_of_the_clock():
+    constant = lambda t, x, cond=None: jnp.full_like(x, 3.0)  # noqa: E731
+    field = from_reversed_time(constant, time_scale=1000.0)
+    np.testing.assert_array_equal(field(jnp.array(0.3), jnp.zeros(2)), [-3.0, -3.0])
+
+
+def test_reversed_time_hands_on_the_condition():
+    field = from_reversed_time(lambda t, x, cond: cond["shift"] * x)
+    got = field(jnp.array(0.5), jnp.array([1.0, 2.0]), {"shift": jnp.array(4.0)})
+    np.testing.assert_array_equal(got, [-4.0, -8.0])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_reversed_time_scale_not_positive(value):
+    with pytest.raises(ValueError, match=f"time_scale must be positive, got {value}"):
+        from_reversed_time(decay, time_scale=value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_reversed_time_scale_not_finite(value):
+    with pytest.raises(ValueError, match=f"time_scale must be finite, got {value}"):
+        from_reversed_time(decay, time_scale=value)

@@ -1,0 +1,146 @@
+"""`from_linen` against the network called natively on a batch."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import from_linen
+
+BATCH, DIM = 5, 3
+
+
+class MLP(nn.Module):
+    dtype: jnp.dtype | None = None
+    extra_outputs: int = 0
+
+    @nn.compact
+    def __call__(self, t, x, cond=None):
+        parts = [x, t[:, None].astype(x.dtype)]
+        if cond is not None:
+            parts.append(nn.Embed(4, 2)(cond["label"]))
+            parts.append(cond["shift"])
+        h = nn.silu(nn.Dense(16, dtype=self.dtype)(jnp.concatenate(parts, axis=1)))
+        return nn.Dense(x.shape[1] + self.extra_outputs, dtype=self.dtype)(h)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    t = jnp.asarray(rng.uniform(size=BATCH), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(BATCH, DIM)), jnp.float32)
+    cond = {
+        "label": jnp.asarray(rng.integers(0, 4, BATCH)),
+        "shift": jnp.asarray(rng.normal(size=(BATCH, 2)), jnp.float32),
+    }
+    return t, x, cond
+
+
+def test_native_call(batch):
+    t, x, _ = batch
+    net = MLP()
+    variables = net.init(jax.random.key(0), t, x)
+    field = from_linen(net, variables)
+    native = net.apply(variables, t, x)
+    np.testing.assert_allclose(jax.vmap(field)(t, x), native, rtol=1e-5, atol=1e-6)
+    for i in range(BATCH):
+        np.testing.assert_allclose(field(t[i], x[i]), native[i], rtol=1e-5, atol=1e-6)
+
+
+def test_condition_reaches_the_network(batch):
+    t, x, cond = batch
+    net = MLP()
+    variables = net.init(jax.random.key(0), t, x, cond)
+    got = jax.vmap(from_linen(net, variables))(t, x, cond)
+    np.testing.assert_allclose(got, net.apply(variables, t, x, cond), rtol=1e-5, atol=1e-6)
+    other = {**cond, "label": (cond["label"] + 1) % 4}
+    assert np.all(np.abs(jax.vmap(from_linen(net, variables))(t, x, other) - got).max(1) > 1e-3)
+
+
+def test_image_network(batch):
+    t, _, _ = batch
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(BATCH, 6, 6, 2)), jnp.float32)
+
+    class Conv(nn.Module):
+        @nn.compact
+        def __call__(self, t, x):
+            h = nn.GroupNorm(2)(nn.Conv(4, (3, 3))(x) + t[:, None, None, None])
+            return nn.Conv(2, (3, 3))(nn.silu(h))
+
+    net = Conv()
+    variables = net.init(jax.random.key(0), t, x)
+    native = net.apply(variables, t, x)
+    got = jax.vmap(from_linen(net, variables))(t, x)
+    np.testing.assert_allclose(got, native, rtol=1e-4, atol=1e-5)
+
+
+def test_call_adapts_the_order_of_arguments_and_the_mode(batch):
+    t, x, cond = batch
+
+    class Labelled(nn.Module):
+        @nn.compact
+        def __call__(self, label, x, time, train):
+            h = nn.Dense(DIM)(x) * time[:, None] + nn.Embed(4, DIM)(label)
+            return nn.Dropout(0.5, deterministic=not train)(h)
+
+    net = Labelled()
+    variables = net.init(jax.random.key(0), cond["label"], x, t, False)
+
+    def call(module, variables, t, x, cond):
+        return module.apply(variables, cond, x, t, train=False)
+
+    got = jax.vmap(from_linen(net, variables, call=call))(t, x, cond["label"])
+    native = net.apply(variables, cond["label"], x, t, train=False)
+    np.testing.assert_allclose(got, native, rtol=1e-5, atol=1e-6)
+
+
+def test_other_collections_are_variables_too(batch):
+    t, x, _ = batch
+
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, t, x):
+            return nn.BatchNorm(use_running_average=True)(x) + t[:, None]
+
+    net = Normed()
+    variables = net.init(jax.random.key(0), t, x)
+    stats = {"mean": jnp.arange(3.0), "var": jnp.array([1.0, 4.0, 9.0])}
+    variables = {**variables, "batch_stats": {"BatchNorm_0": stats}}
+    want = (x - stats["mean"][None]) / np.sqrt(stats["var"] + 1e-5)[None] + t[:, None]
+    np.testing.assert_allclose(jax.vmap(from_linen(net, variables))(t, x), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_low_precision_network_output_is_cast(batch, dtype):
+    t, x, _ = batch
+    net = MLP(dtype=dtype)
+    variables = net.init(jax.random.key(0), t, x)
+    native = net.apply(variables, t, x)
+    assert native.dtype == dtype
+    field = from_linen(net, variables)
+    got = field(t[0], x[0])
+    assert got.dtype == jnp.float32
+    # Cast, not recomputed: every value is one the low precision can hold.
+    np.testing.assert_array_equal(got, got.astype(dtype).astype(jnp.float32))
+    np.testing.assert_allclose(got, native[0].astype(jnp.float32), rtol=0.03, atol=0.01)
+
+
+def test_wrong_output_shape_names_the_class(batch):
+    t, x, _ = batch
+    net = MLP(extra_outputs=1)
+    field = from_linen(net, net.init(jax.random.key(0), t, x))
+    message = r"the output of MLP must have the shape of its input, \(1, 3\).* got shape \(1, 4\)"
+    with pytest.raises(ValueError, match=message):
+        field(t[0], x[0])
+    with pytest.raises(ValueError, match=message):
+        jax.jit(jax.vmap(field))(t, x)
+
+
+def test_output_that_is_no_array_names_the_class(batch):
+    t, x, _ = batch
+    net = MLP()
+    variables = net.init(jax.random.key(0), t, x)
+    call = lambda module, variables, t, x, cond: {"v": module.apply(variables, t, x)}  # noqa: E731
+    with pytest.raises(ValueError, match="the output of MLP must have the shape of its input"):
+        from_linen(net, variables, call=call)(t[0], x[0])

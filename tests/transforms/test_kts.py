@@ -1,0 +1,156 @@
+"""`kts`: η times the field, the identity when both strengths are 0, and its errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kinetic_jax import GaussianField, gain, kts, kts_gain
+
+FIELD = GaussianField(jnp.array([1.0, -2.0]), 0.7)
+X = jnp.array([0.4, 1.3])
+
+launches = st.sampled_from(["linear", "constant", "exponential"])
+landings = st.sampled_from(["exponential", "linear", "constant"])
+taus = st.floats(0.0625, 0.9375, width=32)
+ks = st.floats(0.25, 5, width=32)
+number = st.floats(-8, 8, width=32, allow_subnormal=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(launches, landings, taus, ks, st.floats(0, 1, width=32), number, number, number)
+def test_no_strength_is_the_identity_bitwise(launch, landing, tau, k, t, a, b, c):
+    field = lambda t, x, cond=None: a * x * x + b * t + c  # noqa: E731
+    shaped = kts(0.0, 0.0, tau, launch=launch, landing=landing, k=k)(field)
+    t = jnp.asarray(t, jnp.float32)
+    np.testing.assert_array_equal(shaped(t, jnp.array(1.5)), field(t, jnp.array(1.5)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(launches, landings, taus, ks, st.floats(-2, 2, width=32), st.floats(-2, 2, width=32))
+def test_any_strength_changes_the_velocity_somewhere(launch, landing, tau, k, alpha0, beta0):
+    assume(max(abs(alpha0), abs(beta0)) > 1e-4)
+    transform = kts(alpha0, beta0, tau, launch=launch, landing=landing, k=k, allow_reversal=True)
+    times = jnp.array([0.0, 1.0])
+    got = jax.vmap(transform(FIELD), (0, None))(times, X)
+    changed = np.any(got != jax.vmap(FIELD, (0, None))(times, X), axis=1)
+    # Every shape reaches its full strength at its own end of [0, 1].
+    assert changed[0] or abs(alpha0) <= 1e-4
+    assert changed[1] or abs(beta0) * np.expm1(k) <= 1e-4
+
+
+def test_velocity_is_eta_times_v_at_the_same_t():
+    shaped = kts(0.3, 0.02, 0.5, launch="exponential", landing="linear", k=2.0)(FIELD)
+    for t in np.linspace(0, 1, 11, dtype=np.float32):
+        eta = kts_gain(t, 0.3, 0.02, 0.5, launch="exponential", landing="linear", k=2.0)
+        np.testing.assert_allclose(shaped(jnp.array(t), X), eta * FIELD(jnp.array(t), X), rtol=1e-6)
+
+
+def test_the_network_still_sees_t_and_cond():
+    seen = []
+
+    def field(t, x, cond=None):
+        seen.append((float(t), cond))
+        return x
+
+    kts(0.5)(field)(jnp.array(0.25), X, "cond")
+    assert seen == [(0.25, "cond")]
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, -0.1, 1.5, np.nan])
+@pytest.mark.parametrize("call", [kts, lambda tau_split: kts_gain(0.5, 0.1, 0.1, tau_split)])
+def test_tau_split_out_of_range(call, tau):
+    with pytest.raises(ValueError, match=rf"tau_split must lie in \(0, 1\), got {tau}"):
+        call(tau_split=tau)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["alpha0", "beta0", "k"])
+def test_numbers_not_finite(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be finite, got {value}"):
+        kts(**{name: value})
+    with pytest.raises(ValueError, match=f"{name} must be finite, got {value}"):
+        kts_gain(0.5, **{"alpha0": 0.1, "beta0": 0.1, name: value})
+
+
+@pytest.mark.parametrize("name", ["launch", "landing"])
+def test_unknown_shape(name):
+    message = rf"{name} must be one of .*'exponential'.* or a callable, got 'cosine'"
+    with pytest.raises(ValueError, match=message):
+        kts(**{name: "cosine"})
+
+
+REVERSALS = {
+    # η(1) = 1 − (e³ − 1) β0, which crosses 0 at β0 = 0.05240.
+    "beta0": ({"beta0": 0.0525}, r"got -0\.00199\d? at t = 1 "),
+    "launch": ({"alpha0": -1.0, "launch": "constant"}, r"got 0 at t = 0 "),
+    "landing": ({"beta0": 1.5, "landing": "constant"}, r"got -0\.5 at t = 0\.6 "),
+    "linear": ({"alpha0": -2.0, "tau_split": 0.5}, r"got -1 at t = 0 \(lowest -1\)"),
+    "own": ({"beta0": 1.0, "landing": lambda s: 4 * s * (1 - s)}, r"got .* at t = 0\.8 "),
+    "not_finite": ({"beta0": 0.1, "landing": lambda s: 1 / s}, r"got -inf at t = 0\.6 "),
+}
+
+
+@pytest.mark.parametrize(("settings", "where"), REVERSALS.values(), ids=REVERSALS)
+def test_reversal_is_refused_and_can_be_permitted(settings, where):
+    with pytest.raises(
+        ValueError, match=r"gain must stay finite and above 0 on \[0, 1\], " + where
+    ):
+        kts(**settings)
+    permitted = kts(**settings, allow_reversal=True)(FIELD)
+    eta = kts_gain(0.9, **{"alpha0": 0.0, "beta0": 0.0, **settings})
+    got = permitted(jnp.array(0.9), X)
+    np.testing.assert_allclose(got, eta * FIELD(jnp.array(0.9), X), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta0": 0.0523},
+        {"alpha0": -0.99, "launch": "constant"},
+        {"beta0": 0.99, "landing": "constant"},
+        {"beta0": 0.99, "landing": "linear"},
+        {"alpha0": -0.99},
+        {"beta0": 0.0525, "k": 2.9},
+    ],
+)
+def test_a_gain_that_stays_above_zero_passes(settings):
+    kts(**settings)
+
+
+def test_a_short_dip_just_before_tau_is_seen():
+    # The launch falls to 0 over the last thousandth before τ, between two checked times.
+    dip = lambda q: jnp.where(q < 1e-4, -1.0, 0.0)  # noqa: E731
+    with pytest.raises(ValueError, match="gain must stay finite and above 0"):
+        kts(1.0, tau_split=0.5005, launch=dip)
+
+
+def test_under_a_trace_only_names_and_shapes_are_checked():
+    velocity = jax.jit(lambda a, b, tau: kts(a, b, tau)(FIELD)(jnp.array(1.0), X))
+    # β0 = 1 reverses the flow; its value is not known while tracing.
+    want = (1 - np.expm1(3.0)) * FIELD(jnp.array(1.0), X)
+    np.testing.assert_allclose(velocity(0.1, 1.0, 0.6), want, rtol=1e-5)
+    with pytest.raises(ValueError, match="landing must be one of"):
+        jax.jit(lambda a: kts(a, landing="cosine")(FIELD)(jnp.array(1.0), X))(0.1)
+
+
+def test_numbers_that_are_concrete_under_a_trace_are_still_checked():
+    with pytest.raises(ValueError, match=r"tau_split must lie in \(0, 1\), got 2\.0"):
+        jax.jit(lambda x: kts(tau_split=2.0)(FIELD)(jnp.array(1.0), x))(X)
+    with pytest.raises(ValueError, match="gain must stay finite and above 0"):
+        jax.jit(lambda x: kts(beta0=1.0)(FIELD)(jnp.array(1.0), x))(X)
+
+
+def test_a_shape_that_closes_over_a_tracer():
+    def velocity(power):
+        return gain(lambda t: 1 + t**power)(FIELD)(jnp.array(0.5), X)
+
+    np.testing.assert_allclose(jax.jit(velocity)(2.0), 1.25 * FIELD(jnp.array(0.5), X), rtol=1e-6)
+
+
+def test_vmap_over_strengths():
+    alphas = jnp.array([0.0, 0.5, 1.0])
+    got = jax.vmap(lambda a: kts(a)(FIELD)(jnp.array(0.0), X))(alphas)
+    np.testing.assert_allclose(got, (1 + alphas)[:, None] * FIELD(jnp.array(0.0), X)[None])
