@@ -57,6 +57,17 @@ def float_array(value: ArrayLike, name: str) -> Array:
         ) from error
 
 
+def float_scalar(value: ArrayLike, name: str) -> Array:
+    """`float_array` of a single number.
+
+    Raises:
+        ValueError: if it is an array with axes.
+    """
+    shape = np.shape(value)
+    require(shape == (), name, f"shape {shape}", "be one number")
+    return float_array(value, name)
+
+
 def batch_size(name: str, tree: Any) -> int:
     """The leading axis that all leaves of `tree` share.
 

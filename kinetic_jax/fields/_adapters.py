@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import VelocityField
 
@@ -82,7 +82,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
         >>> from_reversed_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([-750., -750.], dtype=float32)
     """
-    scale = float_array(time_scale, "time_scale")
+    scale = float_scalar(time_scale, "time_scale")
     require_finite("time_scale", scale)
     if is_concrete(scale):
         require(bool(jnp.all(scale > 0)), "time_scale", time_scale, "be positive")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_between, require_finite
+from kinetic_jax._checks import float_scalar, is_concrete, require, require_between, require_finite
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.transforms._phases import own_tau_split
@@ -121,9 +121,9 @@ def cfg(
         everywhere = (low, high) == (0.0, 1.0)
     else:
         everywhere = False
-    low_high = tuple(float_array(bound, "interval") for bound in interval)
+    low_high = tuple(float_scalar(bound, "interval") for bound in interval)
     return CFG(
-        float_array(scale, "scale"),
+        float_scalar(scale, "scale"),
         jax.tree.map(jnp.asarray, null_cond),
         None if everywhere else (low_high[0], low_high[1]),
     )

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import float_array, require, require_finite
+from kinetic_jax._checks import float_array, float_scalar, require, require_finite
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.transforms._gain import Gain, gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
@@ -91,10 +91,10 @@ def _kts_gain(
     for name, value in (("alpha0", alpha0), ("beta0", beta0), ("k", k)):
         require_finite(name, value)
     return KTSGain(
-        float_array(alpha0, "alpha0"),
-        float_array(beta0, "beta0"),
+        float_scalar(alpha0, "alpha0"),
+        float_scalar(beta0, "beta0"),
         checked_tau_split(tau_split),
-        float_array(k, "k"),
+        float_scalar(k, "k"),
         _shape("launch", launch, LAUNCH_SHAPES),
         _shape("landing", landing, LANDING_SHAPES),
     )

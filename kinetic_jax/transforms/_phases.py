@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from kinetic_jax._checks import float_array, require_between
+from kinetic_jax._checks import float_scalar, require_between
 
 DEFAULT_TAU_SPLIT = 0.6
 
@@ -20,7 +20,9 @@ def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[A
     The one rule for both the gain (at the time the field is evaluated) and the split of the
     energy (at the left end of a step).
     """
-    tolerance = _ROUNDING_STEPS * float(jnp.finfo(t.dtype).eps)
+    # A coarser clock than float32 would call much of the launch "τ up to rounding".
+    precision = jnp.promote_types(t.dtype, jnp.float32)
+    tolerance = _ROUNDING_STEPS * float(jnp.finfo(precision).eps)
     return t >= tau_split.astype(t.dtype) - tolerance
 
 
@@ -31,7 +33,7 @@ def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:
         ValueError: if a concrete value lies outside (0, 1).
     """
     require_between("tau_split", tau_split, 0.0, 1.0)
-    return float_array(tau_split, "tau_split")
+    return float_scalar(tau_split, "tau_split")
 
 
 def own_tau_split(field: Any) -> Float[Array, ""] | None:

@@ -201,3 +201,8 @@ def test_a_traced_interval():
     for low, high in ((0.2, 0.8), (0.0, 1.0), (0.6, 0.7)):
         want = manual(0.5, 4.0, 1, low, high)
         np.testing.assert_allclose(jax.jit(velocity)(low, high, 0.5), want, rtol=1e-5)
+
+
+def test_scale_is_one_number():
+    with pytest.raises(ValueError, match=r"scale must be one number, got shape \(3,\)"):
+        cfg(jnp.ones(3), jnp.zeros(2))

@@ -154,3 +154,9 @@ def test_vmap_over_strengths():
     alphas = jnp.array([0.0, 0.5, 1.0])
     got = jax.vmap(lambda a: kts(a)(FIELD)(jnp.array(0.0), X))(alphas)
     np.testing.assert_allclose(got, (1 + alphas)[:, None] * FIELD(jnp.array(0.0), X)[None])
+
+
+@pytest.mark.parametrize("name", ["alpha0", "beta0", "tau_split", "k"])
+def test_numbers_are_single_numbers(name):
+    with pytest.raises(ValueError, match=rf"{name} must be one number, got shape \(2,\)"):
+        kts(**{name: jnp.array([0.1, 0.2])})

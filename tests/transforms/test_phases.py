@@ -60,3 +60,9 @@ def test_double_precision_is_told_apart_finely(x64):
 
 def test_the_default():
     assert DEFAULT_TAU_SPLIT == 0.6
+
+
+def test_a_coarse_clock_does_not_land_early():
+    """Sixteen roundings of bfloat16 would be 0.06 at τ = 0.6: real launch, no rounding."""
+    assert not landing(0.55, 0.6, jnp.bfloat16)
+    assert landing(0.6, 0.6, jnp.bfloat16)
