@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import require
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.energy._path_energy import (
     PathEnergy,
     PhaseTotals,
-    energy_dtype,
     kinetic_rates,
     no_totals,
     path_energy,
@@ -51,7 +51,7 @@ def energy_init(
         Array([1., 1., 1.], dtype=float32)
     """
     require(x0.ndim >= 1, "x0", f"shape {x0.shape}", "have a leading batch axis")
-    dtype = energy_dtype(x0.dtype)
+    dtype = at_least_float32(x0.dtype)
     totals = no_totals(x0.shape[:1], dtype)
     return EnergyState(x0, totals, jnp.zeros_like(totals.length), checked_tau_split(tau_split))
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import result
 
 
@@ -63,15 +64,9 @@ def no_totals(shape: tuple[int, ...], dtype: jnp.dtype) -> PhaseTotals:
     return PhaseTotals(zero, zero, zero)
 
 
-def energy_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype energies accumulate in: that of x, but at least float32."""
-    # Not by jnp.promote_types, which strict dtype promotion forbids.
-    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
-
-
 def squared_norm(x: Float[Array, "*shape"], axes: tuple[int, ...] | None = None) -> Array:
     """The sum of squares over `axes` (all by default), in float32 or better."""
-    x = x.astype(energy_dtype(x.dtype))
+    x = x.astype(at_least_float32(x.dtype))
     return jnp.sum(x * x, axis=axes)
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.energy._path_energy import energy_dtype, kinetic_rates
+from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import VelocityField
 
 
@@ -81,7 +82,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
 
 def energy_state(x0: Float[Array, "*event"]) -> PathState:
     """The initial state of `energy_term` for one sample at `x0`: no energy, no length."""
-    zero = jnp.zeros((), energy_dtype(x0.dtype))
+    zero = jnp.zeros((), at_least_float32(x0.dtype))
     return PathState(x0, zero, zero)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from kinetic_jax._checks import float_scalar, require_between
+from kinetic_jax._dtypes import at_least_float32
 
 DEFAULT_TAU_SPLIT = 0.6
 
@@ -21,8 +22,7 @@ def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[A
     energy (at the left end of a step).
     """
     # A coarser clock than float32 would call much of the launch "τ up to rounding".
-    precision = jnp.promote_types(t.dtype, jnp.float32)
-    tolerance = _ROUNDING_STEPS * float(jnp.finfo(precision).eps)
+    tolerance = _ROUNDING_STEPS * float(jnp.finfo(at_least_float32(t.dtype)).eps)
     return t >= tau_split.astype(t.dtype) - tolerance
 
 
