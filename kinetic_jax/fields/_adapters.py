@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
@@ -85,5 +85,5 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
     scale = float_scalar(time_scale, "time_scale")
     require_finite("time_scale", scale)
     if is_concrete(scale):
-        require(bool(jnp.all(scale > 0)), "time_scale", time_scale, "be positive")
+        require(bool(np.asarray(scale) > 0), "time_scale", time_scale, "be positive")
     return ReversedTimeField(as_pytree(field), scale)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, is_concrete, require, require_finite
@@ -49,7 +49,7 @@ class GaussianField(eqx.Module):
         require_finite("mean", self.mean)
         require_finite("scale", self.scale)
         if is_concrete(self.scale):
-            require(bool(jnp.all(self.scale > 0)), "scale", scale, "be positive")
+            require(bool(np.all(np.asarray(self.scale) > 0)), "scale", scale, "be positive")
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None

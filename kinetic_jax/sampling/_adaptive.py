@@ -144,7 +144,8 @@ def _num_evals(solver: diffrax.AbstractSolver, num_steps: Array, controller_stat
         stages, reused = 1, 0
     else:
         stages, reused = inner.tableau.num_stages, int(inner.tableau.fsal)
-    searched, fresh_steps = 0, 1
+    searched: Any = 0
+    fresh_steps: Any = 1
     if isinstance(controller_state, PathControllerState):
         searched, fresh_steps = controller_state.searched, controller_state.fresh_steps
     # FSAL: the first stage is the last one of the step before, except in a fresh step (of a

@@ -88,7 +88,7 @@ class PathController(diffrax.AbstractStepSizeController):
             t0, t1, y0.x, y1_candidate.x, args, error, error_order, controller_state.controller
         )
         nan = jnp.isnan(jnp.sum(y1_candidate.x))
-        empty = next_t1 - next_t0 <= jnp.finfo(next_t1.dtype).eps ** 2
+        empty = next_t1 - next_t0 <= jnp.finfo(jnp.result_type(next_t1)).eps ** 2
         lost = jnp.isnan(next_t1) | (nan & (keep | empty))
         result = diffrax.RESULTS.where(lost, STOPPED_NOT_FINITE, result)
         fresh = controller_state.fresh

@@ -39,9 +39,9 @@ def stages_of(solver: diffrax.AbstractSolver) -> Stages:
     Raises:
         ValueError: if the solver is not `Euler` or an explicit Runge–Kutta method.
     """
+    require_explicit(solver)
     if isinstance(solver, diffrax.Euler):
         return Stages((0.0,), ((),), (1.0,))
-    require_explicit(solver)
     tableau = solver.tableau  # type: ignore[attr-defined]
     num = int(np.max(np.flatnonzero(tableau.b_sol))) + 1
     floats = lambda weights: tuple(float(weight) for weight in weights)  # noqa: E731
@@ -54,9 +54,13 @@ def stages_of(solver: diffrax.AbstractSolver) -> Stages:
 
 def require_explicit(solver: diffrax.AbstractSolver) -> None:
     """Raises unless `solver` is `Euler` or a single-tableau explicit Runge–Kutta method."""
-    explicit = isinstance(solver, diffrax.Euler) or (
-        isinstance(solver, diffrax.AbstractERK)
-        and isinstance(solver.tableau, diffrax.ButcherTableau)
+    # A wrapped solver (HalfSolver) answers isinstance for the one inside, but steps differently.
+    explicit = not isinstance(solver, diffrax.AbstractWrappedSolver) and (
+        isinstance(solver, diffrax.Euler)
+        or (
+            isinstance(solver, diffrax.AbstractERK)
+            and isinstance(solver.tableau, diffrax.ButcherTableau)
+        )
     )
     require(
         explicit,

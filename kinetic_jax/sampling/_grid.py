@@ -1,5 +1,6 @@
 """Fixed time grids, and where on them a path is saved."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ _WARPS = {
 
 
 def time_nodes(
-    grid: str | ArrayLike, num_steps: int | None, t0: float, t1: float, dtype: Any
+    grid: str | ArrayLike | Sequence[float], num_steps: int | None, t0: float, t1: float, dtype: Any
 ) -> np.ndarray | ArrayLike:
     """The nodes of a fixed grid, in float64 (a traced grid is passed through).
 
@@ -43,7 +44,7 @@ def time_nodes(
             f"be left out or agree with the grid's {shape[0] - 1} steps",
         )
     if not is_concrete(grid):
-        return grid
+        return jnp.asarray(grid)
     nodes = np.asarray(grid, np.float64)
     _check_nodes(nodes, t0, t1, dtype)
     return nodes
@@ -75,7 +76,7 @@ def checked_span(t0: ArrayLike, t1: ArrayLike) -> tuple[float, float]:
     return start, end
 
 
-def checked_save_times(save_at: ArrayLike, t0: float, t1: float) -> np.ndarray:
+def checked_save_times(save_at: ArrayLike | Sequence[float], t0: float, t1: float) -> np.ndarray:
     """The times of `save_at` in float64.
 
     Raises:

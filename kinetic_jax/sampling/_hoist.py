@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
@@ -23,8 +24,8 @@ class HoistedField(eqx.Module):
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
-        """The velocity of one sample."""
+    ) -> Any:
+        """What the original returns, the velocity of one sample."""
         leaves = jax.tree.leaves((eqx.filter(self.field, eqx.is_array), t, x, cond))
         return self.pure(self.constants, leaves)
 
@@ -66,14 +67,18 @@ class _ClosesOverTracer(Exception):
 
 
 # Keyed like jit's own cache: by the functions themselves, shapes and dtypes.
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=32)
 def _pure_function(leaves: tuple[Any, ...], treedef: Any) -> tuple[Callable[..., Any], list[Any]]:
     static, example = jax.tree.unflatten(treedef, leaves)
 
     def call(arrays: Any, t: Any, x: Any, cond: Any) -> Any:
         return eqx.combine(arrays, static)(t, x, cond)
 
-    closed, output = jax.make_jaxpr(call, return_shape=True)(*example)
+    traced, output = jax.make_jaxpr(call, return_shape=True)(*example)
+    # An inner `jit` keeps its constants to itself: traced again as a part of the whole.
+    closed = jax.make_jaxpr(lambda *inputs: _inlined(traced.jaxpr, traced.consts, inputs))(
+        *jax.tree.leaves(example)
+    )
     if not is_concrete(closed.consts):
         raise _ClosesOverTracer
 
@@ -82,3 +87,25 @@ def _pure_function(leaves: tuple[Any, ...], treedef: Any) -> tuple[Callable[...,
         return jax.tree.unflatten(jax.tree.structure(output), outputs)
 
     return pure, [jnp.asarray(constant) for constant in closed.consts]
+
+
+def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:
+    """Evaluates a jaxpr with every inner `jit` as part of it."""
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, jax.extend.core.Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        operands = [read(variable) for variable in equation.invars]
+        if equation.primitive.name in ("jit", "pjit"):
+            inner = equation.params["jaxpr"]
+            outputs = _inlined(inner.jaxpr, inner.consts, operands)
+        else:
+            # Up to some release of JAX a pair, then the parameters alone.
+            found = equation.primitive.get_bind_params(equation.params)
+            functions, parameters = found if isinstance(found, tuple) else ((), found)
+            outputs = equation.primitive.bind(*functions, *operands, **parameters)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]

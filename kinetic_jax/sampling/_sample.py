@@ -1,5 +1,6 @@
 """`sample`: from noise to data, with the energy of every path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -27,14 +28,14 @@ def sample(
     *,
     solver: diffrax.AbstractSolver | None = None,
     num_steps: int | None = None,
-    grid: str | ArrayLike = "uniform",
+    grid: str | ArrayLike | Sequence[float] = "uniform",
     controller: diffrax.AbstractStepSizeController | None = None,
     dt0: ArrayLike | None = None,
     max_steps: int = 4096,
     t0: ArrayLike = 0.0,
     t1: ArrayLike = 1.0,
     tau_split: ArrayLike | None = None,
-    save_at: bool | ArrayLike | None = None,
+    save_at: bool | ArrayLike | Sequence[float] | None = None,
 ) -> Trajectories:
     """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
 

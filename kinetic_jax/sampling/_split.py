@@ -24,7 +24,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
     is. Inside the step that passes tau_split the energy is the solver's own interpolant of it.
     """
 
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver  # type: ignore[misc]
     tau_split: Float[Array, ""]
 
     @property
@@ -33,7 +33,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self) -> Any:
+    def interpolation_cls(self) -> Any:  # type: ignore[override]
         """As the wrapped solver."""
         return self.solver.interpolation_cls
 

@@ -160,11 +160,7 @@ CLOSURES = [
 ]
 
 
-# The inner program keeps its constants to itself, out of reach of the outer trace.
-BAKED = pytest.mark.xfail(strict=True, reason="arrays held by an inner jit are baked in")
-
-
-@pytest.mark.parametrize("hold", [*CLOSURES, pytest.param(closure_in_a_jit, marks=BAKED)])
+@pytest.mark.parametrize("hold", [*CLOSURES, closure_in_a_jit])
 def test_what_a_closure_holds_becomes_an_argument(hold, compiled):
     matrix = weights(0, DIM, DIM)
     compiled()

@@ -1,0 +1,59 @@
+"""The order of convergence of the end point and of the energy, fitted rather than bounded."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from kinetic_jax import sample
+
+# Steps inside each solver's asymptotic range, and far from rounding.
+ORDERS = {
+    "euler": (diffrax.Euler(), 1, (64, 128, 256)),
+    "midpoint": (diffrax.Midpoint(), 2, (32, 64, 128)),
+    "heun": (diffrax.Heun(), 2, (32, 64, 128)),
+    "ralston": (diffrax.Ralston(), 2, (32, 64, 128)),
+    "bosh3": (diffrax.Bosh3(), 3, (32, 64, 128)),
+    "tsit5": (diffrax.Tsit5(), 5, (32, 64, 128)),
+    "dopri5": (diffrax.Dopri5(), 5, (32, 64, 128)),
+}
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def problem(reference):
+    """A field, starting points, and the exact end points and energies."""
+    field = reference.wave(5)
+    velocity = reference.wave_numpy(field)
+    x0 = np.random.default_rng(4).normal(size=(BATCH, 3))
+
+    def augmented(t, flat):
+        u = velocity(t, flat.reshape(BATCH, 4)[:, :3])
+        return np.concatenate([u, np.sum(u**2, axis=1, keepdims=True) / 2], axis=1).ravel()
+
+    y0 = np.concatenate([x0, np.zeros((BATCH, 1))], axis=1).ravel()
+    solution = solve_ivp(augmented, (0, 1), y0, method="DOP853", rtol=1e-13, atol=1e-13)
+    exact = solution.y[:, -1].reshape(BATCH, 4)
+    return field, x0, exact[:, :3], exact[:, 3]
+
+
+def rms(difference):
+    # Over a batch: the error of one sample may change its sign, and vanish, between two steps.
+    return np.sqrt(np.mean(np.square(difference)))
+
+
+@pytest.mark.parametrize("grid", ["uniform", "cosine"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_of_end_point_and_energy(x64, problem, name, grid):
+    solver, order, steps = ORDERS[name]
+    field32, x0, exact_x1, exact_energy = problem
+    field = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), field32)
+    errors = []
+    for num in steps:
+        result = sample(field, jnp.asarray(x0), solver=solver, num_steps=num, grid=grid)
+        errors.append([rms(result.x1 - exact_x1), rms(result.energy.total - exact_energy)])
+    slopes = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    # Fifth order is reached from above: the leading error of these pairs is made to be small.
+    np.testing.assert_allclose(slopes, order, rtol=0, atol=0.1 if order < 5 else 0.3)

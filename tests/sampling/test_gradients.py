@@ -1,0 +1,90 @@
+"""Derivatives of the energy against central difference quotients, in float64."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import kts, sample
+
+# τ lies between the nodes of the grid (steps of 1/16): its effect comes through the gain.
+PARAMETERS = {"alpha0": 0.3, "beta0": 0.03, "tau_split": 0.61}
+QUANTITIES = ("total", "launch", "landing", "excess", "length")
+
+
+def quotient(fn, value, step=1e-5):
+    return (fn(value + step) - fn(value - step)) / (2 * step)
+
+
+@pytest.mark.parametrize("solver", [diffrax.Euler(), diffrax.Heun()], ids=["euler", "heun"])
+def test_energy_in_the_gains_parameters(x64, reference, solver):
+    field = reference.wave(0, dtype=jnp.float64)
+    x0 = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)))
+
+    @jax.jit
+    def energies(parameters):
+        energy = sample(kts(**parameters)(field), x0, solver=solver, num_steps=16).energy
+        return jnp.stack([getattr(energy, quantity) for quantity in QUANTITIES])
+
+    parameters = {name: jnp.asarray(value) for name, value in PARAMETERS.items()}
+    forward = jax.jit(jax.jacfwd(energies))(parameters)
+    reverse = jax.jit(jax.jacrev(energies))(parameters)
+    for name, value in parameters.items():
+        expected = quotient(lambda v, name=name: energies({**parameters, name: v}), value)
+        assert np.all(np.abs(expected[0]) > 1e-3)  # there is something to find
+        np.testing.assert_allclose(forward[name], expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(reverse[name], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "adaptive"])
+def test_energy_in_everything(x64, reference, mode):
+    """Gradients in the gain, the split, the weights and the start, by one program."""
+    options = {
+        "fixed": {"solver": diffrax.Midpoint(), "num_steps": 16},
+        "adaptive": {
+            # So tight that the step sequence, which has no derivative, does not matter.
+            "controller": diffrax.PIDController(rtol=1e-9, atol=1e-9),
+            "max_steps": 256,
+        },
+    }[mode]
+    field = reference.wave(0, dtype=jnp.float64)
+    x0 = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)))
+
+    @jax.jit
+    def energy(arguments):
+        alpha0, split, field, x0 = arguments
+        result = sample(kts(alpha0, 0.03)(field), x0, tau_split=split, **options)
+        return jnp.sum(result.energy.total + 0.5 * result.energy.launch) + jnp.sum(result.x1)
+
+    # The energy is split away from the gain's τ and from every node of the grid.
+    arguments = (jnp.asarray(0.3), jnp.asarray(0.43), field, x0)
+    gradient = jax.jit(jax.grad(energy))(arguments)
+    leaves, treedef = jax.tree.flatten(arguments)
+    rng = np.random.default_rng(2)
+    for position, slope in enumerate(jax.tree.leaves(gradient)):
+        direction = jnp.asarray(rng.normal(size=slope.shape))
+
+        def along(step, position=position, direction=direction):
+            moved = list(leaves)
+            moved[position] = leaves[position] + step * direction
+            return energy(jax.tree.unflatten(treedef, moved))
+
+        expected = quotient(along, 0.0)
+        if position == 1 and mode == "fixed":  # steps belong to one phase or the other
+            assert float(expected) == float(slope) == 0
+            continue
+        assert abs(float(expected)) > 1e-3
+        np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=1e-5)
+
+
+def test_a_field_at_rest_has_a_gradient(x64):
+    """||u|| has a corner at 0, where many a sample starts: its gradient is 0 there, not NaN."""
+
+    def length(scale):
+        def still(t, x, cond=None):
+            return scale * jnp.zeros_like(x)
+
+        return sample(still, jnp.zeros((1, 2)), num_steps=3).energy.length[0]
+
+    np.testing.assert_array_equal(jax.grad(length)(jnp.asarray(2.0)), 0.0)

@@ -1,0 +1,163 @@
+"""What is compiled: portable, free of callbacks and of baked-in arrays, and compiled once."""
+
+from collections import Counter
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.export import deserialize, export
+
+from kinetic_jax import energy_init, energy_result, energy_update, kts, sample
+from kinetic_jax.sampling._hoist import HoistedField, hoist
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+MODES = {
+    "fixed": {"solver": diffrax.Heun(), "num_steps": 10},
+    "fixed, saved": {"num_steps": 10, "save_at": np.array([0.25, 0.5])},
+    "adaptive": {"controller": diffrax.PIDController(rtol=1e-4, atol=1e-4), "max_steps": 32},
+}
+
+
+def portable(fn, *arguments):
+    """`fn` lowered for every platform; refused if a callback or other foreign call is in it."""
+    exported = export(jax.jit(fn), platforms=PLATFORMS)(*arguments)
+    assert set(exported.platforms) == set(PLATFORMS)
+    text = exported.mlir_module()
+    assert "callback" not in text
+    assert "custom_call" not in text
+    return exported
+
+
+def assert_same(result, expected):
+    assert jax.tree.structure(result) == jax.tree.structure(expected)
+    for left, right in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+
+
+def shaped_run(reference, normal, options):
+    def run(weights, alpha0, x0):
+        field = type(reference.wave(0))(*weights)
+        return sample(kts(alpha0, 0.01)(field), x0, **options)
+
+    weights = jax.tree.leaves(reference.wave(0))
+    return run, (weights, jnp.float32(0.2), jnp.asarray(normal(1, 2, 3)))
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_exports_for_accelerators_and_runs(reference, normal, name):
+    run, arguments = shaped_run(reference, normal, MODES[name])
+    assert_same(portable(run, *arguments).call(*arguments), jax.jit(run)(*arguments))
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_runs_from_its_bytes(reference, normal, name):
+    run, arguments = shaped_run(reference, normal, MODES[name])
+    revived = deserialize(portable(run, *arguments).serialize())
+    assert_same(revived.call(*arguments), jax.jit(run)(*arguments))
+
+
+def test_a_loop_exports_too(normal):
+    def run(x0):
+        state = energy_init(x0)
+        return energy_result(energy_update(state, x0, 0.0, 1.0), 2 * x0)
+
+    x0 = jnp.asarray(normal(0, 2, 3))
+    expected = np.sum(np.asarray(x0) ** 2, axis=1) / 2
+    np.testing.assert_allclose(portable(run, x0).call(x0).total, expected, rtol=1e-6)
+
+
+class Traced(eqx.Module):
+    """Counts how often Python runs it: once or so a compilation, never a call."""
+
+    weight: jax.Array
+    counter: Counter = eqx.field(static=True)
+
+    def __call__(self, t, x, cond=None):
+        self.counter.update(["traces"])
+        return self.weight @ x + (0.0 if cond is None else cond)
+
+
+class Identified(Counter):
+    """Hashable, so that it may be a static field."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+@pytest.mark.parametrize("name", ["fixed", "adaptive"])
+def test_other_numbers_do_not_compile_again(normal, name):
+    counter = Identified()
+
+    def run(seed, alpha0, beta0, tau, k):
+        field = Traced(jnp.asarray(normal(seed, 2, 2)), counter)
+        shaped = kts(alpha0, beta0, tau, k=k)(field)
+        return sample(shaped, normal(seed, 3, 2), jnp.full((3, 2), alpha0), **MODES[name])
+
+    first = run(0, 0.1, 0.01, 0.6, 3.0)
+    traces = counter["traces"]
+    assert traces >= 1
+    second = run(1, 0.3, 0.02, 0.4, 2.0)
+    assert counter["traces"] == traces
+    assert not np.allclose(first.x1, second.x1)
+
+
+def test_another_grid_of_as_many_steps_does_not_compile_again(normal):
+    counter = Identified()
+    field = Traced(jnp.asarray(normal(0, 2, 2)), counter)
+    x0 = normal(1, 3, 2)
+    sample(field, x0, num_steps=10)
+    traces = counter["traces"]
+    sample(field, x0, num_steps=10, grid="cosine")
+    sample(field, x0, grid=np.linspace(0, 0.5, 11), t1=0.5, tau_split=0.3)
+    assert counter["traces"] == traces
+
+
+def closure(weight, counter=None):
+    def field(t, x, cond=None):
+        if counter is not None:
+            counter.update(["traces"])
+        return weight @ x
+
+    return field
+
+
+def test_closed_over_arrays_become_leaves(normal):
+    """Not constants of the program: those are compiled in, and held twice."""
+    weight, x0 = jnp.asarray(normal(0, 64, 64)), jnp.asarray(normal(1, 2, 64))
+    field = hoist(closure(weight), jnp.float32(0.0), x0, None)
+    assert isinstance(field, HoistedField)
+    assert [leaf.shape for leaf in field.constants] == [(64, 64)]
+    time = jnp.float32(0.3)
+    np.testing.assert_allclose(field(time, x0[0]), weight @ x0[0], rtol=1e-6)
+    text = jax.jit(lambda f, x: f(time, x)).lower(eqx.filter(field, eqx.is_array), x0[0])
+    assert "dense<" not in text.as_text().replace("dense<0.3", "")
+
+
+def test_a_closure_samples_like_the_module_it_stands_for(normal):
+    weight, x0 = jnp.asarray(normal(0, 2, 2)), normal(1, 3, 2)
+    counter = Identified()
+    plain = closure(weight, counter)
+    hoisted = sample(kts(0.2, 0.01, 0.35)(plain), x0, num_steps=20)
+    expected = sample(kts(0.2, 0.01, 0.35)(Traced(weight, Identified())), x0, num_steps=20)
+    for left, right in zip(jax.tree.leaves(hoisted), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+    traces = counter["traces"]
+    sample(kts(0.4, 0.02, 0.45)(plain), 2 * x0, num_steps=20)
+    assert counter["traces"] == traces
+
+
+def test_a_gradient_reaches_a_closed_over_array(normal):
+    x0 = jnp.asarray(normal(1, 3, 2))
+
+    def energy(weight):
+        return jnp.sum(sample(closure(weight), x0, num_steps=5).energy.total)
+
+    def spelled(weight):
+        field = Traced(weight, Identified())
+        return jnp.sum(sample(field, x0, num_steps=5).energy.total)
+
+    weight = jnp.asarray(normal(0, 2, 2))
+    np.testing.assert_allclose(jax.grad(energy)(weight), jax.grad(spelled)(weight), rtol=1e-5)

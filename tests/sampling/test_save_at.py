@@ -1,0 +1,103 @@
+"""Saved paths: on nodes, between nodes, under adaptive control; saving changes nothing else."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import sample
+
+
+@pytest.mark.parametrize("grid", ["uniform", "cosine"])
+def test_every_node(reference, normal, grid):
+    field, x0 = reference.wave(0), normal(0, 3, 3)
+    nodes = reference.grid(grid, 20)
+    result = sample(field, x0, num_steps=20, grid=grid, save_at=True)
+    expected = reference.solve(reference.wave_numpy(field), x0, nodes)
+    assert result.path.shape == (3, 21, 3)
+    np.testing.assert_allclose(result.path, expected.path, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.ts, nodes, rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(result.path[:, 0], x0)
+    np.testing.assert_array_equal(result.path[:, -1], result.x1)
+    np.testing.assert_array_equal(result.num_evals, [20, 20, 20])
+
+
+def test_times_on_nodes(reference, normal):
+    field, x0 = reference.wave(0), normal(0, 3, 3)
+    times = np.array([0.0, 0.3, 0.6, 0.6, 1.0])
+    every = sample(field, x0, num_steps=10, save_at=True)
+    some = sample(field, x0, num_steps=10, save_at=times)
+    np.testing.assert_array_equal(some.path, every.path[:, np.array([0, 3, 6, 6, 10])])
+    np.testing.assert_allclose(some.ts, times, rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(some.num_evals, [10, 10, 10])
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun"])
+def test_times_between_nodes_are_reached_by_one_shorter_step(reference, normal, method):
+    solvers = {"euler": diffrax.Euler(), "midpoint": diffrax.Midpoint(), "heun": diffrax.Heun()}
+    field, x0 = reference.wave(0), normal(0, 3, 3)
+    times = np.array([0.0, 0.05, 0.34, 0.38, 0.5, 0.99, 1.0])
+    velocity, nodes = reference.wave_numpy(field), reference.grid("uniform", 10)
+    result = sample(field, x0, solver=solvers[method], num_steps=10, save_at=times)
+    for i, time in enumerate(times):
+        before = nodes[nodes < time - 1e-9]
+        reached = x0 if time == 0 else reference.solve(velocity, x0, [*before, time], method).x1
+        np.testing.assert_allclose(result.path[:, i], reached, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.ts, times, rtol=0, atol=1e-7)
+    stages = 1 if method == "euler" else 2
+    np.testing.assert_array_equal(result.num_evals, np.full(3, (10 + times.size) * stages))
+
+
+def test_saving_changes_nothing_else(reference, normal):
+    field, x0 = reference.wave(0), normal(0, 3, 3)
+    plain = sample(field, x0, num_steps=10)
+    assert plain.ts is None
+    assert plain.path is None
+    for save_at in (False, True, np.array([0.2, 0.5]), np.array([0.21, 0.57])):
+        saved = sample(field, x0, num_steps=10, save_at=save_at)
+        np.testing.assert_array_equal(saved.x1, plain.x1)
+        np.testing.assert_array_equal(saved.energy.total, plain.energy.total)
+        np.testing.assert_allclose(saved.energy.launch, plain.energy.launch, rtol=1e-6)
+        # Of the profile the compiler may fuse the sums in another order.
+        np.testing.assert_allclose(saved.profile.speed2, plain.profile.speed2, rtol=1e-6)
+        np.testing.assert_allclose(saved.profile.bend2, plain.profile.bend2, rtol=1e-5)
+
+
+def test_times_within_a_narrower_interval(reference, normal):
+    field, x0 = reference.wave(0), normal(0, 2, 3)
+    result = sample(field, x0, num_steps=5, t0=0.25, t1=0.75, save_at=np.array([0.25, 0.3, 0.75]))
+    velocity = reference.wave_numpy(field)
+    np.testing.assert_array_equal(result.path[:, 0], x0)
+    partial = reference.solve(velocity, x0, np.array([0.25, 0.3])).x1
+    np.testing.assert_allclose(result.path[:, 1], partial, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.path[:, 2], result.x1, rtol=1e-6, atol=1e-6)
+
+
+def test_adaptive_times_are_diffraxs(x64, reference):
+    """In float64, where the steps are the same to the last bits."""
+    field = reference.wave(0, dtype=jnp.float64)
+    x0 = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
+    times = jnp.array([0.0, 0.123, 0.6, 1.0])
+    controller = diffrax.PIDController(rtol=1e-4, atol=1e-5)
+    options = {"controller": controller, "dt0": 0.05, "max_steps": 64}
+    result = sample(field, x0, save_at=times, **options)
+    np.testing.assert_array_equal(result.ts, times)
+    np.testing.assert_allclose(result.path[:, -1], result.x1, rtol=1e-13)
+
+    @jax.jit
+    def plain_path(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, x, args: field(t, x)),
+            diffrax.Tsit5(),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.05,
+            y0=y0,
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=controller,
+            max_steps=64,
+        ).ys
+
+    for i in range(3):
+        np.testing.assert_allclose(result.path[i], plain_path(x0[i]), rtol=1e-11, atol=1e-11)
