@@ -59,7 +59,7 @@ class ResidualMLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         size = math.prod(event_shape)
-        self.embedding = Embedding(width, width, num_classes, dtype=dtype, rngs=rngs)
+        self.embedding = Embedding(width, width, num_classes, fastest=100.0, dtype=dtype, rngs=rngs)
         self.first = nnx.Linear(size, width, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
