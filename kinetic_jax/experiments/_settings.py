@@ -43,5 +43,5 @@ def demo_settings(*, quick: bool, seed: int) -> DemoSettings:
     if not quick:
         return DemoSettings(seed=seed)
     return DemoSettings(
-        seed=seed, num_train=128, width=128, depth=2, training_steps=4000, num_samples=500
+        seed=seed, num_train=96, width=160, depth=2, training_steps=4000, num_samples=500
     )
