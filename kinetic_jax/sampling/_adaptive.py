@@ -52,55 +52,58 @@ def checked_adaptive_solver(
     return solver
 
 
+class AdaptivePlan(eqx.Module):
+    """How the samples of a batch are stepped; its numbers are traced.
+
+    Attributes:
+        start: t0.
+        end: t1.
+        tau_split: where the energy is split.
+        solver: the solver.
+        controller: the step size controller.
+        dt0: the first step, or None.
+        max_steps: the step limit.
+        times: the saved times, or None.
+    """
+
+    start: Float[Array, ""]
+    end: Float[Array, ""]
+    tau_split: Float[Array, ""]
+    solver: diffrax.AbstractSolver
+    controller: diffrax.AbstractStepSizeController
+    dt0: Float[Array, ""] | None
+    max_steps: int = eqx.field(static=True)
+    times: Float[Array, " times"] | None
+
+
 @eqx.filter_jit
 def solve_adaptive(
-    field: VelocityField,
-    x0: Float[Array, "batch *event"],
-    cond: PyTree[Any],
-    span: tuple[Float[Array, ""], Float[Array, ""]],
-    tau_split: Float[Array, ""],
-    solver: diffrax.AbstractSolver,
-    controller: diffrax.AbstractStepSizeController,
-    dt0: Float[Array, ""] | None,
-    max_steps: int,
-    times: Float[Array, " times"] | None,
+    field: VelocityField, x0: Float[Array, "batch *event"], cond: PyTree[Any], plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
-
-    def one(x: Array, c: PyTree[Any]) -> Any:
-        return _solve_one(field, x, c, span, tau_split, solver, controller, dt0, max_steps, times)
-
+    one = lambda x, c: _solve_one(field, x, c, plan)  # noqa: E731
     x1, totals, num_evals, status, path = jax.vmap(one)(x0, cond)
     axes = tuple(range(1, x0.ndim))
-    energy = path_energy(totals, squared_norm(x1 - x0, axes), span[1] - span[0])
-    return Trajectories(x1, energy, None, num_evals, status, times, path)
+    energy = path_energy(totals, squared_norm(x1 - x0, axes), plan.end - plan.start)
+    return Trajectories(x1, energy, None, num_evals, status, plan.times, path)
 
 
 def _solve_one(
-    field: VelocityField,
-    x0: Float[Array, "*event"],
-    cond: PyTree[Any],
-    span: tuple[Float[Array, ""], Float[Array, ""]],
-    tau_split: Float[Array, ""],
-    solver: diffrax.AbstractSolver,
-    controller: diffrax.AbstractStepSizeController,
-    dt0: Float[Array, ""] | None,
-    max_steps: int,
-    times: Float[Array, " times"] | None,
+    field: VelocityField, x0: Float[Array, "*event"], cond: PyTree[Any], plan: AdaptivePlan
 ) -> tuple[Array, PhaseTotals, Array, Array, Array | None]:
     saves = {"end": diffrax.SubSaveAt(t1=True)}
-    if times is not None:
-        saves["path"] = diffrax.SubSaveAt(ts=times, fn=lambda t, y, args: y.x)
+    if plan.times is not None:
+        saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
         energy_term(field, cond),
-        SplitSolver(solver, tau_split.astype(x0.dtype)),
-        t0=span[0],
-        t1=span[1],
-        dt0=dt0,
+        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype)),
+        t0=plan.start,
+        t1=plan.end,
+        dt0=plan.dt0,
         y0=energy_state(x0),
         saveat=diffrax.SaveAt(subs=saves, solver_state=True, controller_state=True),
-        stepsize_controller=_blind(controller, own_tau_split(field), x0.dtype),
-        max_steps=max_steps,
+        stepsize_controller=_blind(plan.controller, own_tau_split(field), x0.dtype),
+        max_steps=plan.max_steps,
         throw=False,
     )
     end = jax.tree.map(lambda leaf: leaf[-1], solution.ys["end"])
@@ -109,8 +112,8 @@ def _solve_one(
     # Of a failed solve Diffrax leaves a partial state or infinities: neither is a sample.
     good = status == OK
     totals = PhaseTotals(launch, end.energy - launch, end.length)
-    num_evals = _num_evals(solver, solution.stats["num_steps"], solution.controller_state)
-    path = None if times is None else solution.ys["path"]
+    num_evals = _num_evals(plan.solver, solution.stats["num_steps"], solution.controller_state)
+    path = None if plan.times is None else solution.ys["path"]
     x1, totals, path = jax.tree.map(
         lambda leaf: jnp.where(good, leaf, jnp.full_like(leaf, jnp.nan)), (x1, totals, path)
     )

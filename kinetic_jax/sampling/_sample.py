@@ -12,7 +12,11 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import batch_size, float_array, refuse_memmap, require, require_between
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling._adaptive import checked_adaptive_solver, solve_adaptive
+from kinetic_jax.sampling._adaptive import (
+    AdaptivePlan,
+    checked_adaptive_solver,
+    solve_adaptive,
+)
 from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, time_nodes
@@ -104,13 +108,18 @@ def sample(
     times = None
     if save_at is not None and save_at is not False:
         times = jnp.asarray(checked_save_times(save_at, start, end), dtype)
-    solver = checked_adaptive_solver(solver, controller)
-    first_step = _checked_first_step(dt0, start, end, dtype)
-    span = jnp.asarray(start, dtype), jnp.asarray(end, dtype)
-    field = hoist(field, jnp.zeros((), dtype), x0, cond)
-    return solve_adaptive(
-        field, x0, cond, span, tau, solver, controller, first_step, max_steps, times
+    adaptive = AdaptivePlan(
+        start=jnp.asarray(start, dtype),
+        end=jnp.asarray(end, dtype),
+        tau_split=tau,
+        solver=checked_adaptive_solver(solver, controller),
+        controller=controller,
+        dt0=_checked_first_step(dt0, start, end, dtype),
+        max_steps=max_steps,
+        times=times,
     )
+    field = hoist(field, jnp.zeros((), dtype), x0, cond)
+    return solve_adaptive(field, x0, cond, adaptive)
 
 
 def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
