@@ -51,7 +51,8 @@ def write_checkpoint(
     for name, tree in trees.items():
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = _digest(leaves)
-        items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
+        if leaves:  # plain gradient descent has no state, and Orbax writes no empty trees
+            items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
     about = {"format": FORMAT, "digests": digests} | about
     items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
     with _manager(directory, write=True, keep=keep) as manager:
@@ -90,12 +91,22 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
     about = read_about(directory, step)
     leaves, treedef = jax.tree.flatten(like)
     wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
-    with _refusing(path), _manager(directory) as manager:
-        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
-        stored = manager.restore(step, args=args)[name]
+    stored: dict[str, Any] = {}
+    if leaves:
+        with _refusing(path), _manager(directory) as manager:
+            args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
+            stored = manager.restore(step, args=args)[name]
     arrays = [np.asarray(stored[number]) for number, _ in _numbered(leaves)]
+    for array, leaf in zip(arrays, leaves, strict=True):  # Orbax lets other shapes pass
+        if (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
+            raise ValueError(
+                f"checkpoint {path} does not fit: {name!r} must hold {leaf.dtype} of shape "
+                f"{leaf.shape}, got {array.dtype} of shape {array.shape}"
+            )
     if _digest(arrays) != about["digests"].get(name):
-        raise ValueError(f"checkpoint {path} is damaged: {name!r} is not what was written")
+        raise ValueError(
+            f"checkpoint {path} is damaged or does not fit: {name!r} is not what was written"
+        )
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(array) for array in arrays])
 
 

@@ -124,7 +124,7 @@ def _drop(
     key: PRNGKeyArray, cond: PyTree[Any], null_cond: PyTree[Any], share: Float[Array, ""]
 ) -> PyTree[Any]:
     size = jax.tree.leaves(cond)[0].shape[0]
-    dropped = jax.random.uniform(key, (size,)) < share
+    dropped = jax.random.uniform(key, (size,), share.dtype) < share
 
     def pick(leaf: Array, null: Any) -> Array:
         mask = dropped.reshape(size, *(1,) * (leaf.ndim - 1))

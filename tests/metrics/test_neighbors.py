@@ -1,0 +1,201 @@
+"""Exact neighbours against brute force in float64."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinetic_jax import nearest_neighbors
+from kinetic_jax.metrics._neighbors import DEFAULT_CHUNK_SIZE
+
+
+def brute_force(queries, reference, k):
+    """Distances by differences, one pair at a time; ties to the lower row."""
+    queries, reference = np.asarray(queries, np.float64), np.asarray(reference, np.float64)
+    queries, reference = (a.reshape(len(a), -1) for a in (queries, reference))
+    distances = np.stack([np.sqrt(np.sum((q - reference) ** 2, axis=1)) for q in queries])
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+def check(queries, reference, k, rtol=1e-5, **search):
+    distances, indices = nearest_neighbors(queries, reference, k, **search)
+    want_distances, want_indices = brute_force(queries, reference, k)
+    np.testing.assert_array_equal(indices, want_indices)
+    np.testing.assert_allclose(distances, want_distances, rtol=rtol, atol=1e-12)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+SIZES = {  # rows, k, chunk size
+    "one chunk": (50, 2, 50),
+    "chunk larger than the data": (50, 2, 64),
+    "chunks that divide": (48, 3, 12),
+    "a remainder of one": (49, 3, 12),
+    "a remainder of all but one": (47, 3, 12),
+    "chunks of one": (20, 2, 1),
+    "chunks smaller than k": (50, 30, 7),
+    "all rows": (23, 23, 5),
+    "all rows in one chunk": (23, 23, 23),
+    "one row": (1, 1, 4),
+    "default": (300, 10, DEFAULT_CHUNK_SIZE),
+}
+
+
+@pytest.mark.parametrize("features", [1, 40])
+@pytest.mark.parametrize(("rows", "k", "chunk"), SIZES.values(), ids=SIZES)
+def test_sizes(rows, k, chunk, features):
+    check(normal(0, 9, features), normal(1, rows, features), k, chunk_size=chunk)
+
+
+@pytest.mark.parametrize("event", [(), (4,), (2, 3), (3, 2, 2, 1)], ids=str)
+def test_events_of_any_rank(event):
+    check(normal(0, 5, *event), normal(1, 30, *event), 3, chunk_size=7)
+
+
+def test_two_is_the_default_and_dtypes():
+    queries, reference = normal(0, 4, 3), normal(1, 9, 3)
+    distances, indices = nearest_neighbors(queries, reference)
+    assert (distances.shape, distances.dtype) == ((4, 2), jnp.float32)
+    assert (indices.shape, indices.dtype) == ((4, 2), jnp.int32)
+    # Half-precision rows are measured in float32, which holds them exactly.
+    half = nearest_neighbors(jnp.asarray(queries, jnp.bfloat16), jnp.asarray(reference, "bfloat16"))
+    assert half[0].dtype == jnp.float32
+    rounded = [np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64) for a in (queries, reference)]
+    np.testing.assert_allclose(half[0], brute_force(*rounded, 2)[0], rtol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([1, 3, 4, 10]))
+def test_ties_go_to_the_lower_row(seed, chunk):
+    # Points of a coarse lattice: many rows and many distances are exactly equal.
+    rng = np.random.default_rng(seed)
+    reference = rng.integers(0, 2, size=(10, 2)).astype(np.float32)
+    queries = rng.integers(0, 2, size=(3, 2)).astype(np.float32)
+    check(queries, reference, 4, chunk_size=chunk)
+
+
+@pytest.mark.parametrize("copies", [2, 5, 20])
+@pytest.mark.parametrize("chunk", [1, 7, 4096])
+def test_rows_that_occur_many_times(copies, chunk):
+    base = normal(0, 10, 64)
+    reference = np.tile(base, (copies, 1))[np.random.default_rng(1).permutation(10 * copies)]
+    queries = base[:6] + 0.1 * normal(2, 6, 64)
+    distances, indices = nearest_neighbors(queries, reference, 3, chunk_size=chunk)
+    want_distances, want_indices = brute_force(queries, reference, 3)
+    np.testing.assert_array_equal(indices, want_indices)
+    np.testing.assert_allclose(distances, want_distances, rtol=1e-5)
+
+
+@pytest.mark.parametrize("features", [2, 32])
+def test_data_far_from_the_origin(features):
+    # ||q||² is 1e6 times ||q − r||²: the expanded square alone would keep no digit of it.
+    reference = (1000 + normal(0, 100, features)).astype(np.float32)
+    queries = (1000 + normal(1, 20, features)).astype(np.float32)
+    check(queries, reference, 3, chunk_size=17)
+
+
+def test_near_copies():
+    """Samples 1e-4 away from rows of norm 30: where memorisation is decided."""
+    reference = normal(0, 200, 100)
+    reference *= 30 / np.linalg.norm(reference, axis=1, keepdims=True)
+    step = normal(1, 40, 100)
+    queries = reference[::5] + 1e-4 * step / np.linalg.norm(step, axis=1, keepdims=True)
+    distances, indices = nearest_neighbors(queries.astype(np.float32), reference)
+    want_distances, want_indices = brute_force(queries.astype(np.float32), reference, 2)
+    np.testing.assert_array_equal(indices, want_indices)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(0, 200, 5))
+    ratios, want = (np.asarray(d)[:, 0] / np.asarray(d)[:, 1] for d in (distances, want_distances))
+    np.testing.assert_allclose(ratios, want, rtol=1e-4)
+
+
+def test_exact_copies():
+    reference = 30 * normal(0, 50, 20)
+    distances, indices = nearest_neighbors(reference, reference, 1)
+    np.testing.assert_array_equal(distances[:, 0], 0)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(50))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
+def test_a_bad_query_spoils_no_other(bad):
+    queries, reference = normal(0, 6, 4), normal(1, 30, 4)
+    spoilt = queries.copy()
+    spoilt[2, 1] = bad
+    distances, indices = nearest_neighbors(spoilt, reference, 3, chunk_size=7)
+    assert np.all(np.isnan(distances[2]))
+    others = [0, 1, 3, 4, 5]
+    want_distances, want_indices = brute_force(queries, reference, 3)
+    np.testing.assert_array_equal(indices[np.array(others)], want_indices[others])
+    np.testing.assert_allclose(distances[np.array(others)], want_distances[others], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["double", "single and double"])
+def test_double_precision(mixed, x64):
+    # Two rows 1e-9 apart: no float32 number lies between.
+    reference = np.random.default_rng(0).normal(size=(30, 5))
+    reference[1] = reference[0] + 1e-9
+    queries = reference[:2] + 1e-11
+    if mixed:
+        queries = np.zeros((2, 5), np.float32)
+    distances, indices = nearest_neighbors(jnp.asarray(queries), jnp.asarray(reference), 3)
+    want_distances, want_indices = brute_force(queries, reference, 3)
+    assert distances.dtype == jnp.float64
+    np.testing.assert_array_equal(indices, want_indices)
+    np.testing.assert_allclose(distances, want_distances, rtol=1e-5)
+
+
+def test_does_not_hold_all_distances():
+    """Temporary memory follows the chunk, not the number of rows."""
+    from kinetic_jax.metrics._neighbors import _search
+
+    queries, rows = jnp.zeros((1000, 4)), jnp.zeros((20_000, 4))
+    compiled = _search.lower(queries, rows, 2, 100).compile()
+    whole = 1000 * 20_000 * 4
+    assert compiled.memory_analysis().temp_size_in_bytes < whole / 10
+
+
+def memmap(path):
+    return np.memmap(path / "rows", np.float32, "w+", shape=(9, 2))
+
+
+ROWS = normal(0, 9, 2)
+BAD = {
+    "k of zero": ({"k": 0}, r"k must lie in \[1, 9\], the reference's rows, got 0"),
+    "k beyond the rows": ({"k": 10}, r"k must lie in \[1, 9\], the reference's rows, got 10"),
+    "chunk size": ({"chunk_size": 0}, r"chunk_size must be >= 1, got 0"),
+    "no reference": ({"reference": np.zeros((0, 2))}, r"reference must have rows, got shape"),
+    "other rows": (
+        {"queries": np.zeros((3, 5))}, r"queries must have the 2 numbers of a row of reference, got"
+    ),
+    "no axis": ({"queries": np.float32(1)}, r"queries must have a leading axis of rows"),
+    "nan": ({"reference": np.where(ROWS > 1, np.nan, ROWS)}, r"reference must be finite"),
+    "infinite": ({"reference": np.where(ROWS > 1, np.inf, ROWS)}, r"reference must be finite"),
+    "memmap": ({"reference": memmap}, r"reference must be in memory, got a numpy.memmap"),
+    "memmap queries": ({"queries": memmap}, r"queries must be in memory, got a numpy.memmap"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+def test_errors(change, message, tmp_path):
+    arguments = {"queries": ROWS[:3], "reference": ROWS}
+    arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
+    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
+    try:
+        with pytest.raises(ValueError, match=message):
+            nearest_neighbors(**arguments)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_no_recompilation_for_other_data():
+    from kinetic_jax.metrics._neighbors import _search
+
+    nearest_neighbors(normal(0, 6, 11), normal(1, 30, 11), 3)
+    size = _search._cache_size()
+    nearest_neighbors(normal(2, 6, 11), jax.numpy.asarray(normal(3, 30, 11)), 3)
+    assert _search._cache_size() == size

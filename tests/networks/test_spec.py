@@ -1,0 +1,141 @@
+"""How fields of networks are described, built and scaled, and what cannot be built."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinetic_jax import network_field
+from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling
+
+KEY = jax.random.key(0)
+TWO = jnp.asarray(2.0)
+TINY_UNET = {
+    "base_channels": 8, "multiples": (1, 2), "attention": (False, True), "num_res_blocks": 1
+}  # fmt: skip
+FIELDS = {
+    "mlp": lambda: network_field("mlp", (3,), key=KEY, width=8, depth=1),
+    "mlp with everything": lambda: network_field(
+        "mlp", (2, 3), key=KEY, num_classes=4, scaling=Scaling(0.5, 0.25), width=8, depth=2,
+        dtype="bfloat16",
+    ),
+    "unet": lambda: network_field("unet", (4, 4, 1), key=KEY, **TINY_UNET),
+    "unet with lists": lambda: network_field(
+        "unet", [4, 4, 2], key=KEY, num_classes=2, time_bins=10,
+        **TINY_UNET | {"multiples": [1, 2], "attention": [False, True]},
+    ),
+    "numpy numbers": lambda: network_field(
+        "mlp", (np.int64(3),), key=KEY, num_classes=np.int64(4), width=np.int32(8), depth=1,
+        scaling=Scaling(np.float32(0.5), TWO), dtype=jnp.bfloat16,
+    ),
+}  # fmt: skip
+
+
+def structure(module):
+    return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype)
+            for path, leaf in jax.tree.leaves_with_path(nnx.state(module))}  # fmt: skip
+
+
+@pytest.fixture
+def unchecked():
+    """Lists and NumPy numbers in the place of tuples and ints, as a caller without checks has."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("build", FIELDS.values(), ids=FIELDS)
+def test_json_round_trip(build):
+    field = eqx.filter_eval_shape(build)
+    again = NetworkSpec.from_json(json.loads(json.dumps(field.spec.to_json())))
+    assert again == field.spec
+    assert hash(again) == hash(field.spec)
+    # And it says enough: the network built from it has the same parameters by name and shape.
+    built = nnx.eval_shape(lambda: again.build(nnx.Rngs(0)))
+    model = nnx.merge(field.velocity.graphdef, field.velocity.state)
+    assert structure(built) == structure(model)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_settings_in_the_description():
+    field = FIELDS["mlp with everything"]()
+    assert field.spec.to_json() == {
+        "network": "mlp", "event_shape": (2, 3), "num_classes": 4,
+        "scaling": {"shift": 0.5, "scale": 0.25},
+        "config": {"width": 8, "depth": 2, "dtype": "bfloat16"},
+    }  # fmt: skip
+    assert (field.event_shape, field.num_classes, field.scaling) == ((2, 3), 4, Scaling(0.5, 0.25))
+    # A dtype given as an object is the one given by name.
+    assert dict(FIELDS["numpy numbers"]().spec.config)["dtype"] == "bfloat16"
+
+
+def test_same_spec_compiles_once():
+    traces = []
+
+    @jax.jit
+    def call(field, x):
+        traces.append(1)
+        return field(jnp.array(0.5), x)
+
+    for seed in (0, 1):
+        field = network_field("mlp", (3,), key=jax.random.key(seed), width=8, depth=1)
+        call(field, jnp.zeros(3))
+    assert len(traces) == 1
+
+
+@given(
+    st.floats(-1e3, 1e3),
+    st.floats(1e-2, 1e3),
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=5),
+)
+def test_scaling(shift, scale, raw):
+    scaling, raw = Scaling(shift, scale), np.array(raw)
+    # Rounding of raw − shift, back at the size of the raw data.
+    np.testing.assert_allclose(scaling.invert(scaling.apply(raw)), raw, rtol=0, atol=1e-11)
+    x = raw / 100
+    np.testing.assert_allclose(scaling.apply(scaling.invert(x)), x, rtol=1e-9, atol=1e-8)
+    assert scaling.apply(shift) == 0
+    assert scaling.apply(shift + scale) == pytest.approx(1.0, abs=1e-9 * (1 + abs(shift) / scale))
+
+
+IMAGE = (8, 8, 1)
+BAD = {
+    "unknown network": ("resnet", IMAGE, {}, r"network must be one of 'mlp', 'unet', got 'resnet'"),
+    "odd sides": ("unet", (28, 30, 1), {}, r"event_shape must have sides divisible by 4 .*30"),
+    "no image": ("unet", (64,), {}, r"event_shape must be \(height, width, channels\)"),
+    "groups": ("unet", IMAGE, {"base_channels": 12}, r"base_channels must .*groups, 8, got 12"),
+    "heads": ("unet", IMAGE, {"heads": 3}, r"base_channels must be a multiple of heads, 3, got 32"),
+    "attention": ("unet", IMAGE, {"multiples": (1, 2)}, r"attention must have one entry for each"),
+    "no levels": ("unet", IMAGE, {"multiples": (), "attention": ()}, r"attention must have one"),
+    "odd width": ("mlp", (2,), {"width": 7}, r"dim must be even and >= 4, got 7"),
+    "narrow": ("mlp", (2,), {"width": 2}, r"dim must be even and >= 4, got 2"),
+}
+
+
+@pytest.mark.parametrize(("network", "shape", "config", "message"), BAD.values(), ids=BAD)
+def test_construction_errors(network, shape, config, message):
+    with pytest.raises(ValueError, match=message):
+        network_field(network, shape, key=KEY, **config)
+
+
+@pytest.mark.parametrize(("network", "shape"), [("mlp", (2,)), ("unet", IMAGE)])
+def test_unknown_setting(network, shape):
+    with pytest.raises(TypeError, match="dropout"):
+        network_field(network, shape, key=KEY, dropout=0.1)
+
+
+def test_authors_configuration_is_a_valid_field():
+    def state():
+        field = network_field("unet", (32, 32, 1), key=KEY, num_classes=10, **AUTHORS_UNET)
+        return field.velocity.state
+
+    table = jax.eval_shape(state)["embedding"]["classes"]["embedding"]
+    assert table.shape == (11, 128)  # the null class is the eleventh

@@ -1,0 +1,345 @@
+"""`fit` against a training loop written by hand, and what it keeps and refuses."""
+
+import threading
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+
+import kinetic_jax.training._fit as fit_module
+from kinetic_jax import fit, network_field, noise, sample
+
+KEY = jax.random.key(0)
+ADAM = optax.adam(1e-2)  # one object: an optimizer is static, another one compiles again
+
+
+def mlp(**settings):
+    return network_field("mlp", (2,), key=KEY, width=8, depth=1, **settings)
+
+
+def rows(number=12, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(number, 2)) + 1.0, dtype)
+
+
+def arrays(field):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(field, eqx.is_inexact_array))]
+
+
+def assert_same(first, second):
+    for one, other in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Bilinear(eqx.Module):
+    """A field small enough to be differentiated by hand: v = x ⊙ a + t b + E[label]."""
+
+    gain: jax.Array
+    slope: jax.Array
+    table: jax.Array
+
+    def __call__(self, t, x, cond=None):
+        velocity = self.gain * x + t * self.slope
+        return velocity if cond is None else velocity + self.table[cond]
+
+
+def bilinear(dtype):
+    rng = np.random.default_rng(1)
+    return Bilinear(*(jnp.asarray(rng.normal(size=shape), dtype) for shape in ((2,), (2,), (4, 2))))
+
+
+def by_hand(field, data, cond, *, key, steps, optimizer, batch_size, cond_dropout, null, ema):
+    """Loss, its gradient and the average in NumPy; Optax is only asked for updates."""
+    names = ("gain", "slope", "table")
+    values = {name: np.asarray(getattr(field, name)) for name in names}
+    average = {name: value.copy() for name, value in values.items()}
+    state = optimizer.init({name: jnp.asarray(value) for name, value in values.items()})
+    data, history = np.asarray(data), []
+    for step in range(steps):
+        draw, drop, draws = jax.random.split(jax.random.fold_in(key, step), 3)
+        picked = np.asarray(jax.random.randint(draw, (batch_size,), 0, len(data)))
+        labels = None if cond is None else np.asarray(cond)[picked]
+        if labels is not None and null is not None:
+            chance = np.asarray(jax.random.uniform(drop, (batch_size,), jnp.float32))
+            dropped = chance < np.float32(cond_dropout)
+            labels = np.where(dropped, null, labels)
+        key_time, key_noise = jax.random.split(draws)
+        dtype = jnp.dtype(data.dtype)
+        t = np.asarray(jax.random.uniform(key_time, (batch_size,), dtype))[:, None]
+        x0 = np.asarray(jax.random.normal(key_noise, (batch_size, 2), dtype))
+        x1 = data[picked]
+        x = (1 - t) * x0 + t * x1
+        velocity = values["gain"] * x + t * values["slope"]
+        if labels is not None:
+            velocity = velocity + values["table"][labels]
+        residual = velocity - (x1 - x0)
+        history.append(np.sum(residual**2) / batch_size)
+        gradient = {
+            "gain": np.sum(2 * residual * x, axis=0) / batch_size,
+            "slope": np.sum(2 * residual * t, axis=0) / batch_size,
+            "table": np.zeros((4, 2)),
+        }
+        if labels is not None:
+            np.add.at(gradient["table"], labels, 2 * residual / batch_size)
+        updates, state = optimizer.update(
+            {name: jnp.asarray(gradient[name], values[name].dtype) for name in names},
+            state,
+            {name: jnp.asarray(values[name]) for name in names},
+        )
+        values = {name: np.asarray(values[name] + np.asarray(updates[name])) for name in names}
+        decay = 0.0 if ema is None else min(ema, (1 + step) / (10 + step))
+        average = {name: decay * average[name] + (1 - decay) * values[name] for name in names}
+    return values, average, np.array(history)
+
+
+OPTIMIZERS = {
+    "sgd with momentum": lambda: optax.sgd(0.05, momentum=0.9),
+    "adam": lambda: optax.adam(1e-2),
+    "adamw with a schedule": lambda: optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, 1e-2, 5, 20), weight_decay=0.1
+    ),
+    "clipped": lambda: optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1)),
+}
+CASES = {
+    "plain": {"ema": 0.999},
+    "low ema": {"ema": 0.2},
+    "labels": {"ema": 0.999, "cond": True},
+    "dropped labels": {"ema": 0.999, "cond": True, "cond_dropout": 0.5, "null": 3},
+}
+
+
+def compare_with_hand(optimizer, case, dtype, rtol):
+    cond = jnp.arange(12, dtype=jnp.int32) % 3 if case.get("cond") else None
+    dropout, null = case.get("cond_dropout", 0.0), case.get("null")
+    shared = {
+        "key": jax.random.key(7), "steps": 15, "optimizer": optimizer, "batch_size": 5,
+        "cond_dropout": dropout, "ema": case["ema"],
+    }  # fmt: skip
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        want = by_hand(bilinear(dtype), rows(dtype=dtype), cond, null=null, **shared)
+    null_cond = None if null is None else jnp.asarray(null, jnp.int32)
+    got = fit(bilinear(dtype), rows(dtype=dtype), cond=cond, null_cond=null_cond, **shared)
+    for result, values in ((got.field, want[0]), (got.ema_field, want[1])):
+        for name, value in values.items():
+            np.testing.assert_allclose(getattr(result, name), value, rtol=rtol, atol=rtol)
+    assert got.history.shape == (15,)
+    np.testing.assert_allclose(got.history, want[2], rtol=max(rtol, 1e-6))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_optimizers_against_a_loop_by_hand(optimizer, x64):
+    compare_with_hand(optimizer(), CASES["dropped labels"], jnp.float64, 1e-7)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_against_a_loop_by_hand_in_single_precision(case):
+    compare_with_hand(optax.sgd(0.05, momentum=0.9), case, jnp.float32, 2e-5)
+
+
+def test_learns_a_small_problem():
+    data = jnp.asarray([[2.0, -1.0]]) + 0.2 * jax.random.normal(KEY, (256, 2))
+    field = network_field("mlp", (2,), key=KEY, width=32, depth=1)
+    result = fit(field, data, key=KEY, steps=800, optimizer=ADAM, batch_size=64, ema=0.99)
+    ends = sample(result.ema_field, noise(KEY, jnp.arange(500), (2,)), num_steps=50)
+    ends.check()
+    np.testing.assert_allclose(np.mean(ends.x1, axis=0), [2.0, -1.0], atol=0.1)
+    np.testing.assert_allclose(np.std(ends.x1, axis=0), [0.2, 0.2], atol=0.1)
+    # The loss comes down to that of the exact field, d π s / 2.
+    assert np.mean(result.history[-300:]) == pytest.approx(2 * np.pi * 0.2 / 2, rel=0.15)
+    assert np.mean(result.history[:5]) > 4
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_label_dropout(share):
+    field = mlp(num_classes=4)
+    cond = np.arange(12) % 3  # class 3 has no rows
+    common = {"key": KEY, "steps": 10, "optimizer": ADAM, "batch_size": 8, "ema": None}
+    trained = fit(field, rows(), cond=cond, cond_dropout=share, **common).field
+    tables = [
+        np.asarray(f.velocity.state["embedding"]["classes"]["embedding"]) for f in (field, trained)
+    ]
+    changed = [bool(np.any(old != new)) for old, new in zip(*tables, strict=True)]
+    # Without dropout the null class (row 4) is never seen; with all dropped, nothing else is.
+    assert changed == ([True, True, True, False, False] if share == 0 else [False] * 4 + [True])
+    if share == 1:
+        other = fit(field, rows(), cond=(cond + 1) % 4, cond_dropout=share, **common).field
+        assert_same(trained, other)
+
+
+def test_conditions_are_pytrees_that_keep_their_dtype():
+    seen = []
+
+    class Told(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, t, x, cond=None):
+            seen.append((cond["label"].dtype, cond["label"].shape, cond["vector"].dtype))
+            return self.weight * cond["vector"] * cond["label"].astype(x.dtype)
+
+    # v = w c with data 0: the least squares solution is E[−x0·c]/E||c||² = 0.
+    cond = {"label": np.ones(12, np.int16), "vector": np.ones((12, 2), np.float32)}
+    null = {"label": 0, "vector": np.zeros(2)}
+    settings = {"key": KEY, "steps": 3, "optimizer": optax.sgd(0.1), "batch_size": 8}
+    data = jnp.zeros((12, 2))
+    result = fit(
+        Told(jnp.array(1.0)), data, cond=cond, null_cond=null, cond_dropout=1.0, **settings
+    )
+    assert set(seen) == {(jnp.dtype("int16"), (), jnp.dtype("float32"))}
+    np.testing.assert_array_equal(result.field.weight, 1.0)  # it was only ever told "none"
+    assert fit(Told(jnp.array(1.0)), data, cond=cond, **settings).field.weight < 1
+
+
+def test_the_callers_field_and_data_stay():
+    field, data = mlp(num_classes=3), rows()
+    before, kept = arrays(field), np.array(data)
+    cond, null = jnp.arange(12) % 3, jnp.array(3)
+    settings = {"key": KEY, "steps": 5, "optimizer": ADAM, "batch_size": 4}
+    result = fit(field, data, cond=cond, null_cond=null, **settings)
+    for one, other in zip(before, arrays(field), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(kept, data)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((field, data, cond, null)))
+    # Nor does what a run returns belong to the next one.
+    again = fit(result.field, data, cond=cond, **settings)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((result.field, result.ema_field)))
+    assert any(
+        np.any(a != b) for a, b in zip(arrays(again.field), arrays(result.field), strict=True)
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["one step a call", "doubling"])
+def test_calls_do_not_change_the_numbers(seconds, monkeypatch):
+    settings = {"key": KEY, "steps": 30, "optimizer": ADAM, "batch_size": 4}
+    want = fit(mlp(), rows(), **settings)
+    monkeypatch.setattr(fit_module, "SECONDS_PER_CALL", seconds)
+    got = fit(mlp(), rows(), **settings)
+    assert_same(got, want)
+    np.testing.assert_array_equal(got.history, want.history)
+
+
+@pytest.mark.parametrize("every", [1, 7, 1000])
+def test_checkpoints_do_not_change_the_numbers(every, tmp_path):
+    settings = {"key": KEY, "steps": 15, "optimizer": ADAM, "batch_size": 4}
+    want = fit(mlp(), rows(), **settings)
+    got = fit(mlp(), rows(), checkpoint_dir=tmp_path, checkpoint_every=every, **settings)
+    assert_same(got, want)
+    np.testing.assert_array_equal(got.history, want.history)
+
+
+def test_longer_runs_begin_like_shorter_ones():
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4}
+    short = fit(mlp(), rows(), steps=10, **settings)
+    long = fit(mlp(), rows(), steps=20, **settings)
+    np.testing.assert_array_equal(long.history[:10], short.history)
+    other = fit(mlp(), rows(), steps=10, **settings | {"key": jax.random.key(1)})
+    assert np.all(other.history != short.history)
+
+
+def test_no_steps():
+    field = mlp()
+    result = fit(field, rows(), key=KEY, steps=0, optimizer=ADAM, batch_size=4)
+    assert_same(result.field, field)
+    assert_same(result.ema_field, field)
+    assert result.history.shape == (0,)
+
+
+def test_without_an_average():
+    result = fit(mlp(), rows(), key=KEY, steps=5, optimizer=ADAM, batch_size=4, ema=None)
+    assert_same(result.ema_field, result.field)
+    assert np.any(arrays(result.field)[-1] != arrays(mlp())[-1])
+
+
+def test_outside_the_main_thread():
+    # Signals cannot be caught there: training goes on without.
+    settings = {"key": KEY, "steps": 5, "optimizer": ADAM, "batch_size": 4}
+    results = []
+    thread = threading.Thread(target=lambda: results.append(fit(mlp(), rows(), **settings)))
+    thread.start()
+    thread.join()
+    assert_same(results[0], fit(mlp(), rows(), **settings))
+
+
+def memmap(path):
+    array = np.memmap(path / "rows", np.float32, "w+", shape=(12, 2))
+    array[:] = 1.0
+    return array
+
+
+BAD = {
+    "no rows": ({"data": jnp.zeros((0, 2))}, r"data must have rows, got shape \(0, 2\)"),
+    "nan": ({"data": rows().at[3, 1].set(jnp.nan)}, r"data must be finite"),
+    "infinite": ({"data": rows().at[3, 1].set(jnp.inf)}, r"data must be finite"),
+    "overflow": ({"data": np.full((4, 2), 1e300)}, r"data must be finite"),
+    "integers": ({"data": np.ones((4, 2), np.int32)}, r"data must be floating, got dtype int32"),
+    "memmap": ({"data": memmap}, r"data must be in memory, got a numpy.memmap"),
+    "event": ({"data": jnp.zeros((4, 3))}, r"data must have \(2,\), got rows of shape \(3,\)"),
+    "cond rows": ({"cond": np.zeros(11, int)}, r"cond must have 12, as data, got 11 rows"),
+    "cond leaves": (
+        {"cond": {"a": np.zeros(12), "b": np.zeros(11)}}, r"cond must share one leading batch axis"
+    ),
+    "steps": ({"steps": -1}, r"steps must be >= 0, got -1"),
+    "batch size": ({"batch_size": 0}, r"batch_size must be >= 1, got 0"),
+    "checkpoint_every": ({"checkpoint_every": 0}, r"checkpoint_every must be >= 1, got 0"),
+    "checkpoints_kept": ({"checkpoints_kept": 0}, r"checkpoints_kept must be >= 1, got 0"),
+    "ema of one": ({"ema": 1.0}, r"ema must be None or lie in \[0, 1\), got 1.0"),
+    "negative ema": ({"ema": -0.1}, r"ema must be None or lie in \[0, 1\), got -0.1"),
+    "dropout": ({"cond_dropout": 1.5}, r"cond_dropout must lie in \[0, 1\], got 1.5"),
+    "dropout alone": (
+        {"cond_dropout": 0.1}, r"cond_dropout must be 0 without cond and a null_cond"
+    ),
+    "dropout without null": (
+        {"cond_dropout": 0.1, "cond": np.zeros(12, int)},
+        r"cond_dropout must be 0 without cond and a null_cond",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+def test_errors(change, message, tmp_path):
+    arguments = {"data": rows(), "key": KEY, "steps": 5, "optimizer": ADAM, "batch_size": 4}
+    arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
+    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
+    try:
+        with pytest.raises(ValueError, match=message):
+            fit(mlp(), arguments.pop("data"), **arguments)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_closures_cannot_be_trained():
+    weight = jnp.ones(2)
+    with pytest.raises(ValueError, match="field must be a pytree with floating arrays to train"):
+        fit(lambda t, x, cond=None: weight * x, rows(), key=KEY, steps=1, optimizer=ADAM,
+            batch_size=4)  # fmt: skip
+
+
+def test_loss_that_is_not_finite(tmp_path):
+    # Step 0 throws the last layer to about 1e30, whose square is beyond float32.
+    settings = {"key": KEY, "steps": 9, "optimizer": optax.sgd(1e30), "batch_size": 4}
+    message = rf"the loss of step 1 is not finite; the last checkpoint is in {tmp_path}"
+    with pytest.raises(FloatingPointError, match=message):
+        fit(mlp(), rows(), checkpoint_dir=tmp_path, checkpoint_every=1, **settings)
+    kept = fit(mlp(), rows(), checkpoint_dir=tmp_path, **settings | {"steps": 1})
+    assert all(np.all(np.isfinite(leaf)) for leaf in arrays(kept))
+    assert max(np.max(np.abs(leaf)) for leaf in arrays(kept.field)) > 1e20
+    with pytest.raises(FloatingPointError, match=r"the loss of step 1 is not finite$"):
+        fit(mlp(), rows(), **settings)
+
+
+def test_parameters_that_are_not_finite(tmp_path):
+    class Root(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, t, x, cond=None):
+            return jnp.sqrt(self.weight * self.weight) * x  # finite at 0, its derivative is not
+
+    settings = {"key": KEY, "steps": 1, "optimizer": ADAM, "batch_size": 4}
+    for folder in (None, tmp_path):
+        with pytest.raises(FloatingPointError, match="the parameters after 1 steps are not finite"):
+            fit(Root(jnp.array(0.0)), rows(), checkpoint_dir=folder, **settings)
+    # They replaced no checkpoint: there is none to resume from.
+    assert fit(Root(jnp.array(0.5)), rows(), checkpoint_dir=tmp_path, **settings).history.size == 1

@@ -1,0 +1,101 @@
+"""Progress bars: on terminals, and nowhere else."""
+
+import io
+import os
+import pty
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from kinetic_jax import fit, network_field
+from kinetic_jax._progress import progress_bar
+
+OPTIMIZER = optax.sgd(1e-2)
+
+
+def train(progress):
+    key = jax.random.key(0)
+    field = network_field("mlp", (2,), key=key, width=8, depth=1)
+    fit(
+        field, jnp.ones((4, 2)), key=key, steps=7, optimizer=OPTIMIZER, batch_size=4,
+        progress=progress,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def surroundings(monkeypatch):
+    """Nothing around the test asks for colours, or for none."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    return monkeypatch
+
+
+def on_a_terminal(surroundings, run):
+    """What `run` shows when standard error is a terminal."""
+    master, slave = pty.openpty()
+    chunks = []
+
+    def read():
+        # A terminal that nobody reads blocks whoever writes to it.
+        while True:
+            try:
+                chunk = os.read(master, 4096)
+            except OSError:  # the other end was closed
+                return
+            if not chunk:
+                return
+            chunks.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(slave, "w") as terminal, surroundings.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        run()
+    reader.join()
+    os.close(master)
+    return b"".join(chunks).decode()
+
+
+def in_a_file(surroundings, run):
+    """What `run` writes when standard error is a file."""
+    stream = io.StringIO()
+    with surroundings.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        run()
+    return stream.getvalue()
+
+
+def test_terminal(surroundings):
+    shown = on_a_terminal(surroundings, lambda: train(None))
+    for part in ("training", "7/7", "loss", "left"):
+        assert part in shown
+
+
+def test_terminal_switched_off(surroundings):
+    assert "training" not in on_a_terminal(surroundings, lambda: train(False))
+
+
+def test_file(surroundings):
+    assert in_a_file(surroundings, lambda: train(None)) == ""
+
+
+def test_file_switched_on(surroundings):
+    written = in_a_file(surroundings, lambda: train(True))
+    for part in ("training", "7/7", "loss"):
+        assert part in written
+
+
+def test_what_was_done_before_counts(surroundings):
+    def run():
+        with progress_bar("work", 8, done=4, show=True) as update:
+            update(6, "note of the day")
+
+    written = in_a_file(surroundings, run)
+    assert "6/8" in written
+    assert "note of the day" in written

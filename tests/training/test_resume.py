@@ -1,0 +1,183 @@
+"""Runs that are resumed in one process: the same numbers, or a refusal that says why."""
+
+import shutil
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kinetic_jax import fit, load_field, network_field, save_field
+from kinetic_jax.training._checkpoint import latest_step
+
+KEY = jax.random.key(0)
+ADAM, SGD = optax.adam(1e-2), optax.sgd(1e-2)
+DATA = jnp.asarray(np.random.default_rng(0).normal(size=(12, 2)), jnp.float32)
+LABELS = np.arange(12) % 3
+SETTINGS = {
+    "key": KEY, "optimizer": ADAM, "batch_size": 4, "cond": LABELS, "cond_dropout": 0.25,
+    "checkpoint_every": 10,
+}  # fmt: skip
+
+
+def field(width=8):
+    return network_field("mlp", (2,), key=KEY, num_classes=3, width=width, depth=1)
+
+
+def arrays(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))]
+
+
+def assert_same(first, second):
+    for one, other in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return fit(field(), DATA, steps=30, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("twenty")
+    fit(field(), DATA, steps=20, checkpoint_dir=folder, **SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def folder(twenty, tmp_path):
+    """A run of 20 steps, moved to another place as it may well be."""
+    return shutil.copytree(twenty, tmp_path / "run")
+
+
+@pytest.mark.parametrize("stops", [(20,), (10, 11, 25)], ids=str)
+def test_resumed_runs_are_bitwise_the_same(stops, undisturbed, tmp_path):
+    for steps in (*stops, 30):
+        result = fit(field(), DATA, steps=steps, checkpoint_dir=tmp_path, **SETTINGS)
+        assert result.history.shape == (steps,)
+    assert_same(result.field, undisturbed.field)
+    assert_same(result.ema_field, undisturbed.ema_field)
+    np.testing.assert_array_equal(result.history, undisturbed.history)
+    assert_same(load_field(tmp_path), undisturbed.ema_field)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD, optax.adamw(optax.linear_schedule(1e-2, 0.0, 30)), optax.sgd(1e-2, momentum=0.9)],
+    ids=["no state", "schedule", "momentum"],
+)
+def test_every_optimizer_resumes(optimizer, tmp_path):
+    settings = SETTINGS | {"optimizer": optimizer}
+    want = fit(field(), DATA, steps=8, **settings)
+    fit(field(), DATA, steps=5, checkpoint_dir=tmp_path, **settings)
+    assert_same(fit(field(), DATA, steps=8, checkpoint_dir=tmp_path, **settings), want)
+
+
+def test_fields_of_ones_own_resume(tmp_path):
+    class Own(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, t, x, cond=None):
+            return self.weight * x
+
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4}
+    start = Own(jnp.ones(2))
+    want = fit(start, DATA, steps=8, **settings)
+    fit(start, DATA, steps=5, checkpoint_dir=tmp_path, **settings)
+    assert_same(fit(start, DATA, steps=8, checkpoint_dir=tmp_path, **settings), want)
+    with pytest.raises(ValueError, match=f"checkpoint {tmp_path}/8 must hold a field made by"):
+        load_field(tmp_path)
+
+
+def test_the_starting_weights_of_a_resumed_run_do_not_matter(folder, undisturbed):
+    other = network_field("mlp", (2,), key=jax.random.key(5), num_classes=3, width=8, depth=1)
+    result = fit(other, DATA, steps=30, checkpoint_dir=folder, **SETTINGS)
+    assert_same(result.field, undisturbed.field)
+
+
+def test_finished_runs_return_what_is_stored(folder):
+    stored = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    want = fit(field(), DATA, steps=20, **SETTINGS)
+    for steps in (20, 15):
+        result = fit(field(), DATA, steps=steps, checkpoint_dir=folder, **SETTINGS)
+        assert_same(result.field, want.field)
+        assert_same(result.ema_field, want.ema_field)
+        np.testing.assert_array_equal(result.history, want.history[:steps])
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == stored
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path):
+    kept = {1: {"15"}, 2: {"12", "15"}, 3: {"8", "12", "15"}}
+    settings = SETTINGS | {"checkpoint_every": 4}
+    for number, steps in kept.items():
+        folder = tmp_path / str(number)
+        fit(field(), DATA, steps=15, checkpoint_dir=folder, checkpoints_kept=number, **settings)
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == steps
+    eight = load_field(tmp_path / "3", step=8)
+    assert_same(eight, fit(field(), DATA, steps=8, **SETTINGS).ema_field)
+    with pytest.raises(FileNotFoundError, match="no complete checkpoint"):
+        load_field(tmp_path / "3", step=9)
+
+
+def test_without_an_average_the_trained_field_is_loaded(tmp_path):
+    settings = SETTINGS | {"ema": None}
+    result = fit(field(), DATA, steps=5, checkpoint_dir=tmp_path, **settings)
+    assert_same(load_field(tmp_path), result.field)
+
+
+CHANGES = {
+    "batch size": ({"batch_size": 5}, r"batch_size must be .* 4, got 5"),
+    "ema": ({"ema": 0.9}, r"ema must be .* 0\.999, got 0\.9:"),
+    "no ema": ({"ema": None}, r"ema must be .* 0\.999, got None"),
+    "dropout": ({"cond_dropout": 0.5}, r"cond_dropout must be .* 0\.25, got 0\.5"),
+    "key": ({"key": jax.random.key(1)}, r"key must be .* '[0-9a-f]{64}', got '[0-9a-f]{64}'"),
+    "data": ({"data": DATA.at[3, 1].add(1e-6)}, r"data must be .*'[0-9a-f]{64}', got '[0-9a-f]+'"),
+    "labels": ({"cond": LABELS[::-1].copy()}, r"cond must be .* '[0-9a-f]{64}', got '[0-9a-f]+'"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
+def test_other_settings_are_refused(change, message, folder):
+    arguments = {"data": DATA} | SETTINGS | change
+    with pytest.raises(ValueError, match=message) as raised:
+        fit(field(), arguments.pop("data"), steps=30, checkpoint_dir=folder, **arguments)
+    assert str(folder) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "change"), [(field, {"optimizer": SGD}), (lambda: field(10), {})],
+    ids=["optimizer", "network"],
+)  # fmt: skip
+def test_other_structures_are_refused(start, change, folder):
+    with pytest.raises(ValueError, match=rf"checkpoint {folder}/20 .*fit"):
+        fit(start(), DATA, steps=30, checkpoint_dir=folder, **SETTINGS | change)
+
+
+def test_a_saved_field_is_no_run(tmp_path):
+    save_field(tmp_path, field())
+    with pytest.raises(ValueError, match=f"must hold checkpoints of fit, got .*{tmp_path}"):
+        fit(field(), DATA, steps=30, checkpoint_dir=tmp_path, **SETTINGS)
+
+
+def test_old_and_new_keys_are_one(folder, undisturbed):
+    # jax.random.PRNGKey(0) is the raw form of jax.random.key(0).
+    settings = SETTINGS | {"key": jax.random.PRNGKey(0)}
+    assert_same(fit(field(), DATA, steps=30, checkpoint_dir=folder, **settings), undisturbed)
+
+
+# TensorStore drops the errors of the reads that it had begun beside the one it reports.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("item", ["field", "ema", "optimizer", "history", "step"])
+def test_damaged_runs_are_refused(item, folder):
+    for path in (folder / "20" / item / "d").iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"checkpoint {folder}/20 "):
+        fit(field(), DATA, steps=30, checkpoint_dir=folder, **SETTINGS)
+    # Nothing is deleted or written over: whoever moves the damaged one away goes on from before.
+    assert latest_step(folder) == 20
+    assert load_field(folder, step=10).event_shape == (2,)
