@@ -199,3 +199,18 @@ def test_no_recompilation_for_other_data():
     size = _search._cache_size()
     nearest_neighbors(normal(2, 6, 11), jax.numpy.asarray(normal(3, 30, 11)), 3)
     assert _search._cache_size() == size
+
+
+@pytest.mark.parametrize("apart", [300.0, 1e3, 1e4])
+@pytest.mark.parametrize("size", [2, 16])
+def test_clusters_far_apart_are_searched_exactly(apart, size):
+    """The expanded square keeps nothing of a spread of 1 around ±10,000: differences decide."""
+    rng = np.random.default_rng(0)
+    centers = apart * np.where(np.arange(2)[:, None, None] == 0, -1.0, 1.0)
+    rows = (rng.normal(size=(2, 500, size)) + centers).reshape(-1, size).astype(np.float32)
+    queries = (rng.normal(size=(2, 20, size)) + centers).reshape(-1, size).astype(np.float32)
+    distances, indices = nearest_neighbors(queries, rows, 3, chunk_size=128)
+    gaps = queries[:, None].astype(np.float64) - rows[None].astype(np.float64)
+    brute = np.linalg.norm(gaps, axis=2)
+    np.testing.assert_array_equal(indices, np.argsort(brute, axis=1, kind="stable")[:, :3])
+    np.testing.assert_allclose(distances, np.sort(brute, axis=1)[:, :3], rtol=1e-5)
