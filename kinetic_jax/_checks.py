@@ -51,7 +51,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
     try:
         with known:
             return jax.numpy.asarray(value, dtype)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a number or an array of numbers, got {value!r}"
         ) from error

@@ -43,7 +43,7 @@ def demo(out: Path, quick: bool, seed: int) -> None:
         raise click.ClickException(
             f"interrupted; the same command goes on from {out / 'training'}"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         raise click.ClickException(str(error)) from error
     console.print(_demo_table(results))
     for sentence in results["verdict"]:

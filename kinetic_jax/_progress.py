@@ -24,7 +24,7 @@ def progress_bar(
         description: what is being done.
         total: how many pieces there are.
         done: how many of them were done before.
-        show: None shows the bar only on a terminal.
+        show: None shows the bar only on a terminal or in a notebook.
     """
     console = Console(stderr=True)
     columns = (
@@ -36,7 +36,7 @@ def progress_bar(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    visible = console.is_terminal if show is None else show
+    visible = console.is_terminal or console.is_jupyter if show is None else show
     with Progress(*columns, console=console, disable=not visible) as progress:
         task = progress.add_task(description, total=total, completed=done, note="")
 

@@ -93,5 +93,7 @@ def energy_result(state: EnergyState, x1: Float[Array, "batch *event"]) -> PathE
         ValueError: if `x1` has not the shape of x0.
     """
     require(x1.shape == state.x0.shape, "x1", f"shape {x1.shape}", f"have shape {state.x0.shape}")
-    displacement = squared_norm(x1 - state.x0, tuple(range(1, x1.ndim)))
+    dtype = state.totals.length.dtype  # the ends may be near, and a coarse dtype would round that
+    moved = x1.astype(dtype) - state.x0.astype(dtype)
+    displacement = squared_norm(moved, tuple(range(1, x1.ndim)))
     return path_energy(state.totals, displacement, state.duration)

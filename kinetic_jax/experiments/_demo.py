@@ -1,6 +1,7 @@
 """The demo: from real digits to a table, `results.json` and `report.html`."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from kinetic_jax._files import write_whole
 from kinetic_jax._progress import progress_bar
@@ -76,12 +78,14 @@ def run_demo(
 
 def train_field(digits: Digits, settings: DemoSettings, out: Path) -> NetworkField:
     """Trains the flow, from where an earlier run in `out` with the same settings was cut off."""
-    key = jax.random.key(settings.seed)
+    key, key_init, _ = _keys(settings)
     field = network_field(
-        "mlp", (8, 8), key=key, scaling=PIXELS, width=settings.width, depth=settings.depth
+        "mlp", (8, 8), key=key_init, scaling=PIXELS, width=settings.width, depth=settings.depth
     )
     schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.training_steps)
-    parts = (settings.seed, settings.num_train, settings.width, settings.training_steps)
+    # A folder per training: with other settings another flow is trained, not this one resumed.
+    described = json.dumps([dataclasses.asdict(settings), field.spec.to_json()], sort_keys=True)
+    name = hashlib.sha256(described.encode()).hexdigest()[:12]
     result = fit(
         field,
         digits.train.images,
@@ -89,17 +93,22 @@ def train_field(digits: Digits, settings: DemoSettings, out: Path) -> NetworkFie
         steps=settings.training_steps,
         optimizer=optax.adam(schedule),
         batch_size=settings.batch_size,
-        checkpoint_dir=out / "training" / "-".join(map(str, parts)),
+        checkpoint_dir=out / "training" / name,
         checkpoint_every=max(settings.training_steps // 4, 1),
     )
     return result.ema_field
+
+
+def _keys(settings: DemoSettings) -> Array:
+    """The keys of training, of the initial weights and of the noise."""
+    return jax.random.split(jax.random.key(settings.seed), 3)
 
 
 def _sample_rows(
     plans: list[RowPlan], field: NetworkField, judge: Judge, settings: DemoSettings
 ) -> list[RowResult]:
     # One noise for all rows: differences between rows are differences of the shaping.
-    key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+    *_, key = _keys(settings)
     x0 = noise(key, jnp.arange(settings.num_samples), field.event_shape)
     rows: list[RowResult] = []
     with progress_bar("sampling", len(plans)) as update:

@@ -43,12 +43,13 @@ def _on_change(row: dict[str, Any], baseline: dict[str, Any]) -> str:
         moved = "raises"
     else:
         moved = "does not clearly move"
-    farther = row["frechet"] - baseline["frechet"]
-    cost = "at a lower" if farther < 0 else "at a higher" if farther > 0 else "at the same"
+    low, high = row["frechet_change_interval"]
+    cost = "at a higher" if low > 0 else "at a lower" if high < 0 else "at no clearly other"
     return (
         f"{row['name'][0].upper()}{row['name'][1:]} {moved} F_mem: {_percent(row['f_mem'])}, a "
         f"change of {100 * change:+.1f} points on the same noise ({_points(interval)}), {cost} "
-        f"Fréchet distance ({baseline['frechet']:.2f} to {row['frechet']:.2f})."
+        f"Fréchet distance ({baseline['frechet']:.2f} to {row['frechet']:.2f}, a change of "
+        f"{low:+.2f} to {high:+.2f})."
     )
 
 
@@ -69,14 +70,16 @@ def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _on_front(rows: list[dict[str, Any]]) -> str:
     names = [row["name"] for row in front(rows)]
     listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-    kts = "KTS is on it" if "KTS" in names else "KTS is not on it: some other row is better at both"
+    kts = "KTS is on it"
+    if "KTS" not in names:
+        kts = "KTS is not on it: another row is as good at both and better at one"
     return f"On the front of F_mem against Fréchet distance lie {listed}; {kts}."
 
 
 def _on_fifths(fifths: list[dict[str, Any]], words: str) -> str:
     lowest, highest = fifths[0], fifths[-1]
-    confidence = _compare(lowest, highest, "confidence", "more sure", "less sure", "as sure")
-    copies = _compare(lowest, highest, "f_mem", "more often", "less often", "as often")
+    confidence = _compare(lowest, highest, "confidence") + " sure"
+    copies = _compare(lowest, highest, "f_mem") + " often"
     peak = max(range(5), key=lambda i: fifths[i]["confidence"])
     where = (
         "; confidence peaks in the middle, as a Goldilocks curve does"
@@ -90,14 +93,12 @@ def _on_fifths(fifths: list[dict[str, Any]], words: str) -> str:
     )
 
 
-def _compare(
-    lowest: dict[str, Any], highest: dict[str, Any], what: str, up: str, down: str, same: str
-) -> str:
+def _compare(lowest: dict[str, Any], highest: dict[str, Any], what: str) -> str:
     if highest[f"{what}_interval"][0] > lowest[f"{what}_interval"][1]:
-        return up
+        return "more"
     if highest[f"{what}_interval"][1] < lowest[f"{what}_interval"][0]:
-        return down
-    return same
+        return "less"
+    return "not clearly more or less"
 
 
 def _peaks(fifths: list[dict[str, Any]], peak: int) -> bool:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
+from kinetic_jax._checks import float_array, float_scalar, is_concrete, require, require_finite
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import VelocityField
 
@@ -31,8 +32,8 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
 
     Args:
         vf: a function of time, state and `args`; the state is one sample, an array.
-        args: a pytree, traced (not baked in): weights belong here. A condition per sample does
-            not reach `vf`.
+        args: a pytree; its arrays and Python floats are traced, not baked in: weights belong
+            here. A condition per sample does not reach `vf`.
 
     Returns:
         A field whose leaves are those of `args`.
@@ -45,7 +46,8 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
         >>> field(jnp.array(0.0), jnp.array([1.0, 3.0]))
         Array([-2., -6.], dtype=float32)
     """
-    return VectorFieldAdapter(as_pytree(vf), args)
+    traced = lambda leaf: float_array(leaf, "args") if isinstance(leaf, float) else leaf  # noqa: E731
+    return VectorFieldAdapter(as_pytree(vf), jax.tree.map(traced, args))
 
 
 class ReversedTimeField(eqx.Module):

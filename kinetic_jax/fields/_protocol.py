@@ -12,7 +12,9 @@ class VelocityField(Protocol):
     Time runs from noise (t = 0) to data (t = 1). The library maps a field over a batch with
     `jax.vmap`. A field is best a pytree whose leaves are its arrays (every field of this package
     is an `equinox.Module`): it then passes through `jit`, `vmap` and `grad` as an argument, and a
-    changed weight never recompiles. A plain function works too.
+    changed weight never recompiles. A plain function works too;
+    the arrays it closes over become arguments as well, read anew by each `sample`. Other values it
+    closes over are read once, as under `jit`.
 
     Example:
         >>> import jax.numpy as jnp

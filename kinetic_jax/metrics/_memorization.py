@@ -1,13 +1,13 @@
 """Memorisation: which samples are copies of training rows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.stats import binomtest
 
 from kinetic_jax._checks import require, require_between
-from kinetic_jax.metrics._neighbors import nearest_neighbors
+from kinetic_jax.metrics._neighbors import DEFAULT_CHUNK_SIZE, nearest_neighbors
 
 
 class Memorization(NamedTuple):
@@ -41,7 +41,7 @@ def memorization(
     *,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
-    **search: Any,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
 ) -> Memorization:
     """F_mem: the share of samples much nearer to one training row than to any other.
 
@@ -54,7 +54,7 @@ def memorization(
         train: the training data, shape (rows, *event), at least two rows.
         threshold: of the ratio of the two distances, in (0, 1].
         confidence: of the Wilson interval, in (0, 1).
-        **search: `chunk_size` of `nearest_neighbors`.
+        chunk_size: as in `nearest_neighbors`.
 
     Raises:
         ValueError: if there are no samples or fewer than two training rows, shapes differ, or a
@@ -80,7 +80,9 @@ def memorization(
         np.shape(train),
         "have at least two rows, the nearest and the second nearest",
     )
-    distances, indices = map(np.asarray, nearest_neighbors(samples, train, 2, **search))
+    distances, indices = map(
+        np.asarray, nearest_neighbors(samples, train, 2, chunk_size=chunk_size)
+    )
     nearest, second = distances.astype(np.float64).T
     with np.errstate(invalid="ignore"):
         ratios = np.where(second == 0, 1.0, nearest / second)

@@ -55,12 +55,8 @@ def nearest_neighbors(
     refuse_memmap("queries", queries)
     asked, rows = flat_rows("queries", queries), flat_rows("reference", reference)
     require(rows.shape[0] >= 1, "reference", f"shape {rows.shape}", "have rows")
-    require(
-        asked.shape[1] == rows.shape[1],
-        "queries",
-        f"rows of {asked.shape[1]} numbers",
-        f"have the {rows.shape[1]} numbers of a row of reference",
-    )
+    event, wanted = np.shape(queries)[1:], np.shape(reference)[1:]
+    require(event == wanted, "queries", f"rows of shape {event}", f"have the reference's, {wanted}")
     require(1 <= k <= rows.shape[0], "k", k, f"lie in [1, {rows.shape[0]}], the reference's rows")
     require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
     require(bool(jnp.all(jnp.isfinite(rows))), "reference", "non-finite numbers", "be finite")

@@ -11,14 +11,16 @@ from jaxtyping import Array, Float, Int
 from kinetic_jax._checks import require
 
 
-def sinusoids(t: Float[Array, " batch"], dim: int, fastest: float) -> Float[Array, "batch {dim}"]:
-    """Sines and cosines of t at dim/2 angular frequencies, from `fastest` down to its 1/10,000.
+def sinusoids(
+    t: Float[Array, " batch"], dim: int, max_frequency: float
+) -> Float[Array, "batch {dim}"]:
+    """Sines and cosines of t at dim/2 angular frequencies down to 1/10,000 of `max_frequency`.
 
     As in Vaswani et al., Attention is all you need, arXiv 1706.03762, section 3.5.
     """
     half = dim // 2
     frequencies = jnp.exp(jnp.arange(half, dtype=t.dtype) * (-math.log(1e4) / (half - 1)))
-    angles = fastest * t[:, None] * frequencies[None, :]
+    angles = max_frequency * t[:, None] * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
@@ -31,9 +33,9 @@ class Embedding(nnx.Module):
         dim: number of sinusoids, even and at least 4.
         features: width of the result.
         num_classes: number of classes, or None for a network without labels.
-        fastest: angular frequency of the fastest sinusoid, per unit of time. 1,000 is the custom,
-            made for a clock of a thousand ticks; a field that a solver steps through at 1/100
-            is smoother with less.
+        max_frequency: angular frequency of the fastest sinusoid, per unit of time. 1,000 is the
+            custom, made for a clock of a thousand ticks; a field that a solver steps through at
+            1/100 is smoother with less.
         time_bins: cut the time to this many bins, as the KTS authors' network does; None does not.
         dtype: the dtype to compute in; parameters stay float32.
         rngs: where the initial weights come from.
@@ -45,7 +47,7 @@ class Embedding(nnx.Module):
         features: int,
         num_classes: int | None,
         *,
-        fastest: float = 1000.0,
+        max_frequency: float = 1000.0,
         time_bins: int | None = None,
         dtype: Any = None,
         rngs: nnx.Rngs,
@@ -53,7 +55,7 @@ class Embedding(nnx.Module):
         require(dim >= 4 and dim % 2 == 0, "dim", dim, "be even and >= 4")
         self.dim = dim
         self.num_classes = num_classes
-        self.fastest = fastest
+        self.max_frequency = max_frequency
         self.time_bins = time_bins
         self.inner = nnx.Linear(dim, features, dtype=dtype, rngs=rngs)
         self.outer = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
@@ -66,7 +68,7 @@ class Embedding(nnx.Module):
         """The embedding; without a label, that of the null class."""
         if self.time_bins is not None:
             t = jnp.clip(jnp.floor(t * self.time_bins), 0, self.time_bins - 1) / self.time_bins
-        embedding = self.outer(jax.nn.gelu(self.inner(sinusoids(t, self.dim, self.fastest))))
+        embedding = self.outer(jax.nn.gelu(self.inner(sinusoids(t, self.dim, self.max_frequency))))
         if self.num_classes is None:
             require(label is None, "cond", "a label", "be None for a network without classes")
             return embedding

@@ -35,6 +35,7 @@ class ResidualMLP(nnx.Module):
         event_shape: shape of one sample.
         width: width of the hidden layers.
         depth: number of residual blocks of two layers.
+        max_frequency: of the time's sinusoids; see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
         dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
         rngs: where the initial weights come from.
@@ -54,12 +55,15 @@ class ResidualMLP(nnx.Module):
         *,
         width: int = 512,
         depth: int = 4,
+        max_frequency: float = 100.0,
         num_classes: int | None = None,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         size = math.prod(event_shape)
-        self.embedding = Embedding(width, width, num_classes, fastest=100.0, dtype=dtype, rngs=rngs)
+        self.embedding = Embedding(
+            width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
+        )
         self.first = nnx.Linear(size, width, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)

@@ -1,7 +1,7 @@
 """Fields made of this package's own networks, which know how they were built."""
 
 import dataclasses
-from collections.abc import Callable
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +15,7 @@ from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._mlp import ResidualMLP
 from kinetic_jax.networks._unet import UNet
 
-NETWORKS: dict[str, Callable[..., nnx.Module]] = {"mlp": ResidualMLP, "unet": UNet}
+NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "unet": UNet}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,5 +172,13 @@ def network_field(
     classes = None if num_classes is None else int(num_classes)
     scaling = Scaling() if scaling is None else scaling
     scaling = Scaling(float(scaling.shift), float(scaling.scale))
-    spec = NetworkSpec(network, shape, classes, scaling, _frozen(config))
+    spec = NetworkSpec(network, shape, classes, scaling, _frozen(_defaults(network) | config))
     return NetworkField(from_nnx(spec.build(nnx.Rngs(params=key))), spec)
+
+
+def _defaults(network: str) -> dict[str, Any]:
+    # A saved field says all its settings: a default that changes later does not change it.
+    constructor = NETWORKS[network].__init__  # NNX hides the signature of the class itself
+    parameters = inspect.signature(constructor).parameters.values()
+    apart = ("self", "event_shape", "num_classes", "rngs")
+    return {p.name: p.default for p in parameters if p.name not in apart}

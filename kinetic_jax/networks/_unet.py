@@ -20,6 +20,7 @@ AUTHORS_UNET: dict[str, Any] = {
     "num_res_blocks": 2,
     "groups": 8,
     "heads": 4,
+    "max_frequency": 1000.0,
     "time_bins": 1000,
 }
 
@@ -83,6 +84,7 @@ class UNet(nnx.Module):
         groups: groups of GroupNorm.
         heads: attention heads.
         num_classes: number of classes, or None; see `Embedding`.
+        max_frequency: of the time's sinusoids; see `Embedding`.
         time_bins: cut the time to this many bins; None does not.
         dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
         rngs: where the initial weights come from.
@@ -111,6 +113,7 @@ class UNet(nnx.Module):
         groups: int = 8,
         heads: int = 4,
         num_classes: int | None = None,
+        max_frequency: float = 1000.0,
         time_bins: int | None = None,
         dtype: Any = None,
         rngs: nnx.Rngs,
@@ -123,7 +126,12 @@ class UNet(nnx.Module):
             return _ResBlock(inputs, outputs, features, attend, groups=groups, heads=heads, **build)
 
         self.embedding = Embedding(
-            base_channels, features, num_classes, time_bins=time_bins, **build
+            base_channels,
+            features,
+            num_classes,
+            max_frequency=max_frequency,
+            time_bins=time_bins,
+            **build,
         )
         channels = base_channels
         self.first = _conv(event_shape[-1], channels, **build)

@@ -53,7 +53,7 @@ def checked_adaptive_solver(
 
 
 class AdaptivePlan(eqx.Module):
-    """How the samples of a batch are stepped; its numbers are traced.
+    """How the samples of a batch are stepped; its arrays are traced (a Python number is not).
 
     Attributes:
         start: t0.

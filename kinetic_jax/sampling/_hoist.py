@@ -16,31 +16,34 @@ from kinetic_jax.transforms import own_tau_split
 
 
 class HoistedField(eqx.Module):
-    """A field whose closed-over arrays are leaves; it computes what the original does."""
+    """A field as a pure function of arrays; it holds on to nothing else of the original.
 
-    field: VelocityField
+    Attributes:
+        arrays: the original's own arrays.
+        constants: the arrays that its functions close over.
+        tau_split: what the original says.
+        pure: from constants and inputs to the velocity; static.
+    """
+
+    arrays: list[Array]
     constants: list[Array]
+    tau_split: Float[Array, ""] | None
     pure: Callable[..., Any] = eqx.field(static=True)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Any:
-        """What the original returns, the velocity of one sample."""
-        leaves = jax.tree.leaves((eqx.filter(self.field, eqx.is_array), t, x, cond))
-        return self.pure(self.constants, leaves)
-
-    @property
-    def tau_split(self) -> Float[Array, ""] | None:
-        """What the original field says."""
-        return own_tau_split(self.field)
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample."""
+        return self.pure(self.constants, [*self.arrays, *jax.tree.leaves((t, x, cond))])
 
 
 def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> VelocityField:
     """Makes leaves of the arrays that `field` closes over, if it does.
 
-    `jax.jit` would bake them into the program as constants: slow to compile, twice in memory.
-    Under an outer trace the closed-over arrays are that trace's business and `field` is returned
-    as it is.
+    `jax.jit` would bake them into the program as constants: slow to compile, twice in memory, and
+    never looked at again. Here a function that closes over arrays is traced, though not compiled,
+    anew each time, so that it is sampled with what it closes over now. What it closes over of an
+    outer trace is that trace's business, and `field` is returned as it is.
 
     Args:
         field: a field of one sample.
@@ -49,44 +52,58 @@ def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> Velocit
         cond: their conditions.
     """
     arrays, static = eqx.partition(field, eqx.is_array)
-    if not is_concrete(arrays, x0, cond):
-        return field
     one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
     shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # noqa: E731
     example = (jax.tree.map(shape, arrays), shape(t), one(x0), jax.tree.map(one, cond))
     leaves, treedef = jax.tree.flatten((static, example))
-    try:
-        pure, constants = _pure_function(tuple(leaves), treedef)
-    except _ClosesOverTracer:
+    programs = _programs(tuple(leaves), treedef)
+    if programs.closed:
         return field
-    return HoistedField(field, constants, pure) if constants else field
 
+    # Traced on a flat list: JAX remembers the structures it was shown, and this one holds the
+    # field's functions.
+    inputs, structure = jax.tree.flatten(example)
 
-class _ClosesOverTracer(Exception):
-    pass
-
-
-# Keyed like jit's own cache: by the functions themselves, shapes and dtypes.
-@functools.lru_cache(maxsize=32)
-def _pure_function(leaves: tuple[Any, ...], treedef: Any) -> tuple[Callable[..., Any], list[Any]]:
-    static, example = jax.tree.unflatten(treedef, leaves)
-
-    def call(arrays: Any, t: Any, x: Any, cond: Any) -> Any:
+    def call(*inputs: Any) -> Any:
+        arrays, t, x, cond = jax.tree.unflatten(structure, inputs)
         return eqx.combine(arrays, static)(t, x, cond)
 
-    traced, output = jax.make_jaxpr(call, return_shape=True)(*example)
+    traced, output = jax.make_jaxpr(call, return_shape=True)(*inputs)
     # An inner `jit` keeps its constants to itself: traced again as a part of the whole.
-    closed = jax.make_jaxpr(lambda *inputs: _inlined(traced.jaxpr, traced.consts, inputs))(
-        *jax.tree.leaves(example)
-    )
+    inlined = lambda *inputs: _inlined(traced.jaxpr, traced.consts, inputs)  # noqa: E731
+    closed = jax.make_jaxpr(inlined)(*inputs)
+    if not closed.consts:
+        programs.closed = True
+        return field
     if not is_concrete(closed.consts):
-        raise _ClosesOverTracer
+        return field
+    pure = programs.pure(closed.jaxpr, jax.tree.structure(output))
+    constants = [jnp.asarray(constant) for constant in closed.consts]
+    return HoistedField(jax.tree.leaves(arrays), constants, own_tau_split(field), pure)
 
-    def pure(constants: list[Any], inputs: list[Any]) -> Any:
-        outputs = jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs)
-        return jax.tree.unflatten(jax.tree.structure(output), outputs)
 
-    return pure, [jnp.asarray(constant) for constant in closed.consts]
+class _Programs:
+    """What is known of a field's functions: whether they close over arrays, and their programs.
+
+    One function object per program, because that is what `jit` compares.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._by_text: dict[str, Callable[..., Any]] = {}
+
+    def pure(self, jaxpr: Any, output: Any) -> Callable[..., Any]:
+        def pure(constants: list[Any], inputs: list[Any]) -> Any:
+            return jax.tree.unflatten(output, jax.core.eval_jaxpr(jaxpr, constants, *inputs))
+
+        return self._by_text.setdefault(str(jaxpr), pure)
+
+
+# Keyed like jit's own cache, by the functions themselves, shapes and dtypes. The key keeps the
+# functions alive with all they close over, so the cache is small.
+@functools.lru_cache(maxsize=8)
+def _programs(leaves: tuple[Any, ...], treedef: Any) -> _Programs:
+    return _Programs()
 
 
 def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:

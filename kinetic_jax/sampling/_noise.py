@@ -34,7 +34,8 @@ def noise(
         return jax.random.normal(jax.random.fold_in(key, i), shape)
 
     indices = jnp.asarray(index)
-    draw = one
-    for _ in range(indices.ndim):
-        draw = jax.vmap(draw)
-    return draw(indices)
+    rows = indices.reshape(-1)
+    # Only threefry draws the same under vmap: what TPU generators draw depends on the batch.
+    independent = "threefry" in str(jax.random.key_impl(key))
+    draws = jax.vmap(one)(rows) if independent else jax.lax.map(one, rows)
+    return draws.reshape(*indices.shape, *shape)

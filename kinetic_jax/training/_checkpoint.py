@@ -152,7 +152,8 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
         field: the field, without transforms.
 
     Raises:
-        ValueError: if the field is none that `network_field` or `load_field` made.
+        ValueError: if the field is none that `network_field` or `load_field` made, or the folder
+            holds checkpoints of `fit`.
 
     Example:
         >>> import jax, tempfile
@@ -172,6 +173,11 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
         )
     folder = Path(directory)
     last = latest_step(folder)
+    if last is not None and "settings" in read_about(folder, last):
+        raise ValueError(
+            f"directory must not hold checkpoints of fit, which would be lost, got {folder}: save "
+            "the field to a folder of its own"
+        )
     step = 0 if last is None else last + 1
     write_checkpoint(folder, step, {"field": about}, {"field": _arrays(field)}, keep=1)
 

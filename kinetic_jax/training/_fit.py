@@ -1,6 +1,7 @@
 """`fit`: flow-matching training that a kill cannot hurt."""
 
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,11 +70,13 @@ def fit(
     writes a checkpoint and then stops; a kill loses at most the steps since the last one.
 
     Args:
-        field: the field to train; its floating arrays are the parameters.
+        field: the field to train, without transforms: ALL its floating arrays are the parameters
+            (of a `kts` field α0, β0 and τ as well). A network runs in evaluation mode.
         data: shape (rows, *event), in memory, scaled as the field wants it.
         key: a JAX random key.
         steps: how many steps in all, those of earlier runs included.
-        optimizer: an Optax optimizer. A resumed run must be given the same one.
+        optimizer: an Optax optimizer. A resumed run must be given the same one; of another, only a
+            state of another structure can be told.
         batch_size: rows per step.
         cond: a pytree with one entry per row on every leaf (class labels, say), or None.
         cond_dropout: share of samples that see `null_cond` instead of their own condition, for
@@ -88,8 +91,9 @@ def fit(
 
     Raises:
         ValueError: for empty or non-finite data, a memmap, rows of `cond` that differ from those
-            of `data`, settings out of range; naming the setting, if the checkpoints were made
-            with another one; naming the checkpoint, if it is damaged.
+            of `data`, settings out of range, `steps` below those already taken; naming the
+            setting, if the checkpoints were made with another one; naming the checkpoint, if it
+            is damaged.
         FloatingPointError: if the loss or a parameter is no longer finite. The last checkpoint is
             kept.
 
@@ -116,12 +120,14 @@ def fit(
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     state, static = initial_state(field, optimizer)
     dropout = jnp.asarray(cond_dropout, jnp.float32)
-    problem = Problem(static, rows, cond, null, dropout, key, optimizer, batch_size, ema)
-    settings = _settings(rows, cond, key, batch_size, cond_dropout, ema) if folder else {}
+    decay = None if ema is None else float(ema)
+    problem = Problem(static, rows, cond, null, dropout, key, optimizer, int(batch_size), decay)
+    settings = _settings(problem, field, state.optimizer) if folder else {}
     history = np.zeros(0, np.float32)
     if folder is not None and (found := latest_step(folder)) is not None:
         state, history = _resume(folder, found, state, settings)
     saved = int(state.step)
+    require(steps >= saved, "steps", steps, f"be at least the {saved} that were already taken")
 
     def save(at: int) -> None:
         nonlocal saved
@@ -192,23 +198,21 @@ def _check_settings(
     require(ema is None or 0 <= ema < 1, "ema", ema, "be None or lie in [0, 1)")
 
 
-def _settings(
-    rows: Array,
-    cond: PyTree[Any],
-    key: PRNGKeyArray,
-    batch_size: int,
-    cond_dropout: float,
-    ema: float | None,
-) -> dict[str, Any]:
-    """What must be the same for a run to be resumed."""
-    return {
-        "data": _fingerprint(rows),
-        "cond": _fingerprint(cond),
+def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> dict[str, Any]:
+    """What must be the same for a run to be resumed, as JSON has it."""
+    key = problem.key
+    settings = {
+        "data": _fingerprint(problem.data),
+        "cond": _fingerprint(problem.cond),
+        "null_cond": _fingerprint(problem.null_cond),
         "key": _fingerprint(jax.random.key_data(key) if _is_typed(key) else key),
-        "batch_size": batch_size,
-        "cond_dropout": float(cond_dropout),
-        "ema": ema,
+        "batch_size": problem.batch_size,
+        "cond_dropout": float(problem.cond_dropout),
+        "ema": problem.ema,
+        "field": describe_field(field),
+        "optimizer": str(jax.tree.structure(optimizer_state)),
     }
+    return json.loads(json.dumps(settings))
 
 
 def _is_typed(key: Array) -> bool:

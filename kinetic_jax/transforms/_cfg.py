@@ -111,19 +111,17 @@ def cfg(
     References:
         Ho and Salimans, Classifier-free diffusion guidance, arXiv 2207.12598.
     """
-    require_finite("scale", scale)
+    weight = float_scalar(scale, "scale")
+    require_finite("scale", weight)
     require(bool(jax.tree.leaves(null_cond)), "null_cond", null_cond, "hold at least one array")
-    for bound in interval:
+    pair = isinstance(interval, tuple | list) and len(interval) == 2
+    require(pair, "interval", interval, "be a pair (lo, hi)")
+    low, high = (float_scalar(bound, "interval") for bound in interval)
+    everywhere = False
+    for bound in (low, high):
         require_between("interval", bound, 0.0, 1.0, closed=True)
-    if is_concrete(interval):
-        low, high = (float(np.asarray(bound)) for bound in interval)
-        require(low <= high, "interval", (low, high), "have lo <= hi")
-        everywhere = (low, high) == (0.0, 1.0)
-    else:
-        everywhere = False
-    low_high = tuple(float_scalar(bound, "interval") for bound in interval)
-    return CFG(
-        float_scalar(scale, "scale"),
-        jax.tree.map(jnp.asarray, null_cond),
-        None if everywhere else (low_high[0], low_high[1]),
-    )
+    if is_concrete(low, high):
+        ends = float(np.asarray(low)), float(np.asarray(high))
+        require(ends[0] <= ends[1], "interval", interval, "have lo <= hi")
+        everywhere = ends == (0.0, 1.0)
+    return CFG(weight, jax.tree.map(jnp.asarray, null_cond), None if everywhere else (low, high))

@@ -5,9 +5,16 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import float_array, float_scalar, require, require_finite
+from kinetic_jax._checks import (
+    float_array,
+    float_scalar,
+    is_concrete,
+    require,
+    require_finite,
+)
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.transforms._gain import Gain, gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
@@ -88,15 +95,17 @@ def _kts_gain(
     landing: str | Callable[..., Any],
     k: ArrayLike,
 ) -> KTSGain:
-    for name, value in (("alpha0", alpha0), ("beta0", beta0), ("k", k)):
-        require_finite(name, value)
+    given = {"alpha0": alpha0, "beta0": beta0, "k": k}
+    numbers = {name: float_scalar(value, name) for name, value in given.items()}
+    for name, number in numbers.items():
+        require_finite(name, number)
+    if is_concrete(numbers["k"]):
+        require(bool(np.asarray(numbers["k"]) != 0), "k", k, "not be 0 (its limit is linear)")
     return KTSGain(
-        float_scalar(alpha0, "alpha0"),
-        float_scalar(beta0, "beta0"),
-        checked_tau_split(tau_split),
-        float_scalar(k, "k"),
-        _shape("launch", launch, LAUNCH_SHAPES),
-        _shape("landing", landing, LANDING_SHAPES),
+        tau_split=checked_tau_split(tau_split),
+        launch=_shape("launch", launch, LAUNCH_SHAPES),
+        landing=_shape("landing", landing, LANDING_SHAPES),
+        **numbers,
     )
 
 
@@ -170,6 +179,9 @@ def kts(
         beta0: strength of the landing; traced. With the default shape and k = 3 the gain at t = 1
             is 1 − 19.09 β0: above β0 = 0.0524 the flow reverses near the end.
         tau_split: the end of the launch, in (0, 1); traced. `sample` splits the energy there.
+            η(τ) is the landing's: a shape that jumps at τ ("constant") makes solvers with a stage
+            at the right end of a step (Heun, Tsit5) first order there; Euler and Midpoint are not
+            touched.
         launch: "linear", "constant", "exponential", or a callable of q.
         landing: "exponential", "linear", "constant", or a callable of s.
         k: steepness of the exponential shapes; traced.
@@ -194,4 +206,10 @@ def kts(
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
     eta = _kts_gain(alpha0, beta0, tau_split, launch, landing, k)
-    return gain(eta, allow_reversal=allow_reversal)
+    try:
+        return gain(eta, allow_reversal=allow_reversal)
+    except ValueError as error:
+        raise ValueError(
+            f"alpha0, beta0 must keep the gain above 0 on [0, 1] (with the default landing beta0 "
+            f"below 0.0524), got alpha0 = {alpha0}, beta0 = {beta0}: {error}"
+        ) from error

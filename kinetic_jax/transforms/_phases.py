@@ -22,7 +22,8 @@ def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[A
     energy (at the left end of a step).
     """
     # A coarser clock than float32 would call much of the launch "τ up to rounding".
-    tolerance = _ROUNDING_STEPS * float(jnp.finfo(at_least_float32(t.dtype)).eps)
+    precision = max(float(jnp.finfo(at_least_float32(a.dtype)).eps) for a in (t, tau_split))
+    tolerance = _ROUNDING_STEPS * precision  # a float32 τ is as coarse under a float64 clock
     return t >= tau_split.astype(t.dtype) - tolerance
 
 
@@ -32,8 +33,9 @@ def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:
     Raises:
         ValueError: if a concrete value lies outside (0, 1).
     """
-    require_between("tau_split", tau_split, 0.0, 1.0)
-    return float_scalar(tau_split, "tau_split")
+    tau = float_scalar(tau_split, "tau_split")
+    require_between("tau_split", tau, 0.0, 1.0)
+    return tau
 
 
 def own_tau_split(field: Any) -> Float[Array, ""] | None:

@@ -44,7 +44,7 @@ def test_results_file_holds_what_was_returned(run):
 def test_energies_come_from_the_field_that_is_left(run):
     out, results = run
     field = load_field(out / "field")
-    x0 = noise(jax.random.fold_in(jax.random.key(TINY.seed), 1), jnp.arange(60), (8, 8))
+    x0 = noise(jax.random.split(jax.random.key(TINY.seed), 3)[2], jnp.arange(60), (8, 8))
     shaped = kts(TINY.alpha0, TINY.beta0, TINY.tau_split)(field)
     for row, again in zip(results["rows"], (field, shaped), strict=False):
         energy = sample(again, x0, num_steps=20, tau_split=0.6).energy

@@ -9,8 +9,9 @@ from hypothesis import given
 from kinetic_jax.experiments._verdict import front, verdict
 
 
-def _row(name, f_mem, frechet, change, interval):
+def _row(name, f_mem, frechet, change, interval, farther):
     return {
+        "frechet_change_interval": farther,
         "name": name,
         "f_mem": f_mem,
         "f_mem_interval": [f_mem - 0.01, f_mem + 0.01],
@@ -34,10 +35,10 @@ def results():
     flat = [_fifth(0.9, 0.1)] * 5
     return {
         "rows": [
-            _row("no gain", 0.20, 3.0, 0.0, [0.0, 0.0]),
-            _row("KTS", 0.10, 3.5, -0.10, [-0.12, -0.08]),
-            _row("launch only", 0.25, 2.5, 0.05, [0.03, 0.07]),
-            _row("constant gain", 0.19, 3.0, -0.01, [-0.03, 0.01]),
+            _row("no gain", 0.20, 3.0, 0.0, [0.0, 0.0], [0.0, 0.0]),
+            _row("KTS", 0.10, 3.5, -0.10, [-0.12, -0.08], [0.3, 0.7]),
+            _row("launch only", 0.25, 2.5, 0.05, [0.03, 0.07], [-0.7, -0.3]),
+            _row("constant gain", 0.19, 3.0, -0.01, [-0.03, 0.01], [-0.1, 0.2]),
         ],
         "held_out": {"f_mem": 0.01, "f_mem_interval": [0.0, 0.02]},
         "fifths": {"total": flat, "excess": flat},
@@ -48,11 +49,11 @@ def test_direction_and_cost_of_each_row(results):
     words = verdict(results)
     assert words[0].endswith("it copies.")
     assert "KTS lowers F_mem: 10.0%, a change of -10.0 points" in words[1]
-    assert "at a higher Fréchet distance (3.00 to 3.50)" in words[1]
+    assert "at a higher Fréchet distance (3.00 to 3.50, a change of +0.30 to +0.70)" in words[1]
     assert "Launch only raises F_mem" in words[2]
     assert "at a lower Fréchet distance" in words[2]
     assert "Constant gain does not clearly move F_mem" in words[3]
-    assert "at the same Fréchet distance" in words[3]
+    assert "at no clearly other Fréchet distance" in words[3]
 
 
 def test_no_copying_is_said_so(results):
@@ -70,7 +71,7 @@ def test_front_names_who_is_on_it(results):
 @pytest.mark.parametrize(
     ("confidence", "f_mem", "expected"),
     [
-        ([0.7, 0.8, 0.9, 0.8, 0.7], [0.1] * 5, "as sure (70.0% to 70.0%)"),
+        ([0.7, 0.8, 0.9, 0.8, 0.7], [0.1] * 5, "not clearly more or less sure (70.0% to 70.0%)"),
         ([0.7, 0.8, 0.9, 0.8, 0.7], [0.1] * 5, "confidence peaks in the middle"),
         ([0.7, 0.75, 0.8, 0.85, 0.9], [0.1] * 5, "more sure"),
         ([0.7, 0.75, 0.8, 0.85, 0.9], [0.1] * 5, "no clear peak"),

@@ -214,3 +214,8 @@ def test_clusters_far_apart_are_searched_exactly(apart, size):
     brute = np.linalg.norm(gaps, axis=2)
     np.testing.assert_array_equal(indices, np.argsort(brute, axis=1, kind="stable")[:, :3])
     np.testing.assert_allclose(distances, np.sort(brute, axis=1)[:, :3], rtol=1e-5)
+
+
+def test_rows_of_another_shape_of_the_same_size_are_refused():
+    with pytest.raises(ValueError, match=r"queries must have the reference's, \(3, 4\), got rows"):
+        nearest_neighbors(np.zeros((2, 4, 3)), np.zeros((5, 3, 4)))

@@ -139,3 +139,11 @@ def test_authors_configuration_is_a_valid_field():
 
     table = jax.eval_shape(state)["embedding"]["classes"]["embedding"]
     assert table.shape == (11, 128)  # the null class is the eleventh
+
+
+def test_a_spec_says_its_defaults():
+    """So that a default changed later does not change what was saved before."""
+    field = network_field("mlp", (2,), key=jax.random.key(0), width=8)
+    assert dict(field.spec.config) == {
+        "width": 8, "depth": 4, "max_frequency": 100.0, "dtype": None,
+    }  # fmt: skip

@@ -1,5 +1,8 @@
 """What is compiled: portable, free of callbacks and of baked-in arrays, and compiled once."""
 
+import contextlib
+import gc
+import weakref
 from collections import Counter
 
 import diffrax
@@ -124,6 +127,24 @@ def closure(weight, counter=None):
     return field
 
 
+@pytest.fixture
+def compilations():
+    """Counts the programs that are compiled inside its context."""
+
+    @contextlib.contextmanager
+    def counting():
+        events = []
+        note = lambda event, *args, **kwargs: events.append(event)  # noqa: E731
+        jax.monitoring.register_event_duration_secs_listener(note)
+        name = "/jax/core/compile/backend_compile_duration"
+        try:
+            yield lambda: events.count(name)
+        finally:
+            jax.monitoring.unregister_event_duration_listener(note)
+
+    return counting
+
+
 def test_closed_over_arrays_become_leaves(normal):
     """Not constants of the program: those are compiled in, and held twice."""
     weight, x0 = jnp.asarray(normal(0, 64, 64)), jnp.asarray(normal(1, 2, 64))
@@ -144,9 +165,32 @@ def test_a_closure_samples_like_the_module_it_stands_for(normal):
     expected = sample(kts(0.2, 0.01, 0.35)(Traced(weight, Identified())), x0, num_steps=20)
     for left, right in zip(jax.tree.leaves(hoisted), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
-    traces = counter["traces"]
-    sample(kts(0.4, 0.02, 0.45)(plain), 2 * x0, num_steps=20)
-    assert counter["traces"] == traces
+
+
+def test_a_closure_is_sampled_with_what_it_holds_now(normal, compilations):
+    """Train, sample, train, sample: no stale weights, and no second program."""
+    held = {"weight": jnp.asarray(normal(0, 2, 2))}
+    field, x0 = lambda t, x, cond=None: held["weight"] @ x, normal(1, 3, 2)
+    sample(field, x0, num_steps=5)
+    held["weight"] = 3 * held["weight"]
+    with compilations() as count:
+        again = sample(field, x0, num_steps=5)
+    assert count() == 0
+    expected = sample(Traced(held["weight"], Identified()), x0, num_steps=5)
+    np.testing.assert_allclose(again.x1, expected.x1, rtol=1e-6)
+
+
+def test_what_a_closure_holds_is_let_go(normal):
+    """The cache of programs is small, and nothing else keeps the weights."""
+
+    def sampled(i):
+        field = closure(jnp.full((2, 2), float(i)))
+        sample(field, normal(1, 3, 2), num_steps=2)
+        return weakref.ref(field)
+
+    fields = [sampled(i) for i in range(20)]
+    gc.collect()
+    assert sum(field() is not None for field in fields) <= 9
 
 
 def test_a_gradient_reaches_a_closed_over_array(normal):

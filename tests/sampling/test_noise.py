@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -55,3 +56,13 @@ def test_standard_normal():
     assert stats.kstest(draws[:, 0], "norm").pvalue > 1e-3
     correlation = np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]
     assert abs(correlation) < 5 / 200
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_a_row_does_not_depend_on_its_batch_whatever_the_generator(impl):
+    """The generators that TPUs prefer draw a batch as a whole unless they are kept from it."""
+    key = jax.random.key(0, impl=impl)
+    rows = noise(key, jnp.arange(6), (5,))
+    np.testing.assert_array_equal(noise(key, jnp.array([4, 1]), (5,)), rows[jnp.array([4, 1])])
+    np.testing.assert_array_equal(noise(key, 3, (5,)), rows[3])
+    assert len(np.unique(np.asarray(rows))) == 30

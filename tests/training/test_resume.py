@@ -181,3 +181,37 @@ def test_damaged_runs_are_refused(item, folder):
     # Nothing is deleted or written over: whoever moves the damaged one away goes on from before.
     assert latest_step(folder) == 20
     assert load_field(folder, step=10).event_shape == (2,)
+
+
+def test_another_network_is_refused_even_with_weights_of_the_same_shapes(tmp_path):
+    """`time_bins` and `heads` change what a network computes, but no shape of its weights."""
+    key, data = jax.random.key(0), jnp.zeros((4, 2))
+    options = {"key": key, "optimizer": optax.adam(1e-3), "batch_size": 2}
+    build = lambda frequency: network_field(  # noqa: E731
+        "mlp", (2,), key=key, width=8, depth=1, max_frequency=frequency
+    )
+    fit(build(100.0), data, steps=2, checkpoint_dir=tmp_path, **options)
+    with pytest.raises(ValueError, match=r"field must be what the checkpoints .* were made with"):
+        fit(build(10.0), data, steps=4, checkpoint_dir=tmp_path, **options)
+    other = options | {"optimizer": optax.sgd(1e-3, momentum=0.9)}
+    with pytest.raises(ValueError, match=r"optimizer must be what the checkpoints"):
+        fit(build(100.0), data, steps=4, checkpoint_dir=tmp_path, **other)
+
+
+def test_fewer_steps_than_were_taken_are_refused(tmp_path):
+    key, data = jax.random.key(0), jnp.zeros((4, 2))
+    field = network_field("mlp", (2,), key=key, width=8, depth=1)
+    options = {"key": key, "optimizer": optax.adam(1e-3), "batch_size": 2}
+    fit(field, data, steps=4, checkpoint_dir=tmp_path, **options)
+    with pytest.raises(ValueError, match="steps must be at least the 4 that were already taken"):
+        fit(field, data, steps=2, checkpoint_dir=tmp_path, **options)
+
+
+def test_a_field_is_not_saved_over_a_run(tmp_path):
+    key, data = jax.random.key(0), jnp.zeros((4, 2))
+    field = network_field("mlp", (2,), key=key, width=8, depth=1)
+    options = {"key": key, "optimizer": optax.adam(1e-3), "batch_size": 2}
+    fit(field, data, steps=4, checkpoint_dir=tmp_path, **options)
+    with pytest.raises(ValueError, match="must not hold checkpoints of fit"):
+        save_field(tmp_path, field)
+    assert fit(field, data, steps=4, checkpoint_dir=tmp_path, **options).history.shape == (4,)

@@ -1,5 +1,7 @@
 """`kts`: η times the field, the identity when both strengths are 0, and its errors."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,3 +162,20 @@ def test_vmap_over_strengths():
 def test_numbers_are_single_numbers(name):
     with pytest.raises(ValueError, match=rf"{name} must be one number, got shape \(2,\)"):
         kts(**{name: jnp.array([0.1, 0.2])})
+
+
+def test_reversal_names_the_arguments_and_the_bound():
+    with pytest.raises(ValueError, match=r"beta0\s+below 0\.0524\), got alpha0 = 0, beta0 = 0\.06"):
+        kts(0, 0.06)
+
+
+@pytest.mark.parametrize("bad", ["a", None])
+def test_what_is_no_number_is_a_value_error(bad):
+    plain = inspect.unwrap(kts)  # the runtime type checks would speak first
+    with pytest.raises(ValueError, match=f"alpha0 must be a number .* got {bad!r}"):
+        plain(bad)
+
+
+def test_a_steepness_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"k must not be 0 \(its limit is linear\), got 0"):
+        kts(0.1, k=0)

@@ -66,3 +66,9 @@ def test_a_coarse_clock_does_not_land_early():
     """Sixteen roundings of bfloat16 would be 0.06 at τ = 0.6: real launch, no rounding."""
     assert not landing(0.55, 0.6, jnp.bfloat16)
     assert landing(0.6, 0.6, jnp.bfloat16)
+
+
+def test_a_float32_tau_under_a_float64_clock(x64):
+    """Float32 keeps 0.6 as 0.60000002: step 60 of 100 is still the first of the landing."""
+    assert is_landing(jnp.asarray(0.6, jnp.float64), jnp.asarray(0.6, jnp.float32))
+    assert not is_landing(jnp.asarray(0.5999, jnp.float64), jnp.asarray(0.6, jnp.float32))
