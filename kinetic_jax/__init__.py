@@ -21,7 +21,9 @@ from kinetic_jax.metrics import Memorization as Memorization
 from kinetic_jax.metrics import frechet_distance as frechet_distance
 from kinetic_jax.metrics import memorization as memorization
 from kinetic_jax.metrics import nearest_neighbors as nearest_neighbors
+from kinetic_jax.networks import AUTHORS_UNET as AUTHORS_UNET
 from kinetic_jax.networks import ResidualMLP as ResidualMLP
+from kinetic_jax.networks import Scaling as Scaling
 from kinetic_jax.networks import UNet as UNet
 from kinetic_jax.networks import network_field as network_field
 from kinetic_jax.sampling import KineticProfile as KineticProfile

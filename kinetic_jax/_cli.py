@@ -52,7 +52,8 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 
 
 def _demo_table(results: dict[str, Any]) -> Table:
-    table = Table(title="every row from the same noise")
+    note = "* of one half of the held-out digits from the other"
+    table = Table(title="every row from the same noise", caption=note, caption_justify="right")
     for position, name in enumerate(HEADER):
         table.add_column(name, justify="right" if position else "left", no_wrap=True)
     for row in results["rows"]:

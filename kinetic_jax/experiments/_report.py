@@ -23,7 +23,7 @@ TITLES = {
     ),
     "front": (
         "Memorisation against quality",
-        "Every row of the table with its 95% interval; down and to the left is better.",
+        "Every row of the table, with the 95% interval of F_mem; down and to the left is better.",
     ),
 }
 

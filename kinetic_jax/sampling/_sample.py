@@ -90,6 +90,16 @@ def sample(
     refuse_memmap("field", field)
     x0, cond = _checked_batch(x0, cond)
     dtype = x0.dtype
+    shape = getattr(field, "event_shape", None)
+    if shape is not None:
+        given = x0.shape[1:]
+        require(given == shape, "x0", f"rows of shape {given}", f"have the field's, {shape}")
+    for name, value, kind in (
+        ("solver", solver, diffrax.AbstractSolver),
+        ("controller", controller, diffrax.AbstractStepSizeController),
+    ):
+        good = value is None or isinstance(value, kind)
+        require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
     start, end = checked_span(t0, t1)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
@@ -103,7 +113,8 @@ def sample(
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
-    require(max_steps >= 1, "max_steps", max_steps, "be >= 1")
+    whole = isinstance(max_steps, int | np.integer) and max_steps >= 1
+    require(whole, "max_steps", max_steps, "be a whole number >= 1")
     require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
     times = None
     if save_at is not None and save_at is not False:

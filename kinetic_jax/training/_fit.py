@@ -117,7 +117,7 @@ def fit(
         cond_dropout,
         "be 0 without cond and a null_cond",
     )
-    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    folder = None if checkpoint_dir is None else _writable_folder(Path(checkpoint_dir))
     state, static = initial_state(field, optimizer)
     dropout = jnp.asarray(cond_dropout, jnp.float32)
     decay = None if ema is None else float(ema)
@@ -158,10 +158,21 @@ def fit(
             if now in (mark, steps) or interrupted():
                 save(now)
             if interrupted():
-                raise KeyboardInterrupt
+                kept = "" if folder is None else f"; it goes on from {folder}"
+                raise KeyboardInterrupt(f"training stopped after {now} steps{kept}")
     trained = eqx.combine(state.field, static)
     average = trained if ema is None else eqx.combine(state.ema, static)
     return FitResult(trained, average, history[:steps])
+
+
+def _writable_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint_dir must be a folder to write to, got {folder}: {error}"
+        ) from error
+    return folder
 
 
 def _checked_data(
@@ -190,6 +201,9 @@ def _check_settings(
     cond_dropout: float,
     ema: float | None,
 ) -> None:
+    for name, number in (("steps", steps), ("batch_size", batch_size)):
+        whole = isinstance(number, int | np.integer)
+        require(whole, name, repr(number), "be a whole number")
     require(steps >= 0, "steps", steps, "be >= 0")
     require(batch_size >= 1, "batch_size", batch_size, "be >= 1")
     require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "be >= 1")
@@ -201,6 +215,7 @@ def _check_settings(
 def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> dict[str, Any]:
     """What must be the same for a run to be resumed, as JSON has it."""
     key = problem.key
+    state_leaves = jax.tree.leaves_with_path(optimizer_state)
     settings = {
         "data": _fingerprint(problem.data),
         "cond": _fingerprint(problem.cond),
@@ -210,7 +225,10 @@ def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> d
         "cond_dropout": float(problem.cond_dropout),
         "ema": problem.ema,
         "field": describe_field(field),
-        "optimizer": str(jax.tree.structure(optimizer_state)),
+        # By the names of its arrays: the structure itself prints addresses.
+        "optimizer": hashlib.sha256(
+            "".join(jax.tree_util.keystr(path) for path, _ in state_leaves).encode()
+        ).hexdigest(),
     }
     return json.loads(json.dumps(settings))
 

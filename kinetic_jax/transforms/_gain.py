@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import is_concrete
+from kinetic_jax._checks import is_concrete, require
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.transforms._phases import own_tau_split
@@ -71,6 +71,7 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
         >>> field(jnp.array(0.0), jnp.zeros(2))
         Array([1.5, 1.5], dtype=float32)
     """
+    require(callable(fn), "fn", repr(fn), "be a function of time")
     eta = as_pytree(fn)
     if not allow_reversal:
         _refuse_reversal(eta)

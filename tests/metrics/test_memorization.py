@@ -117,7 +117,10 @@ BAD = {
     "a single number": ({"samples": np.float32(1)}, r"samples must have rows, got \(\)"),
     "one row": ({"train": LINE[:1]}, r"train must have at least two rows.*\(1, 1\)"),
     "no rows": ({"train": LINE[:0]}, r"train must have at least two rows.*\(0, 1\)"),
-    "other shapes": ({"samples": np.zeros((3, 2))}, r"must have the 1 numbers of a row"),
+    "other shapes": (
+        {"samples": np.zeros((3, 2))},
+        r"must have the reference's, \(1,\), got rows of shape \(2,\)",
+    ),
     "not finite": ({"train": LINE.at[0].set(jnp.nan)}, r"must be finite"),
     "threshold of zero": ({"threshold": 0.0}, r"threshold must lie in \(0, 1\], got 0.0"),
     "threshold above one": ({"threshold": 1.1}, r"threshold must lie in \(0, 1\], got 1.1"),

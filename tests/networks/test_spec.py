@@ -70,7 +70,7 @@ def test_settings_in_the_description():
     assert field.spec.to_json() == {
         "network": "mlp", "event_shape": (2, 3), "num_classes": 4,
         "scaling": {"shift": 0.5, "scale": 0.25},
-        "config": {"width": 8, "depth": 2, "dtype": "bfloat16"},
+        "config": {"width": 8, "depth": 2, "max_frequency": 100.0, "dtype": "bfloat16"},
     }  # fmt: skip
     assert (field.event_shape, field.num_classes, field.scaling) == ((2, 3), 4, Scaling(0.5, 0.25))
     # A dtype given as an object is the one given by name.

@@ -1,12 +1,14 @@
 """Bad settings are refused by name, value and range, before anything is traced or compiled."""
 
+import inspect
+
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import energy_init, sample
+from kinetic_jax import energy_init, network_field, sample
 
 X0 = np.zeros((3, 2), np.float32)
 PID = diffrax.PIDController(rtol=1e-3, atol=1e-3)
@@ -89,7 +91,10 @@ BAD = {
         {"grid": "cosine", "controller": PID},
         "grid must be left out with a controller, got cosine",
     ),
-    "no step limit": ({"max_steps": 0, "controller": PID}, "max_steps must be >= 1, got 0"),
+    "no step limit": (
+        {"max_steps": 0, "controller": PID},
+        "max_steps must be a whole number >= 1, got 0",
+    ),
     "cond rows": ({"cond": np.zeros(2)}, "cond must have as many rows as x0, 3, got 2 rows"),
     "cond leaves": (
         {"cond": {"a": np.zeros(3), "b": np.zeros(2)}},
@@ -216,3 +221,26 @@ def test_values_are_not_checked_under_a_trace_but_names_are():
 def test_the_loops_tau(tmp_path):
     with pytest.raises(ValueError, match=r"tau_split must lie in \(0, 1\), got 1\.0"):
         energy_init(jnp.asarray(X0), tau_split=1.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"solver": diffrax.Heun}, "solver must be an instance of a diffrax.AbstractSolver, got"),
+        ({"controller": "pid"}, "controller must be an instance of .* got 'pid'"),
+        (
+            {"controller": diffrax.PIDController(rtol=1e-3, atol=1e-3), "max_steps": None},
+            "max_steps must be a whole number >= 1, got None",
+        ),
+    ],
+)
+def test_things_of_the_wrong_kind(setting, message):
+    plain = inspect.unwrap(sample)  # the runtime type checks would speak first
+    with pytest.raises(ValueError, match=message):
+        plain(lambda t, x, cond=None: x, jnp.ones((2, 3)), **setting)
+
+
+def test_x0_of_another_shape_than_the_field_moves():
+    field = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1)
+    with pytest.raises(ValueError, match=r"x0 must have the field's, \(3,\), got rows of shape"):
+        sample(field, jnp.ones((2, 4)))
