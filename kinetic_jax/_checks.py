@@ -34,8 +34,41 @@ def require_between(
 
 def require_finite(name: str, value: ArrayLike) -> None:
     """Checks that every entry of a concrete `value` is finite; tracers pass."""
-    if is_concrete(value):
-        require(bool(np.all(np.isfinite(np.asarray(value)))), name, value, "be finite")
+    if not is_concrete(value):
+        return
+    bad = np.argwhere(~np.isfinite(np.asarray(value)))
+    if len(bad):
+        array = np.asarray(value)
+        first = tuple(map(int, bad[0]))
+        where = f" (at {first}, one of {len(bad)} such entries)" if first else ""
+        raise ValueError(f"{name} must be finite, got {array[first]}{where}")
+
+
+def require_key(name: str, key: Any) -> None:
+    """Checks that `key` is ONE JAX random key: a typed one, or the older two or four integers."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    shape = getattr(key, "shape", None)
+    one = shape == () if typed else dtype == np.uint32 and shape in ((2,), (4,))
+    got = repr(key) if shape is None else f"{dtype} of shape {shape}"
+    require(one, name, got, "be one JAX random key, as jax.random.key(0) makes it")
+
+
+def as_array(name: str, value: Any) -> Array:
+    """`jax.numpy.asarray(value)`.
+
+    Raises:
+        ValueError: naming the argument, if that is no array of numbers.
+    """
+    try:
+        return jax.numpy.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
 
 def float_array(value: ArrayLike, name: str) -> Array:
@@ -74,7 +107,10 @@ def batch_size(name: str, tree: Any) -> int:
     Raises:
         ValueError: if a leaf has no axis, or the leading axes differ.
     """
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    leaves = jax.tree.leaves(tree)
+    if leaves and all(isinstance(leaf, int | float) for leaf in leaves):
+        raise ValueError(f"{name} must be an array or a pytree of arrays, got {_short(tree)}")
+    shapes = [np.shape(leaf) for leaf in leaves]
     require(all(len(shape) >= 1 for shape in shapes), name, shapes, "have a leading batch axis")
     sizes = {shape[0] for shape in shapes}
     require(len(sizes) == 1, name, shapes, "share one leading batch axis")

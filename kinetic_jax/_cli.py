@@ -10,7 +10,7 @@ from rich.table import Table
 from kinetic_jax import __version__
 from kinetic_jax.experiments._demo import run_demo
 from kinetic_jax.experiments._settings import demo_settings
-from kinetic_jax.experiments._table import HEADER, cells, held_out_cells
+from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
 
 TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
 
@@ -32,9 +32,17 @@ def cli() -> None:
 @click.option("--quick", is_flag=True, help="A smaller experiment, in under a minute.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def demo(out: Path, quick: bool, seed: int) -> None:
-    """Train a flow on real digits, and see how its samples move, with and without shaping."""
+    """Train a flow on real digits; see how its samples move.
+
+    The energy, copies and quality of its samples are compared with and without shaping.
+    About three minutes on two CPU cores.
+    """
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"cannot write to {out}: {error}", param_hint="--out") from error
     try:
         results = run_demo(
             out, demo_settings(quick=quick, seed=seed), quick=quick, say=console.print
@@ -52,8 +60,8 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 
 
 def _demo_table(results: dict[str, Any]) -> Table:
-    note = "* of one half of the held-out digits from the other"
-    table = Table(title="every row from the same noise", caption=note, caption_justify="right")
+    title = "every row from the same noise"
+    table = Table(title=title, caption=FLOOR_NOTE, caption_justify="right")
     for position, name in enumerate(HEADER):
         table.add_column(name, justify="right" if position else "left", no_wrap=True)
     for row in results["rows"]:

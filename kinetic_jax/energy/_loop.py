@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import as_array, require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.energy._path_energy import (
     PathEnergy,
@@ -74,6 +74,7 @@ def energy_update(
     Raises:
         ValueError: if `u` has not the shape of x0.
     """
+    u = as_array("u", u)
     require(u.shape == state.x0.shape, "u", f"shape {u.shape}", f"have shape {state.x0.shape}")
     dtype = state.totals.length.dtype
     time, step = jnp.asarray(t, dtype), jnp.asarray(dt, dtype)
@@ -92,6 +93,7 @@ def energy_result(state: EnergyState, x1: Float[Array, "batch *event"]) -> PathE
     Raises:
         ValueError: if `x1` has not the shape of x0.
     """
+    x1 = as_array("x1", x1)
     require(x1.shape == state.x0.shape, "x1", f"shape {x1.shape}", f"have shape {state.x0.shape}")
     dtype = state.totals.length.dtype  # the ends may be near, and a coarse dtype would round that
     moved = x1.astype(dtype) - state.x0.astype(dtype)

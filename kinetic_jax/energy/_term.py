@@ -12,7 +12,7 @@ from kinetic_jax._checks import require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, checked_field
 
 
 class PathState(eqx.Module):
@@ -77,7 +77,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
-    return diffrax.ODETerm(PathVectorField(as_pytree(field), cond))
+    return diffrax.ODETerm(PathVectorField(checked_field(field), cond))
 
 
 def energy_state(x0: Float[Array, "*event"]) -> PathState:

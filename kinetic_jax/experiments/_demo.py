@@ -57,7 +57,9 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     digits = split_digits(settings.num_train, settings.seed)
     say(f"training a flow on {settings.num_train} digits, {settings.training_steps} steps")
-    field = train_field(digits, settings, out)
+    field, resumed_at = train_field(digits, settings, out)
+    if resumed_at:
+        say(f"{resumed_at} of them were taken by an earlier run, kept in {out / 'training'}")
     save_field(out / "field", field)
     say("training the classifier that judges the samples")
     judge = Judge(digits, settings.seed)
@@ -76,8 +78,8 @@ def run_demo(
     return results
 
 
-def train_field(digits: Digits, settings: DemoSettings, out: Path) -> NetworkField:
-    """Trains the flow, from where an earlier run in `out` with the same settings was cut off."""
+def train_field(digits: Digits, settings: DemoSettings, out: Path) -> tuple[NetworkField, int]:
+    """The trained flow, and how many steps an earlier run in `out` had taken of the same."""
     key, key_init, _ = _keys(settings)
     field = network_field(
         "mlp", (8, 8), key=key_init, scaling=PIXELS, width=settings.width, depth=settings.depth
@@ -96,7 +98,7 @@ def train_field(digits: Digits, settings: DemoSettings, out: Path) -> NetworkFie
         checkpoint_dir=out / "training" / name,
         checkpoint_every=max(settings.training_steps // 4, 1),
     )
-    return result.ema_field
+    return result.ema_field, result.resumed_at
 
 
 def _keys(settings: DemoSettings) -> Array:

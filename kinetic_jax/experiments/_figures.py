@@ -76,9 +76,11 @@ def speed_profile(plans: list[RowPlan], rows: list[RowResult], tau_split: float)
     figure = Figure(figsize=(7, 5), layout="constrained")
     speed, gain = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.4)})
     for plan, row, color in zip(plans, rows, COLORS, strict=True):
-        dashed = "--" if plan.stop_at < 1 else "-"
-        speed.plot(row.ts, row.speed2, color=color, linestyle=dashed, label=plan.name)
-        gain.plot(row.ts, plan.gain[: len(row.ts)], color=color, linestyle=dashed)
+        style = "--" if plan.stop_at < 1 else "-"
+        # KTS coincides with the launch row, then with the landing row: broad, it shows under both.
+        broad = {"linewidth": 4.5, "alpha": 0.45} if plan.name == "KTS" else {}
+        speed.plot(row.ts, row.speed2, color=color, linestyle=style, label=plan.name, **broad)
+        gain.plot(row.ts, plan.gain[: len(row.ts)], color=color, linestyle=style, **broad)
     for axis in (speed, gain):
         axis.axvline(tau_split, color="#bbbbbb", linewidth=1, zorder=0)
     speed.set(ylabel="mean ||u||²")

@@ -14,6 +14,8 @@ HEADER = (
     "confidence",
 )
 
+FLOOR_NOTE = "* of one half of the held-out digits from the other"
+
 
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table, in the order of `HEADER`."""
@@ -47,7 +49,8 @@ def markdown_table(results: dict[str, Any]) -> str:
     lines = [list(HEADER), ["---"] + ["---:"] * (len(HEADER) - 1)]
     lines += [cells(row) for row in results["rows"]]
     lines.append(held_out_cells(results["held_out"]))
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return f"{table}\n\\{FLOOR_NOTE}\n"  # a bare * would begin a list
 
 
 def _share(share: float, interval: list[float]) -> str:

@@ -6,3 +6,5 @@ from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
+from kinetic_jax.fields._protocol import check_inputs as check_inputs
+from kinetic_jax.fields._protocol import checked_field as checked_field

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, float_scalar, is_concrete, require, require_finite
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields._protocol import VelocityField
+from kinetic_jax.fields._protocol import VelocityField, checked_field
 
 
 class VectorFieldAdapter(eqx.Module):
@@ -38,6 +38,9 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
     Returns:
         A field whose leaves are those of `args`.
 
+    Raises:
+        ValueError: if `vf` is not callable.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from kinetic_jax import from_vector_field
@@ -46,6 +49,7 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
         >>> field(jnp.array(0.0), jnp.array([1.0, 3.0]))
         Array([-2., -6.], dtype=float32)
     """
+    require(callable(vf), "vf", repr(vf), "be callable as vf(t, y, args)")
     traced = lambda leaf: float_array(leaf, "args") if isinstance(leaf, float) else leaf  # noqa: E731
     return VectorFieldAdapter(as_pytree(vf), jax.tree.map(traced, args))
 
@@ -88,4 +92,4 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
     require_finite("time_scale", scale)
     if is_concrete(scale):
         require(bool(np.asarray(scale) > 0), "time_scale", time_scale, "be positive")
-    return ReversedTimeField(as_pytree(field), scale)
+    return ReversedTimeField(checked_field(field), scale)

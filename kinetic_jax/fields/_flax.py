@@ -1,6 +1,7 @@
 """Fields made of Flax networks: batch-first modules of linen and NNX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import equinox as eqx
@@ -33,7 +34,21 @@ def _call_linen(
     module: nn.Module, variables: PyTree[Any], t: Array, x: Array, cond: PyTree[Any]
 ) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
-    return module.apply(variables, *inputs)
+    with _hint("call=lambda module, variables, t, x, cond: module.apply(variables, x, t)"):
+        return module.apply(variables, *inputs)
+
+
+@contextmanager
+def _hint(call: str) -> Iterator[None]:
+    """Adds to an error of a network what to do if its arguments come in another order."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            "kinetic_jax called the network as (t, x), with cond after x where there is one; "
+            f"if it takes its arguments otherwise, pass {call}, say"
+        )
+        raise
 
 
 class LinenField(eqx.Module):
@@ -69,7 +84,8 @@ def from_linen(
         A field; the network's output is cast to the dtype of `x`, so it may run in bfloat16.
 
     Raises:
-        ValueError: when first called, if the output has not the shape of `x`.
+        ValueError: if `module` is no module or `variables` no mapping; when first called, if the
+            output has not the shape of `x`.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp
@@ -84,12 +100,17 @@ def from_linen(
         >>> field(jnp.array(0.5), jnp.ones(3))
         Array([0.5, 0.5, 0.5], dtype=float32)
     """
+    good = isinstance(module, nn.Module)
+    require(good, "module", type(module).__name__, "be a flax.linen Module")
+    good = isinstance(variables, Mapping)
+    require(good, "variables", type(variables).__name__, "be what module.init returned")
     return LinenField(variables, module, _call_linen if call is None else call)
 
 
 def _call_nnx(model: Any, t: Array, x: Array, cond: PyTree[Any]) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
-    return model(*inputs)
+    with _hint("call=lambda model, t, x, cond: model(x, t)"):
+        return model(*inputs)
 
 
 class NNXField(eqx.Module):
@@ -142,8 +163,8 @@ def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NN
         the network may run in bfloat16.
 
     Raises:
-        ValueError: when first called, if the output has not the shape of `x`, or if the call
-            changes a variable of the model even in evaluation mode.
+        ValueError: if `model` is no NNX module; when first called, if the output has not the
+            shape of `x`, or if the call changes a variable of the model even in evaluation mode.
 
     Example:
         >>> import jax.numpy as jnp
@@ -154,6 +175,7 @@ def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NN
         >>> field(jnp.array(0.5), jnp.ones(3))
         Array([0.5, 0.5, 0.5], dtype=float32)
     """
+    require(isinstance(model, nnx.Module), "model", type(model).__name__, "be a flax.nnx Module")
     graphdef, state = nnx.split(model)
     view = nnx.merge(graphdef, state)
     view.eval()

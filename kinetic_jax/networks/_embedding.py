@@ -80,4 +80,7 @@ class Embedding(nnx.Module):
             f"{label.dtype} of shape {label.shape[1:]}",
             f"be one integer label from 0 to {self.num_classes} (the null class) per sample",
         )
+        # Flax reads −1 as the last row, which is the null class: here, like any label out of
+        # range, it gives NaN, which `sample` tells by its status and `fit` by its loss.
+        label = jnp.where(label < 0, self.num_classes + 1, label)
         return embedding + self.classes(label)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
 
 
@@ -40,6 +41,9 @@ class ResidualMLP(nnx.Module):
         dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
         rngs: where the initial weights come from.
 
+    Raises:
+        ValueError: if `width` is not even and at least 4, or `depth` negative.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
@@ -60,6 +64,9 @@ class ResidualMLP(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        even = isinstance(width, int) and width >= 4 and width % 2 == 0
+        require(even, "width", repr(width), "be an even whole number >= 4")
+        require(isinstance(depth, int) and depth >= 0, "depth", repr(depth), "be >= 0")
         size = math.prod(event_shape)
         self.embedding = Embedding(
             width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs

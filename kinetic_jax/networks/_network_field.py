@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, require_between, require_key
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._mlp import ResidualMLP
 from kinetic_jax.networks._unet import UNet
@@ -122,6 +122,13 @@ class NetworkField(eqx.Module):
         """Number of classes, or None for a field without labels."""
         return self.spec.num_classes
 
+    def check_cond(self, cond: Any) -> None:
+        """Refuses labels that are out of range, where they are concrete."""
+        dtype = getattr(cond, "dtype", None)
+        whole = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+        if self.num_classes is not None and whole:
+            require_between("cond", cond, 0.0, float(self.num_classes), closed=True)
+
     @property
     def null_cond(self) -> Int[Array, ""] | None:
         """The label that stands for "none", for `cfg`; None for a field without labels."""
@@ -168,7 +175,14 @@ def network_field(
     """
     known = ", ".join(map(repr, NETWORKS))
     require(network in NETWORKS, "network", repr(network), f"be one of {known}")
+    require_key("key", key)
+    sides = isinstance(event_shape, tuple | list) and all(
+        isinstance(side, int | np.integer) and side >= 1 for side in event_shape
+    )
+    require(sides, "event_shape", repr(event_shape), "be a tuple of whole numbers >= 1")
     shape = tuple(int(side) for side in event_shape)
+    whole = num_classes is None or (isinstance(num_classes, int | np.integer) and num_classes >= 1)
+    require(whole, "num_classes", repr(num_classes), "be None or a whole number >= 1")
     classes = None if num_classes is None else int(num_classes)
     scaling = Scaling() if scaling is None else scaling
     scaling = Scaling(float(scaling.shift), float(scaling.scale))

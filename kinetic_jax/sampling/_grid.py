@@ -45,7 +45,7 @@ def time_nodes(
         )
     if not is_concrete(grid):
         return jnp.asarray(grid)
-    nodes = np.asarray(grid, np.float64)
+    nodes = _float64("grid", grid)
     _check_nodes(nodes, t0, t1, dtype)
     return nodes
 
@@ -56,11 +56,18 @@ def _check_nodes(nodes: np.ndarray, t0: float, t1: float, dtype: Any) -> None:
     if not np.all(steps > 0):
         worst = int(np.argmin(steps))
         raise ValueError(
-            f"grid must increase, got {nodes[worst]!r} followed by {nodes[worst + 1]!r} "
+            f"grid must increase, got {nodes[worst]:g} followed by {nodes[worst + 1]:g} "
             f"at position {worst} (in {np.dtype(dtype).name})"
         )
     spans = np.allclose([nodes[0], nodes[-1]], [t0, t1], rtol=0, atol=1e-6)
     require(spans, "grid", f"[{nodes[0]:g}, {nodes[-1]:g}]", f"span [t0, t1] = [{t0:g}, {t1:g}]")
+
+
+def _float64(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of times, got {values!r}") from error
 
 
 def checked_span(t0: ArrayLike, t1: ArrayLike) -> tuple[float, float]:
@@ -84,7 +91,7 @@ def checked_save_times(save_at: ArrayLike | Sequence[float], t0: float, t1: floa
     """
     if not is_concrete(save_at):
         raise ValueError("save_at must be concrete times, got a traced array")
-    times = np.asarray(save_at, np.float64)
+    times = _float64("save_at", save_at)
     require(times.ndim == 1 and times.size >= 1, "save_at", f"shape {times.shape}", "be a vector")
     require(bool(np.all(np.diff(times) >= 0)), "save_at", times, "be in ascending order")
     inside = bool(np.all((t0 - 1e-6 <= times) & (times <= t1 + 1e-6)))

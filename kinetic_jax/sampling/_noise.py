@@ -2,7 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from kinetic_jax._checks import as_array, is_concrete, require, require_key
 
 
 def noise(
@@ -21,6 +24,10 @@ def noise(
     Returns:
         Noise of shape (batch, *shape); (*shape,) for a scalar index.
 
+    Raises:
+        ValueError: if `key` is not one random key, an index is no whole number >= 0, or `shape`
+            not a tuple of such.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import noise
@@ -29,11 +36,21 @@ def noise(
         >>> bool((rows[2] == noise(key, 2, (3,))).all())
         True
     """
+    require_key("key", key)
+    whole = isinstance(shape, tuple | list) and all(
+        isinstance(side, int | np.integer) and side >= 0 for side in shape
+    )
+    require(whole, "shape", shape, "be a tuple of whole numbers >= 0")
+    indices = as_array("index", index)
+    kind = jnp.issubdtype(indices.dtype, jnp.integer)
+    require(kind, "index", f"dtype {indices.dtype}", "be whole numbers")
+    if is_concrete(indices):
+        good = bool(np.all(np.asarray(indices) >= 0))
+        require(good, "index", indices, "be whole numbers >= 0")
 
     def one(i: Array) -> Array:
         return jax.random.normal(jax.random.fold_in(key, i), shape)
 
-    indices = jnp.asarray(index)
     rows = indices.reshape(-1)
     # Only threefry draws the same under vmap: what TPU generators draw depends on the batch.
     independent = "threefry" in str(jax.random.key_impl(key))

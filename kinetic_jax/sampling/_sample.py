@@ -9,9 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import batch_size, float_array, refuse_memmap, require, require_between
-from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField
+from kinetic_jax._checks import (
+    as_array,
+    batch_size,
+    float_array,
+    refuse_memmap,
+    require,
+    require_between,
+)
+from kinetic_jax.fields import VelocityField, check_inputs, checked_field
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
@@ -86,14 +92,11 @@ def sample(
         >>> result.x1.shape, result.energy.total.shape, result.num_evals
         ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
     """
-    field = as_pytree(field)
+    field = checked_field(field)
     refuse_memmap("field", field)
     x0, cond = _checked_batch(x0, cond)
     dtype = x0.dtype
-    shape = getattr(field, "event_shape", None)
-    if shape is not None:
-        given = x0.shape[1:]
-        require(given == shape, "x0", f"rows of shape {given}", f"have the field's, {shape}")
+    check_inputs(field, "x0", x0, cond)
     for name, value, kind in (
         ("solver", solver, diffrax.AbstractSolver),
         ("controller", controller, diffrax.AbstractStepSizeController),
@@ -136,7 +139,7 @@ def sample(
 def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
     refuse_memmap("x0", x0)
     refuse_memmap("cond", cond)
-    x0 = jnp.asarray(x0)
+    x0 = as_array("x0", x0)
     require(
         x0.dtype in (jnp.float32, jnp.float64),
         "x0",

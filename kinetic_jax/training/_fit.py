@@ -13,11 +13,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
+from kinetic_jax._checks import (
+    as_array,
+    refuse_memmap,
+    require,
+    require_between,
+    require_finite,
+    require_key,
+)
 from kinetic_jax._checks import batch_size as rows_of
-from kinetic_jax._checks import refuse_memmap, require, require_between, require_finite
 from kinetic_jax._progress import progress_bar
-from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, check_inputs, checked_field
 from kinetic_jax.training._checkpoint import (
     describe_field,
     latest_step,
@@ -38,11 +44,13 @@ class FitResult(NamedTuple):
         field: the trained field.
         ema_field: the field with the moving average of its weights: the one to sample from.
         history: mean loss of each step's batch, shape (steps,).
+        resumed_at: how many of the steps were taken by earlier runs; 0 for a new run.
     """
 
     field: Any
     ema_field: Any
     history: np.ndarray
+    resumed_at: int
 
 
 def fit(
@@ -107,7 +115,10 @@ def fit(
         >>> bool(result.history[-20:].mean() < result.history[:20].mean())
         True
     """
-    field = as_pytree(field)
+    field = checked_field(field)
+    require_key("key", key)
+    good = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
+    require(good, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
     null = getattr(field, "null_cond", None) if null_cond is None else null_cond
     rows, cond = _checked_data(field, data, cond)
     _check_settings(steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema)
@@ -126,7 +137,7 @@ def fit(
     history = np.zeros(0, np.float32)
     if folder is not None and (found := latest_step(folder)) is not None:
         state, history = _resume(folder, found, state, settings)
-    saved = int(state.step)
+    resumed_at = saved = int(state.step)
     require(steps >= saved, "steps", steps, f"be at least the {saved} that were already taken")
 
     def save(at: int) -> None:
@@ -162,7 +173,7 @@ def fit(
                 raise KeyboardInterrupt(f"training stopped after {now} steps{kept}")
     trained = eqx.combine(state.field, static)
     average = trained if ema is None else eqx.combine(state.ema, static)
-    return FitResult(trained, average, history[:steps])
+    return FitResult(trained, average, history[:steps], resumed_at)
 
 
 def _writable_folder(folder: Path) -> Path:
@@ -180,16 +191,14 @@ def _checked_data(
 ) -> tuple[Array, PyTree[Any]]:
     refuse_memmap("data", data)
     refuse_memmap("cond", cond)
-    rows = jnp.asarray(data)
+    rows = as_array("data", data)
     require(jnp.issubdtype(rows.dtype, jnp.floating), "data", f"dtype {rows.dtype}", "be floating")
     require(rows.ndim >= 1 and rows.shape[0] >= 1, "data", f"shape {rows.shape}", "have rows")
     require_finite("data", rows)
-    shape = getattr(field, "event_shape", None)
-    if shape is not None:
-        require(rows.shape[1:] == shape, "data", f"rows of shape {rows.shape[1:]}", f"have {shape}")
     if cond is not None:
         given = rows_of("cond", cond)
         require(given == rows.shape[0], "cond", f"{given} rows", f"have {rows.shape[0]}, as data")
+    check_inputs(field, "data", rows, cond)
     return rows, jax.tree.map(jnp.asarray, cond)
 
 
@@ -256,10 +265,13 @@ def _resume(
     differing = [name for name in settings if made_with.get(name) != settings[name]]
     if differing:
         name = differing[0]
+        before, now = made_with.get(name), settings[name]
+        # Arrays and optimizers are kept as digests, which tell a reader nothing.
+        plain = name in ("batch_size", "cond_dropout", "ema", "field")
+        values = f", {before!r}, got {now!r}" if plain else ", got another"
         raise ValueError(
-            f"{name} must be what the checkpoints in {folder} were made with, "
-            f"{made_with.get(name)!r}, got {settings[name]!r}: resume with the same settings or "
-            "choose another folder"
+            f"{name} must be what the checkpoints in {folder} were made with{values}: resume with "
+            "the same settings or choose another folder"
         )
     trees = {name: read_tree(folder, step, name, tree) for name, tree in like._asdict().items()}
     history = read_tree(folder, step, "history", np.zeros(step, np.float32))

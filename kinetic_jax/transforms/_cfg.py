@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_between, require_finite
-from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, checked_field
 from kinetic_jax.transforms._phases import own_tau_split
 
 
@@ -53,6 +52,8 @@ def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
     """The condition and the null condition, stacked so that the network is called once."""
     have: Any = jax.tree.structure(cond)
     want: Any = jax.tree.structure(null_cond)
+    if cond is None:
+        raise ValueError("cond must be given to a guided field, got None")
     require(have == want, "cond", have, f"have the structure of null_cond, {want}")
 
     def stack(leaf: ArrayLike, null: ArrayLike) -> Array:
@@ -78,7 +79,7 @@ class CFG(eqx.Module):
 
     def __call__(self, field: VelocityField) -> CFGField:
         """Wraps `field`."""
-        return CFGField(as_pytree(field), self.scale, self.null_cond, self.interval)
+        return CFGField(checked_field(field), self.scale, self.null_cond, self.interval)
 
 
 def cfg(

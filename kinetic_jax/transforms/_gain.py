@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import is_concrete, require
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, checked_field
 from kinetic_jax.transforms._phases import own_tau_split
 
 
@@ -42,7 +42,7 @@ class Gain(eqx.Module):
 
     def __call__(self, field: VelocityField) -> GainField:
         """Wraps `field`."""
-        return GainField(as_pytree(field), self.fn)
+        return GainField(checked_field(field), self.fn)
 
 
 def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:

@@ -211,5 +211,5 @@ def kts(
     except ValueError as error:
         raise ValueError(
             f"alpha0, beta0 must keep the gain above 0 on [0, 1] (with the default landing beta0 "
-            f"below 0.0524), got alpha0 = {alpha0}, beta0 = {beta0}: {error}"
+            f"below 0.0524), got alpha0 = {alpha0}, beta0 = {beta0}, k = {k}: {error}"
         ) from error

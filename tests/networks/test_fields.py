@@ -188,3 +188,11 @@ def test_bad_labels(network, classes, label, message):
     t, x = batch(1)
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda: field(t[0], x[0], label))
+
+
+@pytest.mark.parametrize("label", [-1, 4, -5])
+def test_a_label_out_of_range_is_not_taken_for_another_class(label):
+    """Where labels are traced they cannot be refused: the velocity is then NaN, not a guess."""
+    field = network_field("mlp", (2,), key=jax.random.key(0), num_classes=3, width=8, depth=1)
+    velocity = jax.jit(lambda c: field(jnp.array(0.5), jnp.ones(2), c))(jnp.array(label))
+    assert np.isnan(velocity).all()

@@ -115,8 +115,8 @@ BAD = {
     "heads": ("unet", IMAGE, {"heads": 3}, r"base_channels must be a multiple of heads, 3, got 32"),
     "attention": ("unet", IMAGE, {"multiples": (1, 2)}, r"attention must have one entry for each"),
     "no levels": ("unet", IMAGE, {"multiples": (), "attention": ()}, r"attention must have one"),
-    "odd width": ("mlp", (2,), {"width": 7}, r"dim must be even and >= 4, got 7"),
-    "narrow": ("mlp", (2,), {"width": 2}, r"dim must be even and >= 4, got 2"),
+    "odd width": ("mlp", (2,), {"width": 7}, r"width must be an even whole number >= 4, got 7"),
+    "narrow": ("mlp", (2,), {"width": 2}, r"width must be an even whole number >= 4, got 2"),
 }
 
 

@@ -225,3 +225,12 @@ def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
             field, jnp.zeros((4, 2)), steps=4, checkpoint_dir=tmp_path / "taken",
             key=jax.random.key(0), optimizer=optax.adam(1e-3), batch_size=2,
         )  # fmt: skip
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
+    """A numbered folder that is no checkpoint: refused by name, and left as it was."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "diary.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"checkpoint .*7 is damaged or does not fit"):
+        save_field(tmp_path, network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1))
+    assert (tmp_path / "7" / "diary.txt").read_text() == "dear"

@@ -1,0 +1,110 @@
+"""Things of the wrong kind, as newcomers pass them, are named with what to do instead.
+
+In a process without runtime type checks, which would speak first.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import json, sys
+import flax.linen as nn, jax, jax.numpy as jnp, numpy as np, optax
+from flax import nnx
+from kinetic_jax import *
+from kinetic_jax import kts
+
+class Swapped(nnx.Module):
+    def __init__(self):
+        self.layer = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    def __call__(self, x, t):
+        return self.layer(jnp.concatenate([x, t[:, None]], -1))
+
+class Linen(nn.Module):
+    @nn.compact
+    def __call__(self, t, x):
+        return nn.Dense(3)(x)
+
+key = jax.random.key(0)
+x0 = noise(key, jnp.arange(4), (3,))
+linear = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+labelled = network_field("mlp", (3,), key=key, num_classes=4, width=8, depth=1)
+plain = network_field("mlp", (3,), key=key, width=8, depth=1)
+rows = np.ones((10, 3), np.float32)
+bad_rows = rows.copy()
+bad_rows[3, 1] = np.nan
+train = lambda field=labelled, data=rows, **kw: fit(
+    field, data, **dict(key=key, steps=1, optimizer=optax.sgd(0.1), batch_size=2) | kw)
+
+CASES = json.loads(sys.stdin.read())
+told = []
+for code in CASES:
+    try:
+        eval(code)
+        told.append("no error")
+    except Exception as error:
+        notes = " ".join(getattr(error, "__notes__", []))
+        told.append(f"{type(error).__name__}: {error} {notes}")
+print(json.dumps(told))
+"""
+
+KEY = "ValueError: key must be one JAX random key, as jax.random.key(0) makes it, got"
+LABELS = "ValueError: cond must lie in [0, 4], got"
+CASES = {
+    "sample(kts(0.1), x0)": "got Gain, which takes other arguments: a transform? Apply it to a",
+    "sample(chain(kts(0.1)), x0)": "got Chain, which takes other arguments: a transform?",
+    "kts(0.1)(kts(0.1))": "got Gain, which takes other arguments: a transform?",
+    "cfg(2.0, null_cond=0)(linear)": "got the network Linear: wrap it by kinetic_jax.from_nnx",
+    "from_reversed_time(lambda t, x: x)": "callable as field(t, x, cond), got <lambda>",
+    "energy_term(lambda t, x: x)": "callable as field(t, x, cond), got <lambda>",
+    "sample(linear, x0)": "got the network Linear: wrap it by kinetic_jax.from_nnx(model)",
+    "sample(Linen(), x0)": "got the network Linen: wrap it by kinetic_jax.from_linen(module, var",
+    "sample(x0, plain)": "ValueError: field must be callable as field(t, x, cond), got Array",
+    "sample(from_nnx(Swapped()), x0)": "pass call=lambda model, t, x, cond: model(x, t), say",
+    "from_nnx(lambda t, x: x)": "ValueError: model must be a flax.nnx Module, got function",
+    "from_linen({}, Linen())": "ValueError: module must be a flax.linen Module, got dict",
+    "from_linen(Linen(), None)": "ValueError: variables must be what module.init returned, got",
+    "from_vector_field(3)": "ValueError: vf must be callable as vf(t, y, args), got 3",
+    "sample(labelled, x0, [0, 1, 2, 3])": "cond must be an array or a pytree of arrays, got [0,",
+    "sample(labelled, x0, jnp.array([0, 1, 2, 5]))": f"{LABELS} [0 1 2 5]",
+    "sample(kts(0.1)(labelled), x0, jnp.array([0, 1, 2, -1]))": f"{LABELS} [ 0  1  2 -1]",
+    "sample(plain, [[1.0, 2.0], [1.0]])": "ValueError: x0 must be an array of numbers, got [[1.0",
+    "sample(plain, None)": "ValueError: x0 must be an array of numbers, got None",
+    "sample(kts(0.1)(plain), x0[:, :2])": "x0 must have the field's, (3,), got rows of shape (2,)",
+    "sample(plain, x0, save_at='all')": "ValueError: save_at must be an array of times, got 'all'",
+    "sample(cfg(2.0, labelled.null_cond)(labelled), x0)": "cond must be given to a guided field",
+    "train(key=0)": f"{KEY} 0",
+    "train(key=jax.random.split(key))": f"{KEY} key<fry> of shape (2,)",
+    "train(optimizer=optax.adam)": "optimizer must be an optax.GradientTransformation, got <func",
+    "train(cond=np.full(10, 9))": f"{LABELS} [9 9",
+    "train(data=None)": "ValueError: data must be an array of numbers, got None",
+    "train(data=bad_rows)": "data must be finite, got nan (at (3, 1), one of 1 such entries)",
+    "noise(0, 1, (3,))": f"{KEY} 0",
+    "noise(key, 1, 3)": "ValueError: shape must be a tuple of whole numbers >= 0, got 3",
+    "noise(key, 1, (-3,))": "ValueError: shape must be a tuple of whole numbers >= 0, got (-3,)",
+    "noise(key, 0.5, (3,))": "ValueError: index must be whole numbers, got dtype float",
+    "noise(key, -1, (3,))": "ValueError: index must be whole numbers >= 0, got -1",
+    "network_field('mlp', (2,), key=0)": f"{KEY} 0",
+    "network_field('mlp', 2, key=key)": "event_shape must be a tuple of whole numbers >= 1, got 2",
+    "network_field('mlp', (2,), key=key, width='a')": "width must be an even whole number >= 4",
+    "energy_update(energy_init(x0), [1.0], 0.0, 0.1)": "u must have shape (4, 3), got shape (1,)",
+}
+
+
+@pytest.fixture(scope="module")
+def told():
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(list(CASES)),
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    return dict(zip(CASES, json.loads(found.stdout), strict=True))
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_the_message_names_what_is_wrong(told, code):
+    assert CASES[code] in told[code]
