@@ -151,7 +151,7 @@ def test_outside_the_interval_the_second_half_is_not_computed():
 @pytest.mark.parametrize(
     ("null", "cond", "message"),
     [
-        (0.0, None, "cond must have the structure of null_cond"),
+        (0.0, None, "cond must be given to a guided field, got None"),
         (0.0, {"label": 0.0}, "cond must have the structure of null_cond"),
         ({"a": 0.0, "b": 0.0}, {"a": 0.0}, "cond must have the structure of null_cond"),
         (np.zeros(2), np.zeros(3), r"null_cond must have the shape of .* cond, \(3,\), got .*\(2,"),
