@@ -45,12 +45,15 @@ def require_finite(name: str, value: ArrayLike) -> None:
 
 
 def require_key(name: str, key: Any) -> None:
-    """Checks that `key` is ONE JAX random key: a typed one, or the older two or four integers."""
-    dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-    shape = getattr(key, "shape", None)
-    one = shape == () if typed else dtype == np.uint32 and shape in ((2,), (4,))
-    got = repr(key) if shape is None else f"{dtype} of shape {shape}"
+    """Checks that `key` is ONE JAX random key: a typed one, or its plain integers, as of old."""
+    one, got = False, repr(key)
+    if isinstance(key, jax.Array | np.ndarray):
+        got = f"{key.dtype} of shape {key.shape}"
+        if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+            one = key.shape == ()
+        else:
+            plain = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+            one = (key.shape, key.dtype) == (plain.shape, plain.dtype)
     require(one, name, got, "be one JAX random key, as jax.random.key(0) makes it")
 
 
@@ -109,7 +112,10 @@ def batch_size(name: str, tree: Any) -> int:
     """
     leaves = jax.tree.leaves(tree)
     if leaves and all(isinstance(leaf, int | float) for leaf in leaves):
-        raise ValueError(f"{name} must be an array or a pytree of arrays, got {_short(tree)}")
+        raise ValueError(
+            f"{name} must be an array or a pytree of arrays, got {_short(tree)}: pass lists as "
+            "jnp.array(...)"
+        )
     shapes = [np.shape(leaf) for leaf in leaves]
     require(all(len(shape) >= 1 for shape in shapes), name, shapes, "have a leading batch axis")
     sizes = {shape[0] for shape in shapes}

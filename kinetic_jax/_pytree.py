@@ -11,14 +11,35 @@ import jax.export
 T = TypeVar("T")
 
 
+class _Same:
+    """A callable compared by what it is: one that holds arrays may have no hash and no ==."""
+
+    def __init__(self, fn: Callable[..., Any]):
+        self.fn = fn
+        # A method is made anew each time it is looked up.
+        self._id = (id(getattr(fn, "__self__", fn)), id(getattr(fn, "__func__", fn)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._id == other._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return repr(self.fn)
+
+
 class PlainFunction(eqx.Module):
     """A plain function as a pytree without leaves, so that what holds it passes through `jit`."""
 
-    fn: Callable[..., Any] = eqx.field(static=True)
+    same: _Same = eqx.field(static=True)
+
+    def __init__(self, fn: Callable[..., Any]):
+        self.same = _Same(fn)
 
     def __call__(self, *args: Any) -> Any:
         """Calls the function."""
-        return self.fn(*args)
+        return self.same.fn(*args)
 
 
 def as_pytree(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import flax.linen as nn, jax, jax.numpy as jnp, numpy as np, optax
 from flax import nnx
 from kinetic_jax import *
 from kinetic_jax import kts
+from kinetic_jax.networks import Scaling
 
 class Swapped(nnx.Module):
     def __init__(self):
@@ -53,9 +54,9 @@ print(json.dumps(told))
 KEY = "ValueError: key must be one JAX random key, as jax.random.key(0) makes it, got"
 LABELS = "ValueError: cond must lie in [0, 4], got"
 CASES = {
-    "sample(kts(0.1), x0)": "got Gain, which takes other arguments: a transform? Apply it to a",
-    "sample(chain(kts(0.1)), x0)": "got Chain, which takes other arguments: a transform?",
-    "kts(0.1)(kts(0.1))": "got Gain, which takes other arguments: a transform?",
+    "sample(kts(0.1), x0)": "got Gain, which takes other arguments (a transform is applied to",
+    "sample(chain(kts(0.1)), x0)": "got Chain, which takes other arguments (a transform",
+    "kts(0.1)(kts(0.1))": "got Gain, which takes other arguments (a transform",
     "cfg(2.0, null_cond=0)(linear)": "got the network Linear: wrap it by kinetic_jax.from_nnx",
     "from_reversed_time(lambda t, x: x)": "callable as field(t, x, cond), got <lambda>",
     "energy_term(lambda t, x: x)": "callable as field(t, x, cond), got <lambda>",
@@ -85,8 +86,23 @@ CASES = {
     "noise(key, 1, 3)": "ValueError: shape must be a tuple of whole numbers >= 0, got 3",
     "noise(key, 1, (-3,))": "ValueError: shape must be a tuple of whole numbers >= 0, got (-3,)",
     "noise(key, 0.5, (3,))": "ValueError: index must be whole numbers, got dtype float",
-    "noise(key, -1, (3,))": "ValueError: index must be whole numbers >= 0, got -1",
+    "noise(key, -1, (3,))": "ValueError: index must be whole numbers from 0 to 2³² − 1, got -1",
+    "noise(key, np.array([2**32 + 5]), (3,))": "from 0 to 2³² − 1, got [4294967301]",
+    "noise(nnx.Rngs(0), 1, (3,))": "ValueError: key must be one JAX random key, as jax.random",
     "network_field('mlp', (2,), key=0)": f"{KEY} 0",
+    "network_field('mlp', (2,), key=key, scaling=(0, 1))": "scaling must be a Scaling, got (0, 1)",
+    "network_field('mlp', (2,), key=key, scaling=Scaling(0, 0))": "scaling.scale must not be 0",
+    "sample(cfg(2.0, -1)(labelled), x0, np.arange(4))": "null_cond must lie in [0, 4], got -1",
+    "sample(cfg(2.0, 0.5)(lambda t, x, c: x), x0, np.arange(4))": "hold null_cond, 0.5, as well, got",
+    "sample(cfg(2.0, 256)(lambda t, x, c: x), x0, np.zeros(4, np.uint8))": "hold null_cond, 256",
+    "train(cond=np.zeros(10, int), cond_dropout=0.5, null_cond=9)": "null_cond must lie in [0, 4]",
+    "train(cond=np.zeros(10, int), null_cond=np.zeros(2, int))": "null_cond must have the struct",
+    "train(field=lambda t, x, c: x)": "field must be a pytree with floating arrays to train",
+    "train(checkpoint_every=1e3)": "checkpoint_every must be a whole number, got 1000.0",
+    "cfm_loss(lambda t, x, c: x[:1], key, x0)": "the field's output must have the shape (3,) and",
+    "gain(lambda t: jnp.array([1.0, 2.0]))": "fn must return one number for one time, got shape",
+    "sample(ResidualMLP((3,), width=8, rngs=nnx.Rngs(0)), x0)": "ONE sample; a network written for",
+    "energy_update(energy_init(x0), x0, 0.0, np.ones((4, 1)))": "dt must be a number or have sh",
     "network_field('mlp', 2, key=key)": "event_shape must be a tuple of whole numbers >= 1, got 2",
     "network_field('mlp', (2,), key=key, width='a')": "width must be an even whole number >= 4",
     "energy_update(energy_init(x0), [1.0], 0.0, 0.1)": "u must have shape (4, 3), got shape (1,)",

@@ -72,12 +72,16 @@ def energy_update(
         dt: the step (times the stage's weight), a scalar or of shape (batch,).
 
     Raises:
-        ValueError: if `u` has not the shape of x0.
+        ValueError: if `u` has not the shape of x0, or `t` or `dt` is neither a number nor one
+            per sample.
     """
     u = as_array("u", u)
     require(u.shape == state.x0.shape, "u", f"shape {u.shape}", f"have shape {state.x0.shape}")
     dtype = state.totals.length.dtype
     time, step = jnp.asarray(t, dtype), jnp.asarray(dt, dtype)
+    for name, number in (("t", time), ("dt", step)):
+        fits = number.shape in ((), u.shape[:1])
+        require(fits, name, f"shape {number.shape}", f"be a number or have shape {u.shape[:1]}")
     power, speed = kinetic_rates(u, tuple(range(1, u.ndim)))
     totals = state.totals.credit(
         power.astype(dtype) * step, speed.astype(dtype) * step, is_landing(time, state.tau_split)

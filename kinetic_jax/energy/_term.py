@@ -8,11 +8,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
-from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.fields import VelocityField, checked_field, checked_velocity
 
 
 class PathState(eqx.Module):
@@ -38,14 +37,7 @@ class PathVectorField(eqx.Module):
     def __call__(self, t: Any, y: PathState, args: Any) -> PathState:
         """The rates of x, energy and length."""
         del args
-        velocity = self.field(t, y.x, self.cond)
-        shape, dtype = getattr(velocity, "shape", None), getattr(velocity, "dtype", None)
-        require(
-            (shape, dtype) == (y.x.shape, y.x.dtype),
-            "the field's output",
-            f"shape {shape} and dtype {dtype}",
-            f"have the shape {y.x.shape} and dtype {y.x.dtype} of x",
-        )
+        velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
         power, speed = kinetic_rates(velocity)
         return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
 

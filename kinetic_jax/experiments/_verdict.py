@@ -69,6 +69,8 @@ def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _on_front(rows: list[dict[str, Any]]) -> str:
     names = [row["name"] for row in front(rows)]
+    if len(names) == len(rows):
+        return "No row beats another in both F_mem and Fréchet distance: all lie on the front."
     listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     kts = "KTS is on it"
     if "KTS" not in names:

@@ -6,5 +6,9 @@ from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
+from kinetic_jax.fields._protocol import WrappedField as WrappedField
+from kinetic_jax.fields._protocol import check_cond as check_cond
 from kinetic_jax.fields._protocol import check_inputs as check_inputs
 from kinetic_jax.fields._protocol import checked_field as checked_field
+from kinetic_jax.fields._protocol import checked_velocity as checked_velocity
+from kinetic_jax.fields._protocol import network_hint as network_hint

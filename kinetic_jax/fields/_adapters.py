@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, float_scalar, is_concrete, require, require_finite
+from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields._protocol import VelocityField, checked_field
+from kinetic_jax.fields._protocol import VelocityField, WrappedField, checked_field
 
 
 class VectorFieldAdapter(eqx.Module):
@@ -54,16 +55,16 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
     return VectorFieldAdapter(as_pytree(vf), jax.tree.map(traced, args))
 
 
-class ReversedTimeField(eqx.Module):
+class ReversedTimeField(WrappedField):
     """See `from_reversed_time`."""
 
-    field: VelocityField
     time_scale: Float[Array, ""]
 
     def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """`-field(time_scale (1 − t), x, cond)`."""
+        t = as_time(t, x)
         return -self.field(self.time_scale.astype(t.dtype) * (1 - t), x, cond)
 
 

@@ -58,6 +58,14 @@ class LinenField(eqx.Module):
     module: nn.Module = eqx.field(static=True)
     call: Callable[..., Any] = eqx.field(static=True)
 
+    def trainable(self) -> "LinenField":
+        """Which leaves are parameters: those of the collection "params"."""
+        mask = {
+            name: jax.tree.map(lambda leaf, good=name == "params": good, tree)
+            for name, tree in self.variables.items()
+        }
+        return LinenField(type(self.variables)(mask), self.module, self.call)
+
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
@@ -119,6 +127,12 @@ class NNXField(eqx.Module):
     state: PyTree[Any]
     graphdef: nnx.GraphDef = eqx.field(static=True)
     call: Callable[..., Any] = eqx.field(static=True)
+    is_param: tuple[bool, ...] = eqx.field(static=True)
+
+    def trainable(self) -> "NNXField":
+        """Which leaves are parameters (`nnx.Param`), rather than statistics or constants."""
+        mask = jax.tree.unflatten(jax.tree.structure(self.state), self.is_param)
+        return NNXField(mask, self.graphdef, self.call, self.is_param)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -180,4 +194,8 @@ def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NN
     view = nnx.merge(graphdef, state)
     view.eval()
     graphdef, state = nnx.split(view)
-    return NNXField(nnx.as_pure(state), graphdef, _call_nnx if call is None else call)
+    variables = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    is_param = tuple(
+        isinstance(variable, nnx.Param) for variable in variables for _ in jax.tree.leaves(variable)
+    )
+    return NNXField(nnx.as_pure(state), graphdef, _call_nnx if call is None else call, is_param)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._dtypes import as_time
 
 
 class GaussianField(eqx.Module):
@@ -52,11 +53,11 @@ class GaussianField(eqx.Module):
             require(bool(np.all(np.asarray(self.scale) > 0)), "scale", scale, "be positive")
 
     def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; `cond` is not used."""
         del cond
-        time, mean = t.astype(x.dtype), self.mean.astype(x.dtype)
+        time, mean = as_time(t, x).astype(x.dtype), self.mean.astype(x.dtype)
         variance = self.scale.astype(x.dtype) ** 2
         rate = (time * variance - (1 - time)) / (time**2 * variance + (1 - time) ** 2)
         return mean + rate * (x - time * mean)

@@ -1,8 +1,11 @@
 """What a velocity field is."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
+import equinox as eqx
 import flax.linen as nn
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
@@ -19,8 +22,9 @@ class VelocityField(Protocol):
     `jax.vmap`. A field is best a pytree whose leaves are its arrays (every field of this package
     is an `equinox.Module`): it then passes through `jit`, `vmap` and `grad` as an argument, and a
     changed weight never recompiles. A plain function works too;
-    the arrays it closes over become arguments as well, read anew by each `sample`. Other values it
-    closes over are read once, as under `jit`.
+    the arrays it closes over become arguments as well, read anew by each `sample`. Other values
+    (NumPy scalars too, and what an inner `jit` or `scan` of its own closes over) are read once, as
+    under `jit`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,12 +42,24 @@ class VelocityField(Protocol):
         ...
 
 
+class WrappedField(eqx.Module):
+    """A field made of another one that takes the same x and the same cond."""
+
+    field: VelocityField
+
+
 def checked_field(field: Any) -> Any:
     """`field` as a pytree that can be called as `field(t, x, cond)`.
 
     Raises:
         ValueError: if it is no function of three arguments, saying what it may be instead.
     """
+    name = getattr(field, "__name__", type(field).__name__)
+    unbound = isinstance(field, nn.Module) and field.scope is None
+    if not callable(field):
+        raise ValueError(f"field must be callable as field(t, x, cond), got {name} {field!r:.60}")
+    if not unbound and _takes(field, 3):
+        return as_pytree(field)
     for kind, how in (
         (nnx.Module, "from_nnx(model)"),
         (nn.Module, "from_linen(module, variables)"),
@@ -53,16 +69,10 @@ def checked_field(field: Any) -> Any:
                 f"field must be a velocity field of one sample, got the network "
                 f"{type(field).__name__}: wrap it by kinetic_jax.{how}"
             )
-    name = getattr(field, "__name__", type(field).__name__)
-    if not callable(field):
-        raise ValueError(f"field must be callable as field(t, x, cond), got {name} {field!r:.60}")
-    if not _takes(field, 3):
-        hint = ": a transform? Apply it to a field first, as kts(...)(field)"
-        raise ValueError(
-            f"field must be callable as field(t, x, cond), got {name}, which takes other arguments"
-            + (hint if _takes(field, 1) else "")
-        )
-    return as_pytree(field)
+    raise ValueError(
+        f"field must be callable as field(t, x, cond), got {name}, which takes other arguments (a "
+        "transform is applied to a field first, as in kts(...)(field))"
+    )
 
 
 def _takes(function: Any, count: int) -> bool:
@@ -75,6 +85,36 @@ def _takes(function: Any, count: int) -> bool:
     return True
 
 
+@contextmanager
+def network_hint(field: Any) -> Iterator[None]:
+    """Adds to the error of a network that is called as it is that it may want to be wrapped."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(field, nn.Module | nnx.Module):
+            error.add_note(
+                f"{type(field).__name__} was called as a velocity field of ONE sample; a network "
+                "written for batches is wrapped by kinetic_jax.from_nnx or from_linen"
+            )
+        raise
+
+
+def checked_velocity(velocity: Any, x: Array) -> Array:
+    """`velocity`, what a field returned at `x`.
+
+    Raises:
+        ValueError: if its shape or dtype is not that of x.
+    """
+    shape, dtype = getattr(velocity, "shape", None), getattr(velocity, "dtype", None)
+    require(
+        (shape, dtype) == (x.shape, x.dtype),
+        "the field's output",
+        f"shape {shape} and dtype {dtype}",
+        f"have the shape {x.shape} and dtype {x.dtype} of x",
+    )
+    return velocity
+
+
 def check_inputs(field: Any, name: str, x: Array, cond: PyTree[Any]) -> None:
     """Checks a batch against what the field inside all transforms says of itself.
 
@@ -84,12 +124,24 @@ def check_inputs(field: Any, name: str, x: Array, cond: PyTree[Any]) -> None:
     Raises:
         ValueError: if the rows of `x` have another shape, or the field refuses `cond`.
     """
-    while (inner := getattr(field, "field", None)) is not None:
-        field = inner
-    shape = getattr(field, "event_shape", None)
+    shape = getattr(_levels(field)[-1], "event_shape", None)
     if shape is not None:
-        given = x.shape[1:]
-        require(given == shape, name, f"rows of shape {given}", f"have the field's, {shape}")
-    check_cond = getattr(field, "check_cond", None)
-    if check_cond is not None and cond is not None:
-        check_cond(cond)
+        given, wanted = x.shape[1:], tuple(shape)
+        require(given == wanted, name, f"rows of shape {given}", f"have the field's, {wanted}")
+    check_cond(field, "cond", cond)
+
+
+def check_cond(field: Any, name: str, cond: PyTree[Any]) -> None:
+    """Lets a field and all that is inside it refuse a condition, if they can."""
+    for level in _levels(field):
+        check = getattr(level, "check_cond", None)
+        if check is not None and cond is not None:
+            check(cond, name)
+
+
+def _levels(field: Any) -> list[Any]:
+    """The field and what it was wrapped around, from the outermost to the innermost."""
+    levels = [field]
+    while isinstance(levels[-1], WrappedField):
+        levels.append(levels[-1].field)
+    return levels

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -46,6 +47,7 @@ class ResidualMLP(nnx.Module):
 
     Example:
         >>> import jax.numpy as jnp
+    import numpy as np
         >>> from flax import nnx
         >>> from kinetic_jax import ResidualMLP
         >>> model = ResidualMLP((8, 8), width=64, depth=2, rngs=nnx.Rngs(0))
@@ -64,9 +66,9 @@ class ResidualMLP(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        even = isinstance(width, int) and width >= 4 and width % 2 == 0
+        even = isinstance(width, int | np.integer) and width >= 4 and width % 2 == 0
         require(even, "width", repr(width), "be an even whole number >= 4")
-        require(isinstance(depth, int) and depth >= 0, "depth", repr(depth), "be >= 0")
+        require(isinstance(depth, int | np.integer) and depth >= 0, "depth", repr(depth), "be >= 0")
         size = math.prod(event_shape)
         self.embedding = Embedding(
             width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs

@@ -5,12 +5,13 @@ import inspect
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_between, require_key
+from kinetic_jax._checks import require, require_between, require_finite, require_key
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._mlp import ResidualMLP
 from kinetic_jax.networks._unet import UNet
@@ -122,12 +123,11 @@ class NetworkField(eqx.Module):
         """Number of classes, or None for a field without labels."""
         return self.spec.num_classes
 
-    def check_cond(self, cond: Any) -> None:
+    def check_cond(self, cond: Any, name: str = "cond") -> None:
         """Refuses labels that are out of range, where they are concrete."""
-        dtype = getattr(cond, "dtype", None)
-        whole = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
-        if self.num_classes is not None and whole:
-            require_between("cond", cond, 0.0, float(self.num_classes), closed=True)
+        cond = cond if hasattr(cond, "dtype") else np.asarray(cond)
+        if self.num_classes is not None and jnp.issubdtype(cond.dtype, jnp.integer):
+            require_between(name, cond, 0.0, float(self.num_classes), closed=True)
 
     @property
     def null_cond(self) -> Int[Array, ""] | None:
@@ -185,9 +185,24 @@ def network_field(
     require(whole, "num_classes", repr(num_classes), "be None or a whole number >= 1")
     classes = None if num_classes is None else int(num_classes)
     scaling = Scaling() if scaling is None else scaling
+    require(isinstance(scaling, Scaling), "scaling", repr(scaling), "be a Scaling")
     scaling = Scaling(float(scaling.shift), float(scaling.scale))
+    require_finite("scaling.shift", scaling.shift)
+    require_finite("scaling.scale", scaling.scale)
+    require(scaling.scale != 0, "scaling.scale", scaling.scale, "not be 0")
     spec = NetworkSpec(network, shape, classes, scaling, _frozen(_defaults(network) | config))
-    return NetworkField(from_nnx(spec.build(nnx.Rngs(params=key))), spec)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    return NetworkField(wrapped(spec.build(nnx.Rngs(params=key))), spec)
+
+
+def wrapped(model: nnx.Module) -> Any:
+    """A network of this package as a field."""
+    return from_nnx(model, call=_call)
+
+
+def _call(model: Any, t: Array, x: Array, label: Array | None) -> Array:
+    return model(t, x, label)
 
 
 def _defaults(network: str) -> dict[str, Any]:

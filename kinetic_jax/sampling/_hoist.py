@@ -1,6 +1,7 @@
 """Arrays that a field's plain functions close over, as arguments of the compiled program."""
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import is_concrete
+from kinetic_jax._pytree import PlainFunction
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.transforms import own_tau_split
 
@@ -57,7 +59,7 @@ def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> Velocit
     example = (jax.tree.map(shape, arrays), shape(t), one(x0), jax.tree.map(one, cond))
     leaves, treedef = jax.tree.flatten((static, example))
     programs = _programs(tuple(leaves), treedef)
-    if programs.closed:
+    if programs.closed and not any(map(_may_change, jax.tree.leaves(field, is_leaf=_is_plain))):
         return field
 
     # Traced on a flat list: JAX remembers the structures it was shown, and this one holds the
@@ -101,9 +103,21 @@ class _Programs:
 
 # Keyed like jit's own cache, by the functions themselves, shapes and dtypes. The key keeps the
 # functions alive with all they close over, so the cache is small.
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _programs(leaves: tuple[Any, ...], treedef: Any) -> _Programs:
     return _Programs()
+
+
+def _is_plain(node: Any) -> bool:
+    return isinstance(node, PlainFunction)
+
+
+def _may_change(node: Any) -> bool:
+    """Whether what held no array may hold one now: an object, or a function with a closure."""
+    if not _is_plain(node):
+        return False
+    fn = node.same.fn
+    return not isinstance(fn, types.FunctionType) or fn.__closure__ is not None
 
 
 def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:

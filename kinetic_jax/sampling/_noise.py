@@ -1,11 +1,13 @@
 """Initial noise, a function of the key and the sample's global index alone."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from kinetic_jax._checks import as_array, is_concrete, require, require_key
+from kinetic_jax._checks import is_concrete, require, require_key
 
 
 def noise(
@@ -25,8 +27,8 @@ def noise(
         Noise of shape (batch, *shape); (*shape,) for a scalar index.
 
     Raises:
-        ValueError: if `key` is not one random key, an index is no whole number >= 0, or `shape`
-            not a tuple of such.
+        ValueError: if `key` is not one random key, an index is no whole number from 0 to 2³² − 1
+            (up to there `jax.random.fold_in` tells them apart), or `shape` no tuple of sides.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -41,12 +43,7 @@ def noise(
         isinstance(side, int | np.integer) and side >= 0 for side in shape
     )
     require(whole, "shape", shape, "be a tuple of whole numbers >= 0")
-    indices = as_array("index", index)
-    kind = jnp.issubdtype(indices.dtype, jnp.integer)
-    require(kind, "index", f"dtype {indices.dtype}", "be whole numbers")
-    if is_concrete(indices):
-        good = bool(np.all(np.asarray(indices) >= 0))
-        require(good, "index", indices, "be whole numbers >= 0")
+    indices = _as_indices(index)
 
     def one(i: Array) -> Array:
         return jax.random.normal(jax.random.fold_in(key, i), shape)
@@ -56,3 +53,18 @@ def noise(
     independent = "threefry" in str(jax.random.key_impl(key))
     draws = jax.vmap(one)(rows) if independent else jax.lax.map(one, rows)
     return draws.reshape(*indices.shape, *shape)
+
+
+def _as_indices(index: Any) -> Array:
+    if not is_concrete(index):
+        indices = jnp.asarray(index)
+        kind = jnp.issubdtype(indices.dtype, jnp.integer)
+        require(kind, "index", f"dtype {indices.dtype}", "be whole numbers")
+        return indices
+    # In NumPy, which wraps nothing: JAX would take 2³² + 5 for 5.
+    given = np.asarray(index)
+    kind = np.issubdtype(given.dtype, np.integer) or given.size == 0
+    require(kind, "index", f"dtype {given.dtype}", "be whole numbers")
+    inside = bool(np.all((given >= 0) & (given < 2**32)))
+    require(inside, "index", given, "be whole numbers from 0 to 2³² − 1")
+    return jnp.asarray(given.astype(np.uint32))

@@ -17,7 +17,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
 )
-from kinetic_jax.fields import VelocityField, check_inputs, checked_field
+from kinetic_jax.fields import VelocityField, check_inputs, checked_field, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
@@ -69,7 +69,7 @@ def sample(
         t1: end, a number in (t0, 1].
         tau_split: where the energy is split into launch and landing. Default: the field's own
             (`kts` sets one), else 0.6. A step of a fixed grid belongs to the phase of its left
-            end.
+            end; with a controller the step that passes it is divided where it passes.
         save_at: True saves every node of a fixed grid, an array of ascending times saves those.
             A time between the nodes of a fixed grid is reached by one shorter step of the same
             solver (counted in `num_evals`); an adaptive solve interpolates as Diffrax does, with
@@ -111,7 +111,8 @@ def sample(
         nodes = time_nodes(grid, num_steps, start, end, dtype)
         plan = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
-        field = hoist(field, jnp.zeros((), dtype), x0, cond)
+        with network_hint(field):
+            field = hoist(field, jnp.zeros((), dtype), x0, cond)
         return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
@@ -132,7 +133,8 @@ def sample(
         max_steps=max_steps,
         times=times,
     )
-    field = hoist(field, jnp.zeros((), dtype), x0, cond)
+    with network_hint(field):
+        field = hoist(field, jnp.zeros((), dtype), x0, cond)
     return solve_adaptive(field, x0, cond, adaptive)
 
 

@@ -14,8 +14,8 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from jaxtyping import PyTree
 
-from kinetic_jax.fields import VelocityField, from_nnx
-from kinetic_jax.networks import NetworkField, NetworkSpec
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.networks import NetworkField, NetworkSpec, wrapped
 
 FORMAT = 1
 
@@ -49,7 +49,7 @@ def write_checkpoint(
     items: dict[str, Any] = {}
     digests = {}
     for name, tree in trees.items():
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+        leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = _digest(leaves)
         if leaves:  # plain gradient descent has no state, and Orbax writes no empty trees
             items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
@@ -89,7 +89,8 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
     """
     path = directory / str(step)
     about = read_about(directory, step)
-    leaves, treedef = jax.tree.flatten(like)
+    originals, treedef = jax.tree.flatten(like)
+    leaves = [_plain(leaf) if _is_key(leaf) else leaf for leaf in originals]
     wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
     stored: dict[str, Any] = {}
     if leaves:
@@ -107,7 +108,22 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
         raise ValueError(
             f"checkpoint {path} is damaged or does not fit: {name!r} is not what was written"
         )
-    return jax.tree.unflatten(treedef, [jax.numpy.asarray(array) for array in arrays])
+    restored = [
+        jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else jax.numpy.asarray(array)
+        for array, leaf in zip(arrays, originals, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, restored)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    """A leaf as NumPy has it; a random key (some optimizers hold one) as its integers."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 @contextmanager
@@ -145,7 +161,7 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
 
     The folder says all that `load_field` needs: the network's name and configuration, the shape
     of a sample, the data scaling and the number of classes. A field saved there before is
-    replaced only when the new one is complete.
+    replaced only when the new one is complete; one process at a time may write there.
 
     Args:
         directory: the folder, made if it is not there.
@@ -198,9 +214,20 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
             this package's own networks.
     """
     folder = Path(directory)
-    found = latest_step(folder) if step is None else step
-    if found is None or not (folder / str(found)).is_dir():
-        raise FileNotFoundError(f"no complete checkpoint in {folder}")
+    for _ in range(10):
+        found = latest_step(folder) if step is None else step
+        if found is None or not (folder / str(found)).is_dir():
+            raise FileNotFoundError(f"no complete checkpoint in {folder}")
+        try:
+            return _load(folder, found)
+        except ValueError:
+            # A writer may have put a newer one in its place while it was read.
+            if step is not None or latest_step(folder) in (None, found):
+                raise
+    raise ValueError(f"checkpoint {folder} is replaced faster than it can be read")
+
+
+def _load(folder: Path, found: int) -> NetworkField:
     about = read_about(folder, found)
     if about["field"] is None:
         raise ValueError(
@@ -209,7 +236,7 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
         )
     spec = NetworkSpec.from_json(about["field"])
     # Only the structure: no weights are drawn.
-    fresh = eqx.filter_eval_shape(lambda: from_nnx(spec.build(nnx.Rngs(0))))
+    fresh = eqx.filter_eval_shape(lambda: wrapped(spec.build(nnx.Rngs(0))))
     # A run without an average writes an `ema` that is still the field before the first step.
     averaged = about.get("settings", {}).get("ema") is not None
     name = "ema" if averaged else "field"

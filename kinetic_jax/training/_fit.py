@@ -23,7 +23,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._checks import batch_size as rows_of
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.fields import VelocityField, check_inputs, checked_field
+from kinetic_jax.fields import VelocityField, check_cond, check_inputs, checked_field
 from kinetic_jax.training._checkpoint import (
     describe_field,
     latest_step,
@@ -78,7 +78,8 @@ def fit(
     writes a checkpoint and then stops; a kill loses at most the steps since the last one.
 
     Args:
-        field: the field to train, without transforms: ALL its floating arrays are the parameters
+        field: the field to train, without transforms: of a Flax network its parameters are
+            trained (`nnx.Param`, the collection "params"), of anything else ALL floating arrays
             (of a `kts` field α0, β0 and τ as well). A network runs in evaluation mode.
         data: shape (rows, *event), in memory, scaled as the field wants it.
         key: a JAX random key.
@@ -120,7 +121,7 @@ def fit(
     good = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
     require(good, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
     null = getattr(field, "null_cond", None) if null_cond is None else null_cond
-    rows, cond = _checked_data(field, data, cond)
+    rows, cond = _checked_data(field, data, cond, null)
     _check_settings(steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema)
     require(
         cond_dropout == 0 or (cond is not None and null is not None),
@@ -187,7 +188,7 @@ def _writable_folder(folder: Path) -> Path:
 
 
 def _checked_data(
-    field: VelocityField, data: ArrayLike, cond: PyTree[Any]
+    field: VelocityField, data: ArrayLike, cond: PyTree[Any], null: PyTree[Any]
 ) -> tuple[Array, PyTree[Any]]:
     refuse_memmap("data", data)
     refuse_memmap("cond", cond)
@@ -199,6 +200,11 @@ def _checked_data(
         given = rows_of("cond", cond)
         require(given == rows.shape[0], "cond", f"{given} rows", f"have {rows.shape[0]}, as data")
     check_inputs(field, "data", rows, cond)
+    if cond is not None and null is not None:
+        check_cond(field, "null_cond", null)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
+        have = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null)
+        require(have == one, "null_cond", have, f"have the structure and shapes of one row, {one}")
     return rows, jax.tree.map(jnp.asarray, cond)
 
 
@@ -215,6 +221,11 @@ def _check_settings(
         require(whole, name, repr(number), "be a whole number")
     require(steps >= 0, "steps", steps, "be >= 0")
     require(batch_size >= 1, "batch_size", batch_size, "be >= 1")
+    for name, number in (
+        ("checkpoint_every", checkpoint_every),
+        ("checkpoints_kept", checkpoints_kept),
+    ):
+        require(isinstance(number, int | np.integer), name, repr(number), "be a whole number")
     require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "be >= 1")
     require(checkpoints_kept >= 1, "checkpoints_kept", checkpoints_kept, "be >= 1")
     require_between("cond_dropout", cond_dropout, 0.0, 1.0, closed=True)
@@ -230,6 +241,7 @@ def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> d
         "cond": _fingerprint(problem.cond),
         "null_cond": _fingerprint(problem.null_cond),
         "key": _fingerprint(jax.random.key_data(key) if _is_typed(key) else key),
+        "generator": str(jax.random.key_impl(key)),
         "batch_size": problem.batch_size,
         "cond_dropout": float(problem.cond_dropout),
         "ema": problem.ema,

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax.energy import squared_norm
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, checked_velocity
 
 
 def cfm_loss(
@@ -30,6 +30,9 @@ def cfm_loss(
     Returns:
         Losses of shape (batch,), in float32 or better.
 
+    Raises:
+        ValueError: if the field's output has not the shape and dtype of a sample.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import cfm_loss
@@ -46,7 +49,7 @@ def cfm_loss(
     x0 = jax.random.normal(key_noise, x1.shape, x1.dtype)
 
     def one(t: Array, start: Array, end: Array, c: PyTree[Any]) -> Array:
-        velocity = field(t, (1 - t) * start + t * end, c)
+        velocity = checked_velocity(field(t, (1 - t) * start + t * end, c), end)
         return squared_norm(velocity - (end - start))
 
     return jax.vmap(one)(times, x0, x1, cond)

@@ -66,7 +66,7 @@ def initial_state(
     Raises:
         ValueError: if the field has no floating arrays.
     """
-    parameters, static = eqx.partition(field, eqx.is_inexact_array)
+    parameters, static = eqx.partition(field, _trainable(field))
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"field must be a pytree with floating arrays to train, got {type(field).__name__} "
@@ -80,6 +80,22 @@ def initial_state(
     return TrainingState(
         jnp.zeros((), jnp.int32), copy, jax.tree.map(jnp.array, copy), state
     ), static
+
+
+def _trainable(field: VelocityField) -> Any:
+    """Which leaves are trained: floating arrays, but for those a Flax model calls no parameters."""
+
+    def mask(node: Any) -> Any:
+        floating = jax.tree.map(eqx.is_inexact_array, node)
+        if not _tells(node):
+            return floating
+        return jax.tree.map(lambda good, own: good and own, floating, node.trainable())
+
+    return jax.tree.map(mask, field, is_leaf=_tells)
+
+
+def _tells(node: Any) -> bool:
+    return isinstance(node, eqx.Module) and hasattr(node, "trainable")
 
 
 @contextmanager

@@ -9,32 +9,40 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_between, require_finite
-from kinetic_jax.fields import VelocityField, checked_field
-from kinetic_jax.transforms._phases import own_tau_split
+from kinetic_jax._dtypes import as_time
+from kinetic_jax.fields import VelocityField, WrappedField, check_cond, checked_field
+from kinetic_jax.transforms._phases import is_within, own_tau_split
 
 
-class CFGField(eqx.Module):
+class CFGField(WrappedField):
     """The guided velocity field; see `cfg`."""
 
-    field: VelocityField
     scale: Float[Array, ""]
     null_cond: PyTree[Any]
     interval: tuple[Float[Array, ""], Float[Array, ""]] | None
 
     def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The guided velocity of one sample."""
+        t = as_time(t, x)
         if self.interval is None:
             return self._guided(t, x, cond)
-        low, high = (bound.astype(t.dtype) for bound in self.interval)
         # On a fixed grid t is the same for the whole batch and this stays a branch: outside the
         # interval the unconditional half of the work is not done.
-        inside = (low <= t) & (t <= high)
+        inside = is_within(t, *self.interval)
         # Functions, not the modules themselves: `cond` hashes its branches, arrays have no hash.
         guided = lambda t, x, cond: self._guided(t, x, cond)  # noqa: E731
         plain = lambda t, x, cond: self.field(t, x, cond)  # noqa: E731
         return jax.lax.cond(inside, guided, plain, t, x, cond)
+
+    def check_cond(self, cond: PyTree[Any], name: str) -> None:
+        """Refuses a condition whose dtype cannot hold the null condition (a null class of 256)."""
+        for leaf, null in zip(jax.tree.leaves(cond), jax.tree.leaves(self.null_cond), strict=False):
+            if is_concrete(null) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                given = np.asarray(null)
+                kept = bool(np.all(given.astype(leaf.dtype) == given))
+                require(kept, name, f"dtype {leaf.dtype}", f"hold null_cond, {given}, as well")
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         pair = _stack(cond, self.null_cond)
@@ -79,6 +87,7 @@ class CFG(eqx.Module):
 
     def __call__(self, field: VelocityField) -> CFGField:
         """Wraps `field`."""
+        check_cond(field, "null_cond", self.null_cond)
         return CFGField(checked_field(field), self.scale, self.null_cond, self.interval)
 
 

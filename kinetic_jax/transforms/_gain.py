@@ -7,24 +7,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.fields import VelocityField, WrappedField, checked_field
 from kinetic_jax.transforms._phases import own_tau_split
 
 
-class GainField(eqx.Module):
+class GainField(WrappedField):
     """The velocity field `fn(t) field(t, x, cond)`; see `gain`."""
 
-    field: VelocityField
     fn: Callable[..., Any]
 
     def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; the network still sees t: a gain is no change of time."""
+        t = as_time(t, x)
         velocity = self.field(t, x, cond)
         return jnp.asarray(self.fn(t), velocity.dtype) * velocity
 
@@ -95,6 +96,7 @@ def _refuse_reversal(fn: Callable[..., Any]) -> None:
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
         eta = _gain_at(fn, jnp.asarray(nodes, float))
+    require(eta.ndim == 1, "fn", f"shape {eta.shape[1:]}", "return one number for one time")
     if not is_concrete(eta):
         return  # the function closes over a tracer
     values = np.asarray(eta)

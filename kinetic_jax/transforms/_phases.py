@@ -21,10 +21,21 @@ def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[A
     The one rule for both the gain (at the time the field is evaluated) and the split of the
     energy (at the left end of a step).
     """
-    # A coarser clock than float32 would call much of the launch "τ up to rounding".
-    precision = max(float(jnp.finfo(at_least_float32(a.dtype)).eps) for a in (t, tau_split))
-    tolerance = _ROUNDING_STEPS * precision  # a float32 τ is as coarse under a float64 clock
-    return t >= tau_split.astype(t.dtype) - tolerance
+    return t >= tau_split.astype(t.dtype) - _rounding(t, tau_split)
+
+
+def is_within(
+    t: Float[Array, "*times"], low: Float[Array, ""], high: Float[Array, ""]
+) -> Bool[Array, "*times"]:
+    """Whether low ≤ t ≤ high, up to the same rounding."""
+    return is_landing(t, low) & (t <= high.astype(t.dtype) + _rounding(t, high))
+
+
+def _rounding(t: Array, bound: Array) -> float:
+    # A coarser clock than float32 would call much of the launch "τ up to rounding"; a float32
+    # bound is as coarse under a float64 clock.
+    precision = max(float(jnp.finfo(at_least_float32(a.dtype)).eps) for a in (t, bound))
+    return _ROUNDING_STEPS * precision
 
 
 def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:

@@ -9,9 +9,11 @@ import jaxtyping
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
+from flax import nnx
 
 import kinetic_jax.training._fit as fit_module
-from kinetic_jax import fit, network_field, noise, sample
+from kinetic_jax import fit, from_linen, from_nnx, network_field, noise, sample
 
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)  # one object: an optimizer is static, another one compiles again
@@ -343,3 +345,47 @@ def test_parameters_that_are_not_finite(tmp_path):
             fit(Root(jnp.array(0.0)), rows(), checkpoint_dir=folder, **settings)
     # They replaced no checkpoint: there is none to resume from.
     assert fit(Root(jnp.array(0.5)), rows(), checkpoint_dir=tmp_path, **settings).history.size == 1
+
+
+class WithBuffers(nnx.Module):
+    """Parameters beside running statistics and a constant table."""
+
+    def __init__(self):
+        self.layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+        self.norm = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+        self.table = nnx.Variable(jnp.array([1.0, 2.0]))
+
+    def __call__(self, t, x):
+        return self.norm(self.layer(x)) * self.table[...]
+
+
+def test_only_parameters_of_a_flax_network_are_trained():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        field = from_nnx(WithBuffers())
+        result = fit(field, rows(), key=KEY, steps=5, optimizer=ADAM, batch_size=4)
+    before, after = (
+        {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (field.state, result.field.state)
+    )
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    wanted = {path for path in before if "kernel" in path or "bias" in path or "scale" in path}
+    assert changed == wanted
+    assert len(before) - len(wanted) == 3  # mean, var and the table
+
+
+class LinenBuffers(nn.Module):
+    @nn.compact
+    def __call__(self, t, x):
+        table = self.variable("constants", "table", lambda: jnp.array([1.0, 2.0]))
+        return nn.Dense(2)(x) * table.value[None, :]
+
+
+def test_only_the_params_collection_is_trained():
+    module = LinenBuffers()
+    variables = module.init(KEY, jnp.zeros(1), jnp.zeros((1, 2)))
+    result = fit(
+        from_linen(module, variables), rows(), key=KEY, steps=3, optimizer=ADAM, batch_size=4
+    )
+    np.testing.assert_array_equal(result.field.variables["constants"]["table"], [1.0, 2.0])
+    kernel = result.field.variables["params"]["Dense_0"]["kernel"]
+    assert not np.array_equal(kernel, variables["params"]["Dense_0"]["kernel"])

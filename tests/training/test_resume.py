@@ -1,6 +1,7 @@
 """Runs that are resumed in one process: the same numbers, or a refusal that says why."""
 
 import shutil
+import threading
 
 import equinox as eqx
 import jax
@@ -240,3 +241,46 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint .*7 is damaged or does not fit"):
         save_field(tmp_path, network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1))
     assert (tmp_path / "7" / "diary.txt").read_text() == "dear"
+
+
+def test_an_optimizer_that_holds_a_random_key_resumes(tmp_path):
+    noisy = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(3)), optax.sgd(0.01))
+    field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
+    data = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)), jnp.float32)
+
+    def run(folder, steps):
+        return fit(
+            field, data, key=jax.random.key(1), steps=steps, optimizer=noisy, batch_size=4,
+            checkpoint_dir=folder,
+        )  # fmt: skip
+
+    whole = run(None, 6)
+    run(tmp_path, 3)
+    resumed = run(tmp_path, 6)
+    assert (whole.resumed_at, resumed.resumed_at) == (0, 3)
+    for one, other in zip(
+        *(jax.tree.leaves(eqx.filter(r.field, eqx.is_inexact_array)) for r in (whole, resumed)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_field_can_be_read_while_it_is_replaced(tmp_path):
+    fields = [network_field("mlp", (2,), key=jax.random.key(i), width=8, depth=1) for i in (0, 1)]
+    save_field(tmp_path, fields[0])
+    stop, errors = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                load_field(tmp_path)
+            except Exception as error:
+                errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(20):
+        save_field(tmp_path, fields[number % 2])
+    stop.set()
+    reader.join()
+    assert not errors

@@ -206,3 +206,14 @@ def test_a_traced_interval():
 def test_scale_is_one_number():
     with pytest.raises(ValueError, match=r"scale must be one number, got shape \(3,\)"):
         cfg(jnp.ones(3), jnp.zeros(2))
+
+
+def test_an_accumulated_clock_does_not_miss_the_interval():
+    """A bound on a node counts as reached by a loop that sums its time up, as τ does."""
+    field = cfg(2.0, 0.0, interval=(0.1, 0.9))(lambda t, x, cond: 0 * x + cond)
+    t, guided = jnp.float32(0.0), []
+    for _ in range(20):
+        guided.append(float(field(t, jnp.zeros(()), jnp.float32(1.0))) == 2.0)
+        t = t + jnp.float32(0.05)
+    assert guided == [2 <= i <= 18 for i in range(20)]
+    assert float(t) != 1.0  # what makes an exact comparison wrong
