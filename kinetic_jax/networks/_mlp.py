@@ -47,7 +47,6 @@ class ResidualMLP(nnx.Module):
 
     Example:
         >>> import jax.numpy as jnp
-    import numpy as np
         >>> from flax import nnx
         >>> from kinetic_jax import ResidualMLP
         >>> model = ResidualMLP((8, 8), width=64, depth=2, rngs=nnx.Rngs(0))
