@@ -2,11 +2,13 @@
 
 from kinetic_jax.fields._adapters import from_reversed_time as from_reversed_time
 from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
+from kinetic_jax.fields._empirical import EmpiricalField as EmpiricalField
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
 from kinetic_jax.fields._protocol import WrappedField as WrappedField
+from kinetic_jax.fields._protocol import arrival_of as arrival_of
 from kinetic_jax.fields._protocol import check_cond as check_cond
 from kinetic_jax.fields._protocol import check_inputs as check_inputs
 from kinetic_jax.fields._protocol import checked_field as checked_field

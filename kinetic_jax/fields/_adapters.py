@@ -60,6 +60,10 @@ class ReversedTimeField(WrappedField):
 
     time_scale: Float[Array, ""]
 
+    def arrival(self, dtype: Any) -> None:
+        """Of another clock than the field inside."""
+        del dtype
+
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:

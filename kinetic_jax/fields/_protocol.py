@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import flax.linen as nn
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
@@ -137,6 +138,19 @@ def check_cond(field: Any, name: str, cond: PyTree[Any]) -> None:
         check = getattr(level, "check_cond", None)
         if check is not None and cond is not None:
             check(cond, name)
+
+
+def arrival_of(field: Any, dtype: Any) -> Float[Array, ""] | None:
+    """The last time at which a field may be looked at, if it says so by `arrival(dtype)`.
+
+    Beyond it the sampler takes the field's limit along the arriving path.
+    """
+    for level in _levels(field):
+        arrival = getattr(level, "arrival", None)
+        if callable(arrival):
+            last = arrival(dtype)
+            return None if last is None else jnp.asarray(last, dtype)
+    return None
 
 
 def _levels(field: Any) -> list[Any]:

@@ -64,6 +64,7 @@ class AdaptivePlan(eqx.Module):
         dt0: the first step, or None.
         max_steps: the step limit.
         times: the saved times, or None.
+        arrival: the last time at which the field is looked at, or None.
     """
 
     start: Float[Array, ""]
@@ -74,6 +75,7 @@ class AdaptivePlan(eqx.Module):
     dt0: Float[Array, ""] | None
     max_steps: int = eqx.field(static=True)
     times: Float[Array, " times"] | None
+    arrival: Float[Array, ""] | None
 
 
 @eqx.filter_jit
@@ -96,7 +98,7 @@ def _solve_one(
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
         energy_term(field, cond),
-        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype)),
+        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival),
         t0=plan.start,
         t1=plan.end,
         dt0=plan.dt0,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -78,15 +79,41 @@ def explicit_step(
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     y: PyTree[Any],
+    arrival: Float[Array, ""] | None = None,
 ) -> PyTree[Any]:
-    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step."""
+    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step.
+
+    No stage looks beyond `arrival`, if there is one; see `before_arrival`.
+    """
     step = t1 - t0
     ks: list[PyTree[Any]] = []
     for c, weights in zip(stages.c, stages.a, strict=True):
         # t1 itself, not t0 + 1·h: no rounding at the right end.
         time = t0 if c == 0 else t1 if c == 1 else t0 + c * step
-        ks.append(rates(time, advance(y, weighted_sum(weights, ks), step)))
+        stage = advance(y, weighted_sum(weights, ks), step)
+        if arrival is not None and c != 0:
+            time, stage = before_arrival(arrival, t0, y, time, stage)
+        ks.append(rates(time, stage))
     return weighted_sum(stages.b, ks)
+
+
+def before_arrival(
+    arrival: Float[Array, ""], t0: Float[Array, ""], y0: PyTree[Any], t: Array, y: PyTree[Any]
+) -> tuple[Array, PyTree[Any]]:
+    """A stage at (t, y) of a step from (t0, y0), moved back along their chord if past `arrival`.
+
+    A field that is 0/0 at the end of its path has a limit along the path that arrives there. On
+    a straight path, as one atom's is, the chord is the path, and the limit is exact.
+    """
+    beyond = t > arrival
+    # Never further back than half way: steps may be far smaller than 1 − arrival.
+    time = jnp.where(beyond, jnp.maximum(arrival, t0 + (t - t0) / 2), t)
+    share = (time - t0) / (t - t0)
+
+    def move(start: Array, end: Array) -> Array:
+        return jnp.where(beyond, start + share.astype(end.dtype) * (end - start), end)
+
+    return time, jax.tree.map(move, y0, y)
 
 
 def weighted_sum(weights: tuple[float, ...], ks: list[PyTree[Any]]) -> PyTree[Any] | None:

@@ -77,10 +77,11 @@ def solve_fixed(
     tau_split: Float[Array, ""],
     stages: Stages,
     plan: SavePlan | None,
+    arrival: Float[Array, ""] | None,
 ) -> Trajectories:
     """Trajectories of a batch on the grid `nodes`."""
     batch = x0.shape[0]
-    one = lambda x, c: _solve_one(field, x, c, nodes, tau_split, stages, plan)  # noqa: E731
+    one = lambda x, c: _solve_one(field, x, c, nodes, tau_split, stages, plan, arrival)  # noqa: E731
     x1, totals, (speed2, bend2), path = jax.vmap(one)(x0, cond)
     axes = tuple(range(1, x0.ndim))
     energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
@@ -106,6 +107,7 @@ def _solve_one(
     tau_split: Float[Array, ""],
     stages: Stages,
     plan: SavePlan | None,
+    arrival: Float[Array, ""] | None,
 ) -> tuple[Array, Any, tuple[Array, Array], Array | None]:
     rates = energy_term(field, cond).vector_field
     vf = lambda t, y: rates(t, y, None)  # noqa: E731
@@ -113,7 +115,7 @@ def _solve_one(
     def step(carry: Any, xs: Any) -> Any:
         x, previous, saved = carry
         t0, t1, slot = xs
-        rate = explicit_step(stages, vf, t0, t1, energy_state(x))
+        rate = explicit_step(stages, vf, t0, t1, energy_state(x), arrival)
         bend2 = squared_norm(rate.x - previous)
         # Never true. It makes the carried velocity wait for the bend, so that it may overwrite the
         # previous one; else XLA copies the batch in every step, which `benchmarks/overhead` sees.
@@ -138,12 +140,14 @@ def _solve_one(
     saved = saved.at[plan.slots[-1]].set(x1, mode="drop")
     path = saved[plan.which]
     if plan.between:
-        path = jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x))(
+        path = jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x, arrival))(
             nodes[plan.before], plan.times, path
         )
     return x1, totals, profile, path
 
 
-def _partial_step(stages: Stages, vf: Any, t0: Array, t1: Array, x: Array) -> Array:
+def _partial_step(
+    stages: Stages, vf: Any, t0: Array, t1: Array, x: Array, arrival: Array | None
+) -> Array:
     start = energy_state(x)
-    return advance(start, explicit_step(stages, vf, t0, t1, start), t1 - t0).x
+    return advance(start, explicit_step(stages, vf, t0, t1, start, arrival), t1 - t0).x

@@ -17,7 +17,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
 )
-from kinetic_jax.fields import VelocityField, check_inputs, checked_field, network_hint
+from kinetic_jax.fields import VelocityField, arrival_of, check_inputs, checked_field, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
@@ -106,6 +106,7 @@ def sample(
     start, end = checked_span(t0, t1)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
+    arrival = arrival_of(field, dtype)
     if controller is None:
         require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
         nodes = time_nodes(grid, num_steps, start, end, dtype)
@@ -113,7 +114,7 @@ def sample(
         stages = stages_of(diffrax.Euler() if solver is None else solver)
         with network_hint(field):
             field = hoist(field, jnp.zeros((), dtype), x0, cond)
-        return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan)
+        return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan, arrival)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
@@ -132,6 +133,7 @@ def sample(
         dt0=_checked_first_step(dt0, start, end, dtype),
         max_steps=max_steps,
         times=times,
+        arrival=arrival,
     )
     with network_hint(field):
         field = hoist(field, jnp.zeros((), dtype), x0, cond)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax.energy import PathState
+from kinetic_jax.sampling._explicit import before_arrival
 
 
 class SplitState(eqx.Module):
@@ -15,6 +16,19 @@ class SplitState(eqx.Module):
 
     solver: PyTree[Any]
     launch: Float[Array, ""]
+
+
+class _ArrivingVectorField(eqx.Module):
+    """The vector field of one step, which looks at no time past `arrival`."""
+
+    field: Any
+    arrival: Float[Array, ""]
+    t0: Any
+    y0: PathState
+
+    def __call__(self, t: Any, y: PathState, args: Any) -> Any:
+        t, y = before_arrival(self.arrival, self.t0, self.y0, t, y)
+        return self.field(t, y, args)
 
 
 class SplitSolver(diffrax.AbstractWrappedSolver):
@@ -26,6 +40,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
 
     solver: diffrax.AbstractSolver  # type: ignore[misc]
     tau_split: Float[Array, ""]
+    arrival: Float[Array, ""] | None
 
     @property
     def term_structure(self) -> Any:
@@ -69,6 +84,10 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         made_jump: Any,
     ) -> Any:
         """The wrapped solver's step."""
+        if self.arrival is not None:
+            # Diffrax wraps the term for the direction of time, which is forward here.
+            field = _ArrivingVectorField(terms.term.vector_field, self.arrival, t0, y0)
+            terms = eqx.tree_at(lambda wrap: wrap.term, terms, diffrax.ODETerm(field))
         y1, error, dense_info, inner, result = self.solver.step(
             terms, t0, t1, y0, args, solver_state.solver, made_jump
         )

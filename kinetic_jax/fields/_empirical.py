@@ -1,0 +1,281 @@
+"""Empirical flow matching: the exact flow of a finite data set."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+
+from kinetic_jax._checks import is_concrete, require, require_finite
+from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax.fields._empirical_batch import (
+    EmpiricalBatch,
+    checked_batch,
+    posterior_on_batch,
+)
+from kinetic_jax.fields._posterior import Atoms, Posterior, heaviest, posterior
+from kinetic_jax.fields._protocol import check_cond
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host
+
+
+class HeaviestAtoms(NamedTuple):
+    """What `EmpiricalField.posterior` returns.
+
+    Attributes:
+        weights: posterior weights, the greatest first.
+        indices: which rows they are of.
+    """
+
+    weights: Float[Array, " k"]
+    indices: Int[Array, " k"]
+
+
+class EmpiricalField(eqx.Module):
+    """The velocity field whose flow carries N(0, I) to the data set itself, on the linear path.
+
+    It is what flow matching would learn without any error (the closed-form optimum):
+
+    `v*(t, x) = (Σ_i w_i x_i − x)/(1 − t)`, `w = softmax_i(−||x − t x_i||²/(2 (1 − t)²))`.
+
+    Every path ends on a data row. One pass over the data in chunks with an online softmax; the
+    heaviest rows are measured again by differences, so that near duplicates are told apart as
+    well as x allows. Nothing of size batch × rows is held beyond a chunk, under `grad` neither.
+
+    At t = 1, v* is 0/0. The field stays finite there, by stopping its clock at
+    1 − √ε of the dtype; for stages that look beyond `arrival`, `sample` takes the limit along the
+    arriving path, so that solvers which look at t = 1 (Heun, Tsit5) arrive where they should.
+
+    Args:
+        data: the rows, shape (rows, *event), finite. A NumPy memmap (or any array-like with a
+            shape and slices) is left on the host, for `on_batch` alone.
+        labels: integer classes, shape (rows,), not negative: the field's `cond` is then a class,
+            and only its rows count. No `cond`, or −1 (`null_cond`), is the whole data set.
+        weights: of the rows, shape (rows,), not negative. Default: equal.
+        chunk_size: rows looked at together.
+
+    Raises:
+        ValueError: for empty or non-finite data, labels or weights that do not fit; when called,
+            for a class that has no rows, or a batch of data on the host.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import EmpiricalField, noise, sample
+        >>> data = jnp.array([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
+        >>> x0 = noise(jax.random.key(0), jnp.arange(3), (2,))
+        >>> sample(EmpiricalField(data), x0).x1.round(2)
+        Array([[-4., -4.],
+               [-4., -4.],
+               [ 4.,  0.]], dtype=float32)
+    """
+
+    data: Any
+    squares: Float[Array, " rows"] | None
+    labels: Int[Array, " rows"] | None
+    log_weights: Float[Array, " rows"] | None
+    chunk_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        labels: Int[ArrayLike, " rows"] | None = None,
+        weights: Float[ArrayLike, " rows"] | None = None,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+    ):
+        shape = checked_rows("data", data)
+        whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
+        require(whole, "chunk_size", repr(chunk_size), "be a whole number >= 1")
+        self.chunk_size = int(chunk_size)
+        self.labels = None if labels is None else _checked_labels(labels, shape[0])
+        self.log_weights = None if weights is None else _log_weights(weights, shape[0])
+        if is_on_host(data):
+            self.data, self.squares = data, None
+            return
+        rows = jnp.asarray(data)
+        self.data = rows.astype(at_least_float32(rows.dtype))
+        flat = self.data.reshape(shape[0], -1)
+        self.squares = jnp.sum(flat * flat, axis=1)
+        require_finite("data", self.squares)
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """v* at one sample; `cond` is a class, or None."""
+        time, flat, found = self._posterior(t, x, cond)
+        velocity = ((found.base - flat) + found.shift) / (1 - time)
+        return velocity.astype(x.dtype).reshape(x.shape)
+
+    def log_density(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, ""]:
+        """Log p_t(x) of the bridge: a mixture of N(t x_i, (1 − t)² I), for t < 1, in nats.
+
+        `logsumexp_i(−||x − t x_i||²/(2 (1 − t)²)) − log N − d log(1 − t) − (d/2) log 2π`.
+        """
+        time, flat, found = self._posterior(t, x, cond)
+        volume = flat.size * (jnp.log(1 - time) + np.log(2 * np.pi) / 2)
+        return found.log_sum - self._log_total(cond, flat.dtype) - volume
+
+    def dominance(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, ""]:
+        """ε, the sum of all weights but the greatest: 0 where one row decides.
+
+        Summed, not 1 − w_k, which would round to 0 long before ε does. Its derivative is taken
+        to be zero.
+        """
+        return self._posterior(t, x, cond)[2].others
+
+    def posterior(
+        self,
+        t: Float[ArrayLike, ""],
+        x: Float[Array, "*event"],
+        k: int,
+        cond: PyTree[Any] | None = None,
+    ) -> HeaviestAtoms:
+        """The k heaviest rows given x at time t, with their weights.
+
+        Raises:
+            ValueError: if k lies outside [1, rows].
+        """
+        rows = self.data.shape[0]
+        require(1 <= k <= rows, "k", k, f"lie in [1, {rows}], the number of rows")
+        time, flat, found = self._posterior(t, x, cond)
+        frozen = jax.lax.stop_gradient((self._atoms(), time, flat))
+        # A few more than asked for: rounding may have them in another order.
+        winners, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=self.chunk_size)
+        base = winners.rows[0]
+        first = -jnp.sum((flat - time * base) ** 2) / (2 * (1 - time) ** 2)
+        first += self._added(winners.number[0], cond, flat.dtype)
+        weights = jnp.exp(winners.relative + first - found.log_sum)
+        top, place = jax.lax.top_k(weights, k)
+        return HeaviestAtoms(top, winners.number[place])
+
+    def on_batch(
+        self,
+        t: Float[ArrayLike, "..."],
+        x: Float[ArrayLike, "batch *event"],
+        cond: Int[ArrayLike, " batch"] | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> EmpiricalBatch:
+        """Velocity, log-density and dominance at a batch of points, driven from the host.
+
+        For data too large for memory: reads them a chunk at a time, each row once, with a progress
+        bar. Not for use under `jit`.
+
+        Args:
+            t: times, a number or shape (batch,).
+            x: points, shape (batch, *event).
+            cond: classes, shape (batch,), or None.
+            progress: whether to draw the bar; None: on a terminal only.
+
+        Raises:
+            ValueError: if shapes do not fit, or a row of the data is not finite.
+        """
+        dtype = jax.dtypes.canonicalize_dtype(getattr(x, "dtype", float))
+        event = tuple(self.data.shape[1:])
+        times, points, classes = checked_batch(t, x, cond, event, at_least_float32(dtype))
+        check_cond(self, "cond", classes)
+        times = jnp.minimum(times, 1 - _stop(points.dtype))
+        found = posterior_on_batch(
+            self.data, self.log_weights, self.labels, times, points, classes,
+            chunk_size=self.chunk_size, progress=progress,
+        )  # fmt: skip
+        left = 1 - times
+        velocity = ((found.base - points) + found.shift) / left[:, None]
+        total = lambda cond: self._log_total(cond, points.dtype)  # noqa: E731
+        totals = total(None) if classes is None else jax.lax.map(total, classes)
+        volume = points.shape[1] * (jnp.log(left) + np.log(2 * np.pi) / 2)
+        return EmpiricalBatch(
+            velocity.reshape(points.shape[0], *event),
+            found.log_sum - totals - volume,
+            found.others,
+        )
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.data.shape[1:])
+
+    @property
+    def null_cond(self) -> Int[Array, ""] | None:
+        """The class that stands for the whole data set, for `cfg`; None without labels."""
+        return None if self.labels is None else jnp.array(-1, jnp.int32)
+
+    def arrival(self, dtype: Any) -> float:
+        """The last time at which a stage of `sample` looks at the field: 1 − ε^(1/3).
+
+        Further from the end than the field's own clock stops: a solver's weights multiply the
+        rounding of x, which is divided by 1 − t.
+        """
+        return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
+
+    def check_cond(self, cond: Any, name: str = "cond") -> None:
+        """Refuses classes without rows, where they are concrete."""
+        if self.labels is None:
+            raise ValueError(f"{name} must be None for an EmpiricalField without labels")
+        if is_concrete(cond, self.labels):
+            given, known = np.unique(np.asarray(cond)), np.unique(np.asarray(self.labels))
+            bad = given[(given != -1) & ~np.isin(given, known)]
+            require(not bad.size, name, bad, f"be classes that have rows, or −1: {known}")
+
+    def _atoms(self) -> Atoms:
+        if self.squares is None:
+            raise ValueError(
+                f"data must be in memory to be sampled or compiled, got {type(self.data).__name__} "
+                f"of shape {self.data.shape}: use on_batch, or pass the rows as an array"
+            )
+        rows = self.data.reshape(self.data.shape[0], -1)
+        return Atoms(rows, self.squares, self.log_weights, self.labels)
+
+    def _posterior(self, t: Any, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
+        flat = x.reshape(-1).astype(at_least_float32(x.dtype))
+        time = as_time(t, flat).astype(flat.dtype)
+        time = jnp.minimum(time, 1 - _stop(flat.dtype))
+        return time, flat, posterior(self._atoms(), time, flat, cond, chunk_size=self.chunk_size)
+
+    def _log_total(self, cond: Any, dtype: Any) -> Array:
+        """Log of the number of rows that count, or of the sum of their weights."""
+        rows = self.data.shape[0]
+        weights = jnp.zeros(rows, dtype) if self.log_weights is None else self.log_weights
+        if self.labels is not None and cond is not None:
+            counts = (cond < 0) | (self.labels == cond)
+            weights = jnp.where(counts, weights.astype(dtype), -jnp.inf)
+        elif self.log_weights is None:
+            return jnp.asarray(np.log(rows), dtype)
+        return jax.nn.logsumexp(weights.astype(dtype))
+
+    def _added(self, number: Array, cond: Any, dtype: Any) -> Array:
+        del cond
+        if self.log_weights is None:
+            return jnp.zeros((), dtype)
+        return self.log_weights[number].astype(dtype)
+
+
+def _stop(dtype: Any) -> float:
+    """How far before t = 1 the clock stops: x − t x_i keeps half its digits there."""
+    return float(np.sqrt(jnp.finfo(dtype).eps))
+
+
+def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
+    given = jnp.asarray(labels)
+    whole = jnp.issubdtype(given.dtype, jnp.integer)
+    require(whole, "labels", f"dtype {given.dtype}", "be whole numbers")
+    require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
+    if is_concrete(given):
+        require(bool(np.all(np.asarray(given) >= 0)), "labels", given, "not be negative")
+    return given.astype(jnp.int32)
+
+
+def _log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
+    given = jnp.asarray(weights, jax.dtypes.canonicalize_dtype(float))
+    require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")
+    require_finite("weights", given)
+    if is_concrete(given):
+        values = np.asarray(given)
+        require(bool(np.all(values >= 0)), "weights", values.min(), "not be negative")
+        require(bool(np.any(values > 0)), "weights", "zeros alone", "be positive somewhere")
+    return jnp.log(given)

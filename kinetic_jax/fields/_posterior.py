@@ -1,0 +1,262 @@
+"""The posterior over training rows given x at time t, on the linear path; see `EmpiricalField`."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax.streaming import (
+    Highest,
+    SoftmaxMean,
+    Together,
+    WeightedSum,
+    product_scores,
+    stream,
+)
+
+# The heaviest rows are measured again by differences; the expanded square only finds them. Where
+# rounding decides between rows (t near 1), only near duplicates of the nearest one compete.
+REMEASURED = 16
+
+
+class Atoms(eqx.Module):
+    """The training rows and what is known of each.
+
+    Attributes:
+        rows: flat, shape (rows, size).
+        squares: ||x_i||².
+        log_weights: logarithms of the rows' weights, or None for equal ones.
+        labels: the rows' classes, or None.
+    """
+
+    rows: Float[Array, "rows size"]
+    squares: Float[Array, " rows"]
+    log_weights: Float[Array, " rows"] | None
+    labels: Int[Array, " rows"] | None
+
+
+class Posterior(NamedTuple):
+    """What one pass over the rows tells of the posterior w.
+
+    Attributes:
+        log_sum: log Σ exp(ℓ_i), with ℓ_i = log weight − ||x − t x_i||²/(2 (1 − t)²).
+        base: one of the heaviest rows.
+        shift: Σ w_i x_i − base; apart from base it keeps the digits that near duplicates need.
+        score_sum: log_sum as the unrefined scores have it, for derivatives.
+        others: Σ of all weights but the greatest.
+    """
+
+    log_sum: Float[Array, ""]
+    base: Float[Array, " size"]
+    shift: Float[Array, " size"]
+    score_sum: Float[Array, ""]
+    others: Float[Array, ""]
+
+
+class Winners(NamedTuple):
+    """The heaviest rows, measured by differences.
+
+    Attributes:
+        number: their numbers, heaviest score first.
+        rows: the rows.
+        relative: ℓ_j − ℓ_0.
+        scores: their unrefined scores.
+    """
+
+    number: Int[Array, " count"]
+    rows: Float[Array, "count size"]
+    relative: Float[Array, " count"]
+    scores: Float[Array, " count"]
+
+
+def offsets(
+    log_weights: Float[Array, " some"] | None,
+    labels: Int[Array, " some"] | None,
+    cond: Int[Array, ""] | None,
+    like: Float[Array, " some"],
+) -> Float[Array, " some"]:
+    """What is added to the scores of rows: log weights; −∞ for rows of another class."""
+    added = jnp.zeros_like(like) if log_weights is None else log_weights.astype(like.dtype)
+    if labels is not None and cond is not None:
+        added = jnp.where((cond < 0) | (labels == cond), added, -jnp.inf)
+    return added
+
+
+def scores_at(
+    t: Float[Array, ""],
+    x: Float[Array, " size"],
+    rows: Float[Array, "chunk size"],
+    squares: Float[Array, " chunk"],
+) -> Float[Array, " chunk"]:
+    """ℓ_i + ||x||²/(2 (1 − t)²), without weights, by the expanded square."""
+    return product_scores(x, rows, squares.astype(x.dtype), t) / (1 - t) ** 2
+
+
+def measured_again(
+    t: Float[Array, ""],
+    x: Float[Array, " size"],
+    rows: Float[Array, "count size"],
+    index: Int[Array, " count"],
+    scores: Float[Array, " count"],
+    added: Float[Array, " count"],
+) -> Winners:
+    """The heaviest rows' ℓ_j − ℓ_0 = t (x_j − x_0)·(r_j + r_0)/(2 (1 − t)²), r_j = x − t x_j."""
+    left = x[None, :] - t * rows
+    inner = jnp.sum((rows - rows[:1]) * (left + left[:1]), axis=1)
+    relative = t * inner / (2 * (1 - t) ** 2) + (added - added[0])
+    return Winners(index, rows, jnp.where(jnp.isneginf(scores), -jnp.inf, relative), scores)
+
+
+def posterior_of(
+    t: Float[Array, ""],
+    x: Float[Array, " size"],
+    winners: Winners,
+    sums: tuple[Array, Array, Array],
+    added: Float[Array, ""],
+) -> Posterior:
+    """The refined posterior: the winners as measured again, all other rows as they streamed by.
+
+    Args:
+        t: the time.
+        x: the query.
+        winners: the heaviest rows.
+        sums: of `SoftmaxMean` over all rows.
+        added: the log weight of winner 0.
+    """
+    peak, total, moved = sums
+    base = winners.rows[0]
+    streamed = jnp.exp(winners.scores - peak)
+    rest = total - jnp.sum(streamed)
+    # What is left of a sum after its greatest terms are taken off it is rounding, if it is small.
+    noise = 4 * winners.scores.size * jnp.finfo(x.dtype).eps * total
+    counts = rest > noise
+    rest = jnp.where(counts, rest, 0.0)
+    product = jnp.matmul(streamed, winners.rows, precision=jax.lax.Precision.HIGHEST)
+    moved = jnp.where(counts, moved - product - rest * base, 0.0)
+    top = jnp.maximum(jnp.max(winners.relative), 0.0)
+    weights = jnp.exp(winners.relative - top)
+    beside = jnp.exp(peak - winners.scores[0] - top)  # from the stream's scale to the winners'
+    rest, moved = rest * beside, moved * beside
+    norm = jnp.sum(weights) + rest
+    shift = jnp.sum(weights[:, None] * (winners.rows - base[None, :]), axis=0) + moved
+    nearest = jnp.sum((x - t * base) ** 2)
+    heaviest = jnp.argmax(weights)
+    apart = jnp.where(jnp.arange(weights.size) == heaviest, 0.0, weights)
+    return Posterior(
+        log_sum=added - nearest / (2 * (1 - t) ** 2) + top + jnp.log(norm),
+        base=base,
+        shift=shift / norm,
+        score_sum=peak + jnp.log(total),
+        others=(jnp.sum(apart) + rest) / norm,
+    )
+
+
+def heaviest(
+    atoms: Atoms, t: Array, x: Array, cond: Array | None, *, count: int, chunk_size: int
+) -> tuple[Winners, tuple[Array, Array, Array], Array]:
+    """The `count` heaviest rows, the sums over all, and the log weight of the first."""
+    total = atoms.rows.shape[0]
+
+    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
+        squares, log_weights, labels = known
+        scores = scores_at(t, x, rows, squares)
+        return scores + offsets(log_weights, labels, cond, scores)
+
+    sums, (scores, index) = stream(
+        score,
+        Together(SoftmaxMean(), Highest(min(count, total))),
+        atoms.rows,
+        (atoms.squares, atoms.log_weights, atoms.labels),
+        dtype=x.dtype,
+        chunk_size=chunk_size,
+    )
+    rows = atoms.rows[index].astype(x.dtype)
+    pick = lambda array: None if array is None else array[index]  # noqa: E731
+    added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, scores)
+    return measured_again(t, x, rows, index, scores, added), sums, added[0]
+
+
+@eqx.filter_custom_jvp
+def posterior(
+    atoms: Atoms, t: Array, x: Array, cond: Array | None, *, chunk_size: int
+) -> Posterior:
+    """One pass over the rows. Its derivatives are one more, and keep to a chunk as well."""
+    winners, sums, added = heaviest(atoms, t, x, cond, count=REMEASURED, chunk_size=chunk_size)
+    return posterior_of(t, x, winners, sums, added)
+
+
+@posterior.def_jvp
+def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
+    """D Σ w_i x_i = Σ w_i (dx_i + (x_i − mean) dℓ_i), and d log Σ exp ℓ_i = Σ w_i dℓ_i.
+
+    What all dℓ_i have in common drops out of the first and is left out of the sums.
+    """
+    atoms, t, x, cond = primals
+    d_atoms, dt, dx, _ = tangents
+    d_rows = None if d_atoms is None else d_atoms.rows
+    d_weights = None if d_atoms is None else d_atoms.log_weights
+    found = posterior(atoms, t, x, cond, chunk_size=chunk_size)
+    mean = found.base + found.shift
+    left = 1 - t
+
+    def weights(rows: Array, known: Any) -> Array:
+        scores = scores_at(t, x, rows, known.squares)
+        added = offsets(known.log_weights, known.labels, cond, scores)
+        return jnp.exp(scores + added - found.score_sum)
+
+    def change(rows: Array, known: Any) -> Array:
+        """w_i times the part of dℓ_i that differs between rows."""
+        known, d_part, d_log_weights = known
+        total = jnp.zeros_like(known.squares, x.dtype)
+        if dx is not None:
+            total += t * (_product(dx, rows) - jnp.sum(mean * dx)) / left**2
+        if dt is not None:
+            total += dt * (_time_rate(t, x, rows, known.squares) - base_rate)
+        if d_part is not None:
+            moved = _product(x, d_part) - t * jnp.sum(rows * d_part, axis=1)
+            total += t * moved / left**2
+        if d_log_weights is not None:
+            total += d_log_weights.astype(x.dtype)
+        return weights(rows, known) * total
+
+    base_square = jnp.sum(found.base**2)
+    base_rate = _time_rate(t, x, found.base[None, :], base_square[None])[0]
+    over = {"dtype": x.dtype, "chunk_size": chunk_size, "recompute": True}
+    beside = (_Beside(atoms.squares, atoms.log_weights, atoms.labels), d_rows, d_weights)
+    total, moved = stream(change, WeightedSum(), atoms.rows, beside, **over)
+    d_mean = moved - total * mean
+    if d_rows is not None:
+        known = (atoms.rows, beside[0])
+        again = lambda _, known: weights(known[0].astype(x.dtype), known[1])  # noqa: E731
+        d_mean += stream(again, WeightedSum(), d_rows, known, **over)[1]
+    d_log_sum, d_score_sum = total, total
+    if dx is not None:
+        # total holds Σ w_i t (x_i − mean)·dx, which is 0 but for rounding.
+        d_log_sum += jnp.sum(((mean - x) - left * mean) * dx) / left**2
+        d_score_sum += t * jnp.sum(mean * dx) / left**2
+    if dt is not None:
+        r = x - t * found.base
+        true_rate = jnp.sum(r * found.base) / left**2 - jnp.sum(r**2) / left**3
+        d_log_sum += dt * true_rate
+        d_score_sum += dt * (true_rate + jnp.sum(x**2) / left**3)
+    zero = jnp.zeros_like(found.others)
+    return found, Posterior(d_log_sum, jnp.zeros_like(mean), d_mean, d_score_sum, zero)
+
+
+class _Beside(NamedTuple):
+    squares: Array
+    log_weights: Array | None
+    labels: Array | None
+
+
+def _product(query: Array, rows: Array) -> Array:
+    return jnp.matmul(query, rows.astype(query.dtype).T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _time_rate(t: Array, x: Array, rows: Array, squares: Array) -> Array:
+    """∂ℓ_i/∂t, up to what does not depend on the row: ℓ_i = −||x − t x_i||²/(2 (1 − t)²)."""
+    products, squares, left = _product(x, rows), squares.astype(x.dtype), 1 - t
+    inner = products - t * squares
+    return inner / left**2 + t * (2 * products - t * squares) / left**3

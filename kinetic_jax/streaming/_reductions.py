@@ -1,0 +1,179 @@
+"""What scores are reduced to, row by row, in the online form: start, update, finish.
+
+All work on ONE query; callers map them over many. A row numbered −1 is left out.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@runtime_checkable
+class Reduction(Protocol):
+    """An associative summary of scored rows that never holds more than a chunk of them."""
+
+    def start(self, size: int, dtype: Any) -> Any:
+        """The carry before the first row; rows have `size` numbers of `dtype`."""
+
+    def update(
+        self,
+        carry: Any,
+        scores: Float[Array, " chunk"],
+        rows: Float[Array, "chunk size"],
+        index: Int[Array, " chunk"],
+    ) -> Any:
+        """The carry after a chunk of rows, with their scores and their numbers in the data."""
+
+    def finish(self, carry: Any) -> Any:
+        """The result."""
+
+
+class Together(eqx.Module):
+    """Several reductions in one pass; the result is a tuple of theirs."""
+
+    reductions: tuple[Any, ...]
+
+    def __init__(self, *reductions: Reduction):
+        self.reductions = reductions
+
+    def start(self, size: int, dtype: Any) -> Sequence[Any]:
+        """See `Reduction`."""
+        return tuple(reduction.start(size, dtype) for reduction in self.reductions)
+
+    def update(
+        self, carry: Sequence[Any], scores: Array, rows: Array, index: Array
+    ) -> Sequence[Any]:
+        """See `Reduction`."""
+        pairs = zip(self.reductions, carry, strict=True)
+        return tuple(reduction.update(part, scores, rows, index) for reduction, part in pairs)
+
+    def finish(self, carry: Sequence[Any]) -> Sequence[Any]:
+        """See `Reduction`."""
+        pairs = zip(self.reductions, carry, strict=True)
+        return tuple(reduction.finish(part) for reduction, part in pairs)
+
+
+def _rescaled(peak: Array, scores: Array, index: Array) -> tuple[Array, Array, Array]:
+    """The new peak, the factor that brings old sums to it, and the weights of new rows under it."""
+    scores = _counted(scores, index)
+    new = jnp.maximum(peak, jnp.max(scores))
+    # −∞ minus −∞ is no number: until a row counts, any finite peak will do.
+    finite = jnp.where(jnp.isneginf(new), jnp.zeros_like(new), new)
+    return new, jnp.exp(peak - finite), jnp.exp(scores - finite)
+
+
+def _counted(scores: Array, index: Array) -> Array:
+    return jnp.where(index >= 0, scores, -jnp.inf)
+
+
+class SoftmaxSum(eqx.Module):
+    """Σ exp(score) as (peak, Σ exp(score − peak)): its logarithm is peak + log of the sum."""
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del size
+        return jnp.array(-jnp.inf, dtype), jnp.zeros((), dtype)
+
+    def update(
+        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del rows
+        peak, factor, weights = _rescaled(carry[0], scores, index)
+        return peak, carry[1] * factor + jnp.sum(weights)
+
+    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return carry
+
+
+class SoftmaxMean(eqx.Module):
+    """`SoftmaxSum` and Σ exp(score − peak) row beside it: their quotient is the weighted mean."""
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
+        """See `Reduction`."""
+        return jnp.array(-jnp.inf, dtype), jnp.zeros((), dtype), jnp.zeros(size, dtype)
+
+    def update(
+        self, carry: tuple[Array, Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array, Array]:
+        """See `Reduction`."""
+        peak, factor, weights = _rescaled(carry[0], scores, index)
+        moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        return peak, carry[1] * factor + jnp.sum(weights), carry[2] * factor + moved
+
+    def finish(self, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        """See `Reduction`."""
+        return carry
+
+
+class Highest(eqx.Module):
+    """The `count` rows of the highest scores, best first: their scores and numbers.
+
+    Fewer rows than that leave scores of −∞ at the end.
+    """
+
+    count: int = eqx.field(static=True)
+
+    # A general top-k looks at every score several times. The `count` best rows lie in the groups
+    # of the `count` best maxima: only those few groups are sorted, the rest is one maximum.
+    @property
+    def _group(self) -> int:
+        return 32 if self.count <= 64 else 8
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
+        """See `Reduction`."""
+        del size
+        tops = jnp.full(self.count, -jnp.inf, dtype)
+        scores = jnp.full((self.count, self._group), -jnp.inf, dtype)
+        return tops, scores, jnp.zeros((self.count, self._group), jnp.int32)
+
+    def update(
+        self, carry: tuple[Array, Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array, Array]:
+        """See `Reduction`."""
+        del rows
+        scores = _counted(scores, index)
+        spare = -scores.shape[0] % self._group
+        if spare:
+            scores = jnp.pad(scores, (0, spare), constant_values=-jnp.inf)
+            index = jnp.pad(index, (0, spare))
+        grouped, numbers = scores.reshape(-1, self._group), index.reshape(-1, self._group)
+        maxima = jnp.max(grouped, axis=1)
+        tops, place = jax.lax.top_k(maxima, min(self.count, maxima.shape[0]))
+        tops = jnp.concatenate([carry[0], tops])
+        best = jnp.concatenate([carry[1], grouped[place]])
+        where = jnp.concatenate([carry[2], numbers[place]])
+        tops, place = jax.lax.top_k(tops, self.count)
+        return tops, best[place], where[place]
+
+    def finish(
+        self, carry: tuple[Array, Array, Array]
+    ) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
+        """See `Reduction`."""
+        scores, place = jax.lax.top_k(carry[1].reshape(-1), self.count)
+        return scores, carry[2].reshape(-1)[place]
+
+
+class WeightedSum(eqx.Module):
+    """Σ weight and Σ weight · row, the scores being the weights themselves; linear in them."""
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return jnp.zeros((), dtype), jnp.zeros(size, dtype)
+
+    def update(
+        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        weights = jnp.where(index >= 0, scores, jnp.zeros_like(scores))
+        moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        return carry[0] + jnp.sum(weights), carry[1] + moved
+
+    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return carry

@@ -1,0 +1,150 @@
+"""The pass itself: compiled over rows in memory, or driven from the host over any rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.streaming._reductions import Reduction
+from kinetic_jax.streaming._rows import row_chunks
+
+QUERIES_AT_ONCE = 2048
+
+
+def stream(
+    score: Callable[[Array, Any], Array],
+    reduction: Reduction,
+    rows: Float[Array, "rows size"],
+    beside: PyTree[Any],
+    *,
+    dtype: Any,
+    chunk_size: int,
+    recompute: bool = False,
+) -> Any:
+    """One compiled pass over rows in memory, for ONE query; map it over queries.
+
+    Args:
+        score: from a chunk of rows (chunk, size), and the chunk of `beside`, to scores (chunk,).
+        reduction: what they are reduced to.
+        rows: all rows.
+        beside: a pytree of what else is known of each row, with a leading axis of rows.
+        dtype: what the rows are read as.
+        chunk_size: rows looked at together.
+        recompute: look at the rows again when differentiated, rather than keep every score.
+    """
+    total, size = rows.shape
+    chunk_size = min(chunk_size, total)
+
+    def look(carry: Any, number: Array) -> tuple[Any, None]:
+        # The last chunk reaches back over rows already seen, which are then left out.
+        start = jnp.minimum(number * chunk_size, total - chunk_size)
+        cut = lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size)  # noqa: E731
+        part, known = cut(rows).astype(dtype), jax.tree.map(cut, beside)
+        index = start + jnp.arange(chunk_size, dtype=jnp.int32)
+        index = jnp.where(index >= number * chunk_size, index, -1)
+        return reduction.update(carry, score(part, known), part, index), None
+
+    numbers = jnp.arange(-(-total // chunk_size), dtype=jnp.int32)
+    body = jax.checkpoint(look, prevent_cse=False) if recompute else look
+    carry, _ = jax.lax.scan(body, reduction.start(size, dtype), numbers)
+    return reduction.finish(carry)
+
+
+def stream_from_host(
+    score: Callable[[Any, Array, Array, Any], Array],
+    reduction: Reduction,
+    queries: PyTree[Any],
+    data: Any,
+    beside: PyTree[Any] = None,
+    *,
+    chunk_size: int,
+    dtype: Any,
+    description: str,
+    check: Callable[[int, Array], None],
+    progress: bool | None = None,
+) -> Any:
+    """One pass over rows that need not fit in memory, for many queries; each row is read once.
+
+    Args:
+        score: from ONE query, a chunk of rows, their squared norms and the chunk of `beside` to
+            scores; a pytree, whose arrays are traced.
+        reduction: what they are reduced to.
+        queries: a pytree with a leading axis of queries.
+        data: anything with a shape and slices.
+        beside: a pytree of what else is known of each row, in memory.
+        chunk_size: rows looked at together.
+        dtype: of rows and queries.
+        description: of the work, for the progress bar.
+        check: is told each chunk's first row and its squared norms, and raises for bad ones.
+        progress: whether to draw a bar; None: on a terminal only.
+
+    Returns:
+        The result for every query, with a leading axis.
+    """
+    total, size = data.shape[0], int(np.prod(data.shape[1:]))
+    count = jax.tree.leaves(queries)[0].shape[0]
+    cuts = [slice(at, at + QUERIES_AT_ONCE) for at in range(0, count, QUERIES_AT_ONCE)]
+    blocks = [jax.tree.map(lambda leaf, cut=cut: leaf[cut], queries) for cut in cuts]
+    carries = [
+        _begin(reduction, size, np.dtype(dtype).name, min(cut.stop, count) - cut.start)
+        for cut in cuts
+    ]
+    with progress_bar(description, total, show=progress) as update:
+        for start, rows in row_chunks(data, chunk_size):
+            seen = start + rows.shape[0]
+            short = min(chunk_size, total) - rows.shape[0]
+            rows = jnp.pad(rows.astype(dtype), ((0, short), (0, 0)))
+            squares = _squares(rows)
+            cut = lambda leaf: jnp.pad(leaf[start:seen], (0, short))  # noqa: B023, E731
+            known = jax.tree.map(cut, beside)
+            check(start, squares[: seen - start])
+            span = jnp.array([start, seen], jnp.int32)
+            for number, block in enumerate(blocks):
+                carries[number] = _update(
+                    score, reduction, carries[number], block, rows, squares, known, span
+                )
+            jax.block_until_ready(carries[-1])  # no more than one chunk waits in memory
+            update(seen, "")
+    found = [_finish(reduction, carry) for carry in carries]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), found[0], *found[1:])
+
+
+@eqx.filter_jit
+def _begin(reduction: Reduction, size: int, dtype: str, count: int) -> Any:
+    start = reduction.start(size, jnp.dtype(dtype))
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), start)
+
+
+@jax.jit
+def _squares(rows: Float[Array, "chunk size"]) -> Float[Array, " chunk"]:
+    return jnp.sum(rows * rows, axis=1)
+
+
+@eqx.filter_jit
+def _update(
+    score: Any,
+    reduction: Reduction,
+    carry: Any,
+    queries: Any,
+    rows: Float[Array, "chunk size"],
+    squares: Float[Array, " chunk"],
+    known: Any,
+    span: Any,
+) -> Any:
+    index = span[0] + jnp.arange(rows.shape[0], dtype=jnp.int32)
+    index = jnp.where(index < span[1], index, -1)
+
+    def one(carry: Any, query: Any) -> Any:
+        return reduction.update(carry, score(query, rows, squares, known), rows, index)
+
+    return jax.vmap(one)(carry, queries)
+
+
+@eqx.filter_jit
+def _finish(reduction: Reduction, carry: Any) -> Any:
+    return jax.vmap(reduction.finish)(carry)
