@@ -11,3 +11,15 @@ def x64():
     """Runs a test in double precision; everything else runs in single, as users do."""
     with jax.enable_x64(True):
         yield
+
+
+_COMPILED = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda name, seconds, **_: _COMPILED.append(name) if "backend_compile" in name else None
+)
+
+
+@pytest.fixture
+def compilations():
+    """How many programs were compiled up to now."""
+    return lambda: len(_COMPILED)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
@@ -21,7 +20,7 @@ from kinetic_jax.streaming import (
     Highest,
     SoftmaxMean,
     Together,
-    read_rows,
+    read_again,
     require_finite_rows,
     stream_from_host,
 )
@@ -83,10 +82,8 @@ def posterior_on_batch(
         check=lambda start, squares: require_finite_rows("data", start, squares),
         progress=progress,
     )
-    numbers, place = np.unique(np.asarray(index), return_inverse=True)
-    winners = read_rows(data, numbers).astype(x.dtype)  # in the data's order
-    found = jnp.asarray(place.reshape(index.shape))
-    return _refined(t, x, cond, winners, found, index, scores, sums, beside)
+    winners, place = read_again(data, index)
+    return _refined(t, x, cond, winners.astype(x.dtype), place, index, scores, sums, beside)
 
 
 @eqx.filter_jit

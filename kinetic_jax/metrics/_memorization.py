@@ -7,7 +7,8 @@ from jaxtyping import ArrayLike, Float
 from scipy.stats import binomtest
 
 from kinetic_jax._checks import require, require_between
-from kinetic_jax.metrics._neighbors import DEFAULT_CHUNK_SIZE, nearest_neighbors
+from kinetic_jax.metrics._neighbors import nearest_neighbors
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 
 class Memorization(NamedTuple):

@@ -1,7 +1,9 @@
 """Exact nearest neighbours in Euclidean distance."""
 
 import functools
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,22 +11,34 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from kinetic_jax._checks import refuse_memmap, require
 from kinetic_jax._dtypes import at_least_float32
-
-DEFAULT_CHUNK_SIZE = 4096
+from kinetic_jax.streaming import (
+    DEFAULT_CHUNK_SIZE,
+    Highest,
+    checked_rows,
+    is_on_host,
+    product_scores,
+    read_again,
+    read_rows,
+    require_finite_rows,
+    stream_from_host,
+)
 
 # The expanded square ||q||² − 2 q·r + ||r||² only nominates: near copies cancel in it. This many
 # more candidates than asked for are measured again by differences.
-_SPARE_CANDIDATES = 8
+_SPARE_CANDIDATES = 4
+
+_QUERIES_MEASURED_AT_ONCE = 2048
 
 
 def nearest_neighbors(
     queries: Float[ArrayLike, "queries *event"],
-    reference: Float[ArrayLike, "rows *event"],
+    reference: Any,
     k: int = 2,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
 ) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
-    """The k nearest rows of `reference` to each query, nearest first.
+    """The k nearest rows of `reference` to each query, nearest first; ties to the lower row.
 
     Streams over the reference in chunks with a running top-k, in float32 products at the highest
     precision; the winners are measured again by differences, so that distances of near copies
@@ -33,16 +47,18 @@ def nearest_neighbors(
 
     Args:
         queries: shape (queries, *event). A query that is not finite gets NaN distances.
-        reference: shape (rows, *event), finite, in memory.
+        reference: shape (rows, *event), finite. A NumPy memmap, or any array-like with a shape and
+            slices, is read a chunk at a time.
         k: how many neighbours.
         chunk_size: rows of the reference looked at together.
+        progress: whether to draw a progress bar; None: on a terminal only.
 
     Returns:
         Euclidean distances and row indices, each of shape (queries, k).
 
     Raises:
-        ValueError: if the shapes of one row differ, the reference is empty, not finite or a
-            memmap, or k lies outside [1, rows].
+        ValueError: if the shapes of one row differ, the reference is empty or not finite, or k
+            lies outside [1, rows].
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,22 +67,24 @@ def nearest_neighbors(
         >>> nearest_neighbors(jnp.array([[1.5]]), line)
         (Array([[0.5, 1.5]], dtype=float32), Array([[1, 0]], dtype=int32))
     """
-    refuse_memmap("reference", reference)
     refuse_memmap("queries", queries)
-    asked, rows = flat_rows("queries", queries), flat_rows("reference", reference)
-    require(rows.shape[0] >= 1, "reference", f"shape {rows.shape}", "have rows")
-    event, wanted = np.shape(queries)[1:], np.shape(reference)[1:]
+    asked = flat_rows("queries", queries)
+    shape = checked_rows("reference", reference)
+    event, wanted = np.shape(queries)[1:], shape[1:]
     require(event == wanted, "queries", f"rows of shape {event}", f"have the reference's, {wanted}")
-    require(1 <= k <= rows.shape[0], "k", k, f"lie in [1, {rows.shape[0]}], the reference's rows")
+    require(1 <= k <= shape[0], "k", k, f"lie in [1, {shape[0]}], the reference's rows")
     require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
-    require(bool(jnp.all(jnp.isfinite(rows))), "reference", "non-finite numbers", "be finite")
-    if asked.dtype != rows.dtype:
-        asked, rows = asked.astype(jnp.float64), rows.astype(jnp.float64)
-    chunk_size = min(chunk_size, rows.shape[0])
-    distances, indices, certain = _search(asked, rows, k, chunk_size)
-    doubtful = np.flatnonzero(~np.asarray(certain))
+    data = reference if is_on_host(reference) else flat_rows("reference", reference)
+    dtype = np.promote_types(asked.dtype, at_least_float32(np.dtype(data.dtype)))
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    if asked.shape[0] == 0:
+        return jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32)
+    search = _Search(data, k, min(chunk_size, shape[0]), progress)
+    asked = asked.astype(dtype)
+    distances, indices, certain = search.by_products(asked)
+    doubtful = np.flatnonzero(~certain)
     if doubtful.size:
-        again = _search_by_differences(asked[doubtful], rows, k, chunk_size)
+        again = search.by_differences(asked[doubtful])
         distances, indices = (
             distances.at[doubtful].set(again[0]),
             indices.at[doubtful].set(again[1]),
@@ -87,81 +105,157 @@ def flat_rows(name: str, array: ArrayLike) -> Float[Array, "rows size"]:
     return rows.astype(at_least_float32(rows.dtype)).reshape(shape[0], int(np.prod(shape[1:])))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _search(
-    queries: Float[Array, "queries size"], rows: Float[Array, "rows size"], k: int, chunk_size: int
-) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"], Bool[Array, " queries"]]:
-    """Neighbours, and whether rounding cannot have kept a nearer row from being a candidate."""
-    num_queries, num_rows = queries.shape[0], rows.shape[0]
-    wanted = min(k + _SPARE_CANDIDATES, num_rows)
-    num_chunks = -(-num_rows // chunk_size)
-    # Distances do not change when everything moves; around the mean the squares are smallest.
-    center = jnp.mean(rows, axis=0)
-    centered = queries - center[None, :]
+class _Search:
+    """One reference, and how it is searched."""
 
-    def look(best: tuple[Array, Array], chunk: Array) -> tuple[tuple[Array, Array], None]:
-        # The last chunk reaches back over rows already seen, which are then left out.
-        start = jnp.minimum(chunk * chunk_size, num_rows - chunk_size)
-        part = jax.lax.dynamic_slice_in_dim(rows, start, chunk_size) - center[None, :]
-        index = start + jnp.arange(chunk_size, dtype=jnp.int32)
-        products = jnp.matmul(centered, part.T, precision=jax.lax.Precision.HIGHEST)
-        score = jnp.sum(part * part, axis=1)[None, :] - 2 * products
-        score = jnp.where((index >= chunk * chunk_size)[None, :], score, jnp.inf)
-        scores = jnp.concatenate([best[0], score], axis=1)
-        indices = jnp.concatenate(
-            [best[1], jnp.broadcast_to(index, (num_queries, chunk_size))], axis=1
+    def __init__(self, data: Any, k: int, chunk_size: int, progress: bool | None):
+        self.data, self.k = data, k
+        self.chunk_size, self.progress = chunk_size, progress
+
+    def by_products(
+        self, queries: Float[Array, "queries size"]
+    ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
+        """Neighbours, and whether rounding cannot have kept a nearer row from being a candidate."""
+        total, dtype = self.data.shape[0], queries.dtype
+        # Distances do not change when everything moves; around the mean of some rows the squares
+        # are smaller.
+        first = read_rows(self.data, slice(0, self.chunk_size)).astype(dtype)
+        center = jnp.mean(first, axis=0)
+        longest = 0.0
+
+        def check(start: int, squares: Array) -> None:
+            nonlocal longest
+            require_finite_rows("reference", start, squares)
+            longest = max(longest, float(np.sqrt(np.max(np.asarray(squares)))))
+
+        count = min(self.k + _SPARE_CANDIDATES, total)
+        scores, candidates = self._stream(
+            _ProductScore(), Highest(count), queries - center[None, :], check, "searching", center
         )
-        negative, position = jax.lax.top_k(-scores, wanted)
-        return (-negative, jnp.take_along_axis(indices, position, axis=1)), None
+        parts = []
+        for at in range(0, queries.shape[0], _QUERIES_MEASURED_AT_ONCE):
+            cut = slice(at, at + _QUERIES_MEASURED_AT_ONCE)
+            parts.append(self._measured(queries[cut], candidates[cut]))
+        squared, indices = (jnp.concatenate(part) for part in zip(*parts, strict=True))
+        certain = _is_certain(queries - center[None, :], scores[:, -1], squared[:, -1], longest)
+        return jnp.sqrt(squared), indices, np.asarray(certain) | (count == total)
 
-    nobody = (
-        jnp.full((num_queries, wanted), jnp.inf, rows.dtype),
-        jnp.zeros((num_queries, wanted), jnp.int32),
-    )
-    chunks = jnp.arange(num_chunks, dtype=jnp.int32)
-    (scores, candidates), _ = jax.lax.scan(look, nobody, chunks)
+    def by_differences(
+        self, queries: Float[Array, "queries size"]
+    ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
+        """Neighbours without the expanded square: slower, and right whatever the numbers."""
+        squared, indices = self._stream(
+            _DifferenceScore(), _Nearest(self.k), queries, lambda *_: None, "searching once more"
+        )
+        return jnp.sqrt(squared), indices
 
-    def measure(_: None, one: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
-        query, index = one
-        return None, _nearest(jnp.sum((query[None, :] - rows[index]) ** 2, axis=1), index, k)
+    def _stream(
+        self,
+        score: Any,
+        reduction: Any,
+        queries: Array,
+        check: Any,
+        words: str,
+        center: Array | None = None,
+    ) -> Any:
+        return stream_from_host(
+            score,
+            reduction,
+            queries,
+            self.data,
+            chunk_size=self.chunk_size,
+            dtype=queries.dtype,
+            center=center,
+            description=words,
+            check=check,
+            progress=self.progress,
+        )
 
-    _, (squared, indices) = jax.lax.scan(measure, None, (queries, candidates))
-    # A row that is no candidate has a score of at least the worst candidate's; what rounding can
-    # have done to a score is bounded by (d + 8) ε (||q|| + max ||r||)².
-    length2 = jnp.sum(centered * centered, axis=1)
-    longest = jnp.sqrt(jnp.max(jnp.sum((rows - center[None, :]) ** 2, axis=1)))
-    epsilon = (rows.shape[1] + 8) * float(jnp.finfo(rows.dtype).eps)
-    doubt = epsilon * (jnp.sqrt(length2) + longest) ** 2
-    certain = (scores[:, -1] + length2 - doubt >= squared[:, -1]) | (wanted == num_rows)
-    return jnp.sqrt(squared), indices, certain | ~jnp.isfinite(length2)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _search_by_differences(
-    queries: Float[Array, "queries size"], rows: Float[Array, "rows size"], k: int, chunk_size: int
-) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
-    """Neighbours without the expanded square: slower, and right whatever the numbers."""
-    num_rows = rows.shape[0]
-
-    def one(_: None, query: Array) -> tuple[None, tuple[Array, Array]]:
-        def look(best: tuple[Array, Array], chunk: Array) -> tuple[tuple[Array, Array], None]:
-            start = jnp.minimum(chunk * chunk_size, num_rows - chunk_size)
-            part = jax.lax.dynamic_slice_in_dim(rows, start, chunk_size)
-            index = start + jnp.arange(chunk_size, dtype=jnp.int32)
-            squared = jnp.sum((query[None, :] - part) ** 2, axis=1)
-            squared = jnp.where(index >= chunk * chunk_size, squared, jnp.inf)
-            together = jnp.concatenate([best[0], squared]), jnp.concatenate([best[1], index])
-            return _nearest(*together, k), None
-
-        nobody = jnp.full(k, jnp.inf, rows.dtype), jnp.zeros(k, jnp.int32)
-        chunks = jnp.arange(-(-num_rows // chunk_size), dtype=jnp.int32)
-        return None, jax.lax.scan(look, nobody, chunks)[0]
-
-    _, (squared, indices) = jax.lax.scan(one, None, queries)
-    return jnp.sqrt(squared), indices
+    def _measured(self, queries: Array, candidates: Array) -> tuple[Array, Array]:
+        if not is_on_host(self.data):
+            return _measure(queries, self.data, candidates, candidates, self.k)
+        rows, place = read_again(self.data, candidates)
+        return _measure(queries, rows, place, candidates, self.k)
 
 
-def _nearest(squared: Array, index: Array, k: int) -> tuple[Array, Array]:
-    # Ties go to the lower row, whatever the order of the candidates.
+class _ProductScore(eqx.Module):
+    """The nearer, the higher, by the expanded square."""
+
+    def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
+        del known
+        return product_scores(query, rows, squares, jnp.ones((), rows.dtype))
+
+
+class _DifferenceScore(eqx.Module):
+    """−||q − r||², by differences."""
+
+    def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
+        del squares, known
+        return -jnp.sum((query[None, :] - rows) ** 2, axis=1)
+
+
+class _Nearest(eqx.Module):
+    """The `count` rows of the highest scores, as squared distances; exact ties to the lower row."""
+
+    count: int = eqx.field(static=True)
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del size
+        return jnp.full(self.count, jnp.inf, dtype), jnp.zeros(self.count, jnp.int32)
+
+    def update(
+        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del rows
+        squared = jnp.where(index >= 0, -scores, jnp.inf)
+        return _lowest(
+            jnp.concatenate([carry[0], squared]), jnp.concatenate([carry[1], index]), self.count
+        )
+
+    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return carry
+
+
+def _lowest(squared: Array, index: Array, count: int) -> tuple[Array, Array]:
     ordered, order = jax.lax.sort((squared, index), num_keys=2)
-    return ordered[:k], order[:k]
+    return ordered[:count], order[:count]
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _measure(
+    queries: Float[Array, "queries size"],
+    rows: Float[Array, "rows size"],
+    place: Int[Array, "queries candidates"],
+    index: Int[Array, "queries candidates"],
+    k: int,
+) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
+    """The candidates' squared distances by differences, the k lowest of each query."""
+
+    def one(inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        query, where, number = inputs
+        near = rows[where].astype(query.dtype)
+        return _lowest(jnp.sum((query[None, :] - near) ** 2, axis=1), number, k)
+
+    return jax.lax.map(one, (queries, place, index), batch_size=32)
+
+
+@jax.jit
+def _is_certain(
+    centered: Float[Array, "queries size"],
+    worst_score: Float[Array, " queries"],
+    squared: Float[Array, " queries"],
+    longest: ArrayLike,
+) -> Bool[Array, " queries"]:
+    """Whether no row outside the candidates can be nearer than the k-th.
+
+    Such a row has a score of at most the worst candidate's; what rounding can have done to twice a
+    score is bounded by (d + 8) ε (||q|| + max ||r||)².
+    """
+    length2 = jnp.sum(centered * centered, axis=1)
+    epsilon = (centered.shape[1] + 8) * float(jnp.finfo(centered.dtype).eps)
+    doubt = epsilon * (jnp.sqrt(length2) + longest) ** 2
+    certain = length2 - 2 * worst_score - doubt >= squared
+    return certain | ~jnp.isfinite(length2)

@@ -103,7 +103,7 @@ class _Programs:
 
 # Keyed like jit's own cache, by the functions themselves, shapes and dtypes. The key keeps the
 # functions alive with all they close over, so the cache is small.
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=16)
 def _programs(leaves: tuple[Any, ...], treedef: Any) -> _Programs:
     return _Programs()
 

@@ -1,12 +1,13 @@
 """Rows of data: in memory, or read from the host a chunk at a time."""
 
+import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax._dtypes import at_least_float32
@@ -48,10 +49,67 @@ def read_rows(data: Any, which: Any) -> Float[Array, "chunk size"]:
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
 
 
-def row_chunks(data: Any, chunk_size: int) -> Iterator[tuple[int, Float[Array, "chunk size"]]]:
-    """Every row once, in chunks that are read as they are asked for, with the first's number."""
-    for start in range(0, data.shape[0], chunk_size):
-        yield start, read_rows(data, slice(start, start + chunk_size))
+def read_again(
+    data: Any, index: Int[Array, "queries count"]
+) -> tuple[Float[Array, "some size"], Int[Array, "queries count"]]:
+    """The rows of `data` that `index` names, each once, and where among them each entry is."""
+    numbers, place = np.unique(np.asarray(index), return_inverse=True)
+    # To a power of two, so that few programs are compiled for what is done with them.
+    padded = np.resize(numbers, 2 ** int(np.ceil(np.log2(numbers.size))))
+    padded[numbers.size :] = numbers[-1]
+    return read_rows(data, padded), jnp.asarray(place.reshape(index.shape), jnp.int32)
+
+
+class RowChunk(NamedTuple):
+    """A chunk of rows on the device.
+
+    Attributes:
+        rows: the rows, less the center.
+        squares: their squared norms.
+        first: the number of the first of them.
+        new: the numbers [from, to) of those that no chunk before held.
+    """
+
+    rows: Float[Array, "chunk size"]
+    squares: Float[Array, " chunk"]
+    first: int
+    new: tuple[int, int]
+
+
+def row_chunks(
+    data: Any, chunk_size: int, dtype: Any, center: Float[Array, " size"] | None
+) -> Iterator[RowChunk]:
+    """Every row once, in chunks of one size, read from the host as they are asked for.
+
+    Of an array in memory the last chunk reaches back over rows of the one before; of rows on the
+    host, which are read only once, it is filled up with the last row.
+    """
+    total = data.shape[0]
+    chunk_size = min(chunk_size, total)
+    for start in range(0, total, chunk_size):
+        stop = min(start + chunk_size, total)
+        if is_on_host(data):
+            rows = np.asarray(data[start:stop]).reshape(stop - start, -1)
+            spare = chunk_size - rows.shape[0]
+            rows = np.pad(rows, ((0, spare), (0, 0)), mode="edge") if spare else rows
+            first = start
+            rows, squares = _prepared(rows, center, dtype)
+        else:
+            first = min(start, total - chunk_size)
+            rows, squares = _cut(data, jnp.int32(first), chunk_size, center, dtype)
+        yield RowChunk(rows, squares, first, (start, stop))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _prepared(rows: Any, center: Any, dtype: Any) -> tuple[Array, Array]:
+    rows = rows.astype(dtype) if center is None else rows.astype(dtype) - center[None, :]
+    return rows, jnp.sum(rows * rows, axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 4))
+def _cut(data: Any, first: Any, chunk_size: int, center: Any, dtype: Any) -> tuple[Array, Array]:
+    rows = jax.lax.dynamic_slice_in_dim(data, first, chunk_size)
+    return _prepared(rows.reshape(chunk_size, -1), center, dtype)
 
 
 def require_finite_rows(name: str, start: int, squares: Float[Array, " chunk"]) -> None:

@@ -215,16 +215,25 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
     """
     folder = Path(directory)
     for _ in range(10):
-        found = latest_step(folder) if step is None else step
-        if found is None or not (folder / str(found)).is_dir():
-            raise FileNotFoundError(f"no complete checkpoint in {folder}")
+        found = step
         try:
+            found = latest_step(folder) if step is None else step
+            if found is None or not (folder / str(found)).is_dir():
+                raise FileNotFoundError(f"no complete checkpoint in {folder}")
             return _load(folder, found)
-        except ValueError:
+        except (ValueError, FileNotFoundError):
             # A writer may have put a newer one in its place while it was read.
-            if step is not None or latest_step(folder) in (None, found):
+            if step is not None or not _replaced(folder, found):
                 raise
     raise ValueError(f"checkpoint {folder} is replaced faster than it can be read")
+
+
+def _replaced(folder: Path, found: int | None) -> bool:
+    """Whether another checkpoint than `found` is the newest by now."""
+    try:
+        return latest_step(folder) not in (None, found)
+    except FileNotFoundError:  # one vanished while they were listed
+        return True
 
 
 def _load(folder: Path, found: int) -> NetworkField:

@@ -2,7 +2,6 @@
 
 import inspect
 
-import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetic_jax import nearest_neighbors
-from kinetic_jax.metrics._neighbors import DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 
 def brute_force(queries, reference, k):
@@ -151,14 +150,40 @@ def test_double_precision(mixed, x64):
     np.testing.assert_allclose(distances, want_distances, rtol=1e-5)
 
 
-def test_does_not_hold_all_distances():
-    """Temporary memory follows the chunk, not the number of rows."""
-    from kinetic_jax.metrics._neighbors import _search
+class ReadOnce:
+    """Rows that are no array, and note which of them were read."""
 
-    queries, rows = jnp.zeros((1000, 4)), jnp.zeros((20_000, 4))
-    compiled = _search.lower(queries, rows, 2, 100).compile()
-    whole = 1000 * 20_000 * 4
-    assert compiled.memory_analysis().temp_size_in_bytes < whole / 10
+    def __init__(self, rows):
+        self.rows, self.shape, self.dtype, self.read = rows, rows.shape, rows.dtype, []
+
+    def __getitem__(self, which):
+        self.read.append(which)
+        return self.rows[which]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.float64], ids=lambda d: d.__name__)
+def test_rows_on_the_host(tmp_path, dtype):
+    """A memmap and other array-likes give what the same rows in memory give."""
+    rows = np.random.default_rng(0).integers(0, 200, size=(101, 6)).astype(dtype)
+    queries = rows[::9].astype(np.float32) + normal(1, 12, 6)
+    mapped = np.memmap(tmp_path / "rows", dtype, "w+", shape=rows.shape)
+    mapped[:] = rows
+    wanted = nearest_neighbors(queries, rows, 3, chunk_size=20)
+    for data in (mapped, ReadOnce(rows)):
+        found = nearest_neighbors(queries, data, 3, chunk_size=20)
+        np.testing.assert_array_equal(found[1], wanted[1])
+        np.testing.assert_array_equal(found[0], wanted[0])
+
+
+def test_each_row_is_read_once():
+    data = ReadOnce(normal(0, 100, 6))
+    nearest_neighbors(normal(1, 5000, 6), data, 2, chunk_size=30)
+    slices = [which for which in data.read if isinstance(which, slice)]
+    # The first chunk tells where the middle of the data is, and is read again in the pass.
+    assert [(s.start, min(s.stop, 100)) for s in slices] == [
+        (0, 30), (0, 30), (30, 60), (60, 90), (90, 100),
+    ]  # fmt: skip
+    assert len(data.read) - len(slices) == 3  # the winners, a block of queries at a time
 
 
 def memmap(path):
@@ -177,7 +202,6 @@ BAD = {
     "no axis": ({"queries": np.float32(1)}, r"queries must have a leading axis of rows"),
     "nan": ({"reference": np.where(ROWS > 1, np.nan, ROWS)}, r"reference must be finite"),
     "infinite": ({"reference": np.where(ROWS > 1, np.inf, ROWS)}, r"reference must be finite"),
-    "memmap": ({"reference": memmap}, r"reference must be in memory, got a numpy.memmap"),
     "memmap queries": ({"queries": memmap}, r"queries must be in memory, got a numpy.memmap"),
 }  # fmt: skip
 
@@ -194,13 +218,11 @@ def test_errors(change, message, tmp_path):
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def test_no_recompilation_for_other_data():
-    from kinetic_jax.metrics._neighbors import _search
-
+def test_no_recompilation_for_other_data(compilations):
     nearest_neighbors(normal(0, 6, 11), normal(1, 30, 11), 3)
-    size = _search._cache_size()
-    nearest_neighbors(normal(2, 6, 11), jax.numpy.asarray(normal(3, 30, 11)), 3)
-    assert _search._cache_size() == size
+    before = compilations()
+    nearest_neighbors(normal(2, 6, 11), normal(3, 30, 11), 3)
+    assert compilations() == before
 
 
 @pytest.mark.parametrize("apart", [300.0, 1e3, 1e4])
