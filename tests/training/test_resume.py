@@ -1,7 +1,6 @@
 """Runs that are resumed in one process: the same numbers, or a refusal that says why."""
 
 import shutil
-import threading
 
 import equinox as eqx
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import kinetic_jax.training._checkpoint as checkpoint_module
 from kinetic_jax import fit, load_field, network_field, save_field
 from kinetic_jax.training._checkpoint import latest_step
 
@@ -265,22 +265,20 @@ def test_an_optimizer_that_holds_a_random_key_resumes(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_field_can_be_read_while_it_is_replaced(tmp_path):
-    fields = [network_field("mlp", (2,), key=jax.random.key(i), width=8, depth=1) for i in (0, 1)]
-    save_field(tmp_path, fields[0])
-    stop, errors = threading.Event(), []
+def test_a_field_can_be_read_while_it_is_replaced(tmp_path, monkeypatch):
+    """The newest checkpoint is found, and gone before it is read: the one that replaced it is."""
+    old, new = (network_field("mlp", (2,), key=jax.random.key(i), width=8, depth=1) for i in (0, 1))
+    save_field(tmp_path, old)
+    read, steps = checkpoint_module._load, []
 
-    def read():
-        while not stop.is_set():
-            try:
-                load_field(tmp_path)
-            except Exception as error:
-                errors.append(error)
+    def slow(folder, step):
+        steps.append(step)
+        if len(steps) == 1:
+            save_field(tmp_path, new)
+        return read(folder, step)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(20):
-        save_field(tmp_path, fields[number % 2])
-    stop.set()
-    reader.join()
-    assert not errors
+    monkeypatch.setattr(checkpoint_module, "_load", slow)
+    loaded = load_field(tmp_path)
+    assert steps == [0, 1]
+    for one, other in zip(jax.tree.leaves(loaded), jax.tree.leaves(new), strict=True):
+        np.testing.assert_array_equal(one, other)
