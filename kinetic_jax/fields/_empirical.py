@@ -17,7 +17,9 @@ from kinetic_jax.fields._empirical_batch import (
 )
 from kinetic_jax.fields._posterior import Atoms, Posterior, heaviest, posterior
 from kinetic_jax.fields._protocol import check_cond
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host
+from kinetic_jax.streaming import checked_rows, is_on_host
+
+ROWS_AT_ONCE = 2048
 
 
 class HeaviestAtoms(NamedTuple):
@@ -82,7 +84,7 @@ class EmpiricalField(eqx.Module):
         *,
         labels: Int[ArrayLike, " rows"] | None = None,
         weights: Float[ArrayLike, " rows"] | None = None,
-        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        chunk_size: int = ROWS_AT_ONCE,
     ):
         shape = checked_rows("data", data)
         whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1

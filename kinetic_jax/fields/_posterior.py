@@ -18,7 +18,7 @@ from kinetic_jax.streaming import (
 
 # The heaviest rows are measured again by differences; the expanded square only finds them. Where
 # rounding decides between rows (t near 1), only near duplicates of the nearest one compete.
-REMEASURED = 16
+REMEASURED = 12
 
 
 class Atoms(eqx.Module):

@@ -123,7 +123,7 @@ class Highest(eqx.Module):
     # of the `count` best maxima: only those few groups are sorted, the rest is one maximum.
     @property
     def _group(self) -> int:
-        return 64 if self.count <= 64 else 8
+        return 32 if self.count <= 64 else 8
 
     def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
         """See `Reduction`."""

@@ -1,0 +1,60 @@
+"""Peak of anonymous memory of calls on a memmap: `python -m benchmarks._memory ROWS`."""
+
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinetic_jax import EmpiricalField, nearest_neighbors
+
+SIZE, BATCH, WRITTEN_AT_ONCE = 256, 256, 50_000
+
+
+def anonymous() -> float:
+    """Megabytes of anonymous memory of this process; mapped pages of files are not in it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1e3
+    raise OSError("/proc/self/status must tell RssAnon")
+
+
+def rise(call: Callable[[], Any]) -> float:
+    """By how many megabytes anonymous memory rises at most during `call`."""
+    before, highest, done = anonymous(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.002):
+            highest = max(highest, anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        call()
+    finally:
+        done.set()
+        watcher.join()
+    return highest - before
+
+
+def main(rows: int) -> None:
+    """Writes rows to a temporary file, and prints the rise of each call."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        data = np.memmap(Path(folder) / "rows", np.float32, "w+", shape=(rows, SIZE))
+        for start in range(0, rows, WRITTEN_AT_ONCE):
+            part = data[start : start + WRITTEN_AT_ONCE]
+            part[:] = rng.standard_normal(part.shape, np.float32)
+        x = rng.standard_normal((BATCH, SIZE), np.float32)
+        nearest_neighbors(x, data[:10_000].copy(), 2)  # what compiling takes is not the question
+        print(f"nearest_neighbors of a memmap\t{rise(lambda: nearest_neighbors(x, data, 2)):.0f}")
+        field = EmpiricalField(data)
+        print(f"EmpiricalField.on_batch of a memmap\t{rise(lambda: field.on_batch(0.5, x)):.0f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
