@@ -19,9 +19,14 @@ from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
 from kinetic_jax.metrics import Memorization as Memorization
+from kinetic_jax.metrics import authpct as authpct
+from kinetic_jax.metrics import ct_score as ct_score
 from kinetic_jax.metrics import frechet_distance as frechet_distance
+from kinetic_jax.metrics import kde_support as kde_support
+from kinetic_jax.metrics import knn_support as knn_support
 from kinetic_jax.metrics import memorization as memorization
 from kinetic_jax.metrics import nearest_neighbors as nearest_neighbors
+from kinetic_jax.metrics import spearman as spearman
 from kinetic_jax.networks import AUTHORS_UNET as AUTHORS_UNET
 from kinetic_jax.networks import ResidualMLP as ResidualMLP
 from kinetic_jax.networks import Scaling as Scaling

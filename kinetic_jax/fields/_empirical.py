@@ -64,12 +64,12 @@ class EmpiricalField(eqx.Module):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import EmpiricalField, noise, sample
-        >>> data = jnp.array([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
+        >>> data = jnp.array([[4.0, 1.0], [-1.0, 4.0], [-4.0, -4.0]])
         >>> x0 = noise(jax.random.key(0), jnp.arange(3), (2,))
         >>> sample(EmpiricalField(data), x0).x1.round(2)
-        Array([[-4., -4.],
+        Array([[ 4.,  1.],
                [-4., -4.],
-               [ 4.,  0.]], dtype=float32)
+               [-1.,  4.]], dtype=float32)
     """
 
     data: Any

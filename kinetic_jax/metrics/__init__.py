@@ -4,3 +4,10 @@ from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
 from kinetic_jax.metrics._memorization import Memorization as Memorization
 from kinetic_jax.metrics._memorization import memorization as memorization
 from kinetic_jax.metrics._neighbors import nearest_neighbors as nearest_neighbors
+from kinetic_jax.metrics._novelty import Authenticity as Authenticity
+from kinetic_jax.metrics._novelty import authpct as authpct
+from kinetic_jax.metrics._novelty import ct_score as ct_score
+from kinetic_jax.metrics._rank import Correlation as Correlation
+from kinetic_jax.metrics._rank import spearman as spearman
+from kinetic_jax.metrics._support import kde_support as kde_support
+from kinetic_jax.metrics._support import knn_support as knn_support

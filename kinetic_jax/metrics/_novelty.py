@@ -1,0 +1,125 @@
+"""Whether samples keep as far from the training data as other data do."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+from scipy.stats import binomtest, mannwhitneyu
+
+from kinetic_jax._checks import require, require_between
+from kinetic_jax.metrics._neighbors import nearest_neighbors
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host
+
+
+class Authenticity(NamedTuple):
+    """What `authpct` returns.
+
+    Attributes:
+        fraction: share of authentic samples among the valid ones (AuthPct is 100 times that).
+        low: lower end of its Wilson interval.
+        high: upper end.
+        authentic: whether each sample is, shape (n,).
+        invalid: how many samples are not finite; they count neither way.
+    """
+
+    fraction: float
+    low: float
+    high: float
+    authentic: np.ndarray
+    invalid: int
+
+
+def authpct(
+    samples: Float[ArrayLike, "n *event"],
+    train: Float[ArrayLike, "rows *event"],
+    *,
+    confidence: float = 0.95,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+) -> Authenticity:
+    """The share of samples farther from their training neighbour than that one from its own.
+
+    Args:
+        samples: shape (n, *event).
+        train: the training data in memory, shape (rows, *event), at least two rows.
+        confidence: of the interval, in (0, 1).
+        chunk_size: as in `nearest_neighbors`.
+
+    Raises:
+        ValueError: if there are no samples or fewer than two training rows, or shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import authpct
+        >>> train = jnp.array([[0.0], [1.0], [5.0]])
+        >>> authpct(jnp.array([[0.1], [4.0], [-2.0]]), train).authentic
+        array([False, False,  True])
+
+    References:
+        Alaa et al., How faithful is your synthetic data?, arXiv 2102.08921.
+    """
+    require_between("confidence", confidence, 0.0, 1.0)
+    require(np.shape(samples)[:1] not in ((), (0,)), "samples", np.shape(samples), "have rows")
+    shape = checked_rows("train", train)
+    require(shape[0] >= 2, "train", shape, "have at least two rows")
+    require(not is_on_host(train), "train", type(train).__name__, "be in memory")
+    distances, indices = nearest_neighbors(samples, train, 1, chunk_size=chunk_size)
+    used, place = np.unique(np.asarray(indices[:, 0]), return_inverse=True)
+    among, _ = nearest_neighbors(np.asarray(train)[used], train, 2, chunk_size=chunk_size)
+    own = np.asarray(among)[place, 1]  # the first is the row itself, or a copy of it
+    nearest = np.asarray(distances)[:, 0]
+    valid = np.isfinite(nearest)
+    authentic = valid & (nearest > own)
+    count, number = int(authentic.sum()), int(valid.sum())
+    if not number:
+        nan = float("nan")
+        return Authenticity(nan, nan, nan, authentic, len(nearest))
+    interval = binomtest(count, number).proportion_ci(confidence, method="wilson")
+    return Authenticity(
+        count / number, float(interval.low), float(interval.high), authentic, len(nearest) - number
+    )
+
+
+def ct_score(
+    samples: Float[ArrayLike, "n *event"],
+    held_out: Float[ArrayLike, "m *event"],
+    train: Any,
+    *,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+) -> float:
+    """C_T of one cell: a z-score of how samples lie nearer to training data than held-out data do.
+
+    Mann–Whitney's U over the distances to the nearest training row, standardised:
+    `(U − nm/2)/√(nm (n + m + 1)/12)` with U the number of pairs in which the sample is farther.
+    Far below 0: samples are nearer, data copying; far above 0: they underfit. The published score
+    averages it over cells of the space.
+
+    Args:
+        samples: shape (n, *event), finite.
+        held_out: data the model never saw, shape (m, *event).
+        train: the training data, shape (rows, *event).
+        chunk_size: as in `nearest_neighbors`.
+
+    Raises:
+        ValueError: if a set is empty or holds rows that are not finite, or shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import ct_score
+        >>> train = jnp.array([[0.0], [10.0]])
+        >>> print(round(ct_score(jnp.array([[0.1], [9.9]]), jnp.array([[2.0], [7.0]]), train), 2))
+        -1.55
+
+    References:
+        Meehan, Chaudhuri and Dasgupta, A non-parametric test to detect data-copying in generative
+        models, arXiv 2004.05675.
+    """
+    sets = {}
+    for name, rows in (("samples", samples), ("held_out", held_out)):
+        require(np.shape(rows)[:1] not in ((), (0,)), name, np.shape(rows), "have rows")
+        nearest = np.asarray(nearest_neighbors(rows, train, 1, chunk_size=chunk_size)[0])[:, 0]
+        bad = int(np.sum(~np.isfinite(nearest)))
+        require(bad == 0, name, f"{bad} rows that are not", "be finite")
+        sets[name] = nearest
+    n, m = len(sets["samples"]), len(sets["held_out"])
+    pairs = float(mannwhitneyu(sets["samples"], sets["held_out"]).statistic)
+    return float((pairs - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))

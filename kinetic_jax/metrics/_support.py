@@ -1,0 +1,115 @@
+"""How dense the data are around a sample."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from kinetic_jax._checks import require
+from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax.fields import EmpiricalField
+from kinetic_jax.metrics._neighbors import nearest_neighbors
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host, row_chunks
+
+
+def knn_support(
+    x: Float[ArrayLike, "n *event"],
+    reference: Any,
+    k: int = 10,
+    *,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
+) -> Float[Array, " n"]:
+    """Minus the mean Euclidean distance to the k nearest rows of `reference`: higher is denser.
+
+    Args:
+        x: shape (n, *event); a row that is not finite gets NaN. A row of the reference itself
+            counts as its own neighbour.
+        reference: as in `nearest_neighbors`, which says more of the other arguments.
+        k: how many neighbours.
+        chunk_size: rows of the reference looked at together.
+        progress: whether to draw a progress bar; None: on a terminal only.
+
+    Raises:
+        ValueError: as `nearest_neighbors`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import knn_support
+        >>> line = jnp.array([[0.0], [1.0], [2.0], [9.0]])
+        >>> knn_support(jnp.array([[1.0], [9.0]]), line, k=2)
+        Array([-0.5, -3.5], dtype=float32)
+    """
+    distances, _ = nearest_neighbors(x, reference, k, chunk_size=chunk_size, progress=progress)
+    return -jnp.mean(distances, axis=1)
+
+
+def kde_support(
+    x: Float[ArrayLike, "n *event"],
+    reference: Any,
+    bandwidth: float | None = None,
+    *,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
+) -> Float[Array, " n"]:
+    """Log density of a Gaussian kernel estimate of the reference, in nats: higher is denser.
+
+    `logsumexp_i(−||x − r_i||²/(2h²)) − log N − d log h − (d/2) log 2π`.
+
+    It is the bridge density of the empirical flow: at t = 1/(1 + h) that of t x, plus d log t.
+
+    Args:
+        x: shape (n, *event).
+        reference: shape (rows, *event); a memmap is read a chunk at a time.
+        bandwidth: h, at least 0.001. Default: Scott's rule with one spread for all dimensions,
+            `h = N^{−1/(d + 4)} √(mean variance)`; in many dimensions it is nearly that spread.
+        chunk_size: rows of the reference looked at together.
+        progress: whether to draw a progress bar; None: on a terminal only.
+
+    Raises:
+        ValueError: for a bandwidth out of range, references that are empty or not finite, rows of
+            different shapes, or a reference without spread and no bandwidth.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import kde_support
+        >>> line = jnp.array([[0.0], [1.0], [9.0]])
+        >>> print(kde_support(jnp.array([[0.5], [9.0]]), line, bandwidth=1.0).round(1))
+        [-1.4 -2. ]
+
+    References:
+        Scott, Multivariate density estimation, 1992.
+    """
+    shape = checked_rows("reference", reference)
+    if bandwidth is None:
+        bandwidth = scott_bandwidth(reference, chunk_size=chunk_size)
+        require(bandwidth >= 1e-3, "reference", f"a bandwidth of {bandwidth:g} by Scott's rule",
+                "have more spread, or come with a bandwidth")  # fmt: skip
+    require(
+        bool(np.isfinite(bandwidth)) and bandwidth >= 1e-3, "bandwidth", bandwidth, "be >= 0.001"
+    )
+    points = jnp.asarray(x)
+    event = points.shape[1:]
+    require(event == shape[1:], "x", f"rows of shape {event}", f"have the reference's, {shape[1:]}")
+    points = points.astype(at_least_float32(points.dtype))
+    time = jnp.asarray(1 / (1 + bandwidth), points.dtype)
+    field = EmpiricalField(reference, chunk_size=chunk_size)
+    found = field.on_batch(time, points * time, progress=progress)
+    return found.log_density + int(np.prod(event)) * float(np.log(time))
+
+
+def scott_bandwidth(reference: Any, *, chunk_size: int = DEFAULT_CHUNK_SIZE) -> float:
+    """`N^{−1/(d + 4)} √(mean variance of a dimension)`, in one pass over the rows."""
+    shape = checked_rows("reference", reference)
+    data = reference if is_on_host(reference) else jnp.asarray(reference)
+    size = int(np.prod(shape[1:]))
+    total, squares, origin = np.zeros(size), 0.0, None
+    for chunk in row_chunks(data, chunk_size, np.dtype(np.float32), None):
+        first, (start, stop) = chunk.first, chunk.new
+        rows = np.asarray(chunk.rows[start - first : stop - first], np.float64)
+        origin = rows.mean(axis=0) if origin is None else origin
+        total += (rows - origin).sum(axis=0)
+        squares += float(((rows - origin) ** 2).sum())
+    variance = (squares - float((total**2).sum()) / shape[0]) / max(shape[0] - 1, 1) / size
+    return float(shape[0] ** (-1 / (size + 4)) * np.sqrt(max(variance, 0.0)))

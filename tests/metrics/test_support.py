@@ -1,0 +1,136 @@
+"""Support, rank correlation and novelty against scikit-learn, SciPy and loops by hand."""
+
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special, stats
+from sklearn.neighbors import KernelDensity, NearestNeighbors
+
+from kinetic_jax import authpct, ct_score, kde_support, knn_support, spearman
+from kinetic_jax.metrics._support import scott_bandwidth
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_knn_support_is_scikit_learns(k):
+    x, rows = normal(0, 20, 6), normal(1, 300, 6)
+    distances = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(x)[0]
+    np.testing.assert_allclose(
+        knn_support(x, rows, k, chunk_size=64), -distances.mean(axis=1), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", [1, 6, 100])
+@pytest.mark.parametrize("bandwidth", [0.05, 0.5, 3.0])
+def test_kde_support_by_its_formula(bandwidth, size):
+    rows = normal(1, 200, size)
+    x = np.concatenate([normal(0, 10, size), rows[:5] + 0.01])
+    squared = np.sum((x[:, None].astype(float) - rows[None].astype(float)) ** 2, axis=2)
+    wanted = special.logsumexp(-squared / (2 * bandwidth**2), axis=1) - np.log(200)
+    wanted -= size * (np.log(bandwidth) + np.log(2 * np.pi) / 2)
+    found = kde_support(x, rows, bandwidth, chunk_size=64)
+    np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-4)
+    if bandwidth == 3.0:  # of far points scikit-learn's tree gives other, greater densities
+        theirs = KernelDensity(bandwidth=bandwidth).fit(rows).score_samples(x)
+        np.testing.assert_allclose(found, theirs, rtol=2e-5, atol=2e-4)
+
+
+def test_scotts_rule(tmp_path):
+    rows = (normal(2, 101, 4) * np.array([1.0, 2.0, 0.5, 1.0]) + 50).astype(np.float32)
+    wanted = 101 ** (-1 / 8) * np.sqrt(rows.astype(float).var(axis=0, ddof=1).mean())
+    assert scott_bandwidth(rows, chunk_size=10) == pytest.approx(wanted, rel=1e-6)
+    mapped = np.memmap(tmp_path / "rows", np.float32, "w+", shape=rows.shape)
+    mapped[:] = rows
+    assert scott_bandwidth(mapped, chunk_size=10) == pytest.approx(wanted, rel=1e-6)
+    np.testing.assert_array_equal(
+        kde_support(rows[:3], mapped), kde_support(rows[:3], rows, scott_bandwidth(rows))
+    )
+
+
+def test_support_errors():
+    with pytest.raises(ValueError, match=r"bandwidth must be >= 0\.001, got 0\.0"):
+        kde_support(normal(0, 3, 2), normal(1, 9, 2), 0.0)
+    with pytest.raises(ValueError, match="reference must have more spread"):
+        kde_support(np.ones((3, 2), np.float32), np.ones((9, 2), np.float32))
+    with pytest.raises(ValueError, match=r"x must have the reference's, \(2,\), got rows of sh"):
+        kde_support(normal(0, 3, 3), normal(1, 9, 2), 1.0)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 999), st.integers(3, 40))
+def test_spearman_is_scipys(seed, count):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 8, (2, count)).astype(float)  # with ties
+    a[0], b[0] = -1, -1
+    found = spearman(a, b, resamples=20)
+    assert found.value == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
+
+
+def test_spearmans_interval_covers():
+    """A percentile bootstrap at 80% holds the true value in about 80% of data sets."""
+    rng, inside = np.random.default_rng(0), 0
+    truth = 6 / np.pi * np.arcsin(0.5 / 2)  # of a Gaussian pair with correlation 0.5
+    for _ in range(100):
+        a = rng.normal(size=150)
+        b = 0.5 * a + np.sqrt(0.75) * rng.normal(size=150)
+        found = spearman(a, b, confidence=0.8, resamples=200)
+        inside += found.low <= truth <= found.high
+    assert 68 <= inside <= 92
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], r"a must be \(n,\), n >= 3, got shape \(2,\)"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], r"b must have \(3,\), got shape \(2,\)"),
+        ([1.0, 2.0, np.nan], [1.0, 2.0, 3.0], "a must be finite, got 1 numbers that are not"),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], "b must vary, to have ranks"),
+    ],
+)
+def test_spearman_errors(a, b, message):
+    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
+    try:
+        with pytest.raises(ValueError, match=message):
+            spearman(np.array(a), np.array(b))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_authpct_by_hand():
+    train, samples = normal(0, 60, 3), normal(1, 25, 3) * 1.5
+    samples[4] = np.nan
+    found = authpct(samples, train, chunk_size=16)
+    for i, sample in enumerate(samples.astype(float)):
+        gaps = np.linalg.norm(sample - train, axis=1)
+        row = np.argmin(gaps)
+        own = np.delete(np.linalg.norm(train[row].astype(float) - train, axis=1), row).min()
+        assert found.authentic[i] == (gaps[row] > own)
+    assert found.invalid == 1
+    assert found.fraction == found.authentic.sum() / 24
+    interval = stats.binomtest(int(found.authentic.sum()), 24).proportion_ci(method="wilson")
+    assert (found.low, found.high) == (interval.low, interval.high)
+
+
+def test_copies_are_not_authentic():
+    train = normal(0, 60, 3)
+    assert authpct(train[:20] + 1e-4, train).fraction == 0
+    # A row that occurs twice has its own copy beside it: nothing is nearer than that.
+    assert authpct(train[:1] + 1e-3, np.concatenate([train, train])).fraction == 1
+
+
+def test_ct_score_by_hand():
+    train, samples, held_out = normal(0, 40, 2), normal(1, 12, 2), normal(2, 15, 2)
+    nearest = lambda rows: np.linalg.norm(rows[:, None] - train, axis=2).min(axis=1)  # noqa: E731
+    pairs = np.sum(nearest(samples)[:, None] > nearest(held_out)[None])
+    wanted = (pairs - 90) / np.sqrt(180 * 28 / 12)
+    assert ct_score(samples, held_out, train) == pytest.approx(wanted)
+    assert ct_score(train[:12] + 1e-3, held_out, train) < -4
+    assert ct_score(jnp.asarray(samples) * 10, held_out, train) > 3
+    with pytest.raises(ValueError, match="samples must be finite, got 1 rows that are not"):
+        ct_score(np.where(np.arange(12)[:, None] == 3, np.nan, samples), held_out, train)
