@@ -69,7 +69,7 @@ class EmpiricalField(eqx.Module):
         >>> sample(EmpiricalField(data), x0).x1.round(2)
         Array([[ 4.,  1.],
                [-4., -4.],
-               [-1.,  4.]], dtype=float32)
+               [ 4.,  1.]], dtype=float32)
     """
 
     data: Any
