@@ -1,16 +1,25 @@
 """Commands: thin wrappers that read options and print what the library found."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from kinetic_jax import __version__
+from kinetic_jax._arrays import load_array
+from kinetic_jax._files import write_whole
 from kinetic_jax.experiments._demo import run_demo
+from kinetic_jax.experiments._figures import ratio_histogram
 from kinetic_jax.experiments._settings import demo_settings
 from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
+from kinetic_jax.metrics import Memorization, memorization, nearest_neighbors
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
 
@@ -57,6 +66,102 @@ def demo(out: Path, quick: bool, seed: int) -> None:
     for sentence in results["verdict"]:
         console.print(f"- {sentence}", highlight=False, soft_wrap=True)
     console.print(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
+
+
+@cli.command()
+@click.argument("samples")
+@click.argument("train")
+@click.option("--k", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--chunk", type=click.IntRange(min=1), default=DEFAULT_CHUNK_SIZE, show_default=True,
+              help="Training rows looked at together.")  # fmt: skip
+def neighbors(samples: str, train: str, k: int, chunk: int) -> None:
+    """The k training rows nearest to each sample, as JSON on standard output.
+
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    """
+    with _told():
+        queries, reference = _samples(samples), load_array(train)
+        distances, indices = nearest_neighbors(queries, reference, k, chunk_size=chunk)
+        finite = np.isfinite(np.asarray(distances)).all(axis=1)
+    told = {
+        "samples": len(queries),
+        "train": len(reference),
+        "not_finite": np.flatnonzero(~finite).tolist(),
+        "distances": [
+            row if ok else None for row, ok in zip(distances.tolist(), finite, strict=True)
+        ],
+        "indices": [row if ok else None for row, ok in zip(indices.tolist(), finite, strict=True)],
+    }
+    click.echo(json.dumps(told))
+
+
+@cli.command("memorization")
+@click.argument("samples")
+@click.argument("train")
+@click.option("--held-out", help="Data the model never saw: what they score is the floor.")
+@click.option("--threshold", type=float, default=1 / 3, show_default="1/3")
+@click.option("--confidence", type=float, default=0.95, show_default=True)
+@click.option("--chunk", type=click.IntRange(min=1), default=DEFAULT_CHUNK_SIZE, show_default=True,
+              help="Training rows looked at together.")  # fmt: skip
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write a histogram of the distance ratios to this picture.")  # fmt: skip
+def memorization_command(
+    samples: str,
+    train: str,
+    held_out: str | None,
+    threshold: float,
+    confidence: float,
+    chunk: int,
+    plot: Path | None,
+) -> None:
+    """The share of samples that are copies of training rows, as JSON on standard output.
+
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    """
+    settings: dict[str, Any] = {
+        "threshold": threshold, "confidence": confidence, "chunk_size": chunk,
+    }  # fmt: skip
+    with _told():
+        reference = load_array(train)
+        found = {"samples": memorization(_samples(samples), reference, **settings)}
+        if held_out is not None:
+            found["held_out"] = memorization(_samples(held_out), reference, **settings)
+        if plot is not None:
+            write_whole(plot, ratio_histogram(found, threshold))
+    click.echo(json.dumps({"train": len(reference), "threshold": threshold}
+                          | {name: _as_json(one) for name, one in found.items()}))  # fmt: skip
+
+
+def _samples(path: str) -> np.ndarray:
+    rows = np.asarray(load_array(path))
+    return rows if rows.dtype == np.float64 else rows.astype(np.float32)
+
+
+def _as_json(found: Memorization) -> dict[str, Any]:
+    valid = np.isfinite(found.ratios)
+    return {
+        "fraction": found.fraction if valid.any() else None,
+        "interval": [found.low, found.high] if valid.any() else None,
+        "number": len(valid),
+        "not_finite": np.flatnonzero(~valid).tolist(),
+        "ratios": _where(valid, found.ratios.tolist()),
+        "nearest": _where(valid, found.indices[:, 0].tolist()),
+        "memorized": found.memorized.tolist(),
+    }  # fmt: skip
+
+
+def _where(good: np.ndarray, values: list[Any]) -> list[Any]:
+    """`values`, with None (JSON has no NaN) where they are not good."""
+    return [value if ok else None for value, ok in zip(values, good, strict=True)]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns what the library raises for bad input into a line without a traceback."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _demo_table(results: dict[str, Any]) -> Table:

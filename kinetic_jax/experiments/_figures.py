@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from kinetic_jax.experiments._rows import RowPlan
 from kinetic_jax.experiments._statistics import RowResult
+from kinetic_jax.metrics import Memorization
 
 COLORS = ("#222222", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#999999")
 MARKERS = ("o", "s", "^", "v", "D", "X")
@@ -141,4 +142,24 @@ def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) ->
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=-0.03 * axis.get_ylim()[1])
     figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=3)
+    return _png(figure)
+
+
+def ratio_histogram(found: dict[str, Memorization], threshold: float) -> bytes:
+    """How near samples (and held-out data) are to one training row rather than the next."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axis = figure.subplots()
+    bins = list(np.linspace(0, 1, 51))
+    colors = {"samples": "#0072b2", "held_out": "#999999"}
+    for name, one in found.items():
+        ratios = one.ratios[np.isfinite(one.ratios)]
+        label = f"{name.replace('_', ' ')}: F_mem {100 * one.fraction:.1f}% of {len(ratios)}"
+        weights = np.full(len(ratios), 1 / max(len(ratios), 1))
+        axis.hist(ratios, bins, weights=weights, color=colors[name], alpha=0.6, label=label)
+    axis.axvline(threshold, color=COPY_COLOR, linewidth=1)
+    axis.set(
+        xlabel="distance to the nearest training row / to the second nearest (line: threshold)"
+    )
+    axis.set(ylabel="share")
+    axis.legend(frameon=False, fontsize=9)
     return _png(figure)

@@ -1,6 +1,6 @@
 """Memorisation: which samples are copies of training rows."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
@@ -38,7 +38,7 @@ class Memorization(NamedTuple):
 
 def memorization(
     samples: Float[ArrayLike, "n *event"],
-    train: Float[ArrayLike, "rows *event"],
+    train: Any,
     *,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
@@ -52,7 +52,7 @@ def memorization(
 
     Args:
         samples: shape (n, *event).
-        train: the training data, shape (rows, *event), at least two rows.
+        train: the training data, shape (rows, *event), at least two rows; may be a memmap.
         threshold: of the ratio of the two distances, in (0, 1].
         confidence: of the Wilson interval, in (0, 1).
         chunk_size: as in `nearest_neighbors`.

@@ -1,0 +1,103 @@
+"""Arrays from files: NumPy's formats, idx (MNIST's), folders of PNGs."""
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from kinetic_jax._checks import require
+
+# The third byte of an idx file says what its numbers are, big endian.
+_IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def load_array(path: str | Path) -> np.ndarray:
+    """The array of rows in a file or folder; `.npy` and raw idx files are mapped, not read.
+
+    Args:
+        path: `.npy`; `.npz` with one array, or `FILE.npz:NAME`; an idx file, gzipped or raw
+            (any other ending); or a folder of PNG images of one shape, in the order of their
+            names.
+
+    Raises:
+        ValueError: naming the file and its size, if it cannot be read, is cut short, or is of no
+            such format.
+        FileNotFoundError: if there is no such file.
+    """
+    text = str(path)
+    name = None
+    if ".npz:" in text:
+        text, name = text.rsplit(":", 1)
+    file = Path(text)
+    if not file.exists():
+        raise FileNotFoundError(f"there is no file or folder {file}")
+    if file.is_dir():
+        return _images(file)
+    try:
+        if file.suffix == ".npy":
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+        if file.suffix == ".npz":
+            return _from_npz(file, name)
+        return _from_idx(file)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{file} ({file.stat().st_size:,} bytes) is unreadable: {error}"
+        ) from error
+
+
+def _from_npz(file: Path, name: str | None) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as arrays:
+        names = arrays.files
+        if name is None:
+            require(
+                len(names) == 1, "the file", f"{names}", f"hold one array (or give {file}:NAME)"
+            )
+            name = names[0]
+        require(name in names, "the name", name, f"be one of {names}")
+        return arrays[name]
+
+
+def _from_idx(file: Path) -> np.ndarray:
+    with file.open("rb") as raw:
+        gzipped = raw.read(2) == b"\x1f\x8b"
+    opened = gzip.open if gzipped else open
+    with opened(file, "rb") as stream:
+        head = stream.read(4)
+        good = len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_DTYPES and head[3] >= 1
+        require(good, "its first four bytes", head.hex(" "), "be those of an idx file")
+        axes = stream.read(4 * head[3])
+        require(len(axes) == 4 * head[3], "its header", f"{4 + len(axes)} bytes", "be whole")
+        shape = tuple(int(side) for side in np.frombuffer(axes, ">u4"))
+        dtype, start = np.dtype(_IDX_DTYPES[head[2]]), 4 + len(axes)
+        wanted = int(np.prod(shape)) * dtype.itemsize
+        if not gzipped:
+            found = file.stat().st_size - start
+            require(found == wanted, "its numbers", f"{found:,} bytes", f"take {wanted:,} bytes")
+            return np.memmap(file, dtype, "r", start, shape)
+        body = stream.read()
+    require(len(body) == wanted, "its numbers", f"{len(body):,} bytes", f"take {wanted:,} bytes")
+    return np.frombuffer(body, dtype).reshape(shape)
+
+
+def _images(folder: Path) -> np.ndarray:
+    from PIL import Image  # of the extra `demo`
+
+    files = sorted(folder.glob("*.png"))
+    require(bool(files), "folder", folder, "hold PNG images (*.png)")
+    images: list[np.ndarray] = []
+    for file in files:
+        try:
+            with Image.open(file) as opened:
+                image = np.asarray(opened)
+        except Exception as error:
+            raise ValueError(f"{_named(file)} is unreadable: {error}") from error
+        wanted = images[0].shape if images else image.shape
+        words = f"have the shape of {files[0].name}, {wanted}"
+        require(image.shape == wanted, str(file), f"shape {image.shape}", words)
+        images.append(image)
+    return np.stack(images)
+
+
+def _named(file: Path) -> str:
+    return f"{file} ({file.stat().st_size:,} bytes)"

@@ -1,0 +1,136 @@
+"""Files of arrays, good and bad, and the commands that read them."""
+
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._cli import cli
+
+ROWS = np.random.default_rng(0).integers(0, 256, (12, 4, 5)).astype(np.uint8)
+IDX = struct.pack(">BBBBIII", 0, 0, 8, 3, *ROWS.shape) + ROWS.tobytes()
+
+
+def write(folder, kind):
+    path = folder / f"rows.{kind}"
+    if kind == "npy":
+        np.save(path, ROWS)
+    elif kind == "npz":
+        np.savez(path, ROWS)
+    elif kind == "idx":
+        path.write_bytes(IDX)
+    elif kind == "gz":
+        path.write_bytes(gzip.compress(IDX))
+    else:
+        path.mkdir()
+        for number, row in enumerate(ROWS):
+            Image.fromarray(row).save(path / f"{number:03d}.png")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "idx", "gz"])
+def test_formats(tmp_path, kind):
+    np.testing.assert_array_equal(load_array(write(tmp_path, kind)), ROWS)
+
+
+@pytest.mark.parametrize("kind", ["npy", "idx"])
+def test_large_files_are_mapped(tmp_path, kind):
+    assert isinstance(load_array(write(tmp_path, kind)), np.memmap)
+
+
+def test_a_folder_of_images(tmp_path):
+    images = load_array(write(tmp_path, "folder"))
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, ROWS)
+
+
+def test_one_array_of_several(tmp_path):
+    np.savez(tmp_path / "a.npz", x=ROWS, y=ROWS[:3])
+    np.testing.assert_array_equal(load_array(f"{tmp_path / 'a.npz'}:y"), ROWS[:3])
+    with pytest.raises(ValueError, match=r"a\.npz .* hold one array .*\['x', 'y'\]"):
+        load_array(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"name must be one of \['x', 'y'\], got z"):
+        load_array(f"{tmp_path / 'a.npz'}:z")
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "idx", "gz"])
+def test_truncated_files_are_named_with_their_size(tmp_path, kind):
+    path = write(tmp_path, kind)
+    whole = path.read_bytes()
+    for size in (0, 3, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=rf"rows\.{kind} \({size:,} bytes\) is unreadable"):
+            load_array(path)
+
+
+def test_other_bad_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*nothing"):
+        load_array(tmp_path / "nothing")
+    (tmp_path / "text.txt").write_text("no numbers")
+    with pytest.raises(ValueError, match=r"text\.txt \(10 bytes\).* be those of an idx file"):
+        load_array(tmp_path / "text.txt")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ValueError, match=r"folder must hold PNG images"):
+        load_array(tmp_path / "images")
+    (tmp_path / "images" / "a.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"a\.png \(4 bytes\) is unreadable"):
+        load_array(tmp_path / "images")
+    Image.fromarray(ROWS[0]).save(tmp_path / "images" / "a.png")
+    Image.fromarray(ROWS[0, :3]).save(tmp_path / "images" / "b.png")
+    with pytest.raises(ValueError, match=r"b\.png must have the shape of a\.png, \(4, 5\), got"):
+        load_array(tmp_path / "images")
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_neighbors_command(tmp_path):
+    train = write(tmp_path, "gz")
+    samples = ROWS[[3, 7]].astype(np.float32)
+    samples[1, 0, 0] = np.nan
+    np.save(tmp_path / "samples.npy", samples)
+    told = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5)
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.output)
+    gaps = np.linalg.norm((ROWS.astype(float) - ROWS[3]).reshape(12, -1), axis=1)
+    assert found["indices"][0] == np.argsort(gaps)[:3].tolist()
+    np.testing.assert_allclose(found["distances"][0], np.sort(gaps)[:3], rtol=1e-5)
+    assert (found["not_finite"], found["indices"][1], found["train"]) == ([1], None, 12)
+
+
+def test_memorization_command(tmp_path):
+    train = write(tmp_path, "idx")
+    samples = ROWS[:4].astype(np.float32)
+    samples[3] = np.nan
+    np.save(tmp_path / "samples.npy", samples)
+    np.save(tmp_path / "fresh.npy", np.full((2, 4, 5), 128, np.uint8))
+    told = run("memorization", tmp_path / "samples.npy", train, "--held-out",
+               tmp_path / "fresh.npy", "--plot", tmp_path / "ratios.png")  # fmt: skip
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.output)
+    assert found["samples"]["fraction"] == 1.0
+    assert found["samples"]["not_finite"] == [3]
+    assert found["samples"]["nearest"] == [0, 1, 2, None]
+    assert found["held_out"]["fraction"] == 0.0
+    assert (tmp_path / "ratios.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_bad_input_ends_in_one_line(tmp_path):
+    train = write(tmp_path, "idx")
+    np.save(tmp_path / "other.npy", np.zeros((2, 3), np.float32))
+    for arguments, message in (
+        (("neighbors", tmp_path / "none.npy", train), "there is no file or folder"),
+        (("neighbors", tmp_path / "other.npy", train), "queries must have the reference's, (4, 5)"),
+        (("neighbors", train, train, "--k", 13), "k must lie in [1, 12], the reference's rows"),
+        (("memorization", train, train, "--threshold", 2), "threshold must lie in (0, 1], got 2.0"),
+    ):
+        told = run(*arguments)
+        assert told.exit_code == 1
+        assert message in told.output
+        assert "Traceback" not in told.output
