@@ -21,6 +21,7 @@ from kinetic_jax.fields import from_vector_field as from_vector_field
 from kinetic_jax.metrics import Memorization as Memorization
 from kinetic_jax.metrics import authpct as authpct
 from kinetic_jax.metrics import ct_score as ct_score
+from kinetic_jax.metrics import energy_groups as energy_groups
 from kinetic_jax.metrics import frechet_distance as frechet_distance
 from kinetic_jax.metrics import kde_support as kde_support
 from kinetic_jax.metrics import knn_support as knn_support

@@ -153,7 +153,7 @@ def ratio_histogram(found: dict[str, Memorization], threshold: float) -> bytes:
     colors = {"samples": "#0072b2", "held_out": "#999999"}
     for name, one in found.items():
         ratios = one.ratios[np.isfinite(one.ratios)]
-        label = f"{name.replace('_', ' ')}: F_mem {100 * one.fraction:.1f}% of {len(ratios)}"
+        label = f"{name.replace('_', ' ')}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,}"
         weights = np.full(len(ratios), 1 / max(len(ratios), 1))
         axis.hist(ratios, bins, weights=weights, color=colors[name], alpha=0.6, label=label)
     axis.axvline(threshold, color=COPY_COLOR, linewidth=1)
@@ -161,5 +161,5 @@ def ratio_histogram(found: dict[str, Memorization], threshold: float) -> bytes:
         xlabel="distance to the nearest training row / to the second nearest (line: threshold)"
     )
     axis.set(ylabel="share")
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(loc="upper left", frameon=False, fontsize=9)
     return _png(figure)

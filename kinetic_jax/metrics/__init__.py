@@ -1,5 +1,7 @@
 """Metrics: what samples are near to, and how they compare with data."""
 
+from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
+from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
 from kinetic_jax.metrics._memorization import Memorization as Memorization
 from kinetic_jax.metrics._memorization import memorization as memorization
