@@ -23,3 +23,13 @@ jax.monitoring.register_event_duration_secs_listener(
 def compilations():
     """How many programs were compiled up to now."""
     return lambda: len(_COMPILED)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs_at_a_time():
+    """Lets a module's compiled programs go: each maps memory, and a process has 65,530 maps.
+
+    Beyond that LLVM's next one ends in a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
