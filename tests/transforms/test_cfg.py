@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kinetic_jax import cfg, chain, kts, kts_gain, sample
@@ -44,6 +44,8 @@ def manual(t, w, label, low=0.0, high=1.0):
 )
 def test_formula(w, t, interval, label):
     low, high = interval
+    # A bound counts as reached within some rounding steps: see the test of an accumulated clock.
+    assume(all(t == bound or abs(t - bound) > 1e-5 for bound in interval))
     field = cfg(w, NULL, interval=(low, high))(FIELD)
     got = field(jnp.float32(t), X, jnp.array(label))
     np.testing.assert_allclose(got, manual(t, w, label, low, high), rtol=1e-5, atol=1e-5)
