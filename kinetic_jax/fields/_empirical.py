@@ -15,7 +15,14 @@ from kinetic_jax.fields._empirical_batch import (
     checked_batch,
     posterior_on_batch,
 )
-from kinetic_jax.fields._posterior import Atoms, Posterior, heaviest, posterior
+from kinetic_jax.fields._posterior import (
+    Atoms,
+    Posterior,
+    heaviest,
+    measured_again,
+    offsets,
+    posterior,
+)
 from kinetic_jax.fields._protocol import check_cond
 from kinetic_jax.streaming import checked_rows, is_on_host
 
@@ -145,13 +152,17 @@ class EmpiricalField(eqx.Module):
         rows = self.data.shape[0]
         require(1 <= k <= rows, "k", k, f"lie in [1, {rows}], the number of rows")
         time, flat, found = self._posterior(t, x, cond)
-        frozen = jax.lax.stop_gradient((self._atoms(), time, flat))
-        # A few more than asked for: rounding may have them in another order.
-        winners, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=self.chunk_size)
-        base = winners.rows[0]
-        first = -jnp.sum((flat - time * base) ** 2) / (2 * (1 - time) ** 2)
-        first += self._added(winners.number[0], cond, flat.dtype)
-        weights = jnp.exp(winners.relative + first - found.log_sum)
+        atoms = self._atoms()
+        # A few more than asked for: rounding may have them in another order. Which rows they are
+        # has no derivative; their weights have.
+        frozen = jax.lax.stop_gradient((atoms, time, flat))
+        first, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=self.chunk_size)
+        number, rows = first.number, atoms.rows[first.number].astype(flat.dtype)
+        pick = lambda array: None if array is None else array[number]  # noqa: E731
+        added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, first.scores)
+        winners = measured_again(time, flat, rows, number, first.scores, added)
+        heaviest_log = added[0] - jnp.sum((flat - time * rows[0]) ** 2) / (2 * (1 - time) ** 2)
+        weights = jnp.exp(winners.relative + heaviest_log - found.log_sum)
         top, place = jax.lax.top_k(weights, k)
         return HeaviestAtoms(top, winners.number[place])
 
@@ -249,12 +260,6 @@ class EmpiricalField(eqx.Module):
         elif self.log_weights is None:
             return jnp.asarray(np.log(rows), dtype)
         return jax.nn.logsumexp(weights.astype(dtype))
-
-    def _added(self, number: Array, cond: Any, dtype: Any) -> Array:
-        del cond
-        if self.log_weights is None:
-            return jnp.zeros((), dtype)
-        return self.log_weights[number].astype(dtype)
 
 
 def _stop(dtype: Any) -> float:

@@ -182,6 +182,20 @@ def test_derivatives_against_difference_quotients(what, mode, x64):
     np.testing.assert_allclose(slope, quotient, rtol=1e-6)
 
 
+def test_the_posteriors_weights_have_derivatives(x64):
+    """Of every one of the heaviest rows, not of the first alone."""
+    data = jnp.asarray(np.random.default_rng(1).normal(size=(9, 2)))
+    weights = jnp.asarray(np.random.default_rng(2).uniform(0.5, 2, 9))
+    x, step = jnp.array([0.3, -0.4]), jnp.array([0.7, 0.2])
+
+    def heaviest(x):
+        return EmpiricalField(data, weights=weights, chunk_size=4).posterior(jnp.array(0.5), x, 3)
+
+    slopes = jax.jvp(lambda x: heaviest(x).weights, (x,), (step,))[1]
+    quotient = (heaviest(x + 1e-5 * step).weights - heaviest(x - 1e-5 * step).weights) / 2e-5
+    np.testing.assert_allclose(slopes, quotient, rtol=1e-6)
+
+
 def test_second_derivatives(x64):
     """The curvature of log p_t against the difference quotient of its gradient."""
     data = jnp.asarray(np.random.default_rng(1).normal(size=(9, 2)))
