@@ -1,4 +1,5 @@
 import jax
+import jaxtyping
 import pytest
 
 # Strict from the first import on: an implicit promotion or rank broadcast is a defect here.
@@ -33,3 +34,11 @@ def few_programs_at_a_time():
     """
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def own_messages():
+    """Without runtime type checks, which would speak before the library's own messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -3,7 +3,6 @@
 import diffrax
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -345,13 +344,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+@pytest.mark.usefixtures("own_messages")
 def test_errors(change, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            EmpiricalField(**({"data": SMALL} | change))
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        EmpiricalField(**({"data": SMALL} | change))
 
 
 def test_errors_of_calls():

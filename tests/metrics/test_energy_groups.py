@@ -1,6 +1,5 @@
 """Groups of equal number by energy, their means, and intervals that cover."""
 
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,12 +44,9 @@ def test_intervals_cover():
         ({"confidence": 1.0}, r"confidence must lie in \(0, 1\), got 1.0"),
     ],
 )
+@pytest.mark.usefixtures("own_messages")
 def test_errors(change, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            energy_groups(
-                **({"energy": np.arange(4.0), "values": np.zeros(4), "num_groups": 2} | change)
-            )
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        energy_groups(
+            **({"energy": np.arange(4.0), "values": np.zeros(4), "num_groups": 2} | change)
+        )

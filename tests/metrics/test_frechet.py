@@ -1,7 +1,6 @@
 """The Fréchet distance where it is known."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 import scipy.linalg
@@ -131,10 +130,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("a", "b", "message"), BAD.values(), ids=BAD)
+@pytest.mark.usefixtures("own_messages")
 def test_errors(a, b, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            frechet_distance(a, b)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(a, b)

@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -133,13 +132,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+@pytest.mark.usefixtures("own_messages")
 def test_errors(change, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            memorization(**{"samples": jnp.ones((3, 1)), "train": LINE} | change)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        memorization(**{"samples": jnp.ones((3, 1)), "train": LINE} | change)
 
 
 def test_the_exact_flow_of_real_digits_copies_them_all():

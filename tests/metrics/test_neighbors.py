@@ -3,7 +3,6 @@
 import inspect
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -207,15 +206,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+@pytest.mark.usefixtures("own_messages")
 def test_errors(change, message, tmp_path):
     arguments = {"queries": ROWS[:3], "reference": ROWS}
     arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            nearest_neighbors(**arguments)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        nearest_neighbors(**arguments)
 
 
 def test_no_recompilation_for_other_data(compilations):

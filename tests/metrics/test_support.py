@@ -1,7 +1,6 @@
 """Support, rank correlation and novelty against scikit-learn, SciPy and loops by hand."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,13 +92,10 @@ def test_spearmans_interval_covers():
         ([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], "b must vary, to have ranks"),
     ],
 )
+@pytest.mark.usefixtures("own_messages")
 def test_spearman_errors(a, b, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            spearman(np.array(a), np.array(b))
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        spearman(np.array(a), np.array(b))
 
 
 def test_authpct_by_hand():

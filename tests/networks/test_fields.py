@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -42,14 +41,6 @@ def random_field(network, **settings):
 def batch(size, shape=(4, 4, 1)):
     keys = jax.random.split(jax.random.key(1))
     return jax.random.uniform(keys[0], (size,)), jax.random.normal(keys[1], (size, *shape))
-
-
-@pytest.fixture
-def unchecked():
-    """The library's own messages, not those of the runtime shape checks."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +162,7 @@ def test_null_class(network):
     assert random_field(network).null_cond is None
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("own_messages")
 @every_network
 @pytest.mark.parametrize(
     ("classes", "label", "message"),

@@ -5,7 +5,6 @@ import json
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -43,15 +42,7 @@ def structure(module):
             for path, leaf in jax.tree.leaves_with_path(nnx.state(module))}  # fmt: skip
 
 
-@pytest.fixture
-def unchecked():
-    """Lists and NumPy numbers in the place of tuples and ints, as a caller without checks has."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("own_messages")
 @pytest.mark.parametrize("build", FIELDS.values(), ids=FIELDS)
 def test_json_round_trip(build):
     field = eqx.filter_eval_shape(build)
@@ -64,7 +55,7 @@ def test_json_round_trip(build):
     assert structure(built) == structure(model)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("own_messages")
 def test_settings_in_the_description():
     field = FIELDS["mlp with everything"]()
     assert field.spec.to_json() == {

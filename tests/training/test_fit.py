@@ -5,7 +5,6 @@ import threading
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -301,15 +300,12 @@ BAD = {
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+@pytest.mark.usefixtures("own_messages")
 def test_errors(change, message, tmp_path):
     arguments = {"data": rows(), "key": KEY, "steps": 5, "optimizer": ADAM, "batch_size": 4}
     arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
-    jaxtyping.config.update("jaxtyping_disable", True)  # the library's own messages
-    try:
-        with pytest.raises(ValueError, match=message):
-            fit(mlp(), arguments.pop("data"), **arguments)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match=message):
+        fit(mlp(), arguments.pop("data"), **arguments)
 
 
 def test_closures_cannot_be_trained():
