@@ -5,6 +5,7 @@ training, experiments. The names below are the public ones, and stay where they 
 """
 
 from kinetic_jax.energy import PathEnergy as PathEnergy
+from kinetic_jax.energy import energy_identity as energy_identity
 from kinetic_jax.energy import energy_init as energy_init
 from kinetic_jax.energy import energy_result as energy_result
 from kinetic_jax.energy import energy_state as energy_state

@@ -1,5 +1,7 @@
 """Kinetic path energy: its formulas, and the pieces that measure it in any solver or loop."""
 
+from kinetic_jax.energy._density import EnergyIdentity as EnergyIdentity
+from kinetic_jax.energy._density import energy_identity as energy_identity
 from kinetic_jax.energy._loop import energy_init as energy_init
 from kinetic_jax.energy._loop import energy_result as energy_result
 from kinetic_jax.energy._loop import energy_update as energy_update

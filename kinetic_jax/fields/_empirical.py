@@ -11,13 +11,14 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from kinetic_jax._checks import is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax.fields._empirical_batch import (
-    EmpiricalBatch,
+    EmpiricalValues,
     checked_batch,
     posterior_on_batch,
 )
 from kinetic_jax.fields._posterior import (
     Atoms,
     Posterior,
+    farthest,
     heaviest,
     measured_again,
     offsets,
@@ -112,9 +113,7 @@ class EmpiricalField(eqx.Module):
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """v* at one sample; `cond` is a class, or None."""
-        time, flat, found = self._posterior(t, x, cond)
-        velocity = ((found.base - flat) + found.shift) / (1 - time)
-        return velocity.astype(x.dtype).reshape(x.shape)
+        return self.values(t, x, cond).velocity.astype(x.dtype)
 
     def log_density(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -123,9 +122,7 @@ class EmpiricalField(eqx.Module):
 
         `logsumexp_i(−||x − t x_i||²/(2 (1 − t)²)) − log N − d log(1 − t) − (d/2) log 2π`.
         """
-        time, flat, found = self._posterior(t, x, cond)
-        volume = flat.size * (jnp.log(1 - time) + np.log(2 * np.pi) / 2)
-        return found.log_sum - self._log_total(cond, flat.dtype) - volume
+        return self.values(t, x, cond).log_density
 
     def dominance(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -136,6 +133,39 @@ class EmpiricalField(eqx.Module):
         to be zero.
         """
         return self._posterior(t, x, cond)[2].others
+
+    def values(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> EmpiricalValues:
+        """Velocity, log-density, dominance and the heaviest row, in one pass over the data."""
+        time, flat, found = self._posterior(t, x, cond)
+        volume = flat.size * (jnp.log(1 - time) + np.log(2 * np.pi) / 2)
+        velocity = ((found.base - flat) + found.shift) / (1 - time)
+        return EmpiricalValues(
+            velocity.reshape(x.shape),
+            found.log_sum - self._log_total(cond, flat.dtype) - volume,
+            found.others,
+            found.number,
+            found.shift.reshape(x.shape),
+        )
+
+    def farthest(
+        self, x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, ""]:
+        """The greatest distance from `x` to a row that counts, rounded up."""
+        flat = x.reshape(-1).astype(at_least_float32(x.dtype))
+        return farthest(self._atoms(), flat, cond, chunk_size=self.chunk_size)
+
+    def log_weight(
+        self, index: Int[ArrayLike, ""], cond: PyTree[Any] | None = None
+    ) -> Float[Array, ""]:
+        """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
+        number = jnp.asarray(index)
+        pick = lambda array: None if array is None else array[number][None]  # noqa: E731
+        dtype = self.squares.dtype if self.squares is not None else jnp.float32
+        like = jnp.zeros(1, dtype)
+        own = offsets(pick(self.log_weights), pick(self.labels), cond, like)[0]
+        return own - self._log_total(cond, dtype)
 
     def posterior(
         self,
@@ -173,8 +203,8 @@ class EmpiricalField(eqx.Module):
         cond: Int[ArrayLike, " batch"] | None = None,
         *,
         progress: bool | None = None,
-    ) -> EmpiricalBatch:
-        """Velocity, log-density and dominance at a batch of points, driven from the host.
+    ) -> EmpiricalValues:
+        """`values` at a batch of points, driven from the host.
 
         For data too large for memory: reads them a chunk at a time, each row once, with a progress
         bar. Not for use under `jit`.
@@ -192,7 +222,7 @@ class EmpiricalField(eqx.Module):
         event = tuple(self.data.shape[1:])
         times, points, classes = checked_batch(t, x, cond, event, at_least_float32(dtype))
         check_cond(self, "cond", classes)
-        times = jnp.minimum(times, 1 - _stop(points.dtype))
+        times = jnp.minimum(times, 1 - self.stop(points.dtype))
         found = posterior_on_batch(
             self.data, self.log_weights, self.labels, times, points, classes,
             chunk_size=self.chunk_size, progress=progress,
@@ -202,10 +232,13 @@ class EmpiricalField(eqx.Module):
         total = lambda cond: self._log_total(cond, points.dtype)  # noqa: E731
         totals = total(None) if classes is None else jax.lax.map(total, classes)
         volume = points.shape[1] * (jnp.log(left) + np.log(2 * np.pi) / 2)
-        return EmpiricalBatch(
-            velocity.reshape(points.shape[0], *event),
+        each = (points.shape[0], *event)
+        return EmpiricalValues(
+            velocity.reshape(each),
             found.log_sum - totals - volume,
             found.others,
+            found.number,
+            found.shift.reshape(each),
         )
 
     @property
@@ -225,6 +258,10 @@ class EmpiricalField(eqx.Module):
         rounding of x, which is divided by 1 − t.
         """
         return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
+
+    def stop(self, dtype: Any) -> float:
+        """How far before t = 1 the clock stops, √ε: x − t x_i keeps half its digits there."""
+        return float(np.sqrt(jnp.finfo(dtype).eps))
 
     def check_cond(self, cond: Any, name: str = "cond") -> None:
         """Refuses classes without rows, where they are concrete."""
@@ -247,7 +284,7 @@ class EmpiricalField(eqx.Module):
     def _posterior(self, t: Any, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
         flat = x.reshape(-1).astype(at_least_float32(x.dtype))
         time = as_time(t, flat).astype(flat.dtype)
-        time = jnp.minimum(time, 1 - _stop(flat.dtype))
+        time = jnp.minimum(time, 1 - self.stop(flat.dtype))
         return time, flat, posterior(self._atoms(), time, flat, cond, chunk_size=self.chunk_size)
 
     def _log_total(self, cond: Any, dtype: Any) -> Array:
@@ -260,11 +297,6 @@ class EmpiricalField(eqx.Module):
         elif self.log_weights is None:
             return jnp.asarray(np.log(rows), dtype)
         return jax.nn.logsumexp(weights.astype(dtype))
-
-
-def _stop(dtype: Any) -> float:
-    """How far before t = 1 the clock stops: x − t x_i keeps half its digits there."""
-    return float(np.sqrt(jnp.finfo(dtype).eps))
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:

@@ -26,18 +26,23 @@ from kinetic_jax.streaming import (
 )
 
 
-class EmpiricalBatch(NamedTuple):
-    """What `EmpiricalField.on_batch` returns.
+class EmpiricalValues(NamedTuple):
+    """What `EmpiricalField.values` returns at one point, and `on_batch` at a batch of them.
 
     Attributes:
         velocity: v*, of the shape of x.
-        log_density: log p_t(x), shape (batch,).
-        dominance: ε, shape (batch,).
+        log_density: log p_t(x), in nats.
+        dominance: ε, the sum of all weights but the greatest.
+        heaviest: the number of the row of the greatest weight.
+        shift: Σ_i w_i x_i less that row, of the shape of x, with digits of its own: tiny where
+            one row decides.
     """
 
-    velocity: Float[Array, "batch *event"]
-    log_density: Float[Array, " batch"]
-    dominance: Float[Array, " batch"]
+    velocity: Float[Array, "*shape"]
+    log_density: Float[Array, "*batch"]
+    dominance: Float[Array, "*batch"]
+    heaviest: Int[Array, "*batch"]
+    shift: Float[Array, "*shape"]
 
 
 class PosteriorScore(eqx.Module):

@@ -42,13 +42,15 @@ class Posterior(NamedTuple):
 
     Attributes:
         log_sum: log Σ exp(ℓ_i), with ℓ_i = log weight − ||x − t x_i||²/(2 (1 − t)²).
-        base: one of the heaviest rows.
+        number: which row is the heaviest.
+        base: that row.
         shift: Σ w_i x_i − base; apart from base it keeps the digits that near duplicates need.
         score_sum: log_sum as the unrefined scores have it, for derivatives.
         others: Σ of all weights but the greatest.
     """
 
     log_sum: Float[Array, ""]
+    number: Int[Array, ""]
     base: Float[Array, " size"]
     shift: Float[Array, " size"]
     score_sum: Float[Array, ""]
@@ -126,7 +128,8 @@ def posterior_of(
         added: the log weight of winner 0.
     """
     peak, total, moved = sums
-    base = winners.rows[0]
+    first = jnp.argmax(winners.relative)
+    base = winners.rows[first]
     streamed = jnp.exp(winners.scores - peak)
     rest = total - jnp.sum(streamed)
     # What is left of a sum after its greatest terms are taken off it is rounding, if it is small.
@@ -141,11 +144,11 @@ def posterior_of(
     rest, moved = rest * beside, moved * beside
     norm = jnp.sum(weights) + rest
     shift = jnp.sum(weights[:, None] * (winners.rows - base[None, :]), axis=0) + moved
-    nearest = jnp.sum((x - t * base) ** 2)
-    heaviest = jnp.argmax(weights)
-    apart = jnp.where(jnp.arange(weights.size) == heaviest, 0.0, weights)
+    square = jnp.sum((x - t * winners.rows[0]) ** 2)
+    apart = jnp.where(jnp.arange(weights.size) == first, 0.0, weights)
     return Posterior(
-        log_sum=added - nearest / (2 * (1 - t) ** 2) + top + jnp.log(norm),
+        log_sum=added - square / (2 * (1 - t) ** 2) + top + jnp.log(norm),
+        number=winners.number[first],
         base=base,
         shift=shift / norm,
         score_sum=peak + jnp.log(total),
@@ -242,7 +245,25 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
         d_log_sum += dt * true_rate
         d_score_sum += dt * (true_rate + jnp.sum(x**2) / left**3)
     zero = jnp.zeros_like(found.others)
-    return found, Posterior(d_log_sum, jnp.zeros_like(mean), d_mean, d_score_sum, zero)
+    return found, Posterior(d_log_sum, None, jnp.zeros_like(mean), d_mean, d_score_sum, zero)  # type: ignore[arg-type]
+
+
+def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> Array:
+    """The greatest distance from `x` to a row that counts, rounded up."""
+
+    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
+        squares, log_weights, labels = known
+        scores = squares.astype(x.dtype) - 2 * _product(x, rows)
+        added = offsets(log_weights, labels, cond, scores)
+        return jnp.where(jnp.isneginf(added), -jnp.inf, scores)
+
+    beside = (atoms.squares, atoms.log_weights, atoms.labels)
+    scores, _ = stream(score, Highest(1), atoms.rows, beside, dtype=x.dtype, chunk_size=chunk_size)
+    square = jnp.sum(x * x)
+    # What rounding can have done to a sum of squares and a product of that many terms.
+    longest = jnp.sqrt(square) + jnp.sqrt(jnp.max(atoms.squares)).astype(x.dtype)
+    doubt = (x.size + 8) * jnp.finfo(x.dtype).eps * longest**2
+    return jnp.sqrt(jnp.maximum(scores[0] + square, 0.0) + doubt)
 
 
 class _Beside(NamedTuple):
