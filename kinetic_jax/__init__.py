@@ -12,6 +12,7 @@ from kinetic_jax.energy import energy_state as energy_state
 from kinetic_jax.energy import energy_term as energy_term
 from kinetic_jax.energy import energy_update as energy_update
 from kinetic_jax.energy import path_norm as path_norm
+from kinetic_jax.energy import single_atom as single_atom
 from kinetic_jax.fields import EmpiricalField as EmpiricalField
 from kinetic_jax.fields import GaussianField as GaussianField
 from kinetic_jax.fields import VelocityField as VelocityField

@@ -10,6 +10,8 @@ from kinetic_jax.energy._path_energy import PhaseTotals as PhaseTotals
 from kinetic_jax.energy._path_energy import no_totals as no_totals
 from kinetic_jax.energy._path_energy import path_energy as path_energy
 from kinetic_jax.energy._path_energy import squared_norm as squared_norm
+from kinetic_jax.energy._single_atom import AtomLanding as AtomLanding
+from kinetic_jax.energy._single_atom import single_atom as single_atom
 from kinetic_jax.energy._term import PathState as PathState
 from kinetic_jax.energy._term import energy_state as energy_state
 from kinetic_jax.energy._term import energy_term as energy_term

@@ -1,0 +1,144 @@
+"""The landing on one row: against formulas, SciPy's quadrature, and the sampler."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from kinetic_jax import EmpiricalField, gain, kts, noise, sample, single_atom
+
+LAUNCH = {
+    "linear": lambda q: q,
+    "constant": lambda q: 1.0,
+    "exponential": lambda q: np.expm1(3 * q) / np.expm1(3),
+}
+LANDING = {
+    "exponential": lambda s: np.expm1(3 * s),
+    "linear": lambda s: s,
+    "constant": lambda s: 1.0,
+}
+BETA0 = {"exponential": 1 / 64, "linear": 0.3125, "constant": 0.3125}
+TAU = 0.625  # binary fractions throughout: float32 and float64 mean the same gain
+
+
+def by_hand(launch, landing):
+    """η in the launch and in the landing, in NumPy."""
+    return (
+        lambda t: 1 + 0.3125 * LAUNCH[launch](1 - t / TAU),
+        lambda t: 1 - BETA0[landing] * LANDING[landing]((t - TAU) / (1 - TAU)),
+    )
+
+
+# Each gain with its two phases written out.
+GAINS = {
+    f"{launch} {landing}": (
+        kts(0.3125, BETA0[landing], TAU, launch=launch, landing=landing),
+        by_hand(launch, landing),
+    )
+    for launch in LAUNCH
+    for landing in LANDING
+} | {
+    "ssc": (gain(lambda t: 1 + 0.5 * (1 - t) ** 2), 2 * (lambda t: 1 + 0.5 * (1 - t) ** 2,)),
+    "wavy": (gain(lambda t: 1 + 0.4 * jnp.sin(9 * t)), 2 * (lambda t: 1 + 0.4 * np.sin(9 * t),)),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("fn", "phases"), GAINS.values(), ids=GAINS)
+def test_against_an_ode_solver(fn, phases):
+    """d ratio/dt = −η ratio/(1 − t) and dE/dt = ½ η² ratio²/(1 − t)², by SciPy."""
+    times = (0.2, TAU, 0.65, 0.9, 0.999)
+    found = single_atom(fn, jnp.array([0.0, *times, 1.0]))
+    assert (found.ratio[0], found.energy[0]) == (1, 0)
+    state, start = np.array([1.0, 0.0]), 0.0
+    for i, t in enumerate(times):
+        eta = phases[int(start >= TAU)]
+        rates = lambda t, y, eta=eta: (  # noqa: E731
+            -eta(t) * y[0] / (1 - t), (eta(t) * y[0] / (1 - t)) ** 2 / 2
+        )  # fmt: skip
+        solved = solve_ivp(rates, (start, t), state, method="DOP853", rtol=1e-11, atol=1e-14)
+        state, start = solved.y[:, -1], t
+        np.testing.assert_allclose([found.ratio[i + 1], found.energy[i + 1]], state, rtol=1e-8)
+    assert found.ratio[-1] == 0
+    assert found.energy[-1] > found.energy[-2]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("eta", [0.6, 1.0, 1.7, 3.0])
+def test_a_constant_gain(eta):
+    t = jnp.linspace(0, 1, 11)
+    found = single_atom(eta, t)
+    np.testing.assert_allclose(found.ratio, (1 - t) ** eta, rtol=1e-12, atol=1e-300)
+    wanted = eta**2 * (1 - (1 - t) ** (2 * eta - 1)) / (2 * (2 * eta - 1))
+    np.testing.assert_allclose(found.energy, wanted, rtol=1e-11, atol=1e-300)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("alpha0", "tau"), [(0.1, 0.6), (0.5, 0.3), (1.0, 0.8)])
+def test_a_linear_launch(alpha0, tau):
+    shaped = kts(jnp.asarray(alpha0), tau_split=jnp.asarray(tau))
+    wanted = (1 - tau) ** (1 + alpha0 * (1 - 1 / tau)) * np.exp(-alpha0)
+    np.testing.assert_allclose(single_atom(shaped, tau).ratio, wanted, rtol=1e-12)
+
+
+def test_where_the_energy_diverges():
+    half, less = single_atom(0.5, 1.0), single_atom(0.3, 1.0)
+    assert np.isinf(half.energy)
+    assert np.isinf(less.energy)
+    assert (half.ratio, less.ratio) == (0, 0)
+    # A gain that ends at nought leaves a part of the way: ∫ (1 − t)/(1 − t) dt = 1.
+    stops = single_atom(lambda t: 1 - t, 1.0)
+    np.testing.assert_allclose(stops.ratio, np.exp(-1), rtol=1e-5)
+    away = single_atom(kts(beta0=0.2, allow_reversal=True), 1.0)
+    assert np.isinf(away.ratio)
+
+
+@pytest.mark.parametrize("name", ["linear exponential", "exponential constant", "wavy"])
+def test_the_sampler_lands_there(name):
+    """What the exact flow of one row does in `sample`."""
+    fn, _ = GAINS[name]
+    row = jnp.array([[1.0, -2.0, 0.5]])
+    x0 = noise(jax.random.key(1), jnp.arange(4), (3,))
+    times = jnp.array([0.3, 0.625, 0.9])
+    run = sample(
+        fn(EmpiricalField(row)), x0, solver=diffrax.Heun(), num_steps=900, t1=0.9, save_at=times
+    ).check()
+    wanted = single_atom(fn, times)
+    start = jnp.linalg.norm(row - x0, axis=1)
+    left = jnp.linalg.norm(run.path - row[None], axis=2)
+    # A shape that jumps at tau_split is met to first order.
+    tolerance = 1e-3 if "constant" in name else 1e-4
+    np.testing.assert_allclose(
+        left / start[:, None], jnp.tile(wanted.ratio, (4, 1)), rtol=tolerance
+    )
+    total = single_atom(fn, 0.9).energy * start**2
+    np.testing.assert_allclose(run.energy.total, total, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives():
+    def ends(numbers):
+        found = single_atom(kts(numbers[0], numbers[1], numbers[2]), 0.95)
+        return jnp.stack([jnp.log(found.ratio), found.energy])
+
+    at, step = jnp.array([0.2, 0.01, 0.6]), 1e-5
+    for i in range(3):
+        change = jnp.zeros(3).at[i].set(step)
+        quotient = (ends(at + change) - ends(at - change)) / (2 * step)
+        np.testing.assert_allclose(jax.jacobian(ends)(at)[:, i], quotient, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.0, 1.5), r"t must lie in \[0, 1\], got 1.5"),
+        (("linear", 0.5), "gain must be a gain, a function or a number, got 'linear'"),
+        ((jnp.ones(3), 0.5), "gain must be a gain, a function or a number"),
+    ],
+)
+@pytest.mark.usefixtures("own_messages")
+def test_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        single_atom(*arguments)
