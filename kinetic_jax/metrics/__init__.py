@@ -1,5 +1,9 @@
 """Metrics: what samples are near to, and how they compare with data."""
 
+from kinetic_jax.metrics._energy_density import DensityProfile as DensityProfile
+from kinetic_jax.metrics._energy_density import LateEnergy as LateEnergy
+from kinetic_jax.metrics._energy_density import density_profile as density_profile
+from kinetic_jax.metrics._energy_density import late_energy as late_energy
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
 from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
