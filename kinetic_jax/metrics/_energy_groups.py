@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import require, require_between
+from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
 
 
 class EnergyGroup(NamedTuple):
@@ -39,8 +40,10 @@ def energy_groups(
 ) -> list[EnergyGroup]:
     """Means of a quantity over groups of samples of equal number, from low energy to high.
 
-    The quantity may be a margin, a confidence, or 0 and 1 for not memorised and memorised. The
-    intervals are percentile bootstraps over the samples of a group; the grouping itself is kept.
+    The Goldilocks table. The quantity may be a margin, a confidence, or 0 and 1 for not memorised
+    and memorised. The intervals are percentile bootstraps over the samples of a group, the
+    grouping itself being kept; Wilson's if every value is 0 or 1 (a resample of zeros alone knows
+    nothing else).
 
     Args:
         energy: energies (or a part of them), shape (n,), finite.
@@ -72,16 +75,17 @@ def energy_groups(
     for name, array in (("energy", amounts), ("values", numbers)):
         bad = int(np.sum(~np.isfinite(array)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")
-    draws, tail = np.random.default_rng(seed), (1 - confidence) / 2
+    draws = np.random.default_rng(seed)
+    is_share = bool(np.isin(numbers, (0, 1)).all())
     groups = []
     for members in np.array_split(np.argsort(amounts, kind="stable"), num_groups):
         own = numbers[members]
-        means = own[draws.integers(0, own.size, (resamples, own.size))].mean(axis=1)
-        low, high = np.quantile(means, [tail, 1 - tail])
+        if is_share:
+            low, high = wilson(int(own.sum()), own.size, confidence)
+        else:
+            low, high = bootstrap_mean(own, confidence, resamples, draws)
         first, last = amounts[members[[0, -1]]]
         groups.append(
-            EnergyGroup(
-                float(first), float(last), own.size, float(own.mean()), float(low), float(high)
-            )
+            EnergyGroup(float(first), float(last), own.size, float(own.mean()), low, high)
         )
     return groups

@@ -1,14 +1,34 @@
 """Memorisation: which samples are copies of training rows."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy.stats import binomtest
 
-from kinetic_jax._checks import require, require_between
+from kinetic_jax._checks import refuse_memmap, require, require_between
+from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
+from kinetic_jax.metrics._embedding import Embedding, embedded
+from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import nearest_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+
+
+class ThresholdSweep(NamedTuple):
+    """F_mem at every threshold of a sweep, as NumPy arrays of shape (thresholds,).
+
+    Attributes:
+        thresholds: of the ratio of the two distances.
+        fraction: the share of valid samples under each.
+        low: lower ends of their Wilson intervals.
+        high: upper ends.
+    """
+
+    thresholds: np.ndarray
+    fraction: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 class Memorization(NamedTuple):
@@ -24,6 +44,11 @@ class Memorization(NamedTuple):
         memorized: whether a sample counts as memorised, shape (n,).
         invalid: how many samples are not finite; they count neither way, and their ratios are
             NaN.
+        bootstrap: the ends of the percentile bootstrap interval of `fraction`.
+        duplicated: whether the training row nearest to a sample has a duplicate, which hides
+            that the sample is a copy (unless duplicates are merged), shape (n,).
+        sweep: F_mem at other thresholds.
+        held_out: the same of the held-out data, if any.
     """
 
     fraction: float
@@ -34,6 +59,25 @@ class Memorization(NamedTuple):
     ratios: np.ndarray
     memorized: np.ndarray
     invalid: int
+    bootstrap: tuple[float, float]
+    duplicated: np.ndarray
+    sweep: ThresholdSweep
+    held_out: "Memorization | None" = None
+
+    @property
+    def excess(self) -> tuple[float, float, float]:
+        """`fraction` less that of the held-out data, with Newcombe's interval.
+
+        Raises:
+            ValueError: if no held-out data were given.
+        """
+        if self.held_out is None:
+            raise ValueError("held_out must be given to memorization for an excess over it")
+        ours, theirs = self, self.held_out
+        ends = newcombe(
+            ours.fraction, (ours.low, ours.high), theirs.fraction, (theirs.low, theirs.high)
+        )
+        return ours.fraction - theirs.fraction, *ends
 
 
 def memorization(
@@ -42,24 +86,41 @@ def memorization(
     *,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
+    held_out: Float[ArrayLike, "m *event"] | None = None,
+    thresholds: Sequence[float] | np.ndarray | None = None,
+    embed: Embedding | None = None,
+    merge_duplicates: bool = False,
+    duplicate_distance: float = 0.0,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
 ) -> Memorization:
     """F_mem: the share of samples much nearer to one training row than to any other.
 
     A sample is memorised if its distance to the nearest training row is under `threshold` times
-    that to the second nearest. Zero can also mean broken samples, and real data score above zero:
-    show it beside a quality figure and beside what held-out data score.
+    that to the second nearest. Zero can also mean broken samples, real data score above zero, and
+    copies of a row that occurs twice score zero: show it beside a quality figure and beside what
+    held-out data score, and look at `duplicated`.
 
     Args:
         samples: shape (n, *event).
         train: the training data, shape (rows, *event), at least two rows; may be a memmap.
         threshold: of the ratio of the two distances, in (0, 1].
-        confidence: of the Wilson interval, in (0, 1).
+        confidence: of the intervals, in (0, 1).
+        held_out: data the model never saw: what they score is the floor.
+        thresholds: of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
+        embed: distances are taken between `embed(rows)`, features (some, d) of NumPy rows
+            (some, *event); called on at most `chunk_size` rows at a time. Default: the rows
+            themselves.
+        merge_duplicates: take as second nearest the nearest row that is no duplicate of the
+            nearest.
+        duplicate_distance: the greatest distance of training rows that count as duplicates. 0:
+            equal rows.
         chunk_size: as in `nearest_neighbors`.
+        progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
-        ValueError: if there are no samples or fewer than two training rows, shapes differ, or a
-            setting is out of range.
+        ValueError: if there are no samples or fewer than two training rows, shapes differ, a
+            setting is out of range, or all training rows are duplicates of one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -68,33 +129,84 @@ def memorization(
         >>> found = memorization(jnp.array([[0.0, 0.1], [0.5, 0.3]]), train)
         >>> found.fraction, found.indices[:, 0].tolist()
         (0.5, [0, 0])
+        >>> twice = jnp.concatenate([train, train])
+        >>> hidden = memorization(jnp.array([[0.0, 0.1]]), twice)
+        >>> merged = memorization(jnp.array([[0.0, 0.1]]), twice, merge_duplicates=True)
+        >>> hidden.fraction, hidden.duplicated, merged.fraction
+        (0.0, array([ True]), 1.0)
 
     References:
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
     require(0 < threshold <= 1, "threshold", threshold, "lie in (0, 1]")
     require_between("confidence", confidence, 0.0, 1.0)
-    require(np.shape(samples)[:1] not in ((), (0,)), "samples", np.shape(samples), "have rows")
+    require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
+    tolerance = duplicate_distance
+    require(bool(0 <= tolerance < np.inf), "duplicate_distance", tolerance, "be >= 0")
+    at = np.linspace(0.05, 1, 20) if thresholds is None else np.asarray(thresholds, np.float64)
+    require(at.ndim == 1, "thresholds", f"shape {at.shape}", "be one axis of numbers")
+    require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
     require(
         np.shape(train)[:1] not in ((), (0,), (1,)),
         "train",
         np.shape(train),
         "have at least two rows, the nearest and the second nearest",
     )
-    distances, indices = map(
-        np.asarray, nearest_neighbors(samples, train, 2, chunk_size=chunk_size)
-    )
+    sets = {"samples": samples} | ({} if held_out is None else {"held_out": held_out})
+    for name, rows in sets.items():
+        require(np.shape(rows)[:1] not in ((), (0,)), name, np.shape(rows), "have rows")
+        event, wanted = np.shape(rows)[1:], np.shape(train)[1:]
+        require(event == wanted, name, f"rows of shape {event}", f"have train's, {wanted}")
+    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    reference = embedded("train", train, embed, **over)
+    found = None
+    for name in reversed(sets):
+        rows = embedded(name, _in_memory(name, sets[name]), embed, **over)
+        distances, indices = map(np.array, nearest_neighbors(rows, reference, 2, **over))
+        twins = duplicated(distances, indices, reference, tolerance)
+        if merge_duplicates and twins.any():
+            place = np.flatnonzero(twins)
+            distances[place, 1], indices[place, 1] = beyond_duplicates(
+                rows[place], reference, tolerance, **over
+            )
+        found = _judged(distances, indices, twins, threshold, at, confidence)._replace(
+            held_out=found
+        )
+    assert found is not None
+    return found
+
+
+def _in_memory(name: str, rows: Any) -> Any:
+    refuse_memmap(name, rows)
+    return rows if isinstance(rows, jax.Array) else np.asarray(rows)
+
+
+def _judged(
+    distances: np.ndarray,
+    indices: np.ndarray,
+    twins: np.ndarray,
+    threshold: float,
+    thresholds: np.ndarray,
+    confidence: float,
+) -> Memorization:
+    """What the distances to the two nearest rows say."""
     nearest, second = distances.astype(np.float64).T
     with np.errstate(invalid="ignore"):
         ratios = np.where(second == 0, 1.0, nearest / second)
-    memorized = ratios < threshold
     valid = int(np.sum(np.isfinite(ratios)))
-    count = int(np.sum(memorized))
-    if valid:
-        interval = binomtest(count, valid).proportion_ci(confidence, method="wilson")
-        fraction, low, high = count / valid, float(interval.low), float(interval.high)
-    else:
-        fraction = low = high = float("nan")
+    counts = [int(np.sum(ratios < one)) for one in (threshold, *thresholds)]
+    shares = [count / valid if valid else float("nan") for count in counts]
+    ends = [wilson(count, valid, confidence) for count in counts]
+    lows, highs = np.array(ends).T
     return Memorization(
-        fraction, low, high, distances, indices, ratios, memorized, len(ratios) - valid
+        shares[0],
+        *ends[0],
+        distances,
+        indices,
+        ratios,
+        memorized=ratios < threshold,
+        invalid=len(ratios) - valid,
+        bootstrap=bootstrap_share(counts[0], valid, confidence),
+        duplicated=twins,
+        sweep=ThresholdSweep(thresholds, np.array(shares[1:]), lows[1:], highs[1:]),
     )

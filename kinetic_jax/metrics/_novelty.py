@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import mannwhitneyu
 
 from kinetic_jax._checks import require, require_between
+from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import nearest_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host
 
@@ -70,12 +71,9 @@ def authpct(
     valid = np.isfinite(nearest)
     authentic = valid & (nearest > own)
     count, number = int(authentic.sum()), int(valid.sum())
-    if not number:
-        nan = float("nan")
-        return Authenticity(nan, nan, nan, authentic, len(nearest))
-    interval = binomtest(count, number).proportion_ci(confidence, method="wilson")
+    share = count / number if number else float("nan")
     return Authenticity(
-        count / number, float(interval.low), float(interval.high), authentic, len(nearest) - number
+        share, *wilson(count, number, confidence), authentic, len(nearest) - number
     )
 
 

@@ -120,13 +120,32 @@ BAD = {
     "no rows": ({"train": LINE[:0]}, r"train must have at least two rows.*\(0, 1\)"),
     "other shapes": (
         {"samples": np.zeros((3, 2))},
-        r"must have the reference's, \(1,\), got rows of shape \(2,\)",
+        r"samples must have train's, \(1,\), got rows of shape \(2,\)",
     ),
     "not finite": ({"train": LINE.at[0].set(jnp.nan)}, r"must be finite"),
     "threshold of zero": ({"threshold": 0.0}, r"threshold must lie in \(0, 1\], got 0.0"),
     "threshold above one": ({"threshold": 1.1}, r"threshold must lie in \(0, 1\], got 1.1"),
     "confidence of one": ({"confidence": 1.0}, r"confidence must lie in \(0, 1\), got 1.0"),
     "confidence of zero": ({"confidence": 0.0}, r"confidence must lie in \(0, 1\), got 0.0"),
+    "no held-out data": ({"held_out": np.zeros((0, 1))}, r"held_out must have rows, got \(0, 1\)"),
+    "other held-out data": (
+        {"held_out": np.zeros((3, 4))},
+        r"held_out must have train's, \(1,\), got .* \(4,\)",
+    ),
+    "sweep to two": ({"thresholds": [0.5, 2.0]}, r"thresholds must lie in \(0, 1\], got"),
+    "sweep of a table": ({"thresholds": [[0.5]]}, r"thresholds must be one axis of numbers, got"),
+    "distance below zero": (
+        {"duplicate_distance": -1.0},
+        "duplicate_distance must be >= 0, got -1.0",
+    ),
+    "an embedding of nothing": (
+        {"embed": lambda rows: rows.sum()},
+        r"embed must return one row of features for each row, got shape \(\) of 1 rows of train",
+    ),
+    "one row often": (
+        {"train": jnp.ones((9, 1)), "merge_duplicates": True},
+        r"train must hold other rows than duplicates of row 0",
+    ),
     "chunk size": ({"chunk_size": 0}, r"chunk_size must be >= 1, got 0"),
 }
 
@@ -136,6 +155,112 @@ BAD = {
 def test_errors(change, message):
     with pytest.raises(ValueError, match=message):
         memorization(**{"samples": jnp.ones((3, 1)), "train": LINE} | change)
+
+
+def test_the_sweep_is_the_share_under_each_threshold():
+    rng = np.random.default_rng(0)
+    samples, train = rng.normal(size=(80, 2)), rng.normal(size=(30, 2))
+    found = memorization(jnp.float32(samples), jnp.float32(train), threshold=0.5)
+    np.testing.assert_allclose(found.sweep.thresholds, np.arange(1, 21) / 20)
+    assert found.sweep.fraction[9] == found.fraction
+    assert (found.sweep.low[9], found.sweep.high[9]) == (found.low, found.high)
+    distances = np.sort(np.linalg.norm(samples[:, None] - train, axis=2), axis=1)
+    ratios = distances[:, 0] / distances[:, 1]
+    for i, threshold in enumerate(found.sweep.thresholds):
+        assert found.sweep.fraction[i] == np.mean(ratios < threshold)
+        ends = wilson(np.sum(ratios < threshold), 80, 0.95)
+        assert (found.sweep.low[i], found.sweep.high[i]) == pytest.approx(ends, abs=1e-12)
+    own = memorization(jnp.float32(samples), jnp.float32(train), thresholds=[0.5, 0.25])
+    np.testing.assert_array_equal(own.sweep.fraction, found.sweep.fraction[[9, 4]])
+
+
+def test_the_bootstrap_interval_is_that_of_resampling():
+    found = memorization(on_the_line(6, 50), LINE, confidence=0.9)
+    draws = np.random.default_rng(0).integers(0, 50, (200_000, 50))
+    low, high = np.quantile(found.memorized[draws].mean(axis=1), [0.05, 0.95])
+    assert found.bootstrap == pytest.approx((low, high), abs=1e-12)
+    sure = memorization(on_the_line(0, 50), LINE)
+    assert sure.bootstrap == (0, 0)  # which Wilson's interval does not claim
+    assert sure.high > 0.05
+
+
+def test_what_held_out_data_score():
+    """The difference of two shares, with the textbook's interval."""
+    found = memorization(on_the_line(56, 70), LINE, held_out=on_the_line(48, 80))
+    alone = memorization(on_the_line(48, 80), LINE)
+    for mine, theirs in zip(found.held_out[:8], alone[:8], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    # Newcombe, 1998, table II, method 10: 56/70 − 48/80.
+    assert found.excess == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    with pytest.raises(ValueError, match="held_out must be given"):
+        _ = alone.excess
+
+
+def test_duplicates_are_flagged_and_merged():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 6)).astype(np.float32)
+    train = np.concatenate([rows, rows[:5], rows[:5], rows[:1]])  # 5 rows thrice, one four times
+    samples = rows[[0, 3, 10, 20]] + np.float32(1e-3)
+    samples = np.concatenate([samples, rng.normal(size=(6, 6)).astype(np.float32)])
+    found = memorization(samples, train, chunk_size=16)
+    nearest = np.argmin(np.linalg.norm(samples[:, None] - rows, axis=2), axis=1)
+    np.testing.assert_array_equal(found.duplicated, nearest < 5)
+    assert found.memorized[:4].tolist() == [False, False, True, True]
+    merged = memorization(samples, train, merge_duplicates=True, chunk_size=16)
+    apart = memorization(samples, rows)
+    np.testing.assert_array_equal(merged.duplicated, found.duplicated)
+    np.testing.assert_array_equal(merged.memorized, apart.memorized)
+    np.testing.assert_allclose(merged.ratios, apart.ratios, rtol=1e-6)
+    np.testing.assert_array_equal(merged.indices[:, 0], apart.indices[:, 0])
+    np.testing.assert_array_equal(train[merged.indices[:, 1]], rows[apart.indices[:, 1]])
+
+
+@pytest.mark.parametrize("memmap", [False, True])
+def test_near_duplicates(tmp_path, memmap):
+    """Thirty rows within 0.02 of one another: the second nearest is the first one outside."""
+    rng = np.random.default_rng(1)
+    near = 0.005 * rng.normal(size=(30, 3)) / np.sqrt(3)
+    train = np.concatenate([near, [[1.0, 0, 0], [0, 3.0, 0]]]).astype(np.float32)
+    if memmap:
+        rows = np.memmap(tmp_path / "rows", np.float32, "w+", shape=train.shape)
+        rows[:] = train
+        train = rows
+    samples = np.array([[0.1, 0, 0], [0.9, 0, 0], [0, 2.9, 0]], np.float32)
+    settings = {"duplicate_distance": 0.05, "chunk_size": 10}
+    found = memorization(samples, train, **settings)
+    np.testing.assert_array_equal(found.duplicated, [True, False, False])
+    merged = memorization(samples, train, merge_duplicates=True, **settings)
+    np.testing.assert_array_equal(merged.indices[0, 1], 30)
+    assert merged.ratios[0] == pytest.approx(0.1 / 0.9, rel=0.1)
+    np.testing.assert_array_equal(merged.ratios[1:], found.ratios[1:])
+    strict = memorization(samples, train, chunk_size=10)
+    np.testing.assert_array_equal(strict.duplicated, [False, False, False])
+
+
+@pytest.mark.parametrize("memmap", [False, True])
+def test_in_an_embedding(tmp_path, memmap):
+    """Copies scaled by 0.6 are no copies in pixels; in directions they are."""
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(50, 4, 2)).astype(np.float32)
+    samples = 0.6 * train[:10]
+    if memmap:
+        rows = np.memmap(tmp_path / "rows", np.float32, "w+", shape=train.shape)
+        rows[:] = train
+        train = rows
+    seen = []
+
+    def directions(images):
+        seen.append(len(images))
+        flat = images.reshape(len(images), -1)
+        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+    assert memorization(samples, train).fraction < 0.3
+    found = memorization(samples, train, embed=directions, held_out=samples, chunk_size=16)
+    assert found.fraction == found.held_out.fraction == 1.0
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(10))
+    assert max(seen) <= 16
+    wanted = memorization(directions(samples), directions(np.asarray(train)))
+    np.testing.assert_allclose(found.distances, wanted.distances, atol=1e-6)
 
 
 def test_the_exact_flow_of_real_digits_copies_them_all():
