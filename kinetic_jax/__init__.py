@@ -25,12 +25,16 @@ from kinetic_jax.metrics import authpct as authpct
 from kinetic_jax.metrics import ct_score as ct_score
 from kinetic_jax.metrics import density_profile as density_profile
 from kinetic_jax.metrics import energy_groups as energy_groups
+from kinetic_jax.metrics import energy_threshold as energy_threshold
 from kinetic_jax.metrics import frechet_distance as frechet_distance
+from kinetic_jax.metrics import frechet_floor as frechet_floor
 from kinetic_jax.metrics import kde_support as kde_support
+from kinetic_jax.metrics import kernel_distance as kernel_distance
 from kinetic_jax.metrics import knn_support as knn_support
 from kinetic_jax.metrics import late_energy as late_energy
 from kinetic_jax.metrics import memorization as memorization
 from kinetic_jax.metrics import nearest_neighbors as nearest_neighbors
+from kinetic_jax.metrics import precision_recall as precision_recall
 from kinetic_jax.metrics import spearman as spearman
 from kinetic_jax.networks import AUTHORS_UNET as AUTHORS_UNET
 from kinetic_jax.networks import ResidualMLP as ResidualMLP

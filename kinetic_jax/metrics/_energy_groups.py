@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Shaped
 
 from kinetic_jax._checks import require, require_between
 from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
@@ -31,7 +31,7 @@ class EnergyGroup(NamedTuple):
 
 def energy_groups(
     energy: Float[ArrayLike, " n"],
-    values: Float[ArrayLike, " n"],
+    values: Shaped[ArrayLike, " n"],
     num_groups: int = 5,
     *,
     confidence: float = 0.95,

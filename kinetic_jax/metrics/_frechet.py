@@ -1,9 +1,13 @@
-"""The Fréchet distance between two sets of features."""
+"""The Fréchet distance between two sets of features, and the floor that real data set."""
+
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import require
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.metrics._features import two_sets
 
 
 def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> float:
@@ -11,7 +15,7 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
 
     `||μ_a − μ_b||² + tr(Σ_a + Σ_b − 2 (Σ_a^{1/2} Σ_b Σ_a^{1/2})^{1/2})`, in float64. With
     Inception features this is FID. It is biased upwards on few samples: compare sets of equal
-    size, and show what two halves of real data score.
+    size, and beside `frechet_floor`.
 
     Args:
         a: features of shape (n, d), n ≥ 2.
@@ -32,13 +36,7 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
         Dowson and Landau, The Fréchet distance between multivariate normal distributions, 1982.
         Heusel et al., GANs trained by a two time-scale update rule, arXiv 1706.08500.
     """
-    first, second = _features("a", a), _features("b", b)
-    require(
-        first.shape[1] == second.shape[1],
-        "b",
-        f"{second.shape[1]} features",
-        f"have the {first.shape[1]} features of a",
-    )
+    first, second = two_sets(a, b)
     root = _symmetric_root(np.atleast_2d(np.cov(first, rowvar=False)))
     other = np.atleast_2d(np.cov(second, rowvar=False))
     # The eigenvalues of the symmetric product are real and >= 0 but for rounding.
@@ -48,17 +46,63 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
     return float(max(moved @ moved + traces - 2 * cross, 0.0))
 
 
-def _features(name: str, array: ArrayLike) -> np.ndarray:
-    features = np.asarray(array, np.float64)
-    require(
-        features.ndim == 2 and features.shape[0] >= 2 and features.shape[1] >= 1,
-        name,
-        f"shape {features.shape}",
-        "be features of shape (n >= 2, d >= 1)",
-    )
-    bad = int(np.sum(~np.isfinite(features).all(axis=1)))
-    require(bad == 0, name, f"{bad} rows that are not", "be finite")
-    return features
+class FrechetFloor(NamedTuple):
+    """What `frechet_floor` returns.
+
+    Attributes:
+        mean: of the distance over the draws.
+        low: the least of them.
+        high: the greatest.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def frechet_floor(
+    train: Float[ArrayLike, "n d"],
+    held_out: Float[ArrayLike, "m d"],
+    size: int,
+    *,
+    draws: int = 20,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> FrechetFloor:
+    """The Fréchet distance from `train` that a perfect model's `size` samples would have.
+
+    What `size` rows of held-out data have, drawn without replacement again and again. The
+    distance of a finite sample is never 0; below this floor lies copying, not quality.
+
+    Args:
+        train: features of what samples are compared with, shape (n, d).
+        held_out: features of as good data that are not in it, shape (m, d).
+        size: how many samples there are, at most m.
+        draws: of rows; the same rows again if size is m.
+        seed: of the draws.
+        progress: whether to draw a progress bar; None: on a terminal only.
+
+    Raises:
+        ValueError: as `frechet_distance`, or if `size` lies outside [2, m].
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax import frechet_distance, frechet_floor
+        >>> train, held_out, good = np.random.default_rng(0).normal(size=(3, 500, 4))
+        >>> floor = frechet_floor(train, held_out, 100)
+        >>> floor.low < frechet_distance(train, good[:100]) < floor.high
+        True
+    """
+    first, second = two_sets(train, held_out, ("train", "held_out"))
+    require(2 <= size <= len(second), "size", size, f"lie in [2, {len(second)}], the held-out rows")
+    require(draws >= 1, "draws", draws, "be >= 1")
+    rng, found = np.random.default_rng(seed), []
+    with progress_bar("Fréchet floor", draws, show=progress) as update:
+        for done in range(draws):
+            rows = rng.choice(len(second), size, replace=False)
+            found.append(frechet_distance(first, second[rows]))
+            update(done + 1, "")
+    return FrechetFloor(float(np.mean(found)), min(found), max(found))
 
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:

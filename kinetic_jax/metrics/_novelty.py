@@ -72,9 +72,7 @@ def authpct(
     authentic = valid & (nearest > own)
     count, number = int(authentic.sum()), int(valid.sum())
     share = count / number if number else float("nan")
-    return Authenticity(
-        share, *wilson(count, number, confidence), authentic, len(nearest) - number
-    )
+    return Authenticity(share, *wilson(count, number, confidence), authentic, len(nearest) - number)
 
 
 def ct_score(

@@ -4,6 +4,7 @@ from kinetic_jax.streaming._reductions import Highest as Highest
 from kinetic_jax.streaming._reductions import Reduction as Reduction
 from kinetic_jax.streaming._reductions import SoftmaxMean as SoftmaxMean
 from kinetic_jax.streaming._reductions import SoftmaxSum as SoftmaxSum
+from kinetic_jax.streaming._reductions import Tally as Tally
 from kinetic_jax.streaming._reductions import Together as Together
 from kinetic_jax.streaming._reductions import WeightedSum as WeightedSum
 from kinetic_jax.streaming._rows import DEFAULT_CHUNK_SIZE as DEFAULT_CHUNK_SIZE

@@ -159,6 +159,24 @@ class Highest(eqx.Module):
         return scores, carry[2].reshape(-1)[place]
 
 
+class Tally(eqx.Module):
+    """How many scores are at least 0."""
+
+    def start(self, size: int, dtype: Any) -> Array:
+        """See `Reduction`."""
+        del size, dtype
+        return jnp.zeros((), jnp.int32)
+
+    def update(self, carry: Array, scores: Array, rows: Array, index: Array) -> Array:
+        """See `Reduction`."""
+        del rows
+        return carry + jnp.sum(_counted(scores, index) >= 0, dtype=jnp.int32)
+
+    def finish(self, carry: Array) -> Array:
+        """See `Reduction`."""
+        return carry
+
+
 class WeightedSum(eqx.Module):
     """Σ weight and Σ weight · row, the scores being the weights themselves; linear in them."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from kinetic_jax import energy_groups
 
@@ -33,6 +34,14 @@ def test_intervals_cover():
                               resamples=300)  # fmt: skip
         inside += found[0].low <= 0 <= found[0].high
     assert 68 <= inside <= 92
+
+
+def test_shares_get_wilson_intervals():
+    """Of a group without a single one, a resample would claim certainty."""
+    found = energy_groups(np.arange(40.0), np.arange(40) >= 30, 2)
+    for group, count in zip(found, (0, 10), strict=True):
+        wanted = binomtest(count, 20).proportion_ci(0.95, method="wilson")
+        assert (group.low, group.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinetic_jax import frechet_distance
+from kinetic_jax import frechet_distance, frechet_floor
 
 seeds = st.integers(0, 10_000)
 
@@ -114,6 +114,31 @@ def test_float32_features_are_summed_in_float64():
     got = frechet_distance(jnp.asarray(x), jnp.asarray(y))
     assert got == pytest.approx(0.5, abs=1e-3)
     assert isinstance(got, float)
+
+
+def test_the_floor_is_what_real_data_score():
+    rng = np.random.default_rng(0)
+    train, held_out = rng.normal(size=(400, 3)), rng.normal(size=(60, 3))
+    floor = frechet_floor(train, held_out, 20, draws=5, seed=3)
+    again = np.random.default_rng(3)
+    wanted = [
+        frechet_distance(train, held_out[again.choice(60, 20, replace=False)]) for _ in range(5)
+    ]
+    assert floor == pytest.approx((np.mean(wanted), min(wanted), max(wanted)))
+    # Of fewer rows it is higher, and all rows leave nothing to draw.
+    assert frechet_floor(train, held_out, 10).mean > floor.mean
+    whole = frechet_floor(train, held_out, 60, draws=2)
+    assert whole.low == pytest.approx(whole.high, rel=1e-9)
+    assert whole.mean == pytest.approx(frechet_distance(train, held_out), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.usefixtures("own_messages")
+def test_a_floor_of_more_rows_than_there_are(size):
+    with pytest.raises(ValueError, match=rf"size must lie in \[2, 6\].* got {size}"):
+        frechet_floor(GOOD, GOOD, size)
+    with pytest.raises(ValueError, match="held_out must have the 3 features of train, got 2"):
+        frechet_floor(GOOD, GOOD[:, :2], 2)
 
 
 GOOD = np.random.default_rng(0).normal(size=(6, 3))

@@ -1,0 +1,43 @@
+"""Sets of features, as the distances between distributions take them."""
+
+import numpy as np
+from jaxtyping import ArrayLike
+
+from kinetic_jax._checks import require
+
+
+def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
+    """`array` as float64 features of shape (n, d).
+
+    Raises:
+        ValueError: if it has another shape, fewer rows than `least`, or numbers that are not
+            finite.
+    """
+    found = np.asarray(array, np.float64)
+    require(
+        found.ndim == 2 and found.shape[0] >= least and found.shape[1] >= 1,
+        name,
+        f"shape {found.shape}",
+        f"be features of shape (n >= {least}, d >= 1)",
+    )
+    bad = int(np.sum(~np.isfinite(found).all(axis=1)))
+    require(bad == 0, name, f"{bad} rows that are not", "be finite")
+    return found
+
+
+def two_sets(
+    a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b"), *, least: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of `features` of the same d.
+
+    Raises:
+        ValueError: as `features`, or if their d differ.
+    """
+    first, second = features(names[0], a, least=least), features(names[1], b, least=least)
+    require(
+        first.shape[1] == second.shape[1],
+        names[1],
+        f"{second.shape[1]} features",
+        f"have the {first.shape[1]} features of {names[0]}",
+    )
+    return first, second

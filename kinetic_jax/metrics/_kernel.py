@@ -1,0 +1,89 @@
+"""The kernel distance between two sets of features (KID)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from kinetic_jax._checks import require
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.metrics._features import two_sets
+
+
+class KernelDistance(NamedTuple):
+    """What `kernel_distance` returns.
+
+    Attributes:
+        value: the mean over the subsets, an unbiased estimate: near or below 0 for equals.
+        std: standard deviation over the subsets; NaN of a single one.
+    """
+
+    value: float
+    std: float
+
+
+def kernel_distance(
+    a: Float[ArrayLike, "n d"],
+    b: Float[ArrayLike, "m d"],
+    *,
+    subset_size: int = 1000,
+    num_subsets: int = 100,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> KernelDistance:
+    """The squared maximum mean discrepancy of two sets of features, with a cubic kernel.
+
+    `mean_{i≠j} k(a_i, a_j) + mean_{i≠j} k(b_i, b_j) − 2 mean_{i,j} k(a_i, b_j)` with
+    `k(x, y) = (x·y/d + 1)³`, averaged over subsets, in float64. With Inception features this is
+    KID. Unlike the Fréchet distance it has no bias of few samples, and needs no Gaussian.
+
+    Args:
+        a: features of shape (n, d), n ≥ 2.
+        b: features of shape (m, d), m ≥ 2.
+        subset_size: rows of each set in a subset. Sets no larger are taken whole, once.
+        num_subsets: how many subsets.
+        seed: of their choice.
+        progress: whether to draw a progress bar; None: on a terminal only.
+
+    Raises:
+        ValueError: if the shapes do not fit, a number is not finite, or a setting is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax import kernel_distance
+        >>> same, other, moved = np.random.default_rng(0).normal(size=(3, 500, 4))
+        >>> print(round(kernel_distance(same, other).value, 1))
+        -0.0
+        >>> print(round(kernel_distance(same, moved + 1).value, 1))
+        10.4
+
+    References:
+        Bińkowski et al., Demystifying MMD GANs, arXiv 1801.01401.
+    """
+    first, second = two_sets(a, b)
+    require(subset_size >= 2, "subset_size", subset_size, "be >= 2")
+    require(num_subsets >= 1, "num_subsets", num_subsets, "be >= 1")
+    sizes = [min(subset_size, len(rows)) for rows in (first, second)]
+    if sizes == [len(first), len(second)]:
+        num_subsets = 1
+    draws, found = np.random.default_rng(seed), []
+    with progress_bar("kernel distance", num_subsets, show=progress) as update:
+        for done in range(num_subsets):
+            found.append(_discrepancy(*(
+                rows[draws.choice(len(rows), size, replace=False)]
+                for rows, size in zip((first, second), sizes, strict=True)
+            )))  # fmt: skip
+            update(done + 1, "")
+    spread = float(np.std(found, ddof=1)) if num_subsets > 1 else float("nan")
+    return KernelDistance(float(np.mean(found)), spread)
+
+
+def _discrepancy(a: np.ndarray, b: np.ndarray) -> float:
+    """The unbiased estimate from all pairs of two subsets."""
+    kernel = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3  # noqa: E731
+
+    def within(x: np.ndarray) -> float:
+        values = kernel(x, x)
+        return float((values.sum() - np.trace(values)) / (len(x) * (len(x) - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())

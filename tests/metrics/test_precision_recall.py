@@ -1,0 +1,91 @@
+"""Precision, recall, density and coverage, by all distances at once in float64."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from kinetic_jax import precision_recall
+from kinetic_jax.streaming import Highest, Tally, Together, stream
+
+
+def by_hand(a, b, k):
+    """From the definitions; a point on the edge is inside."""
+    radius = lambda x: np.sort(cdist(x, x), axis=1)[:, k]  # noqa: E731
+    between = cdist(a, b)
+    inside = between <= radius(b)
+    return (
+        inside.any(axis=1).mean(),
+        (radius(a) >= between.T).any(axis=1).mean(),
+        inside.sum() / (k * len(a)),
+        inside.any(axis=0).mean(),
+    )
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("size", [2, 40])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 100.0])
+def test_against_all_distances(size, shift, k):
+    rng = np.random.default_rng(k)
+    b = (rng.normal(size=(150, size)) + shift).astype(np.float32)
+    a = (0.8 * rng.normal(size=(90, size)) + shift + 0.3).astype(np.float32)
+    found = precision_recall(a, b, k, chunk_size=37)
+    wanted = by_hand(np.float64(a), np.float64(b), k)
+    assert found == pytest.approx(wanted, abs=1e-9)
+    assert found.recall > 0
+    assert found.precision > 0
+
+
+def test_a_set_against_itself():
+    x = np.random.default_rng(0).normal(size=(60, 8))
+    found = precision_recall(x, x, 3)
+    assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
+    # Each ball holds its own row and k others, the k-th on the edge, where rounding decides.
+    assert 1.0 <= found.density <= 4 / 3
+
+
+def test_sets_apart():
+    x = np.random.default_rng(0).normal(size=(60, 8))
+    assert precision_recall(x, x + 100, 3) == (0, 0, 0, 0)
+
+
+def test_few_modes_and_many():
+    """Samples of one mode of two: all look real, and half of the data are not reached."""
+    rng = np.random.default_rng(0)
+    data = np.concatenate([rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 50])
+    found = precision_recall(data[:100] + 0.01, data)
+    assert found.precision == 1
+    assert found.recall == pytest.approx(0.5, abs=0.02)
+    assert found.coverage == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_tally_counts_each_row_once():
+    """In chunks that overlap at the end as well."""
+    scores = jnp.array([1.0, 0.0, -1.0, 2.0, -0.1, 3.0, 0.5])
+    for chunk_size in (1, 3, 7):
+        (top, _), count = stream(
+            lambda rows, known: known, Together(Highest(2), Tally()), jnp.zeros((7, 1)), scores,
+            dtype=jnp.float32, chunk_size=chunk_size,
+        )  # fmt: skip
+        assert int(count) == 5
+        np.testing.assert_array_equal(top, [3, 2])
+
+
+GOOD = np.random.default_rng(0).normal(size=(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 6}, r"k must lie in \[1, 5\], the other rows of the smaller set, got 6"),
+        ({"k": 0}, r"k must lie in \[1, 5\]"),
+        ({"b": GOOD[:, :2]}, "b must have the 3 features of a, got 2 features"),
+        ({"a": GOOD * np.nan}, "a must be finite, got 6 rows that are not"),
+        ({"a": GOOD[:1]}, r"a must be features of shape \(n >= 2, d >= 1\)"),
+        ({"chunk_size": 0}, "chunk_size must be >= 1, got 0"),
+    ],
+)
+@pytest.mark.usefixtures("own_messages")
+def test_errors(change, message):
+    with pytest.raises(ValueError, match=message):
+        precision_recall(**({"a": GOOD, "b": GOOD} | change))
