@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetic_jax._checks import require
+from kinetic_jax._progress import progress_bar
 
 # The third byte of an idx file says what its numbers are, big endian.
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -86,16 +87,18 @@ def _images(folder: Path) -> np.ndarray:
     files = sorted(folder.glob("*.png"))
     require(bool(files), "folder", folder, "hold PNG images (*.png)")
     images: list[np.ndarray] = []
-    for file in files:
-        try:
-            with Image.open(file) as opened:
-                image = np.asarray(opened)
-        except Exception as error:
-            raise ValueError(f"{_named(file)} is unreadable: {error}") from error
-        wanted = images[0].shape if images else image.shape
-        words = f"have the shape of {files[0].name}, {wanted}"
-        require(image.shape == wanted, str(file), f"shape {image.shape}", words)
-        images.append(image)
+    with progress_bar(f"reading {folder.name}", len(files)) as update:
+        for file in files:
+            try:
+                with Image.open(file) as opened:
+                    image = np.asarray(opened)
+            except Exception as error:
+                raise ValueError(f"{_named(file)} is unreadable: {error}") from error
+            wanted = images[0].shape if images else image.shape
+            words = f"have the shape of {files[0].name}, {wanted}"
+            require(image.shape == wanted, str(file), f"shape {image.shape}", words)
+            images.append(image)
+            update(len(images), "")
     return np.stack(images)
 
 

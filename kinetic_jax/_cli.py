@@ -1,7 +1,7 @@
 """Commands: thin wrappers that read options and print what the library found."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,37 @@ from kinetic_jax import __version__
 from kinetic_jax._arrays import load_array
 from kinetic_jax._files import write_whole
 from kinetic_jax.experiments._demo import run_demo
-from kinetic_jax.experiments._figures import ratio_histogram
+from kinetic_jax.experiments._figures import distance_histogram, ratio_histogram
 from kinetic_jax.experiments._settings import demo_settings
 from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
 from kinetic_jax.metrics import Memorization, memorization, nearest_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
+
+
+def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
+    """Refuses a picture that could not be written, before anything is computed."""
+    del context, parameter
+    if path is not None and path.suffix.lower() != ".png":
+        raise click.BadParameter(f"{path} must end in .png")
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
+def _plot(words: str) -> Callable[..., Any]:
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--plot", type=kind, callback=_picture, help=words)
+
+
+_chunk = click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    default=DEFAULT_CHUNK_SIZE,
+    show_default=True,
+    help="Training rows looked at together.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,9 +96,9 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 @click.argument("samples")
 @click.argument("train")
 @click.option("--k", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--chunk", type=click.IntRange(min=1), default=DEFAULT_CHUNK_SIZE, show_default=True,
-              help="Training rows looked at together.")  # fmt: skip
-def neighbors(samples: str, train: str, k: int, chunk: int) -> None:
+@_chunk
+@_plot("Write a histogram of the distances to this picture (.png).")
+def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -> None:
     """The k training rows nearest to each sample, as JSON on standard output.
 
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
@@ -83,6 +107,8 @@ def neighbors(samples: str, train: str, k: int, chunk: int) -> None:
         queries, reference = _samples(samples), load_array(train)
         distances, indices = nearest_neighbors(queries, reference, k, chunk_size=chunk)
         finite = np.isfinite(np.asarray(distances)).all(axis=1)
+        if plot is not None:
+            write_whole(plot, distance_histogram(np.asarray(distances)[finite]))
     told = {
         "samples": len(queries),
         "train": len(reference),
@@ -101,16 +127,20 @@ def neighbors(samples: str, train: str, k: int, chunk: int) -> None:
 @click.option("--held-out", help="Data the model never saw: what they score is the floor.")
 @click.option("--threshold", type=float, default=1 / 3, show_default="1/3")
 @click.option("--confidence", type=float, default=0.95, show_default=True)
-@click.option("--chunk", type=click.IntRange(min=1), default=DEFAULT_CHUNK_SIZE, show_default=True,
-              help="Training rows looked at together.")  # fmt: skip
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write a histogram of the distance ratios to this picture.")  # fmt: skip
+@click.option("--merge-duplicates", is_flag=True,
+              help="The second nearest row must be no duplicate of the nearest.")  # fmt: skip
+@click.option("--duplicate-distance", type=float, default=0.0, show_default=True,
+              help="Training rows no farther apart count as duplicates.")  # fmt: skip
+@_chunk
+@_plot("Write a histogram of the distance ratios to this picture (.png).")
 def memorization_command(
     samples: str,
     train: str,
     held_out: str | None,
     threshold: float,
     confidence: float,
+    merge_duplicates: bool,
+    duplicate_distance: float,
     chunk: int,
     plot: Path | None,
 ) -> None:
@@ -118,18 +148,27 @@ def memorization_command(
 
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
     """
-    settings: dict[str, Any] = {
-        "threshold": threshold, "confidence": confidence, "chunk_size": chunk,
-    }  # fmt: skip
     with _told():
         reference = load_array(train)
-        found = {"samples": memorization(_samples(samples), reference, **settings)}
-        if held_out is not None:
-            found["held_out"] = memorization(_samples(held_out), reference, **settings)
+        found = memorization(
+            _samples(samples),
+            reference,
+            threshold=threshold,
+            confidence=confidence,
+            held_out=None if held_out is None else _samples(held_out),
+            merge_duplicates=merge_duplicates,
+            duplicate_distance=duplicate_distance,
+            chunk_size=chunk,
+        )
         if plot is not None:
             write_whole(plot, ratio_histogram(found, threshold))
-    click.echo(json.dumps({"train": len(reference), "threshold": threshold}
-                          | {name: _as_json(one) for name, one in found.items()}))  # fmt: skip
+    told: dict[str, Any] = {"train": len(reference), "threshold": threshold}
+    told["samples"] = _as_json(found)
+    if found.held_out is not None:
+        told["held_out"] = _as_json(found.held_out)
+        excess, low, high = map(_number, found.excess)
+        told["excess"] = {"fraction": excess, "interval": [low, high]}
+    click.echo(json.dumps(told))
 
 
 def _samples(path: str) -> np.ndarray:
@@ -140,14 +179,25 @@ def _samples(path: str) -> np.ndarray:
 def _as_json(found: Memorization) -> dict[str, Any]:
     valid = np.isfinite(found.ratios)
     return {
-        "fraction": found.fraction if valid.any() else None,
-        "interval": [found.low, found.high] if valid.any() else None,
+        "fraction": _number(found.fraction),
+        "interval": [_number(found.low), _number(found.high)],
+        "bootstrap_interval": list(map(_number, found.bootstrap)),
+        "sweep": {
+            "thresholds": found.sweep.thresholds.round(9).tolist(),
+            "fraction": list(map(_number, found.sweep.fraction.tolist())),
+        },
         "number": len(valid),
         "not_finite": np.flatnonzero(~valid).tolist(),
         "ratios": _where(valid, found.ratios.tolist()),
         "nearest": _where(valid, found.indices[:, 0].tolist()),
         "memorized": found.memorized.tolist(),
-    }  # fmt: skip
+        "duplicated": found.duplicated.tolist(),
+    }
+
+
+def _number(value: float) -> float | None:
+    """`value`, or None for NaN."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _where(good: np.ndarray, values: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._cli import cli
+from kinetic_jax.metrics import memorization
 
 ROWS = np.random.default_rng(0).integers(0, 256, (12, 4, 5)).astype(np.uint8)
 IDX = struct.pack(">BBBBIII", 0, 0, 8, 3, *ROWS.shape) + ROWS.tobytes()
@@ -95,13 +96,15 @@ def test_neighbors_command(tmp_path):
     samples = ROWS[[3, 7]].astype(np.float32)
     samples[1, 0, 0] = np.nan
     np.save(tmp_path / "samples.npy", samples)
-    told = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5)
+    told = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5,
+               "--plot", tmp_path / "distances.png")  # fmt: skip
     assert told.exit_code == 0, told.output
     found = json.loads(told.output)
     gaps = np.linalg.norm((ROWS.astype(float) - ROWS[3]).reshape(12, -1), axis=1)
     assert found["indices"][0] == np.argsort(gaps)[:3].tolist()
     np.testing.assert_allclose(found["distances"][0], np.sort(gaps)[:3], rtol=1e-5)
     assert (found["not_finite"], found["indices"][1], found["train"]) == ([1], None, 12)
+    assert (tmp_path / "distances.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_memorization_command(tmp_path):
@@ -118,7 +121,41 @@ def test_memorization_command(tmp_path):
     assert found["samples"]["not_finite"] == [3]
     assert found["samples"]["nearest"] == [0, 1, 2, None]
     assert found["held_out"]["fraction"] == 0.0
+    wanted = memorization(samples, ROWS.astype(np.float32), held_out=np.full((2, 4, 5), 128.0))
+    assert found["samples"]["interval"] == [wanted.low, wanted.high]
+    assert found["samples"]["bootstrap_interval"] == list(wanted.bootstrap)
+    assert found["samples"]["sweep"]["fraction"] == wanted.sweep.fraction.tolist()
+    assert found["excess"] == {"fraction": 1.0, "interval": list(wanted.excess[1:])}
     assert (tmp_path / "ratios.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_duplicates_on_the_command_line(tmp_path):
+    np.save(tmp_path / "train.npy", np.concatenate([ROWS, ROWS[:2]]))
+    np.save(tmp_path / "samples.npy", ROWS[:4])
+    for options, fraction in (((), 0.5), (("--merge-duplicates",), 1.0)):
+        told = run("memorization", tmp_path / "samples.npy", tmp_path / "train.npy", *options)
+        found = json.loads(told.output)["samples"]
+        assert (found["fraction"], found["duplicated"]) == (fraction, [True, True, False, False])
+
+
+def test_samples_without_one_that_is_finite(tmp_path):
+    np.save(tmp_path / "samples.npy", np.full((2, 4, 5), np.nan))
+    for command, picture in (("memorization", "a.png"), ("neighbors", "b.png")):
+        told = run(command, tmp_path / "samples.npy", write(tmp_path, "npy"),
+                   "--plot", tmp_path / picture)  # fmt: skip
+        assert told.exit_code == 0, told.output
+        assert (tmp_path / picture).exists()
+    found = json.loads(run("memorization", tmp_path / "samples.npy", tmp_path / "rows.npy").output)
+    assert found["samples"]["fraction"] is None
+    assert found["samples"]["not_finite"] == [0, 1]
+
+
+def test_a_picture_that_cannot_be_written_is_refused_first(tmp_path):
+    for picture, message in ((tmp_path / "a.jpg", "must end in .png"),
+                             (tmp_path / "none" / "a.png", "there is no folder")):  # fmt: skip
+        told = run("neighbors", "no samples", "no rows", "--plot", picture)
+        assert told.exit_code == 2
+        assert message in " ".join(told.output.split())
 
 
 def test_bad_input_ends_in_one_line(tmp_path):

@@ -145,21 +145,41 @@ def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) ->
     return _png(figure)
 
 
-def ratio_histogram(found: dict[str, Memorization], threshold: float) -> bytes:
+def ratio_histogram(found: Memorization, threshold: float) -> bytes:
     """How near samples (and held-out data) are to one training row rather than the next."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axis = figure.subplots()
     bins = list(np.linspace(0, 1, 51))
-    colors = {"samples": "#0072b2", "held_out": "#999999"}
-    for name, one in found.items():
+    sets = [("samples", found, "#0072b2")]
+    if found.held_out is not None:
+        sets.append(("held-out data", found.held_out, "#999999"))
+    for name, one, color in sets:
         ratios = one.ratios[np.isfinite(one.ratios)]
-        label = f"{name.replace('_', ' ')}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,}"
-        weights = np.full(len(ratios), 1 / max(len(ratios), 1))
-        axis.hist(ratios, bins, weights=weights, color=colors[name], alpha=0.6, label=label)
-    axis.axvline(threshold, color=COPY_COLOR, linewidth=1)
-    axis.set(
-        xlabel="distance to the nearest training row / to the second nearest (line: threshold)"
-    )
-    axis.set(ylabel="share")
-    axis.legend(loc="upper left", frameon=False, fontsize=9)
+        label = (
+            f"{name}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,} "
+            f"({100 * one.low:.2f} to {100 * one.high:.2f})"
+        )
+        weights = np.full(len(ratios), 100 / max(len(ratios), 1))
+        axis.hist(ratios, bins, weights=weights, color=color, alpha=0.6, label=label)
+    axis.axvline(threshold, color=COPY_COLOR, linewidth=1, label=f"threshold {threshold:.3g}")
+    axis.set(xlabel="distance to the nearest training row / to the second nearest")
+    axis.set(ylabel="share of the set in %", xlim=(0, 1))
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def distance_histogram(distances: np.ndarray) -> bytes:
+    """How far samples are from their nearest training row, and from the k-th nearest."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axis = figure.subplots()
+    bins = list(np.histogram_bin_edges(distances, bins=50)) if distances.size else [0.0, 1.0]
+    k = distances.shape[1]
+    axis.hist(distances[:, 0], bins, color="#0072b2", alpha=0.6, label="nearest training row")
+    if k > 1:
+        word = "second" if k == 2 else f"{k}-th"
+        label = f"{word} nearest"
+        axis.hist(distances[:, -1], bins, color="#999999", alpha=0.6, label=label)
+    axis.set(xlabel="Euclidean distance", ylabel=f"samples (of {len(distances):,})")
+    axis.set_xlim(left=0)
+    axis.legend(frameon=False, fontsize=9)
     return _png(figure)

@@ -7,7 +7,7 @@ from scipy.stats import bootstrap
 
 from kinetic_jax.experiments._classifier import Classifier
 from kinetic_jax.experiments._digits import Digits
-from kinetic_jax.metrics import Memorization, frechet_distance, memorization
+from kinetic_jax.metrics import Memorization, energy_groups, frechet_distance, memorization
 from kinetic_jax.sampling import Trajectories
 
 CONFIDENCE = 0.95
@@ -135,24 +135,23 @@ def measure_row(name: str, trajectories: Trajectories, judge: Judge) -> RowResul
 
 def by_fifth(row: RowResult, part: str, judge: Judge) -> list[dict[str, Any]]:
     """Confidence and F_mem of the samples by fifth of a kinetic quantity, lowest first."""
-    order = np.argsort(row.energy[part], kind="stable")
-    fifths = []
-    for members in np.array_split(order, 5):
-        found = judge.memorization(row.images[members])
-        values = row.energy[part][members]
-        low, high = judge.interval(row.confidence[members])
-        fifths.append(
-            {
-                "samples": len(members),
-                "mean": float(values.mean()),
-                "range": [float(values.min()), float(values.max())],
-                "f_mem": found.fraction,
-                "f_mem_interval": [found.low, found.high],
-                "confidence": float(row.confidence[members].mean()),
-                "confidence_interval": [low, high],
-            }
-        )
-    return fifths
+    energy = row.energy[part]
+    settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": judge.seed}
+    sure = energy_groups(energy, row.confidence, 5, **settings)
+    copied = energy_groups(energy, row.memorized, 5, **settings)
+    order = np.argsort(energy, kind="stable")
+    return [
+        {
+            "samples": of.number,
+            "mean": float(energy[members].mean()),
+            "range": [of.lowest, of.highest],
+            "f_mem": copies.mean,
+            "f_mem_interval": [copies.low, copies.high],
+            "confidence": of.mean,
+            "confidence_interval": [of.low, of.high],
+        }
+        for members, of, copies in zip(np.array_split(order, 5), sure, copied, strict=True)
+    ]
 
 
 def paired_change(row: RowResult, baseline: RowResult, judge: Judge) -> dict[str, Any]:
