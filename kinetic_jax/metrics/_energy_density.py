@@ -17,7 +17,7 @@ from kinetic_jax.fields import (
     checked_field,
     checked_velocity,
 )
-from kinetic_jax.sampling import Trajectories
+from kinetic_jax.sampling import Trajectories, hoist
 
 
 class DensityProfile(NamedTuple):
@@ -110,7 +110,7 @@ def density_profile(
     own = cond if field.labels is not None else None
     found = _identities(field, ts, path, own)
     if velocity is not None:
-        found = (_energies(checked_field(velocity), ts, path, cond), *found[1:])
+        found = (_energies(velocity, ts, path, cond), *found[1:])
     counts = good[:, None] & (np.asarray(ts) < 1 - field.stop(path.dtype))
     energy, surprise, dominance, gap, bound = (
         np.where(counts, np.asarray(part, float), np.nan) for part in found
@@ -172,7 +172,7 @@ def late_energy(
     own = cond if field.labels is not None else None
     empirical, others = (
         np.where(good[:, None], np.asarray(_energies(one, ts, path, c), float), np.nan)
-        for one, c in ((field, own), (checked_field(learned), cond))
+        for one, c in ((field, own), (learned, cond))
     )
     times = times[late]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -218,8 +218,16 @@ def _identities(
     return _along(at, ts, path, cond)
 
 
-@eqx.filter_jit
 def _energies(
+    field: VelocityField, ts: Array, path: Array, cond: PyTree[Any]
+) -> Float[Array, "batch times"]:
+    """½||u||² of any field at every saved point."""
+    field = hoist(checked_field(field), jnp.zeros((), path.dtype), path[:, 0], cond)
+    return _energies_along(field, ts, path, cond)
+
+
+@eqx.filter_jit
+def _energies_along(
     field: VelocityField, ts: Float[Array, " times"], path: Float[Array, "batch times *event"],
     cond: PyTree[Any],
 ) -> Float[Array, "batch times"]:  # fmt: skip

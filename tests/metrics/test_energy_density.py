@@ -74,6 +74,17 @@ def test_another_fields_energy():
         assert found.explained[i] == pytest.approx(explained, rel=1e-3)
 
 
+def test_a_function_is_read_anew():
+    """What a plain function closes over is an argument of the program, as in `sample`."""
+    held = {"scale": jnp.float32(1.0)}
+    scaled = lambda t, x, cond=None: held["scale"] * x  # noqa: E731
+    run = sample(STILL, X0, save_at=TIMES)
+    once = density_profile(EmpiricalField(ROWS), run, velocity=scaled).energy
+    held["scale"] = jnp.float32(2.0)
+    twice = density_profile(EmpiricalField(ROWS), run, velocity=scaled).energy
+    np.testing.assert_allclose(twice, 4 * once, rtol=1e-6)
+
+
 def test_classes_reach_the_field_that_has_them():
     labels = np.arange(30) % 3
     cond = jnp.arange(40, dtype=jnp.int32) % 3
