@@ -2,15 +2,16 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._checks import as_array, is_concrete, require, require_between
 from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax._pytree import result
-from kinetic_jax.energy._path_energy import squared_norm
-from kinetic_jax.fields import EmpiricalField
+from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
+from kinetic_jax.fields import EmpiricalField, log_ratio, log_volume
 
 
 @result
@@ -72,8 +73,9 @@ def energy_identity(
         cond: a class, or None.
 
     Raises:
-        ValueError: if `field` is no EmpiricalField with its data in memory, or `index` lies
-            outside [0, rows).
+        ValueError: if `field` is no EmpiricalField with its data in memory, t lies outside
+            [0, 1], x has not the shape of a row, `index` lies outside [0, rows) or is of
+            another class than `cond`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -86,37 +88,52 @@ def energy_identity(
         True
     """
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
+    require_between("t", t, 0.0, 1.0, closed=True)
     rows = field.data.shape[0]
-    if index is not None and is_concrete(index):
-        require(0 <= int(np.asarray(index)) < rows, "index", index, f"lie in [0, {rows})")
+    if index is not None:
+        if is_concrete(index):
+            inside = 0 <= int(np.asarray(index)) < rows
+            require(inside, "index", index, f"lie in [0, {rows})")
+        if cond is not None and is_concrete(index, cond, field.labels) and field.labels is not None:
+            own = int(field.labels[index])
+            counts = int(cond) in (own, -1)
+            require(counts, "index", index, f"be a row of class {cond}, not {own}")
+        index = jnp.asarray(index, jnp.int32)
+    x = as_array("x", x)
     x = x.astype(at_least_float32(x.dtype))
+    return _identity(field, as_time(t, x).astype(x.dtype), x, index, cond)
+
+
+# Compiled here, so that calls one at a time find their program again.
+@eqx.filter_jit
+def _identity(
+    field: EmpiricalField, t: Array, x: Array, index: Array | None, cond: Any
+) -> EnergyIdentity:
     values = field.values(t, x, cond)
-    time = jnp.minimum(as_time(t, x).astype(x.dtype), 1 - field.stop(x.dtype))
+    time = jnp.minimum(t, 1 - field.stop(x.dtype))
     left = 1 - time
-    k = values.heaviest if index is None else jnp.asarray(index, jnp.int32)
+    k = values.heaviest if index is None else index
     row = field.data[k].astype(x.dtype)
     first = field.data[values.heaviest].astype(x.dtype)
-    apart = first - row
-    velocity, change = (row - x) / left, (apart + values.shift) / left
-    residual = x - time * row
-    volume = -x.size * (jnp.log(left) + np.log(2 * np.pi) / 2)
-    log_prior = field.log_weight(k, cond)
+    velocity, change = (row - x) / left, ((first - row) + values.shift) / left
+    log_prior = field.log_weight(k, x.dtype, cond)
     # From the heaviest row's weight 1 − ε, by what tells the two rows apart.
-    less = time * jnp.sum(apart * (residual + (x - time * first))) / (2 * left**2)
-    less += field.log_weight(values.heaviest, cond) - log_prior
+    less = log_ratio(time, x.reshape(-1), first.reshape(-1), row.reshape(-1))
+    less += field.log_weight(values.heaviest, x.dtype, cond) - log_prior
     neg_log_weight = less - jnp.log1p(-values.dominance)
     dominance = jnp.where(k == values.heaviest, values.dominance, -jnp.expm1(-neg_log_weight))
     terms = (
         -values.log_density,
         squared_norm(row) / 2,
-        -jnp.sum(row * residual) / left,
-        volume,
+        -jnp.sum(row * (x - time * row)) / left,
+        -log_volume(x.size, left),
         log_prior,
         neg_log_weight,
     )
-    speed = jnp.sqrt(squared_norm(velocity))
+    speed = norm_from_squared(squared_norm(velocity))
     reach = dominance * field.farthest(row, cond) / left
-    up = 1 + (x.size + 16) * jnp.finfo(x.dtype).eps
+    # The sums behind gap and bound have rounding of their own.
+    up = 1 + (x.size + 128) * jnp.finfo(x.dtype).eps
     return EnergyIdentity(
         k,
         squared_norm(velocity) / 2,

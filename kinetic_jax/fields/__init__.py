@@ -6,6 +6,7 @@ from kinetic_jax.fields._empirical import EmpiricalField as EmpiricalField
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField
+from kinetic_jax.fields._posterior import log_ratio as log_ratio
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
 from kinetic_jax.fields._protocol import WrappedField as WrappedField
 from kinetic_jax.fields._protocol import arrival_of as arrival_of
@@ -14,3 +15,4 @@ from kinetic_jax.fields._protocol import check_inputs as check_inputs
 from kinetic_jax.fields._protocol import checked_field as checked_field
 from kinetic_jax.fields._protocol import checked_velocity as checked_velocity
 from kinetic_jax.fields._protocol import network_hint as network_hint
+from kinetic_jax.fields._values import log_volume as log_volume

@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from kinetic_jax._checks import is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax.fields._empirical_batch import (
-    EmpiricalValues,
     checked_batch,
     posterior_on_batch,
 )
@@ -25,6 +24,7 @@ from kinetic_jax.fields._posterior import (
     posterior,
 )
 from kinetic_jax.fields._protocol import check_cond
+from kinetic_jax.fields._values import EmpiricalValues, log_total, values_of
 from kinetic_jax.streaming import checked_rows, is_on_host
 
 ROWS_AT_ONCE = 2048
@@ -112,8 +112,13 @@ class EmpiricalField(eqx.Module):
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
-        """v* at one sample; `cond` is a class, or None."""
-        return self.values(t, x, cond).velocity.astype(x.dtype)
+        """v* at one sample; `cond` is a class, or None.
+
+        Raises:
+            ValueError: if x has not the shape of a row, the data are on the host, or the class is
+                known and has no rows.
+        """
+        return self.values(t, x, cond).velocity.astype(jnp.asarray(x).dtype)
 
     def log_density(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -129,42 +134,34 @@ class EmpiricalField(eqx.Module):
     ) -> Float[Array, ""]:
         """ε, the sum of all weights but the greatest: 0 where one row decides.
 
-        Summed, not 1 − w_k, which would round to 0 long before ε does. Its derivative is taken
-        to be zero.
+        Summed, not 1 − w_k, which would round to 0 long before ε does.
         """
-        return self._posterior(t, x, cond)[2].others
+        return self.values(t, x, cond).dominance
 
     def values(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> EmpiricalValues:
-        """Velocity, log-density, dominance and the heaviest row, in one pass over the data."""
-        time, flat, found = self._posterior(t, x, cond)
-        volume = flat.size * (jnp.log(1 - time) + np.log(2 * np.pi) / 2)
-        velocity = ((found.base - flat) + found.shift) / (1 - time)
-        return EmpiricalValues(
-            velocity.reshape(x.shape),
-            found.log_sum - self._log_total(cond, flat.dtype) - volume,
-            found.others,
-            found.number,
-            found.shift.reshape(x.shape),
-        )
+        """Velocity, log-density, dominance and the heaviest row, in one pass over the data.
+
+        Raises:
+            ValueError: as `__call__`.
+        """
+        return _values(self, *self._checked(t, x, cond))
 
     def farthest(
         self, x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
         """The greatest distance from `x` to a row that counts, rounded up."""
-        flat = x.reshape(-1).astype(at_least_float32(x.dtype))
-        return farthest(self._atoms(), flat, cond, chunk_size=self.chunk_size)
+        _, x, cond = self._checked(0.0, x, cond)
+        return _farthest(self, x, cond)
 
     def log_weight(
-        self, index: Int[ArrayLike, ""], cond: PyTree[Any] | None = None
+        self, index: Int[ArrayLike, ""], dtype: Any, cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
         """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
         number = jnp.asarray(index)
         pick = lambda array: None if array is None else array[number][None]  # noqa: E731
-        dtype = self.squares.dtype if self.squares is not None else jnp.float32
-        like = jnp.zeros(1, dtype)
-        own = offsets(pick(self.log_weights), pick(self.labels), cond, like)[0]
+        own = offsets(pick(self.log_weights), pick(self.labels), cond, jnp.zeros(1, dtype))[0]
         return own - self._log_total(cond, dtype)
 
     def posterior(
@@ -176,25 +173,14 @@ class EmpiricalField(eqx.Module):
     ) -> HeaviestAtoms:
         """The k heaviest rows given x at time t, with their weights.
 
+        With classes, rows of others come last, with a weight of 0.
+
         Raises:
-            ValueError: if k lies outside [1, rows].
+            ValueError: as `__call__`, or if k lies outside [1, rows].
         """
         rows = self.data.shape[0]
         require(1 <= k <= rows, "k", k, f"lie in [1, {rows}], the number of rows")
-        time, flat, found = self._posterior(t, x, cond)
-        atoms = self._atoms()
-        # A few more than asked for: rounding may have them in another order. Which rows they are
-        # has no derivative; their weights have.
-        frozen = jax.lax.stop_gradient((atoms, time, flat))
-        first, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=self.chunk_size)
-        number, rows = first.number, atoms.rows[first.number].astype(flat.dtype)
-        pick = lambda array: None if array is None else array[number]  # noqa: E731
-        added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, first.scores)
-        winners = measured_again(time, flat, rows, number, first.scores, added)
-        heaviest_log = added[0] - jnp.sum((flat - time * rows[0]) ** 2) / (2 * (1 - time) ** 2)
-        weights = jnp.exp(winners.relative + heaviest_log - found.log_sum)
-        top, place = jax.lax.top_k(weights, k)
-        return HeaviestAtoms(top, winners.number[place])
+        return _heaviest(self, *self._checked(t, x, cond), k)
 
     def on_batch(
         self,
@@ -227,19 +213,8 @@ class EmpiricalField(eqx.Module):
             self.data, self.log_weights, self.labels, times, points, classes,
             chunk_size=self.chunk_size, progress=progress,
         )  # fmt: skip
-        left = 1 - times
-        velocity = ((found.base - points) + found.shift) / left[:, None]
-        total = lambda cond: self._log_total(cond, points.dtype)  # noqa: E731
-        totals = total(None) if classes is None else jax.lax.map(total, classes)
-        volume = points.shape[1] * (jnp.log(left) + np.log(2 * np.pi) / 2)
-        each = (points.shape[0], *event)
-        return EmpiricalValues(
-            velocity.reshape(each),
-            found.log_sum - totals - volume,
-            found.others,
-            found.number,
-            found.shift.reshape(each),
-        )
+        totals = _totals(self, classes, points.dtype)
+        return values_of(found, points, 1 - times, totals, (points.shape[0], *event))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -281,22 +256,63 @@ class EmpiricalField(eqx.Module):
         rows = self.data.reshape(self.data.shape[0], -1)
         return Atoms(rows, self.squares, self.log_weights, self.labels)
 
-    def _posterior(self, t: Any, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
-        flat = x.reshape(-1).astype(at_least_float32(x.dtype))
-        time = as_time(t, flat).astype(flat.dtype)
-        time = jnp.minimum(time, 1 - self.stop(flat.dtype))
+    def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
+        """Time, point and class as arrays, at least in float32."""
+        point, event = jnp.asarray(x), self.event_shape
+        require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
+        point = point.astype(at_least_float32(point.dtype))
+        if cond is not None:
+            self.check_cond(cond)
+            cond = jnp.asarray(cond)
+        return as_time(t, point).astype(point.dtype), point, cond
+
+    def _posterior(self, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
+        flat = x.reshape(-1)
+        time = jnp.minimum(t, 1 - self.stop(x.dtype))
         return time, flat, posterior(self._atoms(), time, flat, cond, chunk_size=self.chunk_size)
 
     def _log_total(self, cond: Any, dtype: Any) -> Array:
         """Log of the number of rows that count, or of the sum of their weights."""
-        rows = self.data.shape[0]
-        weights = jnp.zeros(rows, dtype) if self.log_weights is None else self.log_weights
-        if self.labels is not None and cond is not None:
-            counts = (cond < 0) | (self.labels == cond)
-            weights = jnp.where(counts, weights.astype(dtype), -jnp.inf)
-        elif self.log_weights is None:
-            return jnp.asarray(np.log(rows), dtype)
-        return jax.nn.logsumexp(weights.astype(dtype))
+        return log_total(
+            self.data.shape[0], self.log_weights, self.labels, cond, dtype, self.chunk_size
+        )
+
+
+# Compiled here, so that calls one at a time (in a notebook, say) find their programs again.
+@eqx.filter_jit
+def _values(field: EmpiricalField, t: Array, x: Array, cond: Any) -> EmpiricalValues:
+    time, flat, found = field._posterior(t, x, cond)
+    return values_of(found, flat, 1 - time, field._log_total(cond, x.dtype), x.shape)
+
+
+@eqx.filter_jit
+def _farthest(field: EmpiricalField, x: Array, cond: Any) -> Array:
+    return farthest(field._atoms(), x.reshape(-1), cond, chunk_size=field.chunk_size)
+
+
+@eqx.filter_jit
+def _heaviest(field: EmpiricalField, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
+    time, flat, found = field._posterior(t, x, cond)
+    atoms = field._atoms()
+    # A few more than asked for: rounding may have them in another order. Which rows they are has
+    # no derivative; their weights have.
+    frozen = jax.lax.stop_gradient((atoms, time, flat))
+    first, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
+    number, rows = first.number, atoms.rows[first.number].astype(flat.dtype)
+    pick = lambda array: None if array is None else array[number]  # noqa: E731
+    added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, first.scores)
+    winners = measured_again(time, flat, rows, number, first.scores, added)
+    heaviest_log = added[0] - jnp.sum((flat - time * rows[0]) ** 2) / (2 * (1 - time) ** 2)
+    weights = jnp.exp(winners.relative + heaviest_log - found.log_sum)
+    top, place = jax.lax.top_k(weights, k)
+    return HeaviestAtoms(top, winners.number[place])
+
+
+@eqx.filter_jit
+def _totals(field: EmpiricalField, classes: Array | None, dtype: Any) -> Array:
+    if classes is None:
+        return field._log_total(None, dtype)
+    return jax.lax.map(lambda cond: field._log_total(cond, dtype), classes)
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:

@@ -1,6 +1,6 @@
 """The empirical flow at a batch of points, over data that need not fit in memory."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,25 +24,6 @@ from kinetic_jax.streaming import (
     require_finite_rows,
     stream_from_host,
 )
-
-
-class EmpiricalValues(NamedTuple):
-    """What `EmpiricalField.values` returns at one point, and `on_batch` at a batch of them.
-
-    Attributes:
-        velocity: v*, of the shape of x.
-        log_density: log p_t(x), in nats.
-        dominance: ε, the sum of all weights but the greatest.
-        heaviest: the number of the row of the greatest weight.
-        shift: Σ_i w_i x_i less that row, of the shape of x, with digits of its own: tiny where
-            one row decides.
-    """
-
-    velocity: Float[Array, "*shape"]
-    log_density: Float[Array, "*batch"]
-    dominance: Float[Array, "*batch"]
-    heaviest: Int[Array, "*batch"]
-    shift: Float[Array, "*shape"]
 
 
 class PosteriorScore(eqx.Module):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax.streaming import (
+    Best,
     Highest,
     SoftmaxMean,
     Together,
@@ -96,6 +97,20 @@ def scores_at(
     return product_scores(x, rows, squares.astype(x.dtype), t) / (1 - t) ** 2
 
 
+def log_ratio(
+    t: Float[Array, ""],
+    x: Float[Array, "*one size"],
+    rows: Float[Array, "*some size"],
+    others: Float[Array, "*other size"],
+) -> Float[Array, "*some"]:
+    """ℓ of `rows` less ℓ of `others`, without weights, by differences.
+
+    `t (x_j − x_i)·(r_j + r_i)/(2 (1 − t)²)` with r_j = x − t x_j.
+    """
+    left = (x - t * rows) + (x - t * others)
+    return t * jnp.sum((rows - others) * left, axis=-1) / (2 * (1 - t) ** 2)
+
+
 def measured_again(
     t: Float[Array, ""],
     x: Float[Array, " size"],
@@ -104,10 +119,8 @@ def measured_again(
     scores: Float[Array, " count"],
     added: Float[Array, " count"],
 ) -> Winners:
-    """The heaviest rows' ℓ_j − ℓ_0 = t (x_j − x_0)·(r_j + r_0)/(2 (1 − t)²), r_j = x − t x_j."""
-    left = x[None, :] - t * rows
-    inner = jnp.sum((rows - rows[:1]) * (left + left[:1]), axis=1)
-    relative = t * inner / (2 * (1 - t) ** 2) + (added - added[0])
+    """The heaviest rows, with their ℓ_j − ℓ_0."""
+    relative = log_ratio(t, x[None, :], rows, rows[:1]) + (added - added[0])
     return Winners(index, rows, jnp.where(jnp.isneginf(scores), -jnp.inf, relative), scores)
 
 
@@ -115,7 +128,7 @@ def posterior_of(
     t: Float[Array, ""],
     x: Float[Array, " size"],
     winners: Winners,
-    sums: tuple[Array, Array, Array],
+    sums: Best,
     added: Float[Array, ""],
 ) -> Posterior:
     """The refined posterior: the winners as measured again, all other rows as they streamed by.
@@ -127,20 +140,24 @@ def posterior_of(
         sums: of `SoftmaxMean` over all rows.
         added: the log weight of winner 0.
     """
-    peak, total, moved = sums
     first = jnp.argmax(winners.relative)
     base = winners.rows[first]
-    streamed = jnp.exp(winners.scores - peak)
-    rest = total - jnp.sum(streamed)
+    # The stream's best row is one of the winners, or else as good as they are (ties).
+    streamed = jnp.exp(winners.scores - sums.score)
+    is_best = winners.number == sums.number
+    streamed = jnp.where(is_best, 0.0, streamed)
+    missing = jnp.where(jnp.any(is_best), 0.0, 1.0).astype(x.dtype)
+    rest = sums.others - jnp.sum(streamed) + missing
     # What is left of a sum after its greatest terms are taken off it is rounding, if it is small.
-    noise = 4 * winners.scores.size * jnp.finfo(x.dtype).eps * total
+    noise = 4 * winners.scores.size * jnp.finfo(x.dtype).eps * sums.others
     counts = rest > noise
     rest = jnp.where(counts, rest, 0.0)
     product = jnp.matmul(streamed, winners.rows, precision=jax.lax.Precision.HIGHEST)
-    moved = jnp.where(counts, moved - product - rest * base, 0.0)
+    moved = sums.moved - product + missing * sums.row - rest * base
+    moved = jnp.where(counts, moved, 0.0)
     top = jnp.maximum(jnp.max(winners.relative), 0.0)
     weights = jnp.exp(winners.relative - top)
-    beside = jnp.exp(peak - winners.scores[0] - top)  # from the stream's scale to the winners'
+    beside = jnp.exp(sums.score - winners.scores[0] - top)  # from the stream's scale to theirs
     rest, moved = rest * beside, moved * beside
     norm = jnp.sum(weights) + rest
     shift = jnp.sum(weights[:, None] * (winners.rows - base[None, :]), axis=0) + moved
@@ -151,14 +168,14 @@ def posterior_of(
         number=winners.number[first],
         base=base,
         shift=shift / norm,
-        score_sum=peak + jnp.log(total),
+        score_sum=sums.score + jnp.log1p(sums.others),
         others=(jnp.sum(apart) + rest) / norm,
     )
 
 
 def heaviest(
     atoms: Atoms, t: Array, x: Array, cond: Array | None, *, count: int, chunk_size: int
-) -> tuple[Winners, tuple[Array, Array, Array], Array]:
+) -> tuple[Winners, Best, Array]:
     """The `count` heaviest rows, the sums over all, and the log weight of the first."""
     total = atoms.rows.shape[0]
 
@@ -244,8 +261,19 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
         true_rate = jnp.sum(r * found.base) / left**2 - jnp.sum(r**2) / left**3
         d_log_sum += dt * true_rate
         d_score_sum += dt * (true_rate + jnp.sum(x**2) / left**3)
-    zero = jnp.zeros_like(found.others)
-    return found, Posterior(d_log_sum, None, jnp.zeros_like(mean), d_mean, d_score_sum, zero)  # type: ignore[arg-type]
+    # Σ w_i (dℓ_i − dℓ_k) for the heaviest row k is −d log w_k, and d ε = −d w_k.
+    apart = total
+    if dx is not None:
+        apart += t * jnp.sum(found.shift * dx) / left**2
+    if d_rows is not None:
+        own = d_rows[found.number]
+        apart -= t * (jnp.sum(x * own) - t * jnp.sum(found.base * own)) / left**2
+    if d_weights is not None:
+        apart -= d_weights[found.number].astype(x.dtype)
+    d_others = (1 - found.others) * apart
+    d_base = jnp.zeros_like(mean) if d_rows is None else d_rows[found.number].astype(x.dtype)
+    d_shift = d_mean - d_base
+    return found, Posterior(d_log_sum, None, d_base, d_shift, d_score_sum, d_others)  # type: ignore[arg-type]
 
 
 def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> Array:
@@ -258,7 +286,10 @@ def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> 
         return jnp.where(jnp.isneginf(added), -jnp.inf, scores)
 
     beside = (atoms.squares, atoms.log_weights, atoms.labels)
-    scores, _ = stream(score, Highest(1), atoms.rows, beside, dtype=x.dtype, chunk_size=chunk_size)
+    scores, _ = stream(
+        score, Highest(1), atoms.rows, beside,
+        dtype=x.dtype, chunk_size=chunk_size, recompute=True,
+    )  # fmt: skip
     square = jnp.sum(x * x)
     # What rounding can have done to a sum of squares and a product of that many terms.
     longest = jnp.sqrt(square) + jnp.sqrt(jnp.max(atoms.squares)).astype(x.dtype)

@@ -1,5 +1,6 @@
 """One pass over many rows: scores of the rows for each query, reduced as they stream by."""
 
+from kinetic_jax.streaming._reductions import Best as Best
 from kinetic_jax.streaming._reductions import Highest as Highest
 from kinetic_jax.streaming._reductions import Reduction as Reduction
 from kinetic_jax.streaming._reductions import SoftmaxMean as SoftmaxMean

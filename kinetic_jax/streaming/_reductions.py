@@ -4,7 +4,7 @@ All work on ONE query; callers map them over many. A row numbered −1 is left o
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -57,15 +57,6 @@ class Together(eqx.Module):
         return tuple(reduction.finish(part) for reduction, part in pairs)
 
 
-def _rescaled(peak: Array, scores: Array, index: Array) -> tuple[Array, Array, Array]:
-    """The new peak, the factor that brings old sums to it, and the weights of new rows under it."""
-    scores = _counted(scores, index)
-    new = jnp.maximum(peak, jnp.max(scores))
-    # −∞ minus −∞ is no number: until a row counts, any finite peak will do.
-    finite = jnp.where(jnp.isneginf(new), jnp.zeros_like(new), new)
-    return new, jnp.exp(peak - finite), jnp.exp(scores - finite)
-
-
 def _counted(scores: Array, index: Array) -> Array:
     return jnp.where(index >= 0, scores, -jnp.inf)
 
@@ -83,30 +74,69 @@ class SoftmaxSum(eqx.Module):
     ) -> tuple[Array, Array]:
         """See `Reduction`."""
         del rows
-        peak, factor, weights = _rescaled(carry[0], scores, index)
-        return peak, carry[1] * factor + jnp.sum(weights)
+        scores = _counted(scores, index)
+        peak = jnp.maximum(carry[0], jnp.max(scores))
+        finite = jnp.where(jnp.isneginf(peak), jnp.zeros_like(peak), peak)
+        return peak, carry[1] * jnp.exp(carry[0] - finite) + jnp.sum(jnp.exp(scores - finite))
 
     def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         """See `Reduction`."""
         return carry
 
 
+class Best(NamedTuple):
+    """The row of the highest score, and the sums over all others under its weight of 1.
+
+    Attributes:
+        score: its score.
+        row: the row.
+        number: its number; −1 before a row counts.
+        others: Σ exp(score_i − score) over the others.
+        moved: Σ exp(score_i − score) row_i over the others.
+    """
+
+    score: Float[Array, ""]
+    row: Float[Array, " size"]
+    number: Int[Array, ""]
+    others: Float[Array, ""]
+    moved: Float[Array, " size"]
+
+
 class SoftmaxMean(eqx.Module):
-    """`SoftmaxSum` and Σ exp(score − peak) row beside it: their quotient is the weighted mean."""
+    """The softmax-weighted sums with the best row apart: (row + moved)/(1 + others) is the mean.
 
-    def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
-        """See `Reduction`."""
-        return jnp.array(-jnp.inf, dtype), jnp.zeros((), dtype), jnp.zeros(size, dtype)
+    Apart, because where one row decides the others' weights would be lost in a sum with its 1.
+    """
 
-    def update(
-        self, carry: tuple[Array, Array, Array], scores: Array, rows: Array, index: Array
-    ) -> tuple[Array, Array, Array]:
+    def start(self, size: int, dtype: Any) -> Best:
         """See `Reduction`."""
-        peak, factor, weights = _rescaled(carry[0], scores, index)
+        nothing, none = jnp.zeros((), dtype), jnp.zeros(size, dtype)
+        return Best(jnp.array(-jnp.inf, dtype), none, jnp.array(-1, jnp.int32), nothing, none)
+
+    def update(self, carry: Best, scores: Array, rows: Array, index: Array) -> Best:
+        """See `Reduction`."""
+        scores = _counted(scores, index)
+        first = jnp.argmax(scores)
+        better = scores[first] > carry.score
+        best = jnp.maximum(scores[first], carry.score)
+        # −∞ minus −∞ is no number: until a row counts, any finite peak will do.
+        finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
+        weights = jnp.exp(scores - finite)
+        weights = jnp.where(jnp.arange(scores.size) == first, jnp.zeros_like(weights), weights)
         moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-        return peak, carry[1] * factor + jnp.sum(weights), carry[2] * factor + moved
+        # The best of the chunk and the best before: one stays apart, the other joins the sums.
+        lost = jnp.exp(jnp.minimum(scores[first], carry.score) - finite)
+        row = rows[first]
+        factor = jnp.exp(carry.score - finite)
+        return Best(
+            best,
+            jnp.where(better, row, carry.row),
+            jnp.where(better, index[first], carry.number),
+            carry.others * factor + jnp.sum(weights) + lost,
+            carry.moved * factor + moved + lost * jnp.where(better, carry.row, row),
+        )
 
-    def finish(self, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def finish(self, carry: Best) -> Best:
         """See `Reduction`."""
         return carry
 

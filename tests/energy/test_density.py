@@ -115,6 +115,46 @@ def test_the_bound_where_it_is_an_equality():
     assert float(found.gap) <= float(found.bound)
 
 
+@pytest.mark.parametrize("others", [13, 1000, 50_000])
+def test_the_bound_where_many_rows_share_what_is_left(others):
+    """All of them at one place, in line with v_k: the bound is an equality."""
+    data = np.concatenate([[[1.0, 0.0]], np.tile([-1.0, 0.0], (others, 1))])
+    for epsilon in (1e-9, 1e-6, 1e-5, 1e-4):
+        x = np.float32([np.log(others / epsilon) / 4, 0.0])
+        found = energy_identity(EmpiricalField(np.float32(data)), 0.5, jnp.asarray(x))
+        want = by_hand(0.5, x, data, 0, np.full(others + 1, 1 / (others + 1)))
+        assert float(found.gap) <= float(found.bound)
+        np.testing.assert_allclose(found.dominance, want["dominance"], rtol=1e-4)
+        np.testing.assert_allclose(found.bound, want["bound"], rtol=1e-3)
+        shift = want["dominance"] * 2 / 0.5
+        exact_gap = shift * np.sqrt(2 * want["row_energy"]) + shift**2 / 2
+        np.testing.assert_allclose(found.gap, exact_gap, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("index", [None, 2])
+@pytest.mark.parametrize("what", ["x", "t", "data"])
+def test_derivatives_of_every_term(what, index):
+    rng = np.random.default_rng(1)
+    point = {"t": jnp.array(0.6), "x": jnp.asarray(rng.normal(size=3)),
+             "data": jnp.asarray(rng.normal(size=(6, 3)))}  # fmt: skip
+    names = ("row_energy", "from_density", *TERMS, "energy", "gap", "dominance", "bound")
+
+    @jax.jit
+    def terms(value):
+        at = point | {what: value}
+        field = EmpiricalField(at["data"], chunk_size=4)
+        found = energy_identity(field, at["t"], at["x"], index)
+        return jnp.stack([getattr(found, name) for name in names])
+
+    value, step = point[what], 1e-6
+    jacobian = jax.jacrev(terms)(value).reshape(len(names), -1)
+    for i in range(value.size):
+        change = jnp.zeros(value.size).at[i].set(step).reshape(value.shape)
+        quotient = (terms(value + change) - terms(value - change)) / (2 * step)
+        np.testing.assert_allclose(jacobian[:, i], quotient, rtol=1e-5, atol=1e-6)
+
+
 def test_a_gap_far_below_rounding():
     """ε of 1e-14: the gap is told, though v* and v_k are the same float32 numbers."""
     data = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
@@ -156,6 +196,18 @@ def test_it_can_be_exported():
     ("change", "message"),
     [
         ({"index": 3}, r"index must lie in \[0, 3\), got 3"),
+        ({"t": 1.5}, r"t must lie in \[0, 1\], got 1.5"),
+        ({"x": jnp.ones(4)}, r"x must have the data's, \(3,\), got shape \(4,\)"),
+        ({"x": jnp.ones((2, 3))}, r"x must have the data's, \(3,\), got shape \(2, 3\)"),
+        ({"cond": jnp.int32(1)}, "cond must be None for an EmpiricalField without labels"),
+        (
+            {
+                "field": EmpiricalField(jnp.eye(3), labels=jnp.array([0, 1, 1])),
+                "index": 0,
+                "cond": jnp.int32(1),
+            },
+            "index must be a row of class 1, not 0, got 0",
+        ),
         ({"index": -1}, r"index must lie in \[0, 3\), got -1"),
         ({"field": GaussianField(jnp.ones(3), 0.5)}, "field must be EmpiricalField, got Gauss"),
     ],

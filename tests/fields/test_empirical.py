@@ -112,6 +112,56 @@ def test_dominance_far_below_rounding():
     np.testing.assert_allclose(epsilon, np.exp(-2 * 0.5 * 4 / 0.25), rtol=1e-4)
 
 
+@pytest.mark.parametrize("epsilon", [1e-9, 1e-6, 1e-5, 1e-3])
+@pytest.mark.parametrize("others", [1, 13, 1000, 50_000])
+@pytest.mark.parametrize("spread", [0.0, 0.01])
+def test_dominance_spread_over_many_rows(others, epsilon, spread):
+    """What is left to the others counts, however many share it, and moves the mean."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([[[1.0, 0.0]], np.tile([-1.0, 0.0], (others, 1))])
+    rows[1:] += spread * rng.normal(size=(others, 2))
+    rows = rows.astype(np.float32)
+    # At t = ½ the log weights of the two places differ by 4 x_0.
+    x = np.float32([np.log(others / epsilon) / 4, 0.0])
+    velocity, _, weights = exact(0.5, x, rows)
+    found = EmpiricalField(rows).values(0.5, jnp.asarray(x))
+    np.testing.assert_allclose(found.dominance, weights[1:].sum(), rtol=1e-4)
+    assert int(found.heaviest) == 0
+    np.testing.assert_allclose(found.shift[0], (weights @ (rows - rows[:1]))[0], rtol=1e-4)
+    np.testing.assert_allclose(found.velocity, velocity, rtol=1e-5, atol=1e-6)
+
+
+def test_float32_where_float64_is_allowed(x64):
+    data, x = jnp.asarray(SMALL), jnp.asarray(SMALL[3], jnp.float32)
+    field = EmpiricalField(data, labels=LABELS)
+    values = field.values(0.5, x, jnp.int32(1))
+    assert values.velocity.dtype == values.log_density.dtype == jnp.float32
+    assert sample(EmpiricalField(data), data[:2], num_steps=3).x1.dtype == jnp.float32
+
+
+def test_log_densities_by_class_keep_to_the_chunk():
+    def memory(rows):
+        def loss(x, c, data, labels):
+            field = EmpiricalField(data, labels=labels, chunk_size=64)
+            return jax.vmap(lambda x, c: field.log_density(jnp.float32(0.5), x, c))(x, c)
+
+        arguments = (jnp.ones((256, 8)), jnp.ones(256, jnp.int32), jnp.ones((rows, 8)),
+                     jnp.ones(rows, jnp.int32))  # fmt: skip
+        return jax.jit(loss).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(8192) <= memory(1024) + 2 * 4 * 8192
+
+
+def test_calls_one_at_a_time_compile_once(compilations):
+    field = EmpiricalField(SMALL)
+    for seed in range(3):
+        x = jnp.asarray(np.random.default_rng(seed).normal(size=(2, 3)), jnp.float32)
+        field(0.1 * seed, x), field.posterior(0.1 * seed, x, 3), field.farthest(x)
+        if seed == 0:
+            before = compilations()
+    assert compilations() == before
+
+
 @pytest.mark.parametrize("settings", [{}, {"labels": LABELS, "weights": WEIGHTS}], ids=str)
 def test_rows_on_the_host(tmp_path, settings):
     """A memmap, a chunk at a time, gives what the same rows in memory give one by one."""
@@ -121,8 +171,7 @@ def test_rows_on_the_host(tmp_path, settings):
     cond = jnp.asarray(np.random.default_rng(5).integers(-1, 3, 9)) if settings else None
     t = jnp.asarray(np.random.default_rng(5).uniform(0, 0.95, 9), jnp.float32)
     near, far = EmpiricalField(SMALL, **settings), EmpiricalField(mapped, chunk_size=10, **settings)
-    one = lambda t, x, c: (near(t, x, c), near.log_density(t, x, c), near.dominance(t, x, c))  # noqa: E731
-    wanted = jax.vmap(one)(t, jnp.asarray(x), cond)
+    wanted = jax.vmap(near.values)(t, jnp.asarray(x), cond)
     for field in (near, far):
         for found, want in zip(field.on_batch(t, x, cond), wanted, strict=True):
             np.testing.assert_allclose(found, want, rtol=2e-4, atol=1e-5)

@@ -34,9 +34,17 @@ def softmax(scores, rows):
     return peak, weights.sum(axis=1), weights @ rows
 
 
+def apart(scores, rows):
+    """The best row, and the sums over the others."""
+    best = scores.argmax(axis=1)
+    weights = np.exp(scores - scores.max(axis=1)[:, None])
+    weights[np.arange(len(best)), best] = 0
+    return scores.max(axis=1), rows[best], best, weights.sum(axis=1), weights @ rows
+
+
 REDUCTIONS = {
     "sum": (SoftmaxSum(), lambda scores, rows: softmax(scores, rows)[:2]),
-    "mean": (SoftmaxMean(), softmax),
+    "mean": (SoftmaxMean(), apart),
     "highest": (
         Highest(3),
         lambda scores, rows: (
@@ -120,15 +128,20 @@ def test_fewer_rows_than_asked_for():
 @pytest.mark.parametrize("scores", [[-np.inf] * 3, [-np.inf, 0.0, -np.inf], [1e4, -1e4, 1e4]])
 def test_softmax_of_rows_that_do_not_count(scores):
     """Chunks of excluded rows, before and after others, leave no NaN behind."""
-    peak, total, moved = stream(
+    best = stream(
         lambda part, known: known,
         SoftmaxMean(), jnp.array([[1.0], [2.0], [4.0]]), jnp.array(scores, jnp.float32),
         dtype=jnp.float32, chunk_size=1,
     )  # fmt: skip
     weights = np.exp(np.array(scores) - max(max(scores), -1e30))
-    assert float(peak) == max(scores)
-    np.testing.assert_allclose(total, weights.sum())
-    np.testing.assert_allclose(moved, [weights @ [1.0, 2.0, 4.0]])
+    assert float(best.score) == max(scores)
+    if max(scores) == -np.inf:
+        assert (int(best.number), float(best.others)) == (-1, 0)
+        return
+    number = int(np.argmax(scores))
+    assert int(best.number) == number
+    np.testing.assert_allclose(1 + best.others, weights.sum())
+    np.testing.assert_allclose(best.row + best.moved, [weights @ [1.0, 2.0, 4.0]])
 
 
 def test_the_gradient_of_a_pass_keeps_to_the_chunk():
