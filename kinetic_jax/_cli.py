@@ -190,7 +190,7 @@ def _as_json(found: Memorization) -> dict[str, Any]:
         "not_finite": np.flatnonzero(~valid).tolist(),
         "ratios": _where(valid, found.ratios.tolist()),
         "nearest": _where(valid, found.indices[:, 0].tolist()),
-        "memorized": found.memorized.tolist(),
+        "memorized": _where(valid, found.memorized.tolist()),
         "duplicated": found.duplicated.tolist(),
     }
 

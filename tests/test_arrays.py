@@ -120,6 +120,7 @@ def test_memorization_command(tmp_path):
     assert found["samples"]["fraction"] == 1.0
     assert found["samples"]["not_finite"] == [3]
     assert found["samples"]["nearest"] == [0, 1, 2, None]
+    assert found["samples"]["memorized"] == [True, True, True, None]
     assert found["held_out"]["fraction"] == 0.0
     wanted = memorization(samples, ROWS.astype(np.float32), held_out=np.full((2, 4, 5), 128.0))
     assert found["samples"]["interval"] == [wanted.low, wanted.high]

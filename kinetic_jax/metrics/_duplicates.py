@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from kinetic_jax.metrics._neighbors import nearest_neighbors
-from kinetic_jax.streaming import read_again
-
-MOST_DUPLICATES = 512  # of one row; beyond them a search for the next row takes too long
-_AT_ONCE = 1024
+from kinetic_jax.streaming import (
+    Highest,
+    read_again,
+    read_rows,
+    stream_from_host,
+    to_power_of_two,
+)
 
 
 def duplicated(
-    distances: np.ndarray, indices: np.ndarray, train: Any, tolerance: float
+    distances: np.ndarray, indices: np.ndarray, train: Any, tolerance: float, chunk_size: int
 ) -> np.ndarray:
     """Whether the two training rows nearest to a sample lie within `tolerance` of each other.
 
@@ -22,6 +26,7 @@ def duplicated(
         indices: which rows they are, shape (n, 2).
         train: the training rows.
         tolerance: the greatest distance of duplicates.
+        chunk_size: rows read together.
 
     Returns:
         Shape (n,).
@@ -29,51 +34,62 @@ def duplicated(
     # By the triangle inequality no others can be.
     apart = distances[:, 1] - distances[:, 0]
     close = np.flatnonzero(apart <= tolerance + 1e-5 * distances[:, 1])
-    found = np.zeros(len(distances), bool)
-    for start in range(0, close.size, _AT_ONCE):
-        some = close[start : start + _AT_ONCE]
-        found[some] = _apart(train, indices[some])[:, 1] <= tolerance
+    found, block = np.zeros(len(distances), bool), max(chunk_size // 2, 1)
+    for start in range(0, close.size, block):
+        some = close[start : start + block]
+        rows, place = read_again(train, jnp.asarray(indices[to_power_of_two(some)]))
+        gaps = jnp.sqrt(jnp.sum((rows[place[:, 0]] - rows[place[:, 1]]) ** 2, axis=1))
+        found[some] = np.asarray(gaps)[: some.size] <= tolerance
     return found
 
 
 def beyond_duplicates(
-    samples: Any,
-    train: Any,
-    tolerance: float,
-    *,
-    chunk_size: int,
+    samples: Any, nearest: np.ndarray, train: Any, tolerance: float, *, chunk_size: int,
     progress: bool | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance and index of the nearest row to each sample that is no duplicate of its nearest.
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Distance and number of the row nearest to each sample but for duplicates of `nearest`.
+
+    One more pass over the training rows, by differences.
 
     Raises:
-        ValueError: if a row has too many duplicates, or there are no others.
+        ValueError: if there are no other rows.
     """
-    distance = np.empty(len(samples), np.float64)
-    index = np.empty(len(samples), np.int64)
-    left, k, total = np.arange(len(samples)), 4, train.shape[0]
-    while left.size:
-        k = min(2 * k, total)
-        near, which = map(np.asarray, nearest_neighbors(
-            samples[left], train, k, chunk_size=chunk_size, progress=progress))  # fmt: skip
-        others = np.concatenate(
-            [_apart(train, which[start : start + 64]) for start in range(0, len(which), 64)]
-        ) > tolerance  # fmt: skip
-        solved, first = others.any(axis=1), others.argmax(axis=1)
-        distance[left[solved]] = near[solved, first[solved]]
-        index[left[solved]] = which[solved, first[solved]]
-        if not solved.all() and (k == total or k > MOST_DUPLICATES):
-            row = int(which[~solved][0, 0])
-            raise ValueError(
-                f"train must hold other rows than duplicates of row {row}, and fewer than "
-                f"{MOST_DUPLICATES} of those, got {k} within {tolerance:g} of it"
-            )
-        left = left[~solved]
-    return distance, index
+    count = len(nearest)
+    padded = to_power_of_two(np.arange(count))
+    rows = read_rows(train, nearest[padded])
+    queries = jnp.asarray(samples[padded]).reshape(len(padded), -1).astype(rows.dtype)
+    scores, index = stream_from_host(
+        _OtherScore(jnp.asarray(tolerance, rows.dtype)),
+        Highest(1),
+        (queries, rows),
+        train,
+        chunk_size=chunk_size,
+        dtype=rows.dtype,
+        description="beyond duplicates",
+        check=lambda *_: None,
+        progress=progress,
+    )
+    squared = -np.asarray(scores)[:count, 0]
+    alone = np.flatnonzero(np.isinf(squared))
+    if alone.size:
+        raise ValueError(
+            f"train must hold other rows than duplicates of row {int(nearest[alone[0]])}, got "
+            f"none that are farther than {tolerance:g} from it"
+        )
+    return np.sqrt(squared), np.asarray(index)[:count, 0]
 
 
-def _apart(train: Any, indices: np.ndarray) -> np.ndarray:
-    """Distances of the rows that `indices` names, shape (some, k), from the first of each."""
-    rows, place = read_again(train, jnp.asarray(indices))
-    near = rows[place]
-    return np.asarray(jnp.sqrt(jnp.sum((near - near[:, :1]) ** 2, axis=2)))
+class _OtherScore(eqx.Module):
+    """−||q − r||², by differences; −∞ for rows within the tolerance of the query's nearest."""
+
+    tolerance: Array
+
+    def __call__(
+        self, query: tuple[Array, Array], rows: Array, squares: Array, known: None
+    ) -> Array:
+        """The scores of a chunk."""
+        del squares, known
+        point, nearest = query
+        apart = jnp.sqrt(jnp.sum((nearest[None, :] - rows) ** 2, axis=1))
+        scores = -jnp.sum((point[None, :] - rows) ** 2, axis=1)
+        return jnp.where(apart > self.tolerance, scores, -jnp.inf)

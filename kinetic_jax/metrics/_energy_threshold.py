@@ -15,7 +15,7 @@ class EnergyThreshold(NamedTuple):
     Attributes:
         value: the energy that parts the samples, halfway between two of them; NaN where no
             splitting leaves more memorised samples above than below.
-        low: lower end of its bootstrap interval.
+        low: lower end of its interval.
         high: upper end.
         below: share of memorised samples under it.
         above: share of memorised samples over it.
@@ -43,15 +43,17 @@ def energy_threshold(
     """The energy above which samples are memorised more often: where the curve takes off.
 
     The change point of greatest likelihood of a rate that steps up once, for samples in order of
-    their energy. An interval by resampling the samples, and a permutation test of whether there
-    is a step at all: with a p-value that is not small, the threshold means nothing.
+    their energy. The interval holds the steps that lose no more likelihood than the true one
+    does in draws from the fitted step (a bootstrap of the change point itself would not cover). A
+    permutation test tells whether there is a step at all: with a p-value that is not small, the
+    threshold means nothing.
 
     Args:
         energy: energies, or a part of them, shape (n,), finite.
-        memorized: as `memorization` says, shape (n,).
+        memorized: as `memorization` says, shape (n,); valid samples alone.
         least_share: of the samples on either side, in (0, 0.5).
         confidence: of the interval, in (0, 1).
-        resamples: bootstrap draws, and permutations.
+        resamples: draws, and permutations.
         seed: of both.
 
     Raises:
@@ -64,6 +66,10 @@ def energy_threshold(
         >>> found = energy_threshold(energy, energy > 149)
         >>> found.value, found.below, found.above
         (149.5, 0.0, 1.0)
+
+    References:
+        Hinkley and Hinkley, Inference about the change-point in a sequence of binomial variables,
+        1970.
     """
     require_between("least_share", least_share, 0.0, 0.5)
     require_between("confidence", confidence, 0.0, 1.0)
@@ -77,46 +83,56 @@ def energy_threshold(
     require(bad == 0, "energy", f"{bad} numbers that are not", "be finite")
     order = np.argsort(amounts, kind="stable")
     amounts, steps = amounts[order], labels[order].astype(np.float64)
-    once, draws = np.ones(amounts.size), np.random.default_rng(seed)
-    gain, value, rates = _step(amounts, steps, once, least_share)
-    values, chance = np.empty(resamples), 0
-    for i in range(resamples):
-        often = np.bincount(draws.integers(0, once.size, once.size), minlength=once.size)
-        values[i] = _step(amounts, steps, often.astype(np.float64), least_share)[1]
-        chance += _step(amounts, draws.permutation(steps), once, least_share)[0] >= gain
-    low = high = float("nan")
-    if np.isfinite(values).any():
-        tail = (1 - confidence) / 2
-        low, high = np.nanquantile(values, [tail, 1 - tail])
-    p_value = (1 + chance) / (1 + resamples)
-    return EnergyThreshold(value, float(low), float(high), *rates, p_value)
+    least = max(1.0, least_share * steps.size)
+    number = np.arange(1, steps.size)
+    allowed = (number >= least) & (steps.size - number >= least) & (np.diff(amounts) > 0)
+    curve, draws = _gains(steps, allowed), np.random.default_rng(seed)
+    best = int(np.argmax(curve)) if curve.size else 0
+    nan = float("nan")
+    if not np.isfinite(curve[best]):
+        return EnergyThreshold(nan, nan, nan, nan, nan, 1.0)
+    by_chance = [_gains(draws.permutation(steps), allowed).max() for _ in range(resamples)]
+    p_value = (1 + np.sum(np.array(by_chance) >= curve[best] - 1e-9)) / (1 + resamples)
+    cutoff = np.quantile(_lost(steps, allowed, best, resamples, draws), confidence, method="higher")
+    accepted = np.flatnonzero(curve >= curve[best] - cutoff - 1e-9)
+    return EnergyThreshold(
+        value=float(amounts[best] + amounts[best + 1]) / 2,
+        low=float(amounts[accepted[0]]),
+        high=float(amounts[accepted[-1] + 1]),
+        below=float(steps[: best + 1].mean()),
+        above=float(steps[best + 1 :].mean()),
+        p_value=float(p_value),
+    )
 
 
-def _step(
-    amounts: np.ndarray, labels: np.ndarray, often: np.ndarray, least_share: float
-) -> tuple[float, float, tuple[float, float]]:
-    """Log-likelihood gained by the best step up, where it is, and the rates beside it.
+def _gains(labels: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Log-likelihood that a step up after each sample gains over one rate; −∞ where there is none.
 
     Args:
-        amounts: in rising order.
-        labels: 0 or 1.
-        often: how many times each sample counts.
-        least_share: of the samples on either side.
+        labels: 0 or 1, in order of energy, shape (n,).
+        allowed: where a step may be, shape (n − 1,).
     """
-    number, count = np.cumsum(often), np.cumsum(often * labels)
-    total, positive = number[-1], count[-1]
-    number, count = number[:-1], count[:-1]
-    least = max(1.0, least_share * total)
-    allowed = (number >= least) & (total - number >= least) & (np.diff(amounts) > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        below, above = count / number, (positive - count) / (total - number)
-        gain = _likelihood(count, number) + _likelihood(positive - count, total - number)
-    gain = np.where(allowed & (above > below), gain - _likelihood(positive, total), -np.inf)
-    best = int(np.argmax(gain))
-    if not np.isfinite(gain[best]):
-        return -np.inf, float("nan"), (float("nan"), float("nan"))
-    value = (amounts[best] + amounts[best + 1]) / 2
-    return float(gain[best]), float(value), (float(below[best]), float(above[best]))
+    number, count = np.arange(1, labels.size), np.cumsum(labels)
+    total, positive, count = labels.size, count[-1], count[:-1]
+    below, above = count / number, (positive - count) / (total - number)
+    gain = _likelihood(count, number) + _likelihood(positive - count, total - number)
+    return np.where(allowed & (above > below), gain - _likelihood(positive, total), -np.inf)
+
+
+def _lost(
+    labels: np.ndarray, allowed: np.ndarray, best: int, resamples: int, draws: np.random.Generator
+) -> np.ndarray:
+    """How much likelihood the true step lacks to the best one, in draws from the fitted step."""
+    rates = np.empty(labels.size)
+    for part in (slice(best + 1), slice(best + 1, None)):
+        # Not 0 or 1: a rate of none among few is no certainty.
+        rates[part] = (labels[part].sum() + 0.5) / (labels[part].size + 1)
+    lost = np.zeros(resamples)
+    for i in range(resamples):
+        curve = _gains((draws.random(labels.size) < rates).astype(np.float64), allowed)
+        top = curve.max()
+        lost[i] = top - curve[best] if np.isfinite(top) else 0.0
+    return lost
 
 
 def _likelihood(count: Any, number: Any) -> Any:

@@ -28,9 +28,15 @@ def bootstrap_mean(
     values: np.ndarray, confidence: float, resamples: int, draws: np.random.Generator
 ) -> tuple[float, float]:
     """The percentile bootstrap of a mean."""
-    means = values[draws.integers(0, values.size, (resamples, values.size))].mean(axis=1)
+    # One resample at a time: all of them would take resamples × n numbers.
+    means = [values[draws.integers(0, values.size, values.size)].mean() for _ in range(resamples)]
+    return percentiles(np.array(means), confidence)
+
+
+def percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """What leaves equal shares outside on both sides; NaN counts for nothing."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 

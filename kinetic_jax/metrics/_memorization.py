@@ -11,7 +11,7 @@ from kinetic_jax._checks import refuse_memmap, require, require_between
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
 from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
-from kinetic_jax.metrics._neighbors import nearest_neighbors
+from kinetic_jax.metrics._neighbors import find_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 
@@ -41,12 +41,13 @@ class Memorization(NamedTuple):
         distances: to the nearest and second nearest training row, shape (n, 2).
         indices: of those rows, shape (n, 2).
         ratios: nearest / second nearest, shape (n,); 1 where both are 0.
-        memorized: whether a sample counts as memorised, shape (n,).
+        memorized: whether a sample counts as memorised, shape (n,); leave out what is not
+            `valid` before you count.
         invalid: how many samples are not finite; they count neither way, and their ratios are
             NaN.
         bootstrap: the ends of the percentile bootstrap interval of `fraction`.
-        duplicated: whether the training row nearest to a sample has a duplicate, which hides
-            that the sample is a copy (unless duplicates are merged), shape (n,).
+        duplicated: whether the two training rows nearest to a sample are duplicates of each
+            other, which hides that it is a copy (unless duplicates are merged), shape (n,).
         sweep: F_mem at other thresholds.
         held_out: the same of the held-out data, if any.
     """
@@ -63,6 +64,11 @@ class Memorization(NamedTuple):
     duplicated: np.ndarray
     sweep: ThresholdSweep
     held_out: "Memorization | None" = None
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which samples are finite, shape (n,)."""
+        return np.isfinite(self.ratios)
 
     @property
     def excess(self) -> tuple[float, float, float]:
@@ -109,8 +115,8 @@ def memorization(
         held_out: data the model never saw: what they score is the floor.
         thresholds: of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
         embed: distances are taken between `embed(rows)`, features (some, d) of NumPy rows
-            (some, *event); called on at most `chunk_size` rows at a time. Default: the rows
-            themselves.
+            (some, *event); called once on each row, on at most `chunk_size` at a time. Features
+            of a memmap go to a temporary file. Default: the rows themselves.
         merge_duplicates: take as second nearest the nearest row that is no duplicate of the
             nearest.
         duplicate_distance: the greatest distance of training rows that count as duplicates. 0:
@@ -138,47 +144,59 @@ def memorization(
     References:
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
-    require(0 < threshold <= 1, "threshold", threshold, "lie in (0, 1]")
-    require_between("confidence", confidence, 0.0, 1.0)
-    require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
-    tolerance = duplicate_distance
-    require(bool(0 <= tolerance < np.inf), "duplicate_distance", tolerance, "be >= 0")
     at = np.linspace(0.05, 1, 20) if thresholds is None else np.asarray(thresholds, np.float64)
-    require(at.ndim == 1, "thresholds", f"shape {at.shape}", "be one axis of numbers")
-    require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
-    require(
-        np.shape(train)[:1] not in ((), (0,), (1,)),
-        "train",
-        np.shape(train),
-        "have at least two rows, the nearest and the second nearest",
-    )
-    sets = {"samples": samples} | ({} if held_out is None else {"held_out": held_out})
-    for name, rows in sets.items():
-        require(np.shape(rows)[:1] not in ((), (0,)), name, np.shape(rows), "have rows")
-        event, wanted = np.shape(rows)[1:], np.shape(train)[1:]
-        require(event == wanted, name, f"rows of shape {event}", f"have train's, {wanted}")
+    _check_settings(threshold, confidence, at, duplicate_distance, chunk_size)
+    samples = _checked_set("samples", samples, train)
+    held_out = None if held_out is None else _checked_set("held_out", held_out, train)
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     reference = embedded("train", train, embed, **over)
-    found = None
-    for name in reversed(sets):
-        rows = embedded(name, _in_memory(name, sets[name]), embed, **over)
-        distances, indices = map(np.array, nearest_neighbors(rows, reference, 2, **over))
-        twins = duplicated(distances, indices, reference, tolerance)
-        if merge_duplicates and twins.any():
-            place = np.flatnonzero(twins)
-            distances[place, 1], indices[place, 1] = beyond_duplicates(
-                rows[place], reference, tolerance, **over
-            )
-        found = _judged(distances, indices, twins, threshold, at, confidence)._replace(
-            held_out=found
+    asked = embedded("samples", samples, embed, **over)
+    number = len(asked)
+    if held_out is not None:  # one search for both
+        asked = np.concatenate([asked, embedded("held_out", held_out, embed, **over)])
+    distances, indices = map(
+        np.array, find_neighbors(asked, reference, 2, names=("samples", "train"), **over)
+    )
+    twins = duplicated(distances, indices, reference, duplicate_distance, chunk_size)
+    if merge_duplicates and twins.any():
+        place = np.flatnonzero(twins)
+        distances[place, 1], indices[place, 1] = beyond_duplicates(
+            asked[place], indices[place, 0], reference, duplicate_distance, **over
         )
-    assert found is not None
-    return found
+
+    def judged(part: slice) -> Memorization:
+        found = distances[part], indices[part], twins[part]
+        return _judged(*found, threshold, at, confidence)
+
+    ours = judged(slice(number))
+    if held_out is None:
+        return ours
+    return ours._replace(held_out=judged(slice(number, None)))
 
 
-def _in_memory(name: str, rows: Any) -> Any:
+def _check_settings(
+    threshold: float, confidence: float, at: np.ndarray, tolerance: float, chunk_size: int
+) -> None:
+    require(0 < threshold <= 1, "threshold", threshold, "lie in (0, 1]")
+    require_between("confidence", confidence, 0.0, 1.0)
+    whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
+    require(whole, "chunk_size", chunk_size, "be >= 1")
+    require(bool(0 <= tolerance < np.inf), "duplicate_distance", tolerance, "be >= 0")
+    require(at.ndim == 1, "thresholds", f"shape {at.shape}", "be one axis of numbers")
+    require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
+
+
+def _checked_set(name: str, rows: Any, train: Any) -> Any:
+    """`rows` in memory, if they are rows like those of `train`."""
+    shape = np.shape(train)
+    words = "have at least two rows, the nearest and the second nearest"
+    require(shape[:1] not in ((), (0,), (1,)), "train", shape, words)
     refuse_memmap(name, rows)
-    return rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
+    event, wanted = rows.shape[1:], shape[1:]
+    require(event == wanted, name, f"rows of shape {event}", f"have train's, {wanted}")
+    return rows
 
 
 def _judged(

@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from kinetic_jax._checks import refuse_memmap, require
+from kinetic_jax._checks import as_array, refuse_memmap, require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
     Highest,
     checked_rows,
-    is_on_host,
     product_scores,
     read_again,
     read_rows,
     require_finite_rows,
     stream_from_host,
+    to_power_of_two,
 )
 
 # The expanded square ||q||² − 2 q·r + ||r||² only nominates: near copies cancel in it. This many
@@ -67,49 +67,79 @@ def nearest_neighbors(
         >>> nearest_neighbors(jnp.array([[1.5]]), line)
         (Array([[0.5, 1.5]], dtype=float32), Array([[1, 0]], dtype=int32))
     """
-    refuse_memmap("queries", queries)
-    asked = flat_rows("queries", queries)
-    shape = checked_rows("reference", reference)
+    return find_neighbors(
+        queries,
+        reference,
+        k,
+        names=("queries", "reference"),
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+
+
+def find_neighbors(
+    queries: Any,
+    reference: Any,
+    k: int,
+    *,
+    names: tuple[str, str],
+    chunk_size: int,
+    progress: bool | None,
+) -> tuple[Array, Array]:
+    """`nearest_neighbors` for metrics that call its arguments by other `names`.
+
+    Raises:
+        ValueError: as `nearest_neighbors`.
+    """
+    refuse_memmap(names[0], queries)
+    asked = flat_rows(names[0], queries)
+    data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
+    shape = checked_rows(names[1], data)
     event, wanted = np.shape(queries)[1:], shape[1:]
-    require(event == wanted, "queries", f"rows of shape {event}", f"have the reference's, {wanted}")
-    require(1 <= k <= shape[0], "k", k, f"lie in [1, {shape[0]}], the reference's rows")
-    require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
-    data = reference if is_on_host(reference) else flat_rows("reference", reference)
+    words = f"have the {names[1]}'s, {wanted}"
+    require(event == wanted, names[0], f"rows of shape {event}", words)
+    for name, number, most in (("k", k, shape[0]), ("chunk_size", chunk_size, None)):
+        whole = isinstance(number, int | np.integer) and number >= 1
+        words = "be >= 1" if most is None else f"lie in [1, {most}], the {names[1]}'s rows"
+        require(whole and (most is None or number <= most), name, number, words)
+    if isinstance(data, jax.Array):
+        data = flat_rows(names[1], data)
     dtype = np.promote_types(asked.dtype, at_least_float32(np.dtype(data.dtype)))
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     if asked.shape[0] == 0:
         return jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32)
-    search = _Search(data, k, min(chunk_size, shape[0]), progress)
+    search = _Search(names[1], data, k, min(chunk_size, shape[0]), progress)
     asked = asked.astype(dtype)
     distances, indices, certain = search.by_products(asked)
     doubtful = np.flatnonzero(~certain)
     if doubtful.size:
-        again = search.by_differences(asked[doubtful])
-        distances, indices = (
-            distances.at[doubtful].set(again[0]),
-            indices.at[doubtful].set(again[1]),
-        )
+        count = doubtful.size
+        again = search.by_differences(asked[to_power_of_two(doubtful)])
+        distances = distances.at[doubtful].set(again[0][:count])
+        indices = indices.at[doubtful].set(again[1][:count])
     finite = jnp.all(jnp.isfinite(asked), axis=1, keepdims=True)
     return jnp.where(finite, distances, jnp.nan), indices
 
 
-def flat_rows(name: str, array: ArrayLike) -> Float[Array, "rows size"]:
+def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
     """`array` as float32 (or float64) rows of one number each per dimension.
 
     Raises:
-        ValueError: if it has no leading axis.
+        ValueError: if it is no array of real numbers with a leading axis.
     """
-    shape = np.shape(array)
-    require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
-    rows = jnp.asarray(array)
-    return rows.astype(at_least_float32(rows.dtype)).reshape(shape[0], int(np.prod(shape[1:])))
+    rows = as_array(name, array)
+    require(rows.ndim >= 1, name, f"shape {rows.shape}", "have a leading axis of rows")
+    real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)
+    require(real, name, f"dtype {rows.dtype}", "hold real numbers")
+    size = int(np.prod(rows.shape[1:]))
+    return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], size)
 
 
 class _Search:
     """One reference, and how it is searched."""
 
-    def __init__(self, data: Any, k: int, chunk_size: int, progress: bool | None):
-        self.data, self.k = data, k
+    def __init__(self, name: str, data: Any, k: int, chunk_size: int, progress: bool | None):
+        self.name, self.data, self.k = name, data, k
         self.chunk_size, self.progress = chunk_size, progress
 
     def by_products(
@@ -120,12 +150,12 @@ class _Search:
         # Distances do not change when everything moves; around the mean of some rows the squares
         # are smaller.
         first = read_rows(self.data, slice(0, self.chunk_size)).astype(dtype)
-        center = jnp.mean(first, axis=0)
+        center = jnp.mean(jnp.where(jnp.isfinite(first), first, 0), axis=0)
         longest = 0.0
 
         def check(start: int, squares: Array) -> None:
             nonlocal longest
-            require_finite_rows("reference", start, squares)
+            require_finite_rows(self.name, start, squares)
             longest = max(longest, float(np.sqrt(np.max(np.asarray(squares)))))
 
         count = min(self.k + _SPARE_CANDIDATES, total)
@@ -133,8 +163,11 @@ class _Search:
             _ProductScore(), Highest(count), queries - center[None, :], check, "searching", center
         )
         parts = []
-        for at in range(0, queries.shape[0], _QUERIES_MEASURED_AT_ONCE):
-            cut = slice(at, at + _QUERIES_MEASURED_AT_ONCE)
+        # Rows that are read again are no more than a chunk either.
+        in_memory = isinstance(self.data, jax.Array)
+        block = _QUERIES_MEASURED_AT_ONCE if in_memory else max(self.chunk_size // count, 1)
+        for at in range(0, queries.shape[0], block):
+            cut = slice(at, at + block)
             parts.append(self._measured(queries[cut], candidates[cut]))
         squared, indices = (jnp.concatenate(part) for part in zip(*parts, strict=True))
         certain = _is_certain(queries - center[None, :], scores[:, -1], squared[:, -1], longest)
@@ -172,7 +205,7 @@ class _Search:
         )
 
     def _measured(self, queries: Array, candidates: Array) -> tuple[Array, Array]:
-        if not is_on_host(self.data):
+        if isinstance(self.data, jax.Array):
             return _measure(queries, self.data, candidates, candidates, self.k)
         rows, place = read_again(self.data, candidates)
         return _measure(queries, rows, place, candidates, self.k)

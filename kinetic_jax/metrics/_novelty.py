@@ -8,8 +8,8 @@ from scipy.stats import mannwhitneyu
 
 from kinetic_jax._checks import require, require_between
 from kinetic_jax.metrics._intervals import wilson
-from kinetic_jax.metrics._neighbors import nearest_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host
+from kinetic_jax.metrics._neighbors import find_neighbors
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, read_again
 
 
 class Authenticity(NamedTuple):
@@ -20,6 +20,7 @@ class Authenticity(NamedTuple):
         low: lower end of its Wilson interval.
         high: upper end.
         authentic: whether each sample is, shape (n,).
+        valid: whether each sample is finite, shape (n,).
         invalid: how many samples are not finite; they count neither way.
     """
 
@@ -27,23 +28,26 @@ class Authenticity(NamedTuple):
     low: float
     high: float
     authentic: np.ndarray
+    valid: np.ndarray
     invalid: int
 
 
 def authpct(
     samples: Float[ArrayLike, "n *event"],
-    train: Float[ArrayLike, "rows *event"],
+    train: Any,
     *,
     confidence: float = 0.95,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
 ) -> Authenticity:
     """The share of samples farther from their training neighbour than that one from its own.
 
     Args:
         samples: shape (n, *event).
-        train: the training data in memory, shape (rows, *event), at least two rows.
+        train: the training data, shape (rows, *event), at least two rows; may be a memmap.
         confidence: of the interval, in (0, 1).
         chunk_size: as in `nearest_neighbors`.
+        progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
         ValueError: if there are no samples or fewer than two training rows, or shapes differ.
@@ -62,17 +66,19 @@ def authpct(
     require(np.shape(samples)[:1] not in ((), (0,)), "samples", np.shape(samples), "have rows")
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
-    require(not is_on_host(train), "train", type(train).__name__, "be in memory")
-    distances, indices = nearest_neighbors(samples, train, 1, chunk_size=chunk_size)
-    used, place = np.unique(np.asarray(indices[:, 0]), return_inverse=True)
-    among, _ = nearest_neighbors(np.asarray(train)[used], train, 2, chunk_size=chunk_size)
-    own = np.asarray(among)[place, 1]  # the first is the row itself, or a copy of it
+    train = np.asarray(train) if isinstance(train, list | tuple) else train
+    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    distances, indices = find_neighbors(samples, train, 1, names=("samples", "train"), **over)
+    rows, place = read_again(train, indices)
+    among, _ = find_neighbors(rows, train, 2, names=("train", "train"), **over)
+    own = np.asarray(among)[np.asarray(place)[:, 0], 1]  # the first is the row, or a copy of it
     nearest = np.asarray(distances)[:, 0]
     valid = np.isfinite(nearest)
     authentic = valid & (nearest > own)
     count, number = int(authentic.sum()), int(valid.sum())
     share = count / number if number else float("nan")
-    return Authenticity(share, *wilson(count, number, confidence), authentic, len(nearest) - number)
+    low, high = wilson(count, number, confidence)
+    return Authenticity(share, low, high, authentic, valid, len(nearest) - number)
 
 
 def ct_score(
@@ -81,6 +87,7 @@ def ct_score(
     train: Any,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: bool | None = None,
 ) -> float:
     """C_T of one cell: a z-score of how samples lie nearer to training data than held-out data do.
 
@@ -92,8 +99,9 @@ def ct_score(
     Args:
         samples: shape (n, *event), finite.
         held_out: data the model never saw, shape (m, *event).
-        train: the training data, shape (rows, *event).
+        train: the training data, shape (rows, *event); may be a memmap.
         chunk_size: as in `nearest_neighbors`.
+        progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
         ValueError: if a set is empty or holds rows that are not finite, or shapes differ.
@@ -112,7 +120,10 @@ def ct_score(
     sets = {}
     for name, rows in (("samples", samples), ("held_out", held_out)):
         require(np.shape(rows)[:1] not in ((), (0,)), name, np.shape(rows), "have rows")
-        nearest = np.asarray(nearest_neighbors(rows, train, 1, chunk_size=chunk_size)[0])[:, 0]
+        found, _ = find_neighbors(
+            rows, train, 1, names=(name, "train"), chunk_size=chunk_size, progress=progress
+        )
+        nearest = np.asarray(found)[:, 0]
         bad = int(np.sum(~np.isfinite(nearest)))
         require(bad == 0, name, f"{bad} rows that are not", "be finite")
         sets[name] = nearest

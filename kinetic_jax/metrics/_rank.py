@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Float
 from scipy import stats
 
 from kinetic_jax._checks import require, require_between
+from kinetic_jax.metrics._intervals import percentiles
 
 
 class Correlation(NamedTuple):
@@ -64,11 +65,10 @@ def spearman(
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
     value = float(stats.spearmanr(first, second).statistic)
-    draws = np.random.default_rng(seed).integers(0, first.size, (resamples, first.size))
-    found = np.array([_correlation(first[draw], second[draw]) for draw in draws])
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(found, [tail, 1 - tail])
-    return Correlation(value, float(low), float(high))
+    draws = np.random.default_rng(seed)
+    each = (draws.integers(0, first.size, first.size) for _ in range(resamples))
+    found = np.array([_correlation(first[draw], second[draw]) for draw in each])
+    return Correlation(value, *percentiles(found, confidence))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

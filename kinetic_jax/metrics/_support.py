@@ -9,8 +9,13 @@ from jaxtyping import Array, ArrayLike, Float
 from kinetic_jax._checks import require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.fields import EmpiricalField
-from kinetic_jax.metrics._neighbors import nearest_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, is_on_host, row_chunks
+from kinetic_jax.metrics._neighbors import find_neighbors
+from kinetic_jax.streaming import (
+    DEFAULT_CHUNK_SIZE,
+    checked_rows,
+    require_finite_rows,
+    row_chunks,
+)
 
 
 def knn_support(
@@ -41,7 +46,9 @@ def knn_support(
         >>> knn_support(jnp.array([[1.0], [9.0]]), line, k=2)
         Array([-0.5, -3.5], dtype=float32)
     """
-    distances, _ = nearest_neighbors(x, reference, k, chunk_size=chunk_size, progress=progress)
+    distances, _ = find_neighbors(
+        x, reference, k, names=("x", "reference"), chunk_size=chunk_size, progress=progress
+    )
     return -jnp.mean(distances, axis=1)
 
 
@@ -102,11 +109,12 @@ def kde_support(
 def scott_bandwidth(reference: Any, *, chunk_size: int = DEFAULT_CHUNK_SIZE) -> float:
     """`N^{−1/(d + 4)} √(mean variance of a dimension)`, in one pass over the rows."""
     shape = checked_rows("reference", reference)
-    data = reference if is_on_host(reference) else jnp.asarray(reference)
+    data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
     size = int(np.prod(shape[1:]))
     total, squares, origin = np.zeros(size), 0.0, None
     for chunk in row_chunks(data, chunk_size, np.dtype(np.float32), None):
         first, (start, stop) = chunk.first, chunk.new
+        require_finite_rows("reference", start, chunk.squares[start - first : stop - first])
         rows = np.asarray(chunk.rows[start - first : stop - first], np.float64)
         origin = rows.mean(axis=0) if origin is None else origin
         total += (rows - origin).sum(axis=0)

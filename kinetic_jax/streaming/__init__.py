@@ -15,6 +15,7 @@ from kinetic_jax.streaming._rows import read_again as read_again
 from kinetic_jax.streaming._rows import read_rows as read_rows
 from kinetic_jax.streaming._rows import require_finite_rows as require_finite_rows
 from kinetic_jax.streaming._rows import row_chunks as row_chunks
+from kinetic_jax.streaming._rows import to_power_of_two as to_power_of_two
 from kinetic_jax.streaming._scores import product_scores as product_scores
 from kinetic_jax.streaming._stream import stream as stream
 from kinetic_jax.streaming._stream import stream_from_host as stream_from_host

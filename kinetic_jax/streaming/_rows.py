@@ -38,8 +38,9 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
     require(int(np.prod(shape)) >= 1, name, f"shape {shape}", "have rows that are not empty")
     require(shape[0] < 2**31, name, f"{shape[0]} rows", "have fewer than 2³¹")
     dtype = np.dtype(data.dtype)
-    number = np.issubdtype(dtype, np.number) or dtype == jnp.bfloat16 or dtype.kind == "b"
-    require(number, name, f"dtype {dtype}", "hold numbers")
+    real = np.issubdtype(dtype, np.number) and dtype.kind != "c"
+    require(real or dtype == jnp.bfloat16 or dtype.kind == "b", name, f"dtype {dtype}",
+            "hold real numbers")  # fmt: skip
     return tuple(shape)
 
 
@@ -49,15 +50,21 @@ def read_rows(data: Any, which: Any) -> Float[Array, "chunk size"]:
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
 
 
+def to_power_of_two(numbers: np.ndarray) -> np.ndarray:
+    """`numbers` with the last one repeated, so that few programs are compiled for their count."""
+    padded = np.resize(numbers, 2 ** int(np.ceil(np.log2(numbers.size))))
+    padded[numbers.size :] = numbers[-1]
+    return padded
+
+
 def read_again(
     data: Any, index: Int[Array, "queries count"]
 ) -> tuple[Float[Array, "some size"], Int[Array, "queries count"]]:
     """The rows of `data` that `index` names, each once, and where among them each entry is."""
     numbers, place = np.unique(np.asarray(index), return_inverse=True)
-    # To a power of two, so that few programs are compiled for what is done with them.
-    padded = np.resize(numbers, 2 ** int(np.ceil(np.log2(numbers.size))))
-    padded[numbers.size :] = numbers[-1]
-    return read_rows(data, padded), jnp.asarray(place.reshape(index.shape), jnp.int32)
+    return read_rows(data, to_power_of_two(numbers)), jnp.asarray(
+        place.reshape(index.shape), jnp.int32
+    )
 
 
 class RowChunk(NamedTuple):
@@ -81,14 +88,14 @@ def row_chunks(
 ) -> Iterator[RowChunk]:
     """Every row once, in chunks of one size, read from the host as they are asked for.
 
-    Of an array in memory the last chunk reaches back over rows of the one before; of rows on the
-    host, which are read only once, it is filled up with the last row.
+    Of a JAX array the last chunk reaches back over rows of the one before; of other rows, which
+    are read only once, it is filled up with the last row.
     """
     total = data.shape[0]
     chunk_size = min(chunk_size, total)
     for start in range(0, total, chunk_size):
         stop = min(start + chunk_size, total)
-        if is_on_host(data):
+        if not isinstance(data, jax.Array):
             rows = np.asarray(data[start:stop]).reshape(stop - start, -1)
             spare = chunk_size - rows.shape[0]
             rows = np.pad(rows, ((0, spare), (0, 0)), mode="edge") if spare else rows

@@ -40,17 +40,22 @@ def test_against_all_splittings(number, seed):
         assert found.above == labels[energy > where].mean()
 
 
-def test_a_step_is_found_within_its_interval():
-    inside, values = 0, []
-    for seed in range(30):
+@pytest.mark.parametrize(
+    ("number", "rates"), [(1000, (0.0, 1.0)), (300, (0.05, 0.9)), (500, (0.02, 0.2))]
+)
+def test_the_interval_covers(number, rates):
+    """A step of known place, where a bootstrap of the change point covers 50 to 77%."""
+    inside, values, runs = 0, [], 100
+    for seed in range(runs):
         rng = np.random.default_rng(seed)
-        found = energy_threshold(*stepped(rng, 1000, 0.7, 0.02, 0.4), resamples=100, seed=seed)
-        assert found.p_value == 1 / 101  # no permutation looks as good
-        inside += found.low <= 0.7 <= found.high
+        found = energy_threshold(*stepped(rng, number, 0.7, *rates), resamples=200, seed=seed)
+        assert found.p_value <= 0.05
+        # Energies are multiples of 1/number: the step lies between 0.7 − 1/number and 0.7.
+        inside += found.low < 0.7 <= found.high + 1e-9
         values.append(found.value)
-        assert found.below < 0.06 < 0.3 < found.above
-    assert np.median(values) == pytest.approx(0.7, abs=0.01)
-    assert inside >= 24
+        assert found.low < found.value < found.high
+    assert np.median(values) == pytest.approx(0.7, abs=0.02)
+    assert inside >= 90
 
 
 def test_no_step_is_called_chance():
@@ -59,7 +64,7 @@ def test_no_step_is_called_chance():
         rng = np.random.default_rng(seed)
         found = energy_threshold(rng.random(200), rng.random(200) < 0.2, resamples=99, seed=seed)
         small += found.p_value <= 0.1
-    assert small <= 10  # 4 are expected
+    assert small <= 8  # 4 are expected, and more than 8 once in 67
 
 
 @pytest.mark.parametrize("labels", [np.zeros(20, bool), np.ones(20, bool), np.arange(20) < 10])

@@ -124,7 +124,10 @@ BAD = {
         {"samples": np.zeros((3, 2))},
         r"samples must have train's, \(1,\), got rows of shape \(2,\)",
     ),
-    "not finite": ({"train": LINE.at[0].set(jnp.nan)}, r"must be finite"),
+    "not finite": (
+        {"train": LINE.at[1].set(jnp.nan)},
+        r"train must be finite.* got row 1 .*1 of 3",
+    ),
     "threshold of zero": ({"threshold": 0.0}, r"threshold must lie in \(0, 1\], got 0.0"),
     "threshold above one": ({"threshold": 1.1}, r"threshold must lie in \(0, 1\], got 1.1"),
     "confidence of one": ({"confidence": 1.0}, r"confidence must lie in \(0, 1\), got 1.0"),
@@ -142,8 +145,10 @@ BAD = {
     ),
     "an embedding of nothing": (
         {"embed": lambda rows: rows.sum()},
-        r"embed must return one row of features for each row, got shape \(\) of 1 rows of train",
+        r"embed must return one row of features for each row, got shape \(\) of 3 rows of train",
     ),
+    "an embedding that is none": ({"embed": 3}, "embed must be a function of rows, got 3"),
+    "complex numbers": ({"samples": np.ones((3, 1)) * 1j}, "samples must hold real numbers, got"),
     "one row often": (
         {"train": jnp.ones((9, 1)), "merge_duplicates": True},
         r"train must hold other rows than duplicates of row 0",
@@ -252,6 +257,7 @@ def test_in_an_embedding(tmp_path, memmap):
     seen = []
 
     def directions(images):
+        assert np.isfinite(images).all()
         seen.append(len(images))
         flat = images.reshape(len(images), -1)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
@@ -261,6 +267,12 @@ def test_in_an_embedding(tmp_path, memmap):
     assert found.fraction == found.held_out.fraction == 1.0
     np.testing.assert_array_equal(found.indices[:, 0], np.arange(10))
     assert max(seen) <= 16
+    assert sum(seen) == 50 + 10 + 10  # each row once
+    broken = samples.copy()
+    broken[2, 0, 0] = np.inf
+    some = memorization(broken, train, embed=lambda rows: np.tanh(rows.reshape(len(rows), -1)))
+    np.testing.assert_array_equal(some.valid, np.arange(10) != 2)
+    assert (some.invalid, some.memorized[2]) == (1, False)
     wanted = memorization(directions(samples), directions(np.asarray(train)))
     np.testing.assert_allclose(found.distances, wanted.distances, atol=1e-6)
 

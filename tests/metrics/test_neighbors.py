@@ -182,7 +182,8 @@ def test_each_row_is_read_once():
     assert [(s.start, min(s.stop, 100)) for s in slices] == [
         (0, 30), (0, 30), (30, 60), (60, 90), (90, 100),
     ]  # fmt: skip
-    assert len(data.read) - len(slices) == 3  # the winners, a block of queries at a time
+    again = [which for which in data.read if not isinstance(which, slice)]
+    assert max(map(len, again)) <= 32  # the winners, no more than a chunk of them at a time
 
 
 def memmap(path):

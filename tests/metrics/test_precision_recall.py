@@ -40,8 +40,25 @@ def test_a_set_against_itself():
     x = np.random.default_rng(0).normal(size=(60, 8))
     found = precision_recall(x, x, 3)
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
-    # Each ball holds its own row and k others, the k-th on the edge, where rounding decides.
-    assert 1.0 <= found.density <= 4 / 3
+    # Each ball holds its own row and k others, the k-th on the edge.
+    assert found.density == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize(("apart", "size"), [(300, 2), (1000, 64), (3000, 16)])
+def test_clusters_far_apart(apart, size):
+    """Where the expanded square has no digits left for what is inside a cluster."""
+    rng = np.random.default_rng(0)
+    sides = apart * rng.choice([-1, 1], (2, 120, 1))
+    a, b = np.float32(rng.normal(size=(2, 120, size)) + sides)
+    assert precision_recall(a, b, 3) == pytest.approx(by_hand(np.float64(a), np.float64(b), 3))
+
+
+def test_rows_that_occur_seven_times():
+    rng = np.random.default_rng(0)
+    b = np.repeat(10 * rng.normal(size=(20, 64)), 7, axis=0).astype(np.float32)
+    a = np.float32(10 * rng.normal(size=(50, 64)))
+    assert precision_recall(b, b).density == pytest.approx(7 / 5)
+    assert precision_recall(a, b) == pytest.approx(by_hand(np.float64(a), np.float64(b), 5))
 
 
 def test_sets_apart():
