@@ -1,7 +1,6 @@
 """Arrays from files: NumPy's formats, idx (MNIST's), folders of PNGs."""
 
 import gzip
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +36,13 @@ def load_array(path: str | Path) -> np.ndarray:
         return _images(file)
     try:
         if file.suffix == ".npy":
-            return np.load(file, mmap_mode="r", allow_pickle=False)
-        if file.suffix == ".npz":
-            return _from_npz(file, name)
-        return _from_idx(file)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        else:
+            array = _from_npz(file, name) if file.suffix == ".npz" else _from_idx(file)
+        number = array.dtype.kind in "biuf"
+        require(number, "its array", f"dtype {array.dtype}", "hold real numbers")
+        return array
+    except Exception as error:  # readers of damaged files raise whatever they meet
         raise ValueError(
             f"{file} ({file.stat().st_size:,} bytes) is unreadable: {error}"
         ) from error
@@ -84,19 +85,24 @@ def _from_idx(file: Path) -> np.ndarray:
 def _images(folder: Path) -> np.ndarray:
     from PIL import Image  # of the extra `demo`
 
-    files = sorted(folder.glob("*.png"))
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png")
     require(bool(files), "folder", folder, "hold PNG images (*.png)")
     images: list[np.ndarray] = []
     with progress_bar(f"reading {folder.name}", len(files)) as update:
         for file in files:
             try:
                 with Image.open(file) as opened:
-                    image = np.asarray(opened)
+                    # Of a palette the colours, not their numbers; of bits 0 and 255.
+                    mode = {"P": "RGB", "1": "L"}.get(opened.mode, opened.mode)
+                    image = np.asarray(opened.convert(mode))
             except Exception as error:
                 raise ValueError(f"{_named(file)} is unreadable: {error}") from error
             wanted = images[0].shape if images else image.shape
             words = f"have the shape of {files[0].name}, {wanted}"
             require(image.shape == wanted, str(file), f"shape {image.shape}", words)
+            kind = images[0].dtype if images else image.dtype
+            words = f"have the depth of {files[0].name}, {kind}"
+            require(image.dtype == kind, str(file), image.dtype, words)
             images.append(image)
             update(len(images), "")
     return np.stack(images)

@@ -50,6 +50,42 @@ def test_a_folder_of_images(tmp_path):
     np.testing.assert_array_equal(images, ROWS)
 
 
+def test_images_of_other_modes(tmp_path):
+    """Palettes are read as colours, bits as 0 and 255."""
+    gray = Image.fromarray(np.repeat(np.arange(0, 256, 64, dtype=np.uint8)[None], 4, axis=0))
+    for mode in ("P", "1"):
+        (tmp_path / mode).mkdir()
+        gray.convert("RGB").convert(mode).save(tmp_path / mode / "a.PNG")
+    colours = load_array(tmp_path / "P")
+    assert colours.shape == (1, 4, 4, 3)
+    np.testing.assert_allclose(colours[0, 0, :, 0], np.arange(0, 256, 64), atol=26)
+    assert set(np.unique(load_array(tmp_path / "1"))) <= {0, 255}
+    Image.fromarray(ROWS[0].astype(np.uint16)).save(tmp_path / "P" / "b.png")
+    Image.fromarray(ROWS[0]).save(tmp_path / "P" / "a.PNG")
+    with pytest.raises(ValueError, match=r"b\.png must have the depth of a\.PNG, uint8, got"):
+        load_array(tmp_path / "P")
+
+
+def test_damage_inside(tmp_path):
+    """Whatever the reader meets is told with the file's name."""
+    rng = np.random.default_rng(0)
+    for kind in ("npy", "npz", "gz"):
+        path = write(tmp_path, kind)
+        whole = bytearray(path.read_bytes())
+        for _ in range(60):
+            broken = bytearray(whole)
+            for place in rng.integers(0, len(whole), 4):
+                broken[place] ^= int(rng.integers(1, 256))
+            path.write_bytes(bytes(broken))
+            try:
+                load_array(path)
+            except ValueError as error:
+                assert str(path) in str(error)  # noqa: PT017
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
+    with pytest.raises(ValueError, match=r"words\.npy .* its array must hold real numbers, got"):
+        load_array(tmp_path / "words.npy")
+
+
 def test_one_array_of_several(tmp_path):
     np.savez(tmp_path / "a.npz", x=ROWS, y=ROWS[:3])
     np.testing.assert_array_equal(load_array(f"{tmp_path / 'a.npz'}:y"), ROWS[:3])

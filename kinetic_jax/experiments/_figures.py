@@ -176,8 +176,7 @@ def distance_histogram(distances: np.ndarray) -> bytes:
     k = distances.shape[1]
     axis.hist(distances[:, 0], bins, color="#0072b2", alpha=0.6, label="nearest training row")
     if k > 1:
-        word = "second" if k == 2 else f"{k}-th"
-        label = f"{word} nearest"
+        label = "second nearest" if k == 2 else f"nearest but {k - 1}"
         axis.hist(distances[:, -1], bins, color="#999999", alpha=0.6, label=label)
     axis.set(xlabel="Euclidean distance", ylabel=f"samples (of {len(distances):,})")
     axis.set_xlim(left=0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from kinetic_jax._checks import batch_size, require, require_between
+from kinetic_jax._checks import batch_size, require
 from kinetic_jax.energy import energy_identity, squared_norm
 from kinetic_jax.fields import (
     EmpiricalField,
@@ -23,8 +23,8 @@ from kinetic_jax.sampling import Trajectories, hoist
 class DensityProfile(NamedTuple):
     """What `density_profile` returns, as NumPy arrays.
 
-    Samples with a bad status and times from 1 − √ε on (where p_t shrinks to the rows themselves)
-    are NaN, and count nowhere.
+    Samples with a bad status, or with an energy that is not finite at a time below, are NaN
+    throughout and count nowhere; so are times from 1 − √ε on, where p_t shrinks to the rows.
 
     Attributes:
         ts: the saved times, shape (times,).
@@ -37,6 +37,7 @@ class DensityProfile(NamedTuple):
             their energies apart that −log p_t accounts for as it stands, with slope 1. Below 0 if
             it accounts for less than a constant does. Shape (times,).
         correlation: Pearson's, of energy and −log p_t over the samples, shape (times,).
+        invalid: how many samples do not count.
     """
 
     ts: np.ndarray
@@ -47,6 +48,7 @@ class DensityProfile(NamedTuple):
     bound: np.ndarray
     explained: np.ndarray
     correlation: np.ndarray
+    invalid: int
 
 
 class LateEnergy(NamedTuple):
@@ -61,6 +63,8 @@ class LateEnergy(NamedTuple):
             mean logarithms of the speeds: 1 where v* points at rows the path does not reach, 0
             where the path goes straight to one.
         learned_growth: the same of the learned field.
+        invalid: how many samples do not count, for a bad status or an energy that is not finite;
+            they are NaN.
     """
 
     ts: np.ndarray
@@ -69,6 +73,7 @@ class LateEnergy(NamedTuple):
     ratio: np.ndarray
     empirical_growth: float
     learned_growth: float
+    invalid: int
 
 
 def density_profile(
@@ -106,12 +111,14 @@ def density_profile(
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
     ts, path, good = _saved(field, trajectories, cond)
-    require(int(good.sum()) >= 3, "trajectories", int(good.sum()), "hold three good samples")
     own = cond if field.labels is not None else None
     found = _identities(field, ts, path, own)
     if velocity is not None:
         found = (_energies(velocity, ts, path, cond), *found[1:])
-    counts = good[:, None] & (np.asarray(ts) < 1 - field.stop(path.dtype))
+    early = np.asarray(ts) < 1 - field.stop(path.dtype)
+    good &= np.isfinite(np.asarray(found)[:, :, early]).all(axis=(0, 2))
+    require(int(good.sum()) >= 3, "trajectories", int(good.sum()), "hold three good samples")
+    counts = good[:, None] & early
     energy, surprise, dominance, gap, bound = (
         np.where(counts, np.asarray(part, float), np.nan) for part in found
     )
@@ -123,8 +130,9 @@ def density_profile(
             explained[i] = 1 - np.var(one - other) / spread
             correlation[i] = np.corrcoef(one, other)[0, 1]
     return DensityProfile(
-        np.asarray(ts), energy, surprise, dominance, gap, bound, explained, correlation
-    )
+        np.asarray(ts), energy, surprise, dominance, gap, bound, explained, correlation,
+        invalid=int(np.sum(~good)),
+    )  # fmt: skip
 
 
 def late_energy(
@@ -137,9 +145,10 @@ def late_energy(
 ) -> LateEnergy:
     """The late energy of the data's own flow against that of a learned field, at the same points.
 
-    v* carries a factor 1/(1 − t): off the data its energy grows as (1 − t)^{−2}. A field that
-    generalises does not follow; one that memorises does. The path decides where it is looked at:
-    give it the learned field's trajectories, or the flow's own.
+    v* carries a factor 1/(1 − t): along a path that does not lead to a row its energy grows as
+    (1 − t)^{−2}, which the path's own, learned field does not follow. Along a path that lands on a
+    row neither grows. The path decides where both are looked at: give it the learned field's
+    trajectories, or the flow's own.
 
     Args:
         field: the exact flow of the training data, in memory.
@@ -162,23 +171,24 @@ def late_energy(
         >>> print(round(found.empirical_growth, 2), round(found.learned_growth, 2))
         1.05 0.15
     """
-    require_between("start", start, 0.0, 1.0, closed=True)
+    require(0 <= start < 1, "start", start, "lie in [0, 1)")
     ts, path, good = _saved(field, trajectories, cond)
-    require(bool(good.any()), "trajectories", "none", "hold good samples")
     times = np.asarray(ts)
     late = np.flatnonzero((times >= start) & (times < 1 - field.stop(path.dtype)))
     require(late.size >= 2, "trajectories.ts", times, f"hold two times in [{start:g}, 1)")
     ts, path = ts[late], path[:, late]
     own = cond if field.labels is not None else None
-    empirical, others = (
-        np.where(good[:, None], np.asarray(_energies(one, ts, path, c), float), np.nan)
-        for one, c in ((field, own), (learned, cond))
+    both = np.array(
+        [_energies(one, ts, path, c) for one, c in ((field, own), (learned, cond))], np.float64
     )
+    good &= np.isfinite(both).all(axis=(0, 2))
+    require(bool(good.any()), "trajectories", "none", "hold good samples")
+    empirical, others = np.where(good[None, :, None], both, np.nan)
     times = times[late]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.median(empirical[good] / others[good], axis=0)
     growth = [_growth(times, one[good]) for one in (empirical, others)]
-    return LateEnergy(times, empirical, others, ratio, growth[0], growth[1])
+    return LateEnergy(times, empirical, others, ratio, growth[0], growth[1], int(np.sum(~good)))
 
 
 def _growth(times: np.ndarray, energy: np.ndarray) -> float:

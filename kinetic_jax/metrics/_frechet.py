@@ -37,12 +37,27 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
         Heusel et al., GANs trained by a two time-scale update rule, arXiv 1706.08500.
     """
     first, second = two_sets(a, b)
-    root = _symmetric_root(np.atleast_2d(np.cov(first, rowvar=False)))
-    other = np.atleast_2d(np.cov(second, rowvar=False))
+    return _distance(_gaussian(first), _gaussian(second))
+
+
+class _Gaussian(NamedTuple):
+    """Mean and covariance of a set of features."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def _gaussian(features: np.ndarray) -> _Gaussian:
+    return _Gaussian(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+
+
+def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> float:
+    """The squared distance of two Gaussians; `root` is Σ_a^{1/2}, if it is known."""
+    root = _symmetric_root(a.covariance) if root is None else root
     # The eigenvalues of the symmetric product are real and >= 0 but for rounding.
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)).sum()
-    traces = np.trace(root @ root) + np.trace(other)
-    moved = first.mean(axis=0) - second.mean(axis=0)
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0)).sum()
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    moved = a.mean - b.mean
     return float(max(moved @ moved + traces - 2 * cross, 0.0))
 
 
@@ -52,7 +67,8 @@ class FrechetFloor(NamedTuple):
     Attributes:
         mean: of the distance over the draws.
         low: the least of them.
-        high: the greatest.
+        high: the greatest; draws share rows, so that the range is too narrow where `size` is no
+            small part of the held-out rows, and nothing where it is all of them.
     """
 
     mean: float
@@ -72,7 +88,8 @@ def frechet_floor(
     """The Fréchet distance from `train` that a perfect model's `size` samples would have.
 
     What `size` rows of held-out data have, drawn without replacement again and again. The
-    distance of a finite sample is never 0; below this floor lies copying, not quality.
+    distance of a finite sample is never 0. Samples clearly below this floor are nearer to the
+    training data than fresh data are: look at `memorization`.
 
     Args:
         train: features of what samples are compared with, shape (n, d).
@@ -97,10 +114,12 @@ def frechet_floor(
     require(2 <= size <= len(second), "size", size, f"lie in [2, {len(second)}], the held-out rows")
     require(draws >= 1, "draws", draws, "be >= 1")
     rng, found = np.random.default_rng(seed), []
+    known = _gaussian(first)
+    root = _symmetric_root(known.covariance)
     with progress_bar("Fréchet floor", draws, show=progress) as update:
         for done in range(draws):
             rows = rng.choice(len(second), size, replace=False)
-            found.append(frechet_distance(first, second[rows]))
+            found.append(_distance(known, _gaussian(second[rows]), root))
             update(done + 1, "")
     return FrechetFloor(float(np.mean(found)), min(found), max(found))
 

@@ -115,6 +115,25 @@ def test_bad_samples_and_the_end_count_nowhere():
     np.testing.assert_allclose(found.explained, alone.explained, rtol=1e-3, atol=1e-3)
 
 
+def test_a_field_that_fails_at_one_sample_spoils_no_other():
+    run = sample(STILL, X0, save_at=jnp.array([0.85, 0.9, 0.95]))
+    bad = float(X0[5, 0])
+    fails = lambda t, x, cond=None: jnp.where(x[0] == bad, jnp.nan, x)  # noqa: E731
+    found = density_profile(EmpiricalField(ROWS), run, velocity=fails)
+    late = late_energy(EmpiricalField(ROWS), fails, run)
+    assert (found.invalid, late.invalid) == (1, 1)
+    assert np.isnan(found.energy[5]).all()
+    assert np.isnan(late.learned[5]).all()
+    rest = sample(STILL, jnp.delete(X0, 5, axis=0), save_at=jnp.array([0.85, 0.9, 0.95]))
+    np.testing.assert_allclose(
+        found.explained, density_profile(EmpiricalField(ROWS), rest, velocity=fails).explained,
+        rtol=1e-5,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        late.ratio, late_energy(EmpiricalField(ROWS), fails, rest).ratio, rtol=1e-5
+    )
+
+
 def test_growth_of_a_path_that_stays_off_the_data():
     """x stands still beside the one row: ||v*|| is ||X − x||/(1 − t), exactly."""
     late = jnp.array([0.5, 0.8, 0.9, 0.99, 0.999])
@@ -179,7 +198,7 @@ def test_too_little_to_go_by():
     field = EmpiricalField(ROWS)
     with pytest.raises(ValueError, match=r"trajectories.ts must hold two times in \[0.9, 1\)"):
         late_energy(field, SMOOTH, SAVED, start=0.9)
-    with pytest.raises(ValueError, match=r"start must lie in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"start must lie in \[0, 1\), got 1.5"):
         late_energy(field, SMOOTH, SAVED, start=1.5)
     bad = sample(STILL, jnp.full((4, 5), jnp.nan), save_at=TIMES)
     with pytest.raises(ValueError, match="trajectories must hold three good samples, got 0"):

@@ -125,6 +125,10 @@ def test_the_floor_is_what_real_data_score():
         frechet_distance(train, held_out[again.choice(60, 20, replace=False)]) for _ in range(5)
     ]
     assert floor == pytest.approx((np.mean(wanted), min(wanted), max(wanted)))
+    # Fresh data of as many rows have it on average.
+    fresh = [frechet_distance(train, rng.normal(size=(20, 3))) for _ in range(200)]
+    many = frechet_floor(train, rng.normal(size=(5000, 3)), 20, draws=200)
+    assert many.mean == pytest.approx(np.mean(fresh), rel=0.1)
     # Of fewer rows it is higher, and all rows leave nothing to draw.
     assert frechet_floor(train, held_out, 10).mean > floor.mean
     whole = frechet_floor(train, held_out, 60, draws=2)
