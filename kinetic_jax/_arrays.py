@@ -43,9 +43,9 @@ def load_array(path: str | Path) -> np.ndarray:
         require(number, "its array", f"dtype {array.dtype}", "hold real numbers")
         return array
     except Exception as error:  # readers of damaged files raise whatever they meet
-        raise ValueError(
-            f"{file} ({file.stat().st_size:,} bytes) is unreadable: {error}"
-        ) from error
+        # NumPy takes what it does not know for a pickle, and advises to load it unsafely.
+        why = "it is no NumPy file" if "pickle" in str(error) else error
+        raise ValueError(f"{_named(file)} is unreadable: {why}") from error
 
 
 def _from_npz(file: Path, name: str | None) -> np.ndarray:

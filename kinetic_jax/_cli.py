@@ -95,13 +95,15 @@ def demo(out: Path, quick: bool, seed: int) -> None:
 @cli.command()
 @click.argument("samples")
 @click.argument("train")
-@click.option("--k", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--k", type=click.IntRange(min=1), default=2, show_default=True,
+              help="How many neighbours.")  # fmt: skip
 @_chunk
 @_plot("Write a histogram of the distances to this picture (.png).")
 def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -> None:
     """The k training rows nearest to each sample, as JSON on standard output.
 
-    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs, read in the
+    order of their names as text.
     """
     with _told():
         queries, reference = _samples(samples), load_array(train)
@@ -125,12 +127,14 @@ def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -
 @click.argument("samples")
 @click.argument("train")
 @click.option("--held-out", help="Data the model never saw: what they score is the floor.")
-@click.option("--threshold", type=float, default=1 / 3, show_default="1/3")
-@click.option("--confidence", type=float, default=0.95, show_default=True)
+@click.option("--threshold", type=float, default=1 / 3, show_default="1/3",
+              help="Of the distances' ratio, nearest over second nearest.")  # fmt: skip
+@click.option("--confidence", type=float, default=0.95, show_default=True,
+              help="Of the intervals.")  # fmt: skip
 @click.option("--merge-duplicates", is_flag=True,
               help="The second nearest row must be no duplicate of the nearest.")  # fmt: skip
 @click.option("--duplicate-distance", type=float, default=0.0, show_default=True,
-              help="Training rows no farther apart count as duplicates.")  # fmt: skip
+              help="Training rows no farther apart are told as duplicates.")  # fmt: skip
 @_chunk
 @_plot("Write a histogram of the distance ratios to this picture (.png).")
 def memorization_command(
@@ -146,7 +150,8 @@ def memorization_command(
 ) -> None:
     """The share of samples that are copies of training rows, as JSON on standard output.
 
-    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs, read in the
+    order of their names as text.
     """
     with _told():
         reference = load_array(train)

@@ -149,12 +149,15 @@ def ratio_histogram(found: Memorization, threshold: float) -> bytes:
     """How near samples (and held-out data) are to one training row rather than the next."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axis = figure.subplots()
-    bins = list(np.linspace(0, 1, 51))
+    bins = list(np.linspace(0, 1, 49))  # one of them ends at 1/3
     sets = [("samples", found, "#0072b2")]
     if found.held_out is not None:
         sets.append(("held-out data", found.held_out, "#999999"))
     for name, one, color in sets:
-        ratios = one.ratios[np.isfinite(one.ratios)]
+        ratios = one.ratios[one.valid]
+        if not ratios.size:
+            axis.text(0.5, 0.5, f"no finite {name}", ha="center", transform=axis.transAxes)
+            continue
         label = (
             f"{name}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,} "
             f"({100 * one.low:.2f} to {100 * one.high:.2f})"
@@ -178,6 +181,8 @@ def distance_histogram(distances: np.ndarray) -> bytes:
     if k > 1:
         label = "second nearest" if k == 2 else f"nearest but {k - 1}"
         axis.hist(distances[:, -1], bins, color="#999999", alpha=0.6, label=label)
+    if not distances.size:
+        axis.text(0.5, 0.5, "no finite samples", ha="center", transform=axis.transAxes)
     axis.set(xlabel="Euclidean distance", ylabel=f"samples (of {len(distances):,})")
     axis.set_xlim(left=0)
     axis.legend(frameon=False, fontsize=9)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._checks import is_concrete, require, require_finite
+from kinetic_jax._checks import as_array, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax.fields._empirical_batch import (
     checked_batch,
@@ -25,7 +25,7 @@ from kinetic_jax.fields._posterior import (
 )
 from kinetic_jax.fields._protocol import check_cond
 from kinetic_jax.fields._values import EmpiricalValues, log_total, values_of
-from kinetic_jax.streaming import checked_rows, is_on_host
+from kinetic_jax.streaming import as_numbers, checked_rows, is_on_host
 
 ROWS_AT_ONCE = 2048
 
@@ -103,7 +103,7 @@ class EmpiricalField(eqx.Module):
         if is_on_host(data):
             self.data, self.squares = data, None
             return
-        rows = jnp.asarray(data)
+        rows = jnp.asarray(as_numbers(data))
         self.data = rows.astype(at_least_float32(rows.dtype))
         flat = self.data.reshape(shape[0], -1)
         self.squares = jnp.sum(flat * flat, axis=1)
@@ -118,13 +118,16 @@ class EmpiricalField(eqx.Module):
             ValueError: if x has not the shape of a row, the data are on the host, or the class is
                 known and has no rows.
         """
-        return self.values(t, x, cond).velocity.astype(jnp.asarray(x).dtype)
+        velocity = self.values(t, x, cond).velocity
+        dtype = jnp.asarray(x).dtype
+        return velocity.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else velocity
 
     def log_density(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
-        """Log p_t(x) of the bridge: a mixture of N(t x_i, (1 − t)² I), for t < 1, in nats.
+        """Log p_t(x) of the bridge: a mixture of N(t x_i, (1 − t)² I), in nats.
 
+        For t < 1 − √ε of the dtype (0.9997 in float32), where the field's clock stops.
         `logsumexp_i(−||x − t x_i||²/(2 (1 − t)²)) − log N − d log(1 − t) − (d/2) log 2π`.
         """
         return self.values(t, x, cond).log_density
@@ -244,6 +247,7 @@ class EmpiricalField(eqx.Module):
             raise ValueError(f"{name} must be None for an EmpiricalField without labels")
         if is_concrete(cond, self.labels):
             given, known = np.unique(np.asarray(cond)), np.unique(np.asarray(self.labels))
+            require(given.dtype.kind in "iu", name, cond, "be whole numbers, classes")
             bad = given[(given != -1) & ~np.isin(given, known)]
             require(not bad.size, name, bad, f"be classes that have rows, or −1: {known}")
 
@@ -258,7 +262,8 @@ class EmpiricalField(eqx.Module):
 
     def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
         """Time, point and class as arrays, at least in float32."""
-        point, event = jnp.asarray(x), self.event_shape
+        self._atoms()  # refuses data on the host
+        point, event = as_array("x", x), self.event_shape
         require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:
@@ -316,6 +321,9 @@ def _totals(field: EmpiricalField, classes: Array | None, dtype: Any) -> Array:
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
+        require(int(labels.max()) < 2**31, "labels", labels.max(), "be below 2³¹")
+        labels = labels.astype(np.int32)
     given = jnp.asarray(labels)
     whole = jnp.issubdtype(given.dtype, jnp.integer)
     require(whole, "labels", f"dtype {given.dtype}", "be whole numbers")

@@ -5,9 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, require_between
 from kinetic_jax.fields._posterior import (
     REMEASURED,
     Posterior,
@@ -106,8 +107,13 @@ def checked_batch(
     shape = points.shape
     require(shape[1:] == event and len(shape) > len(event), "x", f"shape {shape}",
             f"have shape (batch, {', '.join(map(str, event))})")  # fmt: skip
+    require(shape[0] >= 1, "x", f"shape {shape}", "have points")
+    require_between("t", t, 0.0, 1.0, closed=True)
     times = jnp.asarray(t, dtype)
     fits = times.shape in ((), shape[:1])
     require(fits, "t", f"shape {times.shape}", f"be a number or have shape {shape[:1]}")
+    if cond is not None:
+        one = np.shape(cond) in ((), shape[:1])
+        require(one, "cond", f"shape {np.shape(cond)}", f"be a class or have shape {shape[:1]}")
     classes = None if cond is None else jnp.broadcast_to(jnp.asarray(cond), shape[:1])
     return jnp.broadcast_to(times, shape[:1]), points.reshape(shape[0], -1), classes

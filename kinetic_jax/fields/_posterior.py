@@ -148,28 +148,36 @@ def posterior_of(
     streamed = jnp.where(is_best, 0.0, streamed)
     missing = jnp.where(jnp.any(is_best), 0.0, 1.0).astype(x.dtype)
     rest = sums.others - jnp.sum(streamed) + missing
-    # What is left of a sum after its greatest terms are taken off it is rounding, if it is small.
-    noise = 4 * winners.scores.size * jnp.finfo(x.dtype).eps * sums.others
-    counts = rest > noise
+    # What is left of a sum after its greatest terms are taken off it is rounding, if it is small:
+    # that of the sum, and that of the scores, which a compiler may round in one way for the sum
+    # and in another for the winners.
+    square = jnp.sum(base * base)
+    size = t * jnp.sqrt(jnp.sum(x * x) * square) + t * t * square / 2
+    doubt = 2 * jnp.finfo(x.dtype).eps * size / (1 - t) ** 2
+    noise = (4 * winners.scores.size * jnp.finfo(x.dtype).eps + doubt) * sums.others
+    counts = (rest > noise) & (doubt < 1)
     rest = jnp.where(counts, rest, 0.0)
     product = jnp.matmul(streamed, winners.rows, precision=jax.lax.Precision.HIGHEST)
     moved = sums.moved - product + missing * sums.row - rest * base
     moved = jnp.where(counts, moved, 0.0)
     top = jnp.maximum(jnp.max(winners.relative), 0.0)
     weights = jnp.exp(winners.relative - top)
-    beside = jnp.exp(sums.score - winners.scores[0] - top)  # from the stream's scale to theirs
+    # From the stream's scale to the winners'. They differ by rounding, and where that is large
+    # nothing is left to be brought over.
+    apart = jnp.clip(sums.score - winners.scores[0], -1.0, 1.0)
+    beside = jnp.exp(jnp.where(counts, apart, 0.0) - top)
     rest, moved = rest * beside, moved * beside
     norm = jnp.sum(weights) + rest
     shift = jnp.sum(weights[:, None] * (winners.rows - base[None, :]), axis=0) + moved
-    square = jnp.sum((x - t * winners.rows[0]) ** 2)
-    apart = jnp.where(jnp.arange(weights.size) == first, 0.0, weights)
+    from_first = jnp.sum((x - t * winners.rows[0]) ** 2)
+    second = jnp.where(jnp.arange(weights.size) == first, 0.0, weights)
     return Posterior(
-        log_sum=added - square / (2 * (1 - t) ** 2) + top + jnp.log(norm),
+        log_sum=added - from_first / (2 * (1 - t) ** 2) + top + jnp.log(norm),
         number=winners.number[first],
         base=base,
         shift=shift / norm,
         score_sum=sums.score + jnp.log1p(sums.others),
-        others=(jnp.sum(apart) + rest) / norm,
+        others=(jnp.sum(second) + rest) / norm,
     )
 
 

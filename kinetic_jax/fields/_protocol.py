@@ -20,12 +20,12 @@ class VelocityField(Protocol):
     """A velocity field `v(t, x)` of ONE sample: anything callable as `field(t, x, cond=None)`.
 
     Time runs from noise (t = 0) to data (t = 1). The library maps a field over a batch with
-    `jax.vmap`. A field is best a pytree whose leaves are its arrays (every field of this package
-    is an `equinox.Module`): it then passes through `jit`, `vmap` and `grad` as an argument, and a
-    changed weight never recompiles. A plain function works too;
-    the arrays it closes over become arguments as well, read anew by each `sample`. Other values
-    (NumPy scalars too, and what an inner `jit` or `scan` of its own closes over) are read once, as
-    under `jit`.
+    `jax.vmap`; `equinox.filter_jit(field)` compiles one. A field is best a pytree whose leaves are
+    its arrays (every field of this package is an `equinox.Module`): it then passes through `jit`,
+    `vmap` and `grad` as an argument, and a changed weight never recompiles. A plain function works
+    too; the arrays it closes over become arguments as well, read anew by each `sample`. Other
+    values (NumPy scalars too, and what an inner `jit` or `scan` of its own closes over) are read
+    once, as under `jit`.
 
     Example:
         >>> import jax.numpy as jnp

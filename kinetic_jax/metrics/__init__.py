@@ -1,4 +1,7 @@
-"""Metrics: what samples are near to, and how they compare with data."""
+"""Metrics: what samples are near to, and how they compare with data.
+
+They are driven from the host: not for use under `jit` or `vmap`.
+"""
 
 from kinetic_jax.metrics._energy_density import DensityProfile as DensityProfile
 from kinetic_jax.metrics._energy_density import LateEnergy as LateEnergy

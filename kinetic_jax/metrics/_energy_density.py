@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from kinetic_jax._checks import batch_size, require
+from kinetic_jax._checks import batch_size, refuse_memmap, require
 from kinetic_jax.energy import energy_identity, squared_norm
 from kinetic_jax.fields import (
     EmpiricalField,
@@ -58,7 +58,8 @@ class LateEnergy(NamedTuple):
         ts: the saved times from `start` to below 1, shape (times,).
         empirical: ½||v*||² of the data's own flow, shape (batch, times).
         learned: ½||u||² of the learned field at the same points, shape (batch, times).
-        ratio: median over the samples of empirical / learned, shape (times,).
+        ratio: median over the samples of empirical / learned, shape (times,); infinite where the
+            learned field is at rest, and its growth NaN.
         empirical_growth: the exponent p of ||v*|| ∝ (1 − t)^{−p}, fitted by least squares to the
             mean logarithms of the speeds: 1 where v* points at rows the path does not reach, 0
             where the path goes straight to one.
@@ -202,6 +203,7 @@ def _growth(times: np.ndarray, energy: np.ndarray) -> float:
 def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, np.ndarray]:
     """Times, path and which samples are good."""
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
+    refuse_memmap("field", field)
     kind = type(trajectories).__name__
     require(isinstance(trajectories, Trajectories), "trajectories", kind, "be Trajectories")
     ts, path = trajectories.ts, trajectories.path

@@ -41,9 +41,9 @@ def energy_groups(
     """Means of a quantity over groups of samples of equal number, from low energy to high.
 
     The Goldilocks table. The quantity may be a margin, a confidence, or 0 and 1 for not memorised
-    and memorised. The intervals are percentile bootstraps over the samples of a group, the
-    grouping itself being kept; Wilson's if every value is 0 or 1 (a resample of zeros alone knows
-    nothing else).
+    and memorised (of valid samples alone). The intervals are percentile bootstraps over the
+    samples of a group, the grouping itself being kept (equal energies in the order given);
+    Wilson's if every value is 0 or 1, for a resample of zeros alone knows nothing else.
 
     Args:
         energy: energies (or a part of them), shape (n,), finite.
@@ -69,9 +69,8 @@ def energy_groups(
     require(amounts.ndim == 1 and amounts.size >= 1, "energy", amounts.shape, "have shape (n,)")
     fits = numbers.shape == amounts.shape
     require(fits, "values", f"shape {numbers.shape}", f"have the energies', {amounts.shape}")
-    require(
-        1 <= num_groups <= amounts.size, "num_groups", num_groups, f"lie in [1, {amounts.size}]"
-    )
+    whole = isinstance(num_groups, int | np.integer) and 1 <= num_groups <= amounts.size
+    require(whole, "num_groups", num_groups, f"lie in [1, {amounts.size}], a whole number")
     for name, array in (("energy", amounts), ("values", numbers)):
         bad = int(np.sum(~np.isfinite(array)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")

@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Float, Shaped
 from scipy.special import xlogy
 
 from kinetic_jax._checks import require, require_between
+from kinetic_jax._progress import progress_bar
 
 
 class EnergyThreshold(NamedTuple):
@@ -39,6 +40,7 @@ def energy_threshold(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> EnergyThreshold:
     """The energy above which samples are memorised more often: where the curve takes off.
 
@@ -55,6 +57,7 @@ def energy_threshold(
         confidence: of the interval, in (0, 1).
         resamples: draws, and permutations.
         seed: of both.
+        progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
         ValueError: if the shapes differ, a number is not finite, or a setting is out of range.
@@ -78,7 +81,8 @@ def energy_threshold(
     require(amounts.ndim == 1 and amounts.size >= 2, "energy", amounts.shape, "be (n,), n >= 2")
     fits = labels.shape == amounts.shape
     require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {amounts.shape}")
-    require(bool(np.isin(labels, (0, 1)).all()), "memorized", labels, "be true or false")
+    odd = int(np.sum(~np.isin(labels, (0, 1))))
+    require(odd == 0, "memorized", f"{odd} that are not", "be true or false")
     bad = int(np.sum(~np.isfinite(amounts)))
     require(bad == 0, "energy", f"{bad} numbers that are not", "be finite")
     order = np.argsort(amounts, kind="stable")
@@ -91,7 +95,11 @@ def energy_threshold(
     nan = float("nan")
     if not np.isfinite(curve[best]):
         return EnergyThreshold(nan, nan, nan, nan, nan, 1.0)
-    by_chance = [_gains(draws.permutation(steps), allowed).max() for _ in range(resamples)]
+    by_chance = []
+    with progress_bar("permutations", resamples, show=progress) as update:
+        for done in range(resamples):
+            by_chance.append(_gains(draws.permutation(steps), allowed).max())
+            update(done + 1, "")
     p_value = (1 + np.sum(np.array(by_chance) >= curve[best] - 1e-9)) / (1 + resamples)
     cutoff = np.quantile(_lost(steps, allowed, best, resamples, draws), confidence, method="higher")
     accepted = np.flatnonzero(curve >= curve[best] - cutoff - 1e-9)

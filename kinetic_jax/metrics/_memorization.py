@@ -32,7 +32,7 @@ class ThresholdSweep(NamedTuple):
 
 
 class Memorization(NamedTuple):
-    """What `memorization` returns, as NumPy arrays.
+    """What `memorization` returns, as NumPy arrays; `valid` and `excess` are worked out from it.
 
     Attributes:
         fraction: F_mem, the share of memorised samples among the valid ones.
@@ -145,6 +145,7 @@ def memorization(
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
     at = np.linspace(0.05, 1, 20) if thresholds is None else np.asarray(thresholds, np.float64)
+    train = np.asarray(train) if isinstance(train, list | tuple) else train
     _check_settings(threshold, confidence, at, duplicate_distance, chunk_size)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)
@@ -195,7 +196,7 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
     require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
     event, wanted = rows.shape[1:], shape[1:]
-    require(event == wanted, name, f"rows of shape {event}", f"have train's, {wanted}")
+    require(event == wanted, name, f"rows of shape {event}", f"have rows like train's, {wanted}")
     return rows
 
 

@@ -14,6 +14,7 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
     Highest,
+    as_numbers,
     checked_rows,
     product_scores,
     read_again,
@@ -127,6 +128,8 @@ def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
     Raises:
         ValueError: if it is no array of real numbers with a leading axis.
     """
+    if isinstance(array, np.ndarray) and array.dtype.kind in "fiu":
+        array = as_numbers(array)
     rows = as_array(name, array)
     require(rows.ndim >= 1, name, f"shape {rows.shape}", "have a leading axis of rows")
     real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)

@@ -42,6 +42,9 @@ def authpct(
 ) -> Authenticity:
     """The share of samples farther from their training neighbour than that one from its own.
 
+    A row that occurs twice is at no distance from its own neighbour, and its copies pass for
+    authentic: take duplicates out of the training data first.
+
     Args:
         samples: shape (n, *event).
         train: the training data, shape (rows, *event), at least two rows; may be a memmap.

@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Float
 from scipy import stats
 
 from kinetic_jax._checks import require, require_between
+from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._intervals import percentiles
 
 
@@ -31,6 +32,7 @@ def spearman(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Correlation:
     """Spearman's rank correlation of two quantities of the same samples (energy and support, say).
 
@@ -43,6 +45,7 @@ def spearman(
         confidence: of the interval, in (0, 1).
         resamples: bootstrap draws.
         seed: of those draws.
+        progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
         ValueError: if the shapes differ, there are fewer than three samples, a number is not
@@ -66,9 +69,13 @@ def spearman(
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
     value = float(stats.spearmanr(first, second).statistic)
     draws = np.random.default_rng(seed)
-    each = (draws.integers(0, first.size, first.size) for _ in range(resamples))
-    found = np.array([_correlation(first[draw], second[draw]) for draw in each])
-    return Correlation(value, *percentiles(found, confidence))
+    found = []
+    with progress_bar("resamples", resamples, show=progress) as update:
+        for done in range(resamples):
+            draw = draws.integers(0, first.size, first.size)
+            found.append(_correlation(first[draw], second[draw]))
+            update(done + 1, "")
+    return Correlation(value, *percentiles(np.array(found), confidence))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -20,7 +20,9 @@ def is_on_host(data: Any) -> bool:
 
     A plain NumPy array is in memory already, and is treated like a JAX one.
     """
-    return isinstance(data, np.memmap) or not isinstance(data, jax.Array | np.ndarray | list)
+    return isinstance(data, np.memmap) or not isinstance(
+        data, jax.Array | np.ndarray | list | tuple
+    )
 
 
 def checked_rows(name: str, data: Any) -> tuple[int, ...]:
@@ -44,9 +46,22 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def as_numbers(data: Any) -> Any:
+    """A NumPy array as JAX takes it: bytes in native order, whole numbers as floats.
+
+    Without 64 bits JAX would wrap large whole numbers.
+    """
+    if isinstance(data, jax.Array):
+        return data
+    array = np.asarray(data)
+    if array.dtype.kind in "iu" and array.dtype.itemsize >= 4:
+        return array.astype(jax.dtypes.canonicalize_dtype(float))
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def read_rows(data: Any, which: Any) -> Float[Array, "chunk size"]:
     """Those rows of `data` flat, on the device, in float32 (or float64)."""
-    rows = jnp.asarray(data[which])
+    rows = jnp.asarray(as_numbers(data[which]))
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
 
 
@@ -96,7 +111,7 @@ def row_chunks(
     for start in range(0, total, chunk_size):
         stop = min(start + chunk_size, total)
         if not isinstance(data, jax.Array):
-            rows = np.asarray(data[start:stop]).reshape(stop - start, -1)
+            rows = as_numbers(data[start:stop]).reshape(stop - start, -1)
             spare = chunk_size - rows.shape[0]
             rows = np.pad(rows, ((0, spare), (0, 0)), mode="edge") if spare else rows
             first = start

@@ -131,6 +131,35 @@ def test_dominance_spread_over_many_rows(others, epsilon, spread):
     np.testing.assert_allclose(found.velocity, velocity, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("scale", "t"), [(1, 0.999), (10, 0.99), (10, 0.999), (1000, 0.99)])
+def test_compiled_dominance(scale, t):
+    """A compiler rounds scores in one way for a sum and in another for a maximum."""
+    rng = np.random.default_rng(0)
+    data = (scale * rng.normal(size=(500, 8))).astype(np.float32)
+    x = np.float32((1 - t) * rng.normal(size=(256, 8)) + t * data[rng.integers(0, 500, 256)])
+    look = jax.jit(lambda field, t, x: jax.vmap(lambda x: field.values(t, x))(x))
+    found = look(EmpiricalField(data), jnp.float32(t), jnp.asarray(x))
+    for i in range(256):
+        _, log_density, weights = exact(np.float32(t), x[i], data)
+        np.testing.assert_allclose(found.dominance[i], 1 - weights.max(), atol=1e-5)
+        np.testing.assert_allclose(found.log_density[i], log_density, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_numbers_of_other_kinds():
+    """Whole numbers beyond 32 bits, bytes in another order, lists and tuples."""
+    rows = np.array([[2.0**32, 1.0], [3.0, 3.0]])
+    for data in (rows.astype(np.int64), rows.astype(">f4"), rows.astype(">i8"), rows.tolist(),
+                 tuple(map(tuple, rows.tolist()))):  # fmt: skip
+        np.testing.assert_array_equal(EmpiricalField(data).data, rows.astype(np.float32))
+    velocity = EmpiricalField(np.ones((1, 2))).__call__(0.5, jnp.zeros(2, int))
+    np.testing.assert_array_equal(velocity, [2.0, 2.0])
+    with pytest.raises(ValueError, match="data must hold real numbers, got dtype complex128"):
+        EmpiricalField(np.ones((3, 2), complex))
+    with pytest.raises(ValueError, match=r"labels must be below 2³¹, got 2199023255552"):
+        EmpiricalField(np.ones((2, 2)), labels=np.array([0, 2**41]))
+
+
 def test_float32_where_float64_is_allowed(x64):
     data, x = jnp.asarray(SMALL), jnp.asarray(SMALL[3], jnp.float32)
     field = EmpiricalField(data, labels=LABELS)
@@ -381,7 +410,7 @@ BAD = {
     "a scalar": ({"data": np.float32(1)}, r"data must have a leading axis of rows"),
     "nan": ({"data": np.array([[1.0, np.nan]], np.float32)}, r"data must be finite"),
     "empty rows": ({"data": np.zeros((3, 0), np.float32)}, r"data must have rows that are not emp"),
-    "text": ({"data": np.array(["a"])}, r"data must hold numbers"),
+    "text": ({"data": np.array(["a"])}, r"data must hold real numbers"),
     "labels": ({"labels": np.zeros(3, int)}, r"labels must have shape \(37,\), got shape \(3,\)"),
     "float labels": ({"labels": np.zeros(37)}, r"labels must be whole numbers, got dtype float"),
     "negative labels": ({"labels": np.full(37, -1)}, r"labels must not be negative"),

@@ -122,7 +122,7 @@ BAD = {
     "no rows": ({"train": LINE[:0]}, r"train must have at least two rows.*\(0, 1\)"),
     "other shapes": (
         {"samples": np.zeros((3, 2))},
-        r"samples must have train's, \(1,\), got rows of shape \(2,\)",
+        r"samples must have rows like train's, \(1,\), got rows of shape \(2,\)",
     ),
     "not finite": (
         {"train": LINE.at[1].set(jnp.nan)},
@@ -135,7 +135,7 @@ BAD = {
     "no held-out data": ({"held_out": np.zeros((0, 1))}, r"held_out must have rows, got \(0, 1\)"),
     "other held-out data": (
         {"held_out": np.zeros((3, 4))},
-        r"held_out must have train's, \(1,\), got .* \(4,\)",
+        r"held_out must have rows like train's, \(1,\), got .* \(4,\)",
     ),
     "sweep to two": ({"thresholds": [0.5, 2.0]}, r"thresholds must lie in \(0, 1\], got"),
     "sweep of a table": ({"thresholds": [[0.5]]}, r"thresholds must be one axis of numbers, got"),

@@ -240,3 +240,15 @@ def test_clusters_far_apart_are_searched_exactly(apart, size):
 def test_rows_of_another_shape_of_the_same_size_are_refused():
     with pytest.raises(ValueError, match=r"queries must have the reference's, \(3, 4\), got rows"):
         inspect.unwrap(nearest_neighbors)(np.zeros((2, 4, 3)), np.zeros((5, 3, 4)))
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_numbers_of_other_kinds(tmp_path):
+    """Bytes in another order, whole numbers beyond 32 bits, lists: the same neighbours."""
+    rows = np.array([[0.0, 1.0], [2.0**32, 0.0], [5.0, 5.0]])
+    mapped = np.memmap(tmp_path / "rows", ">f4", "w+", shape=rows.shape)
+    mapped[:] = rows
+    for data in (mapped, rows.astype(">i8"), rows.astype(np.int64), rows.tolist()):
+        distances, indices = nearest_neighbors(np.array([[2**32, 3], [4, 5]]), data, 1)
+        np.testing.assert_array_equal(indices[:, 0], [1, 2])
+        np.testing.assert_array_equal(distances[:, 0], [3.0, 1.0])
