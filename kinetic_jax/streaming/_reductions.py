@@ -61,6 +61,17 @@ def _counted(scores: Array, index: Array) -> Array:
     return jnp.where(index >= 0, scores, -jnp.inf)
 
 
+def _first_of_highest(scores: Array) -> Array:
+    """`argmax`, by groups."""
+    size = 32
+    spare = -scores.shape[0] % size
+    padded = jnp.pad(scores, (0, spare), constant_values=-jnp.inf) if spare else scores
+    grouped = padded.reshape(-1, size)
+    group = jnp.argmax(jnp.max(grouped, axis=1))
+    place = group * size + jnp.argmax(grouped[group])
+    return jnp.minimum(place, scores.shape[0] - 1)
+
+
 class SoftmaxSum(eqx.Module):
     """Σ exp(score) as (peak, Σ exp(score − peak)): its logarithm is peak + log of the sum."""
 
@@ -116,16 +127,19 @@ class SoftmaxMean(eqx.Module):
     def update(self, carry: Best, scores: Array, rows: Array, index: Array) -> Best:
         """See `Reduction`."""
         scores = _counted(scores, index)
-        first = jnp.argmax(scores)
-        better = scores[first] > carry.score
-        best = jnp.maximum(scores[first], carry.score)
+        # Not argmax, which XLA's CPU backend does one number at a time: the place of the maximum
+        # within its group, the groups' maxima being few.
+        first = _first_of_highest(scores)
+        top = scores[first]
+        better = top > carry.score
+        best = jnp.maximum(top, carry.score)
         # −∞ minus −∞ is no number: until a row counts, any finite peak will do.
         finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
         weights = jnp.exp(scores - finite)
         weights = jnp.where(jnp.arange(scores.size) == first, jnp.zeros_like(weights), weights)
         moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
         # The best of the chunk and the best before: one stays apart, the other joins the sums.
-        lost = jnp.exp(jnp.minimum(scores[first], carry.score) - finite)
+        lost = jnp.exp(jnp.minimum(top, carry.score) - finite)
         row = rows[first]
         factor = jnp.exp(carry.score - finite)
         return Best(
