@@ -7,27 +7,33 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kinetic_jax.sampling import _hoist
+
 
 class Timing(NamedTuple):
     """Seconds of one contender.
 
     Attributes:
-        first: the first call: tracing, compiling and running.
-        median: of the later calls.
-        low: the fastest of them.
-        high: the slowest.
-        ratio: median over the rounds of its time by the baseline's in the same round.
-        ratio_low: the first quartile of those ratios.
-        ratio_high: the third quartile.
+        first: the first call: tracing, compiling and running; None where it was not timed.
+        rounds: the later calls, one a round.
     """
 
-    first: float
-    median: float
-    low: float
-    high: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    first: float | None
+    rounds: np.ndarray
+
+    @property
+    def median(self) -> float:
+        """The median of the later calls."""
+        return float(np.median(self.rounds))
+
+    @property
+    def compiling(self) -> float | None:
+        """What the first call took beyond a later one: tracing and compiling."""
+        return None if self.first is None else max(self.first - self.median, 0.0)
+
+    def ratio(self, baseline: "Timing", quantile: float = 0.5) -> float:
+        """The median (or another quantile) over the rounds of this by the baseline's time."""
+        return float(np.quantile(self.rounds / baseline.rounds, quantile))
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -38,17 +44,28 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def compare(contenders: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, Timing]:
-    """Times all contenders in turn, `rounds` times over; the first is the baseline."""
+    """Times all contenders in turn, `rounds` times over (A B A B); the first calls apart."""
     first = {name: seconds(call) for name, call in contenders.items()}
     taken = np.array([[seconds(call) for call in contenders.values()] for _ in range(rounds)])
-    ratios = taken / taken[:, :1]
-    return {
-        name: Timing(
-            first[name],
-            float(np.median(taken[:, i])),
-            float(taken[:, i].min()),
-            float(taken[:, i].max()),
-            *(float(np.quantile(ratios[:, i], q)) for q in (0.5, 0.25, 0.75)),
-        )
-        for i, name in enumerate(contenders)
-    }
+    return {name: Timing(first[name], taken[:, i]) for i, name in enumerate(contenders)}
+
+
+def compare_first_calls(
+    contenders: Mapping[str, Callable[[], Any]], *, rounds: int
+) -> dict[str, Timing]:
+    """Times what each contender's first call takes beyond its second, in turn.
+
+    Before each of them everything that was traced and compiled is forgotten, so that no contender
+    finds another's programs.
+    """
+
+    def tracing_and_compiling(call: Callable[[], Any]) -> float:
+        jax.clear_caches()
+        _hoist._programs.cache_clear()
+        return seconds(call) - seconds(call)
+
+    for call in contenders.values():
+        tracing_and_compiling(call)  # the very first also loads what every program needs
+    calls = contenders.values()
+    taken = np.array([[tracing_and_compiling(call) for call in calls] for _ in range(rounds)])
+    return {name: Timing(None, taken[:, i]) for i, name in enumerate(contenders)}

@@ -8,16 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._show import show
-from benchmarks._timing import compare
+from benchmarks._record import Claim, Recorder
 from kinetic_jax import nearest_neighbors
 
-QUERIES, ROWS, SIZE = 10_000, 60_000, 784
-SMALL_QUERIES, SMALL_ROWS = 200, 5_000
+OURS = "nearest_neighbors"
 
 
 def _broadcast(queries: np.ndarray, rows: np.ndarray) -> Any:
-    """What one writes first: every difference, held at once (3 GB of them here)."""
+    """What one writes first: every difference, held at once (3 GB of them)."""
     squared = np.sum((queries[:, None] - rows) ** 2, axis=2)
     return np.argpartition(squared, 2, axis=1)[:, :2]
 
@@ -29,34 +27,39 @@ def _fused(queries: Any, rows: Any) -> Any:
     return jax.lax.top_k(-squared, 2)
 
 
-def run(rounds: int) -> None:
-    """Prints both comparisons, after checking that all find the same neighbours."""
+def run(recorder: Recorder) -> None:
+    """Both comparisons, and how many of the neighbours are those that faiss finds."""
+    count, total, size = recorder.pick((10_000, 60_000, 784), (20, 300, 8))
     rng = np.random.default_rng(0)
-    queries = rng.standard_normal((QUERIES, SIZE), np.float32)
-    rows = rng.standard_normal((ROWS, SIZE), np.float32)
-    index = faiss.IndexFlatL2(SIZE)
+    queries = rng.standard_normal((count, size), np.float32)
+    rows = rng.standard_normal((total, size), np.float32)
+    index = faiss.IndexFlatL2(size)
     index.add(rows)
     held = jnp.asarray(queries), jnp.asarray(rows)
-    found = np.asarray(nearest_neighbors(*held, 2)[1])
-    same = np.mean(found == index.search(queries, 2)[1])
-    print(f"{100 * same:.3f}% of the neighbours are those of faiss")
     product = jax.jit(lambda q, r: jnp.max(q @ r.T, axis=1))
     contenders: dict[str, Callable[[], Any]] = {
         "faiss IndexFlatL2": lambda: index.search(queries, 2),
-        "nearest_neighbors": lambda: nearest_neighbors(*held, 2),
+        OURS: lambda: nearest_neighbors(*held, 2),
         "its matrix product alone": lambda: [
-            product(held[0][at : at + 1000], held[1]) for at in range(0, QUERIES, 1000)
+            product(held[0][at : at + 1000], held[1]) for at in range(0, count, 1000)
         ],
     }
-    title = f"{QUERIES:,} queries, {ROWS:,} rows of {SIZE}, k = 2"
-    # Some seconds a call: a third of the rounds tells as much.
-    show(title, compare(contenders, rounds=-(-rounds // 3)), limit="limit: 1.0 against faiss")
-    few = held[0][:SMALL_QUERIES], held[1][:SMALL_ROWS]
-    contenders = {
-        "queries[:, None] − rows": lambda: _broadcast(queries[:SMALL_QUERIES], rows[:SMALL_ROWS]),
-        "the same under jax.jit": lambda: _fused(*few),
-        "nearest_neighbors": lambda: nearest_neighbors(*few, 2),
+    title = f"{count:,} queries, {total:,} rows of {size}, k = 2"
+    limits = Claim(OURS, 1.0), Claim(OURS, against="its matrix product alone")
+    recorder.times(title, contenders, *limits, rounds=recorder.fewer(3))
+    same = np.mean(np.asarray(nearest_neighbors(*held, 2)[1]) == index.search(queries, 2)[1])
+    percent = {"neighbours that are those of faiss": 100 * float(same)}
+    recorder.figures(f"agreement, {title}", "%", percent)
+    _against_broadcast(recorder, queries, rows)
+
+
+def _against_broadcast(recorder: Recorder, queries: np.ndarray, rows: np.ndarray) -> None:
+    queries, rows = queries[:200], rows[:5_000]
+    held = jnp.asarray(queries), jnp.asarray(rows)
+    contenders: dict[str, Callable[[], Any]] = {
+        "NumPy's queries[:, None] − rows": lambda: _broadcast(queries, rows),
+        "the same under jax.jit": lambda: _fused(*held),
+        OURS: lambda: nearest_neighbors(*held, 2),
     }
-    title = f"{SMALL_QUERIES} queries, {SMALL_ROWS:,} rows of {SIZE}, k = 2"
-    rounds = -(-rounds // 3)
-    show(title, compare(contenders, rounds=rounds), limit="limit: 0.1 against the broadcast")
+    title = f"{len(queries)} queries, {len(rows):,} rows of {rows.shape[1]}, k = 2"
+    recorder.times(title, contenders, Claim(OURS, 0.1), rounds=recorder.fewer(3))

@@ -1,6 +1,10 @@
-"""What a batch-first network pays for being a field of one sample: vmapped against native."""
+"""What a batch-first network pays for being a field of one sample, and how near the device it runs.
+
+The ceiling is what one large matrix product reaches on the same device in the same run.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,12 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks._show import show
-from benchmarks._timing import compare
+from benchmarks._record import Claim, Recorder
+from benchmarks._timing import Timing
 from kinetic_jax import network_field, noise
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField
 
-LIMIT = "limit: 1.05 for the field under vmap, against the network's own batched call"
+NATIVE = "native batched call"
+EACH, ONE = "field under vmap, a time per sample", "field under vmap, one time (a fixed grid)"
+PRODUCT = "one large matrix product"
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -26,26 +32,71 @@ def _vmapped(field: NetworkField, t: Array, x: Array) -> Array:
     return jax.vmap(field, in_axes=(None if t.ndim == 0 else 0, 0))(t, x)
 
 
-def run(rounds: int) -> None:
-    """Prints the MLP at batch 256 and the authors' U-Net at batch 64."""
-    key, t = jax.random.key(0), jnp.asarray(0.3)
-    cases = {
-        "residual MLP, width 512, 1024 dimensions, batch 256": (
-            network_field("mlp", (1024,), key=key, width=512),
-            256,
-        ),
-        "the KTS authors' U-Net, base 32, 32 × 32 gray, batch 64": (
-            network_field("unet", (32, 32, 1), key=key, **AUTHORS_UNET),
-            64,
-        ),
+@jax.jit
+def _product(a: Array, b: Array) -> Array:
+    return a @ b
+
+
+def operations(call: Any, *arguments: Any, **static: Any) -> float:
+    """Floating-point operations of a jitted call, as the compiler counts them."""
+    analysis = call.lower(*arguments, **static).compile().cost_analysis()
+    return float((analysis[0] if isinstance(analysis, list) else analysis)["flops"])
+
+
+def mlp_operations(batch: int, size: int, width: int, depth: int, *, times: int) -> float:
+    """Those of the residual MLP's matrix products alone, two a weight; `times` is 1 or the batch.
+
+    Of the time depend the embedding's two layers and each block's modulation.
+    """
+    of_x = 2 * size * width + 2 * depth * width**2
+    of_t = 2 * width**2 + 2 * depth * width**2
+    return 2.0 * (batch * of_x + times * of_t)
+
+
+def run(recorder: Recorder) -> None:
+    """The MLP at batch 256 and the authors' U-Net at batch 64, in float32 and bfloat16."""
+    key = jax.random.key(0)
+    size, width, batch = recorder.pick((1024, 512, 256), (8, 16, 4))
+    side, base, images = recorder.pick((32, 32, 64), (8, 8, 2))
+    unet = {**AUTHORS_UNET, "base_channels": base} if recorder.quick else AUTHORS_UNET
+    for dtype in ("float32", "bfloat16"):
+        mlp = network_field("mlp", (size,), key=key, width=width, dtype=dtype)
+        title = f"residual MLP, width {width}, {size} dimensions, batch {batch}"
+        _measure(recorder, title, mlp, batch, dtype)
+        image = network_field("unet", (side, side, 1), key=key, dtype=dtype, **unet)
+        title = f"the KTS authors' U-Net, base {base}, {side} × {side} gray, batch {images}"
+        _measure(recorder, title, image, images, dtype)
+
+
+def _measure(recorder: Recorder, title: str, field: NetworkField, batch: int, dtype: str) -> None:
+    x = noise(jax.random.key(0), jnp.arange(batch), field.event_shape)
+    graphdef, state = field.velocity.graphdef, field.velocity.state
+    t = jnp.asarray(0.3)
+    times = jnp.broadcast_to(t, batch)
+    side = recorder.pick(2048 if jax.default_backend() == "cpu" else 8192, 64)
+    a, b = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in (1, 2))
+    contenders: dict[str, Callable[[], Any]] = {
+        NATIVE: functools.partial(_native, state, graphdef, times, x),
+        EACH: functools.partial(_vmapped, field, times, x),
+        ONE: functools.partial(_vmapped, field, t, x),
+        PRODUCT: functools.partial(_product, a, b),
     }
-    for title, (field, batch) in cases.items():
-        x = noise(key, jnp.arange(batch), field.event_shape)
-        graphdef, state = field.velocity.graphdef, field.velocity.state
-        times = jnp.broadcast_to(t, batch)
-        contenders = {
-            "native batched call": functools.partial(_native, state, graphdef, times, x),
-            "field under vmap, a time per sample": functools.partial(_vmapped, field, times, x),
-            "field under vmap, one time (a fixed grid)": functools.partial(_vmapped, field, t, x),
-        }
-        show(title, compare(contenders, rounds=rounds), limit=LIMIT)
+    limits = (Claim(EACH, 1.05), Claim(ONE, 1.05)) if dtype == "float32" else (Claim(EACH),)
+    timings = recorder.times(title, contenders, *limits, dtype=dtype)
+    counts = {
+        NATIVE: operations(_native, state, graphdef, times, x),
+        EACH: operations(_vmapped, field, times, x),
+        ONE: operations(_vmapped, field, t, x),
+        PRODUCT: 2.0 * side**3,
+    }
+    _rates(recorder, title, counts, timings, dtype)
+
+
+def _rates(
+    recorder: Recorder, title: str, counts: dict[str, float], timings: dict[str, Timing], dtype: str
+) -> None:
+    rates = {name: counts[name] / timings[name].median / 1e9 for name in counts}
+    product = {PRODUCT: rates.pop(PRODUCT)}
+    claims = Claim(NATIVE), Claim(EACH), Claim(ONE)
+    title = f"achieved rate, {title}"
+    recorder.figures(title, "GFlop/s", {**product, **rates}, *claims, dtype=dtype)

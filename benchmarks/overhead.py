@@ -1,8 +1,7 @@
-"""What measuring the energy costs: `sample` against a hand-written scan without it.
+"""What measuring the energy costs: `sample` against the loops a user would write without it.
 
-The baseline is the loop a user would write: the same solver over the same grid in one jitted
-`lax.scan` that returns x1 alone. Two fields: the library's residual MLP, and a bare three-layer
-MLP with half its arithmetic per byte moved, on which the energy weighs most.
+Two fields: the library's residual MLP, and a bare three-layer MLP with half its arithmetic per
+byte moved, on which the energy weighs most.
 """
 
 import functools
@@ -16,93 +15,83 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._show import show
-from benchmarks._timing import Timing, compare
+from benchmarks._loops import adaptive, bare_mlp, scan_euler, scan_heun
+from benchmarks._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 
-WIDTH, DIMENSIONS, BATCH = 512, 1024, 256
-LIMIT = "limit: 1.03 for sample with energy, against the hand-written scan"
+BY_HAND, WITH_ENERGY, WITHOUT = "hand-written scan, no energy", "sample", "sample, x1 alone"
+PLAIN = "plain diffeqsolve under vmap, no energy"
+SOLVERS: dict[str, tuple[Callable[..., Array], Any, int]] = {
+    "Euler": (scan_euler, diffrax.Euler(), 100),
+    "Heun": (scan_heun, diffrax.Heun(), 50),
+}
+CONTROLLER = diffrax.PIDController(rtol=1e-4, atol=1e-4)
+# Compiling does not depend on the number of steps; few, so that running weighs nothing.
+STEPS_OF_A_FIRST_CALL = 2
 
 
-class BareMLP(eqx.Module):
-    """Three layers, the time as one more input."""
-
-    weights: list[Array]
-
-    def __call__(self, t: Array, x: Array, cond: Any = None) -> Array:
-        """The velocity of one sample."""
-        del cond
-        h = jnp.concatenate([x, t[None]])
-        for weight in self.weights[:-1]:
-            h = jax.nn.silu(h @ weight)
-        return h @ self.weights[-1]
-
-
-def bare_mlp(key: Array) -> BareMLP:
-    """Random weights of the usual scale."""
-    sizes = (DIMENSIONS + 1, WIDTH, WIDTH, DIMENSIONS)
-    keys = jax.random.split(key, 3)
-    shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
-    return BareMLP([jax.random.normal(k, (a, b)) * a**-0.5 for k, a, b in shapes])
-
-
-def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
-    """A hand-written Euler loop without energy."""
-
-    def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
-        t0, t1 = ends
-        velocity = jax.vmap(lambda x: field(t0, x))(x)
-        return x + (t1 - t0) * velocity, None
-
-    return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
-
-
-def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
-    """A hand-written Heun loop without energy."""
-
-    def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
-        t0, t1 = ends
-        first = jax.vmap(lambda x: field(t0, x))(x)
-        second = jax.vmap(lambda x: field(t1, x))(x + (t1 - t0) * first)
-        return x + (t1 - t0) / 2 * (first + second), None
-
-    return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
-
-
-def run(rounds: int) -> None:
-    """Prints, for each field and solver, the scan, `sample`, and `sample` for x1 alone."""
+def run(recorder: Recorder) -> None:
+    """For each field and solver: a loop by hand, `sample`, and `sample` for x1 alone."""
+    width, dimensions, batch = recorder.pick((512, 1024, 256), (16, 8, 4))
     key = jax.random.key(0)
-    x0 = noise(key, jnp.arange(BATCH), (DIMENSIONS,))
-    residual = network_field("mlp", (DIMENSIONS,), key=key, width=WIDTH)
-    fields: dict[str, Any] = {"residual MLP": residual, "bare MLP": bare_mlp(key)}
-    cases: list[tuple[str, Callable[..., Array], Any, int]] = [
-        ("Euler 100", scan_euler, diffrax.Euler(), 100),
-        ("Heun 50", scan_heun, diffrax.Heun(), 50),
-    ]
+    x0 = noise(key, jnp.arange(batch), (dimensions,))
+    fields: dict[str, Any] = {
+        "residual MLP": network_field("mlp", (dimensions,), key=key, width=width),
+        "bare MLP": bare_mlp(key, dimensions, width),
+    }
+    sizes = f"width {width}, {dimensions} dimensions, batch {batch}"
     for name, field in fields.items():
-        for solver_name, scan, solver, num_steps in cases:
-            title = f"{name}, width {WIDTH}, {DIMENSIONS} dimensions, batch {BATCH}, {solver_name}"
-            show(title, _compare(field, x0, scan, solver, num_steps, rounds), limit=LIMIT)
+        for solver in SOLVERS:
+            _fixed(recorder, f"{name}, {sizes}, {solver}", field, x0, solver)
+        _adaptive(recorder, f"{name}, {sizes}, Tsit5 at 1e-4", field, x0)
 
 
-def _compare(
-    field: Any, x0: Array, scan: Callable[..., Array], solver: Any, num_steps: int, rounds: int
-) -> dict[str, Timing]:
+def contenders(
+    field: Any, x0: Array, scan: Callable[..., Array], solver: Any, num_steps: int
+) -> dict[str, Callable[[], Any]]:
+    """The three ways to sample on a fixed grid."""
     nodes = jnp.asarray(np.arange(num_steps + 1) / num_steps, jnp.float32)
-    by_hand = eqx.filter_jit(scan)
-    x1_alone = eqx.filter_jit(
-        lambda field, x0: sample(field, x0, solver=solver, num_steps=num_steps).x1
+    options = {"solver": solver, "num_steps": num_steps}
+    x1_alone = eqx.filter_jit(lambda field, x0: sample(field, x0, **options).x1)
+    return {
+        BY_HAND: functools.partial(eqx.filter_jit(scan), field, x0, nodes),
+        WITH_ENERGY: functools.partial(sample, field, x0, **options),
+        WITHOUT: functools.partial(x1_alone, field, x0),
+    }
+
+
+def _fixed(recorder: Recorder, title: str, field: Any, x0: Array, solver: str) -> None:
+    scan, method, num_steps = SOLVERS[solver]
+    calls = contenders(field, x0, scan, method, num_steps)
+    recorder.times(
+        f"{title}, {num_steps} steps",
+        calls,
+        Claim(WITH_ENERGY, 1.03),
+        Claim(WITH_ENERGY, 1.03, against=WITHOUT),
     )
-    with_energy = functools.partial(sample, field, x0, solver=solver, num_steps=num_steps)
-    timings = compare(
-        {
-            "hand-written scan, no energy": functools.partial(by_hand, field, x0, nodes),
-            "sample, energy and profile": with_energy,
-            "sample, x1 alone": functools.partial(x1_alone, field, x0),
-        },
-        rounds=rounds,
-    )
-    end, expected = with_energy().x1, by_hand(field, x0, nodes)
+    _require_same(calls[BY_HAND](), calls[WITH_ENERGY]().x1)
+    few = contenders(field, x0, scan, method, STEPS_OF_A_FIRST_CALL)
+    few.pop(WITHOUT)
+    recorder.first_calls(
+        f"tracing and compiling: {title}", few, Claim(WITH_ENERGY, 1.25)
+    )  # fmt: skip
+
+
+def _adaptive(recorder: Recorder, title: str, field: Any, x0: Array) -> None:
+    x1_alone = eqx.filter_jit(lambda field, x0: sample(field, x0, controller=CONTROLLER).x1)
+    calls: dict[str, Callable[[], Any]] = {
+        PLAIN: functools.partial(eqx.filter_jit(adaptive), field, x0, CONTROLLER),
+        WITH_ENERGY: functools.partial(sample, field, x0, controller=CONTROLLER),
+        WITHOUT: functools.partial(x1_alone, field, x0),
+    }
+    limits = Claim(WITH_ENERGY, 1.05), Claim(WITH_ENERGY, 1.03, against=WITHOUT)
+    recorder.times(title, calls, *limits)
+    _require_same(calls[PLAIN](), calls[WITH_ENERGY]().x1)
+    calls.pop(WITHOUT)
+    recorder.first_calls(f"tracing and compiling: {title}", calls, Claim(WITH_ENERGY))
+
+
+def _require_same(expected: Array, end: Array) -> None:
+    """A faster contender that computes something else has won nothing."""
     worst = float(jnp.max(jnp.abs(end - expected)) / jnp.max(jnp.abs(expected)))
-    assert worst < 1e-5, f"sample and the scan must agree, they differ by {worst:.2g}"
-    return timings
+    assert worst < 1e-5, f"sample and the loop by hand must agree, they differ by {worst:.2g}"

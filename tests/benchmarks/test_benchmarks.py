@@ -5,34 +5,69 @@ import itertools
 from pathlib import Path
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import _timing, overhead
+from benchmarks import _loops, _timing, network, overhead
 from benchmarks.__main__ import SUITES
-from kinetic_jax import sample
+from kinetic_jax import GaussianField, network_field, sample
 
 
 def test_ratios_are_taken_round_by_round(monkeypatch):
     # A machine that slows down between rounds: 1, 10, 100 s. The ratio of two stays what it is.
-    clock = itertools.chain([9.0, 8.0], *([base, 1.5 * base] for base in (1.0, 10.0, 100.0)))
+    clock = itertools.chain([9.0, 28.0], *([base, 1.5 * base] for base in (1.0, 10.0, 100.0)))
     monkeypatch.setattr(_timing, "seconds", lambda call: next(clock))
     found = _timing.compare({"baseline": lambda: None, "other": lambda: None}, rounds=3)
-    assert found["other"].ratio == found["other"].ratio_low == 1.5
-    assert found["baseline"].ratio == 1
-    assert (found["other"].first, found["other"].median) == (8.0, 15.0)
-    assert (found["other"].low, found["other"].high) == (1.5, 150.0)
+    baseline, other = found["baseline"], found["other"]
+    assert [other.ratio(baseline, quantile) for quantile in (0.0, 0.5, 1.0)] == [1.5] * 3
+    assert baseline.ratio(baseline) == 1
+    assert (other.first, other.median, other.compiling) == (28.0, 15.0, 13.0)
+    assert other.rounds.tolist() == [1.5, 15.0, 150.0]
 
 
-@pytest.mark.parametrize("scan", [overhead.scan_euler, overhead.scan_heun])
-def test_hand_written_loops_are_the_solvers(scan):
+def test_first_calls_compile_anew_in_every_round(compilations):
+    add = jax.jit(lambda x: x + 1)
+    counts = []
 
+    def call():
+        before = compilations()
+        add(jnp.zeros(3))
+        counts.append(compilations() > before)
+
+    found = _timing.compare_first_calls({"baseline": call, "other": call}, rounds=2)
+    # A first and a second call of each contender: once to warm up, and in each of two rounds.
+    assert counts == [True, False] * 6
+    assert all(len(timing.rounds) == 2 and timing.first is None for timing in found.values())
+
+
+@pytest.mark.parametrize("solver", overhead.SOLVERS)
+def test_hand_written_loops_are_the_solvers(solver):
     field, x0 = lambda t, x, cond=None: jnp.cos(3 * t) * x, jnp.ones((2, 3))
-    solver = {"scan_euler": diffrax.Euler(), "scan_heun": diffrax.Heun()}[scan.__name__]
+    scan, method, _ = overhead.SOLVERS[solver]
     nodes = jnp.linspace(0.0, 1.0, 11)
-    expected = sample(field, x0, solver=solver, num_steps=10).x1
+    expected = sample(field, x0, solver=method, num_steps=10).x1
     np.testing.assert_allclose(scan(field, x0, nodes), expected, rtol=1e-6)
+
+
+def test_plain_adaptive_solve_takes_the_steps_of_sample():
+    field, x0 = GaussianField(jnp.ones(3), 0.5), jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    expected = sample(field, x0, controller=overhead.CONTROLLER).x1
+    found = _loops.adaptive(field, x0, overhead.CONTROLLER)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert isinstance(overhead.CONTROLLER, diffrax.PIDController)
+
+
+def test_operations_are_those_of_the_matrix_products():
+    # The compiler also counts activations and norms, a few a unit: small beside a width of 128.
+    size, width, depth, batch = 64, 128, 2, 32
+    field = network_field("mlp", (size,), key=jax.random.key(0), width=width, depth=depth)
+    x, t = jnp.zeros((batch, size)), jnp.asarray(0.5)
+    for times, at in ((1, t), (batch, jnp.broadcast_to(t, batch))):
+        expected = network.mlp_operations(batch, size, width, depth, times=times)
+        found = network.operations(network._vmapped, field, at, x)
+        assert expected < found < 1.1 * expected
 
 
 def test_every_suite_is_a_module_of_that_name():

@@ -1,0 +1,68 @@
+"""The loops a user would write without this library: what its own are measured against."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+class BareMLP(eqx.Module):
+    """Three layers, the time as one more input."""
+
+    weights: list[Array]
+
+    def __call__(self, t: Array, x: Array, cond: Any = None) -> Array:
+        """The velocity of one sample."""
+        del cond
+        h = jnp.concatenate([x, t[None]])
+        for weight in self.weights[:-1]:
+            h = jax.nn.silu(h @ weight)
+        return h @ self.weights[-1]
+
+
+def bare_mlp(key: Array, dimensions: int, width: int) -> BareMLP:
+    """Random weights of the usual scale."""
+    sizes = (dimensions + 1, width, width, dimensions)
+    keys = jax.random.split(key, 3)
+    shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
+    return BareMLP([jax.random.normal(k, (a, b)) * a**-0.5 for k, a, b in shapes])
+
+
+def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
+    """An Euler loop without energy."""
+
+    def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
+        t0, t1 = ends
+        velocity = jax.vmap(lambda x: field(t0, x))(x)
+        return x + (t1 - t0) * velocity, None
+
+    return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
+
+
+def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
+    """A Heun loop without energy."""
+
+    def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
+        t0, t1 = ends
+        first = jax.vmap(lambda x: field(t0, x))(x)
+        second = jax.vmap(lambda x: field(t1, x))(x + (t1 - t0) * first)
+        return x + (t1 - t0) / 2 * (first + second), None
+
+    return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
+
+
+def adaptive(field: Any, x0: Array, controller: diffrax.AbstractStepSizeController) -> Array:
+    """A Diffrax solve of each sample without energy."""
+    term = diffrax.ODETerm(lambda t, x, args: field(t, x))
+
+    def one(x: Array) -> Array:
+        solution = diffrax.diffeqsolve(
+            term, diffrax.Tsit5(), t0=0.0, t1=1.0, dt0=None, y0=x, stepsize_controller=controller
+        )
+        assert solution.ys is not None
+        return solution.ys[-1]
+
+    return jax.vmap(one)(x0)
