@@ -66,3 +66,38 @@ def adaptive(field: Any, x0: Array, controller: diffrax.AbstractStepSizeControll
         return solution.ys[-1]
 
     return jax.vmap(one)(x0)
+
+
+def trajectory_by_trajectory(
+    velocity: Any, x0: Any, num_steps: int
+) -> tuple[list[Any], list[float]]:
+    """Euler with the energy, one sample at a time: as one writes it first.
+
+    Args:
+        velocity: from a number t and a batch to a batch, of NumPy arrays or PyTorch tensors.
+        x0: such a batch.
+        num_steps: steps from 0 to 1.
+
+    Returns:
+        The samples, and their energies.
+    """
+    samples, energies = [], []
+    for start in x0:
+        x, energy = start[None], 0.0
+        for i in range(num_steps):
+            v = velocity(i / num_steps, x)
+            energy += 0.5 * float((v**2).sum()) / num_steps
+            x = x + v / num_steps
+        samples.append(x[0])
+        energies.append(energy)
+    return samples, energies
+
+
+def batch_at_once(velocity: Any, x0: Any, num_steps: int) -> tuple[Any, Any]:
+    """The same for the whole batch: the least that measuring can cost in such a loop."""
+    x, energy = x0, 0.0
+    for i in range(num_steps):
+        v = velocity(i / num_steps, x)
+        energy = energy + 0.5 * (v**2).sum(1) / num_steps
+        x = x + v / num_steps
+    return x, energy

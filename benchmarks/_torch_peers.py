@@ -1,0 +1,117 @@
+"""The residual MLP in PyTorch, with the same weights, and PyTorch's ways to sample with it."""
+
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from flow_matching.solver import ODESolver
+
+from kinetic_jax.networks import NetworkField
+
+EPS = 1e-6  # Flax's, of a LayerNorm
+
+
+class TorchMLP(torch.nn.Module):
+    """`ResidualMLP` without classes; `model(t, x)` with t of shape (batch,), or (1,) for all."""
+
+    def __init__(self, size: int, width: int, depth: int, max_frequency: float = 100.0):
+        super().__init__()
+        linear, norm = torch.nn.Linear, torch.nn.LayerNorm
+        half = width // 2
+        angles = max_frequency * torch.exp(torch.arange(half) * (-math.log(1e4) / (half - 1)))
+        self.register_buffer("frequencies", angles, persistent=False)
+        self.inner, self.outer = linear(width, width), linear(width, width)
+        self.first, self.last = linear(size, width), linear(width, size)
+        self.norm = norm(width, eps=EPS)
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.ModuleDict(
+                {
+                    "norm": norm(width, eps=EPS),
+                    "modulation": linear(width, 2 * width),
+                    "inner": linear(width, width),
+                    "outer": linear(width, width),
+                }
+            )
+            for _ in range(depth)
+        )
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The velocities of a batch."""
+        silu = torch.nn.functional.silu
+        angles = t[:, None] * self.frequencies
+        h = torch.nn.functional.gelu(
+            self.inner(torch.cat([angles.sin(), angles.cos()], 1)), approximate="tanh"
+        )
+        embedding = silu(self.outer(h))
+        h = self.first(x)
+        for block in self.blocks:
+            scale, shift = block["modulation"](embedding).chunk(2, 1)
+            y = block["norm"](h) * (1 + scale) + shift
+            h = h + block["outer"](silu(block["inner"](y)))
+        return self.last(silu(self.norm(h)))
+
+
+def ported(field: NetworkField) -> TorchMLP:
+    """The network of an MLP field, in PyTorch.
+
+    Every weight is looked up by its path in Flax, and none may be left over.
+    """
+    (size,) = field.event_shape
+    weights = {path: np.asarray(value) for path, value in field.velocity.state.flat_state()}
+    width = weights["first", "kernel"].shape[1]
+    model = TorchMLP(size, width, len({path[1] for path in weights if path[0] == "blocks"}))
+    found = {}
+    for path, value in weights.items():
+        *module, kind = (str(part) for part in path if part != "embedding")
+        name = ".".join([*module, "bias" if kind == "bias" else "weight"])
+        found[name] = torch.tensor(value.T if kind == "kernel" else value)
+    model.load_state_dict(found)
+    return model.eval()
+
+
+def one_time(model: TorchMLP) -> Callable[[float, torch.Tensor], torch.Tensor]:
+    """The model as loops by hand call it, the time embedded once for the whole batch."""
+    return lambda t, x: model(torch.full((1,), t), x)
+
+
+def by_flow_matching(model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once: bool) -> Any:
+    """Sampling by `flow_matching`; the time embedded for each sample, as is the custom, or once."""
+    expanded = 1 if once else len(x0)
+    solver = ODESolver(velocity_model=lambda x, t: model(t.expand(expanded), x))
+    times = torch.linspace(0, 1, num_steps + 1)
+    return solver.sample(x0, step_size=None, method="euler", time_grid=times)
+
+
+def torchcfm_works() -> bool:
+    """Whether torchdyn can be imported; if not, says why.
+
+    It imports torchvision if that is there, and one built for CUDA fails beside a PyTorch that is
+    not: `pip uninstall torchvision` helps, which nothing here needs.
+    """
+    try:
+        importlib.import_module("torchdyn.core")
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, RuntimeError) as error:
+        print(f"left out: torchcfm, whose torchdyn cannot be imported ({error})")
+        return False
+    return True
+
+
+def by_torchcfm(model: TorchMLP, x0: torch.Tensor, num_steps: int) -> Any:
+    """Sampling as in the examples of `torchcfm`: a NeuralODE of torchdyn, which it brings."""
+    from torchdyn.core import NeuralODE
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, t: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            return self.model(t.expand(len(x)), x)
+
+    node = NeuralODE(Wrapped(), solver="euler", sensitivity="adjoint")
+    return node.trajectory(x0, torch.linspace(0, 1, num_steps + 1))[-1]
