@@ -73,6 +73,7 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
     return HeaviestAtoms(top, winners.number[place])
 
 
+@eqx.filter_jit
 @on_shards
 def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
     """Log of the number of rows that count, or of the sum of their weights."""
