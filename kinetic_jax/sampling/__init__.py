@@ -3,5 +3,6 @@
 from kinetic_jax.sampling._hoist import hoist as hoist
 from kinetic_jax.sampling._noise import noise as noise
 from kinetic_jax.sampling._sample import sample as sample
+from kinetic_jax.sampling._sweep import sweep as sweep
 from kinetic_jax.sampling._trajectories import KineticProfile as KineticProfile
 from kinetic_jax.sampling._trajectories import Trajectories as Trajectories
