@@ -12,7 +12,9 @@ from benchmarks._results import RESULTS, read_results, results_file, write_suite
 from benchmarks._table import into_readme, markdown_table
 
 # Imported when run: some need peers that others do not (the extra `bench`).
-SUITES = ("overhead", "memory", "network", "empirical", "neighbors", "peers")
+SUITES = (
+    "overhead", "memory", "network", "sweep", "scaling", "empirical", "neighbors", "peers",
+)  # fmt: skip
 PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 
 

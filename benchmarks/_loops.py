@@ -31,6 +31,18 @@ def bare_mlp(key: Array, dimensions: int, width: int) -> BareMLP:
     return BareMLP([jax.random.normal(k, (a, b)) * a**-0.5 for k, a, b in shapes])
 
 
+def awake(field: Any, key: Array) -> Any:
+    """The field with noise on every weight: a fresh one returns zero, and would hide an error."""
+    arrays, static = eqx.partition(field, eqx.is_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    keys = jax.random.split(key, len(leaves))
+    moved = [
+        leaf + 0.02 * jax.random.normal(k, leaf.shape, leaf.dtype)
+        for leaf, k in zip(leaves, keys, strict=True)
+    ]
+    return eqx.combine(jax.tree.unflatten(treedef, moved), static)
+
+
 def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
     """An Euler loop without energy."""
 

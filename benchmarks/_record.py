@@ -79,10 +79,11 @@ class Recorder:
         dtype: str = "float32",
     ) -> None:
         """Takes down figures of one unit that are not times; the first is the baseline."""
+        claims = tuple(c if c.figure else self._judging([c])[0] for c in claims)
         self._keep(figure_record(title, unit, figures, claims, dtype=dtype))
 
     def _judging(self, claims: Sequence[Claim]) -> list[Claim]:
-        """The claims of a comparison of times, without limits where sizes are small."""
+        """The claims of a comparison, without limits where sizes are small."""
         return [claim._replace(at_most=None) if self.quick else claim for claim in claims]
 
     def _keep(self, record: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from flax import nnx
+from flax.traverse_util import flatten_dict
 from flow_matching.solver import ODESolver
 
 from kinetic_jax.networks import NetworkField
@@ -16,6 +18,8 @@ EPS = 1e-6  # Flax's, of a LayerNorm
 
 class TorchMLP(torch.nn.Module):
     """`ResidualMLP` without classes; `model(t, x)` with t of shape (batch,), or (1,) for all."""
+
+    frequencies: torch.Tensor
 
     def __init__(self, size: int, width: int, depth: int, max_frequency: float = 100.0):
         super().__init__()
@@ -47,6 +51,7 @@ class TorchMLP(torch.nn.Module):
         )
         embedding = silu(self.outer(h))
         h = self.first(x)
+        block: Any
         for block in self.blocks:
             scale, shift = block["modulation"](embedding).chunk(2, 1)
             y = block["norm"](h) * (1 + scale) + shift
@@ -60,7 +65,8 @@ def ported(field: NetworkField) -> TorchMLP:
     Every weight is looked up by its path in Flax, and none may be left over.
     """
     (size,) = field.event_shape
-    weights = {path: np.asarray(value) for path, value in field.velocity.state.flat_state()}
+    state = flatten_dict(nnx.to_pure_dict(field.velocity.state))
+    weights = {path: np.asarray(value) for path, value in state.items()}
     width = weights["first", "kernel"].shape[1]
     model = TorchMLP(size, width, len({path[1] for path in weights if path[0] == "blocks"}))
     found = {}

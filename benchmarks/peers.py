@@ -8,13 +8,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._loops import batch_at_once, trajectory_by_trajectory
+from benchmarks._loops import awake, batch_at_once, trajectory_by_trajectory
 from benchmarks._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 from kinetic_jax.networks import NetworkField
@@ -25,18 +24,6 @@ AT_ONCE = "PyTorch, a loop for the batch, with energy"
 FLOW_MATCHING, TORCHCFM = "flow_matching, no energy", "torchcfm (torchdyn), no energy"
 TIME_ONCE = "flow_matching, no energy, the time embedded once"
 OTT = "ott-jax curvature under vmap"
-
-
-def awake(field: NetworkField, key: Array) -> NetworkField:
-    """The field with noise on every weight: a fresh one returns zero, and would hide an error."""
-    arrays, static = eqx.partition(field, eqx.is_array)
-    leaves, treedef = jax.tree.flatten(arrays)
-    keys = jax.random.split(key, len(leaves))
-    moved = [
-        leaf + 0.02 * jax.random.normal(k, leaf.shape, leaf.dtype)
-        for leaf, k in zip(leaves, keys, strict=True)
-    ]
-    return eqx.combine(jax.tree.unflatten(treedef, moved), static)
 
 
 def run(recorder: Recorder) -> None:
