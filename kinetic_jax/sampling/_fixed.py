@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.energy import (
+    PhaseTotals,
     energy_state,
     energy_term,
     no_totals,
@@ -119,28 +121,36 @@ def rates_of(field: VelocityField, cond: PyTree[Any]) -> Any:
     return lambda t, y: rates(t, y, None)
 
 
-def completed(
-    x0: Float[Array, "batch *event"],
-    x1: Float[Array, "batch *event"],
-    spent: Spent,
-    nodes: Float[Array, " nodes"],
-    tau_split: Float[Array, ""],
-    evals: int,
-) -> Trajectories:
-    """The result for a batch, from where its paths end and what each step spent (batch, steps)."""
+def totals_of(
+    spent: Spent, nodes: Float[Array, " nodes"], tau_split: Float[Array, ""]
+) -> PhaseTotals:
+    """What a batch spent in all, from what each step did (batch, steps)."""
     durations = jnp.diff(nodes).astype(spent.power.dtype)[None, :]
     by_step = no_totals(spent.power.shape, spent.power.dtype).credit(
         spent.power * durations, spent.speed * durations, is_landing(nodes[:-1], tau_split)[None, :]
     )
-    totals = jax.tree.map(lambda steps: jnp.sum(steps, axis=1), by_step)
+    return jax.tree.map(lambda steps: jnp.sum(steps, axis=1), by_step)
+
+
+def completed(
+    x0: Float[Array, "batch *event"],
+    x1: Float[Array, "batch *event"],
+    totals: PhaseTotals,
+    profile: tuple[Float[Array, "batch steps"], Float[Array, "batch steps"]],
+    nodes: Float[Array, " nodes"],
+    evals: int,
+) -> Trajectories:
+    """The result for a batch: where its paths end, what they spent, ||u||² and bend by step."""
+    speed2, bend2 = profile
     axes = tuple(range(1, x0.ndim))
     energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
     # An x1 that is not finite makes the displacement so.
     finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
+    first = (jnp.arange(nodes.size - 1) == 0)[None, :]
     return Trajectories(
         x1=x1,
         energy=energy,
-        profile=KineticProfile(nodes[:-1], spent.speed2, spent.bend2.at[:, 0].set(0)),
+        profile=KineticProfile(nodes[:-1], speed2, jnp.where(first, jnp.zeros_like(bend2), bend2)),
         num_evals=jnp.full(x0.shape[0], evals, jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
     )
@@ -158,45 +168,59 @@ def solve_fixed(
     arrival: Float[Array, ""] | None,
 ) -> Trajectories:
     """Trajectories of a batch on the grid `nodes`."""
-    one = lambda x, c: _solve_one(field, x, c, nodes, stages, plan, arrival)  # noqa: E731
-    x1, spent, path = jax.vmap(one)(x0, cond)
-    steps = nodes.size - 1 + (plan.which.size if plan is not None and plan.between else 0)
-    found = completed(x0, x1, spent, nodes, tau_split, steps * len(stages.c))
-    return dataclasses.replace(found, ts=None if plan is None else plan.times, path=path)
+
+    def step(carry: Any, xs: Any) -> Any:
+        x, previous, totals, profile, saved = carry
+        i, t0, t1, slot = xs
+        after, velocity, spent = jax.vmap(
+            lambda x, v, c: one_step(stages, rates_of(field, c), (t0, t1), x, v, arrival)
+        )(x, previous, cond)
+        h = (t1 - t0).astype(spent.power.dtype)
+        totals = totals.credit(spent.power * h, spent.speed * h, is_landing(t0, tau_split))
+        # Into its place, batch first: of stacked steps XLA holds a second, transposed copy.
+        profile = tuple(
+            jax.lax.dynamic_update_slice(rows, new[:, None], (jnp.zeros_like(i), i))
+            for rows, new in zip(profile, (spent.speed2, spent.bend2), strict=True)
+        )
+        saved = None if saved is None else saved.at[:, slot].set(x, mode="drop")
+        return (after, velocity, totals, profile, saved), None
+
+    batch, steps, dtype = x0.shape[0], nodes.size - 1, at_least_float32(x0.dtype)
+    saved, slots, evals = None, None, steps
+    if plan is not None:
+        saved = jnp.zeros((batch, plan.num_slots, *x0.shape[1:]), x0.dtype)
+        slots = plan.slots[:-1]
+        evals += plan.which.size if plan.between else 0
+    profile = (jnp.zeros((batch, steps), dtype),) * 2
+    start = x0, jnp.zeros_like(x0), no_totals((batch,), dtype), profile, saved
+    (x1, _, totals, profile, saved), _ = jax.lax.scan(
+        step, start, (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots)
+    )
+    found = completed(x0, x1, totals, profile, nodes, evals * len(stages.c))
+    if plan is None or saved is None:
+        return found
+    path = jax.vmap(lambda saved, x1, c: _path(field, saved, x1, c, nodes, stages, plan, arrival))
+    return dataclasses.replace(found, ts=plan.times, path=path(saved, x1, cond))
 
 
-def _solve_one(
+def _path(
     field: VelocityField,
-    x0: Float[Array, "*event"],
+    saved: Float[Array, "slots *event"],
+    x1: Float[Array, "*event"],
     cond: PyTree[Any],
     nodes: Float[Array, " nodes"],
     stages: Stages,
-    plan: SavePlan | None,
+    plan: SavePlan,
     arrival: Float[Array, ""] | None,
-) -> tuple[Array, Spent, Array | None]:
+) -> Float[Array, "times *event"]:
+    """ONE sample at the saved times, from the nodes that were kept."""
+    path = saved.at[plan.slots[-1]].set(x1, mode="drop")[plan.which]
+    if not plan.between:
+        return path
     vf = rates_of(field, cond)
-
-    def step(carry: Any, xs: Any) -> Any:
-        x, previous, saved = carry
-        t0, t1, slot = xs
-        after, velocity, spent = one_step(stages, vf, (t0, t1), x, previous, arrival)
-        saved = None if saved is None else saved.at[slot].set(x, mode="drop")
-        return (after, velocity, saved), spent
-
-    saved = None if plan is None else jnp.zeros((plan.num_slots, *x0.shape), x0.dtype)
-    slots = None if plan is None else plan.slots[:-1]
-    (x1, _, saved), spent = jax.lax.scan(
-        step, (x0, jnp.zeros_like(x0), saved), (nodes[:-1], nodes[1:], slots)
+    return jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x, arrival))(
+        nodes[plan.before], plan.times, path
     )
-    if plan is None or saved is None:
-        return x1, spent, None
-    saved = saved.at[plan.slots[-1]].set(x1, mode="drop")
-    path = saved[plan.which]
-    if plan.between:
-        path = jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x, arrival))(
-            nodes[plan.before], plan.times, path
-        )
-    return x1, spent, path
 
 
 def _partial_step(

@@ -17,7 +17,7 @@ from kinetic_jax._mesh import checked_mesh
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of
+from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
 from kinetic_jax.sampling._grid import checked_span, time_nodes
 from kinetic_jax.sampling._hoist import hoist
 from kinetic_jax.sampling._inputs import checked_inputs
@@ -181,7 +181,9 @@ def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) 
                 shaped = plan.transform(alpha0, beta0, tau, True)(field)
                 (x1, _), late = _walk(shaped, cond, plan, launched, ~shared)
                 spent = jax.tree.map(lambda a, b: (a + b).T, early, late)
-                found = completed(x0, x1, spent, plan.nodes, tau, evals)
+                totals = totals_of(spent, plan.nodes, tau)
+                profile = spent.speed2, spent.bend2
+                found = completed(x0, x1, totals, profile, plan.nodes, evals)
                 return found if plan.reduce is None else plan.reduce(found)
 
             together = None if plan.at_once == 1 else plan.at_once

@@ -1,0 +1,31 @@
+"""A longer grid costs the profile's two floats a step and sample, and the grid itself."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import pytest
+
+from kinetic_jax import GaussianField, network_field, sample
+
+
+def _held(field, batch, num_steps, solver):
+    """Bytes of results and temporaries of the compiled program: known without running it."""
+    x0 = jnp.zeros((batch, 8))
+    call = jax.jit(lambda field, x0: sample(field, x0, solver=solver, num_steps=num_steps))
+    analysis = call.lower(field, x0).compile().memory_analysis()
+    return analysis.output_size_in_bytes + analysis.temp_size_in_bytes
+
+
+@pytest.mark.parametrize("solver", [diffrax.Euler(), diffrax.Heun()], ids=["euler", "heun"])
+@pytest.mark.parametrize("kind", ["exact", "mlp"])
+def test_memory_grows_by_the_profile_alone(kind, solver):
+    field = GaussianField(jnp.ones(8), 0.5)
+    if kind == "mlp":
+        field = network_field("mlp", (8,), key=jax.random.key(0), width=16, depth=1)
+    steps, few, many = (100, 200, 400), 4, 64
+    held = {(b, n): _held(field, b, n, solver) for b in (few, many) for n in steps}
+    for short, long in ((100, 200), (200, 400)):
+        by_batch = {b: (held[b, long] - held[b, short]) / (long - short) for b in (few, many)}
+        # Of each sample two floats a step; whatever the batch, some copies of the times.
+        assert by_batch[many] - by_batch[few] == 8 * (many - few)
+        assert by_batch[few] - 8 * few <= 16
