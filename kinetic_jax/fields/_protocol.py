@@ -7,8 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
@@ -151,6 +153,22 @@ def arrival_of(field: Any, dtype: Any) -> Float[Array, ""] | None:
             last = arrival(dtype)
             return None if last is None else jnp.asarray(last, dtype)
     return None
+
+
+def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
+    """How each array of a field lies on `mesh`, in the order of its leaves: whole, as a rule.
+
+    A node of the field that splits its own arrays says so by `partition_specs(mesh)`, one for each
+    of its arrays.
+    """
+    splits = lambda node: hasattr(node, "partition_specs")  # noqa: E731
+    specs: list[PartitionSpec] = []
+    for node in jax.tree.leaves(field, is_leaf=splits):
+        if splits(node):
+            specs += node.partition_specs(mesh)
+        elif eqx.is_array(node):
+            specs.append(PartitionSpec())
+    return specs
 
 
 def _levels(field: Any) -> list[Any]:

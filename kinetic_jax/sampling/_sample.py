@@ -17,6 +17,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
 )
+from kinetic_jax._mesh import checked_mesh
 from kinetic_jax.fields import VelocityField, arrival_of, check_inputs, checked_field, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
@@ -27,6 +28,7 @@ from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, time_nodes
 from kinetic_jax.sampling._hoist import hoist
+from kinetic_jax.sampling._mesh import solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, own_tau_split
 
@@ -46,6 +48,7 @@ def sample(
     t1: ArrayLike = 1.0,
     tau_split: ArrayLike | None = None,
     save_at: bool | ArrayLike | Sequence[float] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Trajectories:
     """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
 
@@ -74,6 +77,9 @@ def sample(
             A time between the nodes of a fixed grid is reached by one shorter step of the same
             solver (counted in `num_evals`); an adaptive solve interpolates as Diffrax does, with
             its run-time check of the times, a host callback.
+        mesh: split the batch over the devices of this mesh, those of other processes included
+            (`jax.distributed`; every process passes the same arguments). The results stay split
+            over the mesh; if the batch does not divide by its devices, they are whole on each.
 
     Returns:
         `Trajectories`. A sample that fails is told by its `status`; this function never raises
@@ -104,6 +110,7 @@ def sample(
         good = value is None or isinstance(value, kind)
         require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
     start, end = checked_span(t0, t1)
+    mesh = None if mesh is None else checked_mesh(mesh)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
     arrival = arrival_of(field, dtype)
@@ -114,7 +121,8 @@ def sample(
         stages = stages_of(diffrax.Euler() if solver is None else solver)
         with network_hint(field):
             field = hoist(field, jnp.zeros((), dtype), x0, cond)
-        return solve_fixed(field, x0, cond, jnp.asarray(nodes, dtype), tau, stages, plan, arrival)
+        rest = (jnp.asarray(nodes, dtype), tau, stages, plan, arrival)
+        return solve_on(mesh, solve_fixed, field, x0, cond, *rest)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
@@ -137,7 +145,7 @@ def sample(
     )
     with network_hint(field):
         field = hoist(field, jnp.zeros((), dtype), x0, cond)
-    return solve_adaptive(field, x0, cond, adaptive)
+    return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive)
 
 
 def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:

@@ -1,0 +1,129 @@
+"""Sampling over a mesh of devices: each one samples rows of its own and waits for no other."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._mesh import alone_on, checked_mesh, placed
+from kinetic_jax.fields import VelocityField, partition_specs
+
+WHOLE = PartitionSpec()
+
+
+def solve_on(
+    mesh: Mesh | None,
+    solve: Callable[..., Any],
+    field: VelocityField,
+    x0: Float[Array, "batch *event"],
+    cond: PyTree[Any],
+    *plan: Any,
+    axis: int = 0,
+) -> Any:
+    """`solve(field, x0, cond, *plan)`, the batch split over the mesh, if there is one.
+
+    It is split over every axis of the mesh but those along which the field splits arrays of its
+    own. A batch that does not divide is filled up with copies of its last row, outside of the
+    compiled program, which has no collective.
+
+    Args:
+        mesh: the mesh, or None.
+        solve: from field, x0, cond and plan to a result; compared by identity.
+        field: the velocity field.
+        x0: where the paths begin.
+        cond: their conditions.
+        *plan: more arguments, whole on every device.
+        axis: the result's batch axis, of every array but those called `ts`.
+
+    Raises:
+        ValueError: if `mesh` is no mesh, or the field's own arrays take up all of its axes.
+    """
+    if mesh is None or not x0.shape[0]:
+        return solve(field, x0, cond, *plan)
+    mesh = checked_mesh(mesh)
+    specs = partition_specs(field, mesh)
+    own = {name for spec in specs for name in _names(spec)}
+    free = tuple(name for name in mesh.axis_names if name not in own)
+    require(bool(free), "mesh", mesh.axis_names,
+            "have an axis for the batch beside those of the field's data")  # fmt: skip
+    batch, pieces = x0.shape[0], _size(mesh, free)
+    spare = -batch % pieces
+    fill = functools.partial(_filled, spare=spare)
+    rows = placed((fill(x0), jax.tree.map(fill, cond)), mesh, PartitionSpec(free))
+    arrays, static = eqx.partition(field, eqx.is_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    leaves = [placed(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
+    field = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+    whole = placed(eqx.filter(plan, eqx.is_array), mesh, WHOLE)
+    plan = eqx.combine(whole, eqx.filter(plan, eqx.is_array, inverse=True))
+    with alone_on(mesh):
+        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, *rows, plan)
+        return _trimmed(found, mesh, axis, batch) if spare else found
+
+
+@eqx.filter_jit
+def _solve_on_mesh(
+    mesh: Mesh,
+    solve: Callable[..., Any],
+    axis: int,
+    specs: tuple[PartitionSpec, ...],
+    free: tuple[str, ...],
+    field: Any,
+    x0: Any,
+    cond: Any,
+    plan: Any,
+) -> Any:
+    arrays, static = eqx.partition((field, plan), eqx.is_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    specs = specs + (WHOLE,) * (len(leaves) - len(specs))
+
+    def local(leaves: list[Array], x0: Array, cond: Any) -> Any:
+        field, plan = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+        return solve(field, x0, cond, *plan)
+
+    split = PartitionSpec(free)
+    result = PartitionSpec(*(None,) * axis, free)
+    shapes = eqx.filter_eval_shape(solve, field, x0, cond, *plan)
+    outputs = jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else result, shapes)
+    # Nothing is exchanged, so there is nothing to check of what devices have in common.
+    run = jax.shard_map(
+        local, mesh=mesh, in_specs=(list(specs), split, split), out_specs=outputs, check_vma=False
+    )
+    return run(leaves, x0, cond)
+
+
+def _filled(leaf: Array, *, spare: int) -> Array:
+    return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], spare, axis=0)]) if spare else leaf
+
+
+def _trimmed(found: Any, mesh: Mesh, axis: int, batch: int) -> Any:
+    """The first `batch` rows: no split into equal parts, so that every device gets them all."""
+
+    def cut(path: Any, leaf: Array) -> Array:
+        return leaf if _is_clock(path) else jax.lax.slice_in_dim(leaf, 0, batch, axis=axis)
+
+    trim = functools.partial(jax.tree.map_with_path, cut)
+    if not is_concrete(found):
+        return trim(found)
+    return jax.jit(trim, out_shardings=NamedSharding(mesh, WHOLE))(found)
+
+
+def _is_clock(path: Any) -> bool:
+    return bool(path) and getattr(path[-1], "name", None) == "ts"
+
+
+def _names(spec: PartitionSpec) -> list[str]:
+    """The mesh axes that a spec splits over."""
+    pairs = (entry if isinstance(entry, tuple) else (entry,) for entry in spec)
+    return [name for pair in pairs for name in pair if name is not None]
+
+
+def _size(mesh: Mesh, axes: tuple[str, ...]) -> int:
+    return int(np.prod([mesh.shape[name] for name in axes]))
