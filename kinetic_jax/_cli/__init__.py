@@ -5,6 +5,7 @@ import click
 from kinetic_jax import __version__
 from kinetic_jax._cli._demo import demo
 from kinetic_jax._cli._neighbors import memorization_command, neighbors
+from kinetic_jax._cli._sample import sample
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,5 +14,5 @@ def cli() -> None:
     """Measure and shape how flow-matching models move."""
 
 
-for command in (demo, neighbors, memorization_command):
+for command in (demo, neighbors, memorization_command, sample):
     cli.add_command(command)
