@@ -22,6 +22,7 @@ from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
 from kinetic_jax.jobs import Job as Job
 from kinetic_jax.jobs import JobSettings as JobSettings
+from kinetic_jax.jobs import diagnose_job as diagnose_job
 from kinetic_jax.jobs import open_job as open_job
 from kinetic_jax.jobs import run_job as run_job
 from kinetic_jax.metrics import Memorization as Memorization

@@ -4,6 +4,7 @@ import click
 
 from kinetic_jax import __version__
 from kinetic_jax._cli._demo import demo
+from kinetic_jax._cli._diagnose import diagnose
 from kinetic_jax._cli._neighbors import memorization_command, neighbors
 from kinetic_jax._cli._sample import sample
 
@@ -14,5 +15,5 @@ def cli() -> None:
     """Measure and shape how flow-matching models move."""
 
 
-for command in (demo, neighbors, memorization_command, sample):
+for command in (demo, neighbors, memorization_command, sample, diagnose):
     cli.add_command(command)

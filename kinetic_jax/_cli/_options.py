@@ -48,6 +48,15 @@ def as_number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def without_nan(tree: Any) -> Any:
+    """`tree` of dictionaries and lists, with None (JSON has no NaN) for numbers that are none."""
+    if isinstance(tree, dict):
+        return {name: without_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_nan(value) for value in tree]
+    return as_number(tree) if isinstance(tree, float) else tree
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turns what the library raises for bad input into a line without a traceback."""

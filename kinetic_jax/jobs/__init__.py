@@ -1,5 +1,7 @@
 """Jobs: many samples on disk, made by runs that may be killed, and what they show."""
 
+from kinetic_jax.jobs._diagnose import Diagnosis as Diagnosis
+from kinetic_jax.jobs._diagnose import diagnose_job as diagnose_job
 from kinetic_jax.jobs._inputs import find_field as find_field
 from kinetic_jax.jobs._inputs import read_labels as read_labels
 from kinetic_jax.jobs._read import Job as Job
