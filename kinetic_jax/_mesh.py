@@ -1,4 +1,4 @@
-"""Device meshes: where arrays are placed, and whether a trace already works on one device's part."""
+"""Device meshes: where arrays are placed, and whether a trace is of one device's part."""
 
 import contextlib
 from collections.abc import Iterator

@@ -89,7 +89,7 @@ def energy_identity(
     """
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
     require_between("t", t, 0.0, 1.0, closed=True)
-    rows = field.data.shape[0]
+    rows = field.rows
     if index is not None:
         if is_concrete(index):
             inside = 0 <= int(np.asarray(index)) < rows

@@ -1,11 +1,13 @@
 """Empirical flow matching: the exact flow of a finite data set."""
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import as_array, is_concrete, require, require_finite
@@ -14,32 +16,28 @@ from kinetic_jax.fields._empirical_batch import (
     checked_batch,
     posterior_on_batch,
 )
-from kinetic_jax.fields._posterior import (
-    Atoms,
-    Posterior,
-    farthest,
-    heaviest,
-    measured_again,
-    offsets,
-    posterior,
+from kinetic_jax.fields._empirical_programs import (
+    HeaviestAtoms,
+    farthest_from,
+    heaviest_at,
+    log_total_of,
+    log_totals_of,
+    values_at,
+    values_on_batch,
 )
+from kinetic_jax.fields._posterior import Atoms, offsets
 from kinetic_jax.fields._protocol import check_cond
-from kinetic_jax.fields._values import EmpiricalValues, log_total, values_of
-from kinetic_jax.streaming import as_numbers, checked_rows, is_on_host
+from kinetic_jax.fields._values import EmpiricalValues, values_of
+from kinetic_jax.streaming import (
+    Shards,
+    as_numbers,
+    checked_rows,
+    checked_shards,
+    is_on_host,
+    split_rows,
+)
 
 ROWS_AT_ONCE = 2048
-
-
-class HeaviestAtoms(NamedTuple):
-    """What `EmpiricalField.posterior` returns.
-
-    Attributes:
-        weights: posterior weights, the greatest first.
-        indices: which rows they are of.
-    """
-
-    weights: Float[Array, " k"]
-    indices: Int[Array, " k"]
 
 
 class EmpiricalField(eqx.Module):
@@ -64,6 +62,10 @@ class EmpiricalField(eqx.Module):
             and only its rows count. No `cond`, or −1 (`null_cond`), is the whole data set.
         weights: of the rows, shape (rows,), not negative. Default: equal.
         chunk_size: rows looked at together.
+        mesh: split the rows over the devices of a mesh, each of which looks at its own; what they
+            find is merged once an evaluation. A memmap is then read into their memory.
+        axis: the axis of the mesh that the rows are split over, if it has several; the others
+            are left for the batch (`sample` with that mesh).
 
     Raises:
         ValueError: for empty or non-finite data, labels or weights that do not fit; when called,
@@ -85,6 +87,7 @@ class EmpiricalField(eqx.Module):
     labels: Int[Array, " rows"] | None
     log_weights: Float[Array, " rows"] | None
     chunk_size: int = eqx.field(static=True)
+    shards: Shards | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -93,6 +96,8 @@ class EmpiricalField(eqx.Module):
         labels: Int[ArrayLike, " rows"] | None = None,
         weights: Float[ArrayLike, " rows"] | None = None,
         chunk_size: int = ROWS_AT_ONCE,
+        mesh: Mesh | None = None,
+        axis: str | None = None,
     ):
         shape = checked_rows("data", data)
         whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
@@ -100,12 +105,17 @@ class EmpiricalField(eqx.Module):
         self.chunk_size = int(chunk_size)
         self.labels = None if labels is None else _checked_labels(labels, shape[0])
         self.log_weights = None if weights is None else _log_weights(weights, shape[0])
-        if is_on_host(data):
+        self.shards = None if mesh is None else checked_shards(mesh, axis, shape[0])
+        if self.shards is None and is_on_host(data):
             self.data, self.squares = data, None
             return
-        rows = jnp.asarray(as_numbers(data))
+        rows = jnp.asarray(as_numbers(data)) if self.shards is None else data
+        if self.shards is not None:
+            arrays = (data, self.labels, self.log_weights)
+            split = functools.partial(split_rows, shards=self.shards)
+            rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
         self.data = rows.astype(at_least_float32(rows.dtype))
-        flat = self.data.reshape(shape[0], -1)
+        flat = self.data.reshape(self.data.shape[0], -1)
         self.squares = jnp.sum(flat * flat, axis=1)
         require_finite("data", self.squares)
 
@@ -149,14 +159,14 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: as `__call__`.
         """
-        return _values(self, *self._checked(t, x, cond))
+        return values_at(self, *self._checked(t, x, cond))
 
     def farthest(
         self, x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
         """The greatest distance from `x` to a row that counts, rounded up."""
         _, x, cond = self._checked(0.0, x, cond)
-        return _farthest(self, x, cond)
+        return farthest_from(self, x, cond)
 
     def log_weight(
         self, index: Int[ArrayLike, ""], dtype: Any, cond: PyTree[Any] | None = None
@@ -165,7 +175,7 @@ class EmpiricalField(eqx.Module):
         number = jnp.asarray(index)
         pick = lambda array: None if array is None else array[number][None]  # noqa: E731
         own = offsets(pick(self.log_weights), pick(self.labels), cond, jnp.zeros(1, dtype))[0]
-        return own - self._log_total(cond, dtype)
+        return own - log_total_of(self, cond, dtype)
 
     def posterior(
         self,
@@ -181,9 +191,9 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: as `__call__`, or if k lies outside [1, rows].
         """
-        rows = self.data.shape[0]
+        rows = self.rows
         require(1 <= k <= rows, "k", k, f"lie in [1, {rows}], the number of rows")
-        return _heaviest(self, *self._checked(t, x, cond), k)
+        return heaviest_at(self, *self._checked(t, x, cond), k)
 
     def on_batch(
         self,
@@ -211,13 +221,32 @@ class EmpiricalField(eqx.Module):
         event = tuple(self.data.shape[1:])
         times, points, classes = checked_batch(t, x, cond, event, at_least_float32(dtype))
         check_cond(self, "cond", classes)
+        if self.shards is not None:
+            return values_on_batch(self, times, points.reshape(-1, *event), classes)
         times = jnp.minimum(times, 1 - self.stop(points.dtype))
         found = posterior_on_batch(
             self.data, self.log_weights, self.labels, times, points, classes,
             chunk_size=self.chunk_size, progress=progress,
         )  # fmt: skip
-        totals = _totals(self, classes, points.dtype)
+        totals = log_totals_of(self, classes, points.dtype)
         return values_of(found, points, 1 - times, totals, (points.shape[0], *event))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the data have."""
+        return self.data.shape[0] if self.shards is None else self.shards.total
+
+    def partition_specs(self, mesh: Mesh) -> list[PartitionSpec]:
+        """How the arrays lie on `mesh`, which is the field's own if its rows are split.
+
+        Raises:
+            ValueError: if they are split over another mesh.
+        """
+        own = self.shards
+        good = own is None or own.mesh == mesh
+        require(good, "mesh", mesh, "be the mesh of the EmpiricalField, whose rows it splits")
+        spec = PartitionSpec() if own is None else own.spec
+        return [spec for _ in jax.tree.leaves(self)]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -245,24 +274,29 @@ class EmpiricalField(eqx.Module):
         """Refuses classes without rows, where they are concrete."""
         if self.labels is None:
             raise ValueError(f"{name} must be None for an EmpiricalField without labels")
-        if is_concrete(cond, self.labels):
+        if is_concrete(cond, self.labels) and self.labels.is_fully_addressable:
             given, known = np.unique(np.asarray(cond)), np.unique(np.asarray(self.labels))
             require(given.dtype.kind in "iu", name, cond, "be whole numbers, classes")
             bad = given[(given != -1) & ~np.isin(given, known)]
             require(not bad.size, name, bad, f"be classes that have rows, or −1: {known}")
 
-    def _atoms(self) -> Atoms:
+    def atoms(self) -> Atoms:
+        """The rows and what is known of each.
+
+        Raises:
+            ValueError: if the data are on the host.
+        """
         if self.squares is None:
             raise ValueError(
                 f"data must be in memory to be sampled or compiled, got {type(self.data).__name__} "
                 f"of shape {self.data.shape}: use on_batch, or pass the rows as an array"
             )
         rows = self.data.reshape(self.data.shape[0], -1)
-        return Atoms(rows, self.squares, self.log_weights, self.labels)
+        return Atoms(rows, self.squares, self.log_weights, self.labels, self.shards)
 
     def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
         """Time, point and class as arrays, at least in float32."""
-        self._atoms()  # refuses data on the host
+        self.atoms()  # refuses data on the host
         point, event = as_array("x", x), self.event_shape
         require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
         point = point.astype(at_least_float32(point.dtype))
@@ -270,54 +304,6 @@ class EmpiricalField(eqx.Module):
             self.check_cond(cond)
             cond = jnp.asarray(cond)
         return as_time(t, point).astype(point.dtype), point, cond
-
-    def _posterior(self, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
-        flat = x.reshape(-1)
-        time = jnp.minimum(t, 1 - self.stop(x.dtype))
-        return time, flat, posterior(self._atoms(), time, flat, cond, chunk_size=self.chunk_size)
-
-    def _log_total(self, cond: Any, dtype: Any) -> Array:
-        """Log of the number of rows that count, or of the sum of their weights."""
-        return log_total(
-            self.data.shape[0], self.log_weights, self.labels, cond, dtype, self.chunk_size
-        )
-
-
-# Compiled here, so that calls one at a time (in a notebook, say) find their programs again.
-@eqx.filter_jit
-def _values(field: EmpiricalField, t: Array, x: Array, cond: Any) -> EmpiricalValues:
-    time, flat, found = field._posterior(t, x, cond)
-    return values_of(found, flat, 1 - time, field._log_total(cond, x.dtype), x.shape)
-
-
-@eqx.filter_jit
-def _farthest(field: EmpiricalField, x: Array, cond: Any) -> Array:
-    return farthest(field._atoms(), x.reshape(-1), cond, chunk_size=field.chunk_size)
-
-
-@eqx.filter_jit
-def _heaviest(field: EmpiricalField, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
-    time, flat, found = field._posterior(t, x, cond)
-    atoms = field._atoms()
-    # A few more than asked for: rounding may have them in another order. Which rows they are has
-    # no derivative; their weights have.
-    frozen = jax.lax.stop_gradient((atoms, time, flat))
-    first, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
-    number, rows = first.number, atoms.rows[first.number].astype(flat.dtype)
-    pick = lambda array: None if array is None else array[number]  # noqa: E731
-    added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, first.scores)
-    winners = measured_again(time, flat, rows, number, first.scores, added)
-    heaviest_log = added[0] - jnp.sum((flat - time * rows[0]) ** 2) / (2 * (1 - time) ** 2)
-    weights = jnp.exp(winners.relative + heaviest_log - found.log_sum)
-    top, place = jax.lax.top_k(weights, k)
-    return HeaviestAtoms(top, winners.number[place])
-
-
-@eqx.filter_jit
-def _totals(field: EmpiricalField, classes: Array | None, dtype: Any) -> Array:
-    if classes is None:
-        return field._log_total(None, dtype)
-    return jax.lax.map(lambda cond: field._log_total(cond, dtype), classes)
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:

@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, Int
 from kinetic_jax.streaming import (
     Best,
     Highest,
+    Shards,
     SoftmaxMean,
     Together,
     WeightedSum,
     product_scores,
     stream,
+    take_rows,
 )
 
 # The heaviest rows are measured again by differences; the expanded square only finds them. Where
@@ -30,12 +32,29 @@ class Atoms(eqx.Module):
         squares: ||x_i||².
         log_weights: logarithms of the rows' weights, or None for equal ones.
         labels: the rows' classes, or None.
+        shards: how all rows are split over devices, if these are one device's part.
     """
 
     rows: Float[Array, "rows size"]
     squares: Float[Array, " rows"]
     log_weights: Float[Array, " rows"] | None
     labels: Int[Array, " rows"] | None
+    shards: Shards | None = eqx.field(static=True, default=None)
+
+    @property
+    def count(self) -> int:
+        """How many rows there are, on all devices."""
+        return self.rows.shape[0] if self.shards is None else self.shards.total
+
+    def over(self, dtype: Any, chunk_size: int) -> dict[str, Any]:
+        """How they are streamed."""
+        return {"dtype": dtype, "chunk_size": chunk_size, "shards": self.shards}
+
+    def take(self, number: Int[Array, " some"]) -> "Atoms":
+        """Some of the rows and what is known of them, on every device."""
+        take = lambda array: take_rows(array, number, self.shards)  # noqa: E731
+        arrays = self.rows, self.squares, self.log_weights, self.labels
+        return Atoms(*jax.tree.map(take, arrays))
 
 
 class Posterior(NamedTuple):
@@ -185,7 +204,6 @@ def heaviest(
     atoms: Atoms, t: Array, x: Array, cond: Array | None, *, count: int, chunk_size: int
 ) -> tuple[Winners, Best, Array]:
     """The `count` heaviest rows, the sums over all, and the log weight of the first."""
-    total = atoms.rows.shape[0]
 
     def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
         squares, log_weights, labels = known
@@ -194,16 +212,14 @@ def heaviest(
 
     sums, (scores, index) = stream(
         score,
-        Together(SoftmaxMean(), Highest(min(count, total))),
+        Together(SoftmaxMean(), Highest(min(count, atoms.count))),
         atoms.rows,
         (atoms.squares, atoms.log_weights, atoms.labels),
-        dtype=x.dtype,
-        chunk_size=chunk_size,
+        **atoms.over(x.dtype, chunk_size),
     )
-    rows = atoms.rows[index].astype(x.dtype)
-    pick = lambda array: None if array is None else array[index]  # noqa: E731
-    added = offsets(pick(atoms.log_weights), pick(atoms.labels), cond, scores)
-    return measured_again(t, x, rows, index, scores, added), sums, added[0]
+    found = atoms.take(index)
+    added = offsets(found.log_weights, found.labels, cond, scores)
+    return measured_again(t, x, found.rows.astype(x.dtype), index, scores, added), sums, added[0]
 
 
 @eqx.filter_custom_jvp
@@ -251,7 +267,8 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
 
     base_square = jnp.sum(found.base**2)
     base_rate = _time_rate(t, x, found.base[None, :], base_square[None])[0]
-    over = {"dtype": x.dtype, "chunk_size": chunk_size, "recompute": True}
+    over = atoms.over(x.dtype, chunk_size) | {"recompute": True}
+    at_heaviest = lambda array: take_rows(array, found.number, atoms.shards)  # noqa: E731
     beside = (_Beside(atoms.squares, atoms.log_weights, atoms.labels), d_rows, d_weights)
     total, moved = stream(change, WeightedSum(), atoms.rows, beside, **over)
     d_mean = moved - total * mean
@@ -274,12 +291,12 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     if dx is not None:
         apart += t * jnp.sum(found.shift * dx) / left**2
     if d_rows is not None:
-        own = d_rows[found.number]
+        own = at_heaviest(d_rows)
         apart -= t * (jnp.sum(x * own) - t * jnp.sum(found.base * own)) / left**2
     if d_weights is not None:
-        apart -= d_weights[found.number].astype(x.dtype)
+        apart -= at_heaviest(d_weights).astype(x.dtype)
     d_others = (1 - found.others) * apart
-    d_base = jnp.zeros_like(mean) if d_rows is None else d_rows[found.number].astype(x.dtype)
+    d_base = jnp.zeros_like(mean) if d_rows is None else at_heaviest(d_rows).astype(x.dtype)
     d_shift = d_mean - d_base
     return found, Posterior(d_log_sum, None, d_base, d_shift, d_score_sum, d_others)  # type: ignore[arg-type]
 
@@ -294,13 +311,14 @@ def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> 
         return jnp.where(jnp.isneginf(added), -jnp.inf, scores)
 
     beside = (atoms.squares, atoms.log_weights, atoms.labels)
-    scores, _ = stream(
-        score, Highest(1), atoms.rows, beside,
-        dtype=x.dtype, chunk_size=chunk_size, recompute=True,
-    )  # fmt: skip
+    over = atoms.over(x.dtype, chunk_size) | {"recompute": True}
+    scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
     square = jnp.sum(x * x)
     # What rounding can have done to a sum of squares and a product of that many terms.
-    longest = jnp.sqrt(square) + jnp.sqrt(jnp.max(atoms.squares)).astype(x.dtype)
+    highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
+    if atoms.shards is not None:
+        highest = jax.lax.pmax(highest, atoms.shards.axis)
+    longest = jnp.sqrt(square) + jnp.sqrt(highest).astype(x.dtype)
     doubt = (x.size + 8) * jnp.finfo(x.dtype).eps * longest**2
     return jnp.sqrt(jnp.maximum(scores[0] + square, 0.0) + doubt)
 

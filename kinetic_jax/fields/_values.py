@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax.fields._posterior import Posterior, offsets
-from kinetic_jax.streaming import SoftmaxSum, stream
+from kinetic_jax.streaming import Shards, SoftmaxSum, stream
 
 _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
 
@@ -69,6 +69,7 @@ def log_total(
     cond: Int[Array, ""] | None,
     dtype: Any,
     chunk_size: int,
+    shards: Shards | None = None,
 ) -> Float[Array, ""]:
     """Log of the number of rows that count, or of the sum of their weights; by chunks."""
     if log_weights is None and (labels is None or cond is None):
@@ -79,7 +80,11 @@ def log_total(
         return offsets(*known, cond, jnp.zeros(part.shape[0], dtype))
 
     peak, total = stream(
-        score, SoftmaxSum(), jnp.zeros((rows, 0), dtype), known,
-        dtype=dtype, chunk_size=chunk_size, recompute=True,
+        score, SoftmaxSum(), jnp.zeros((_length(known), 0), dtype), known,
+        dtype=dtype, chunk_size=chunk_size, recompute=True, shards=shards,
     )  # fmt: skip
     return peak + jnp.log(total)
+
+
+def _length(known: tuple[Array | None, Array | None]) -> int:
+    return next(array.shape[0] for array in known if array is not None)

@@ -64,7 +64,7 @@ def solve_on(
     whole = placed(eqx.filter(plan, eqx.is_array), mesh, WHOLE)
     plan = eqx.combine(whole, eqx.filter(plan, eqx.is_array, inverse=True))
     with alone_on(mesh):
-        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, *rows, plan)
+        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
         return _trimmed(found, mesh, axis, batch) if spare else found
 
 
@@ -76,8 +76,7 @@ def _solve_on_mesh(
     specs: tuple[PartitionSpec, ...],
     free: tuple[str, ...],
     field: Any,
-    x0: Any,
-    cond: Any,
+    rows: tuple[Any, Any],
     plan: Any,
 ) -> Any:
     arrays, static = eqx.partition((field, plan), eqx.is_array)
@@ -90,13 +89,13 @@ def _solve_on_mesh(
 
     split = PartitionSpec(free)
     result = PartitionSpec(*(None,) * axis, free)
-    shapes = eqx.filter_eval_shape(solve, field, x0, cond, *plan)
+    shapes = eqx.filter_eval_shape(solve, field, *rows, *plan)
     outputs = jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else result, shapes)
     # Nothing is exchanged, so there is nothing to check of what devices have in common.
     run = jax.shard_map(
         local, mesh=mesh, in_specs=(list(specs), split, split), out_specs=outputs, check_vma=False
     )
-    return run(leaves, x0, cond)
+    return run(leaves, *rows)
 
 
 def _filled(leaf: Array, *, spare: int) -> Array:

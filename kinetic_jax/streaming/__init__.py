@@ -18,5 +18,9 @@ from kinetic_jax.streaming._rows import require_finite_rows as require_finite_ro
 from kinetic_jax.streaming._rows import row_chunks as row_chunks
 from kinetic_jax.streaming._rows import to_power_of_two as to_power_of_two
 from kinetic_jax.streaming._scores import product_scores as product_scores
+from kinetic_jax.streaming._shards import Shards as Shards
+from kinetic_jax.streaming._shards import checked_shards as checked_shards
+from kinetic_jax.streaming._shards import split_rows as split_rows
+from kinetic_jax.streaming._shards import take_rows as take_rows
 from kinetic_jax.streaming._stream import stream as stream
 from kinetic_jax.streaming._stream import stream_from_host as stream_from_host

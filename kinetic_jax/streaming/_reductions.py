@@ -31,6 +31,9 @@ class Reduction(Protocol):
     def finish(self, carry: Any) -> Any:
         """The result."""
 
+    def across(self, found: Any, axis: str) -> Any:
+        """The result over all devices along `axis` of a mesh, from that over each one's rows."""
+
 
 class Together(eqx.Module):
     """Several reductions in one pass; the result is a tuple of theirs."""
@@ -56,9 +59,22 @@ class Together(eqx.Module):
         pairs = zip(self.reductions, carry, strict=True)
         return tuple(reduction.finish(part) for reduction, part in pairs)
 
+    def across(self, found: Sequence[Any], axis: str) -> Sequence[Any]:
+        """See `Reduction`."""
+        pairs = zip(self.reductions, found, strict=True)
+        return tuple(reduction.across(part, axis) for reduction, part in pairs)
+
 
 def _counted(scores: Array, index: Array) -> Array:
     return jnp.where(index >= 0, scores, -jnp.inf)
+
+
+def _highest_of(score: Array, axis: str) -> tuple[Array, Array]:
+    """The highest score of any device, and e to this device's less it."""
+    # A constant for derivatives: it drops out of every sum that is taken relative to it.
+    best = jax.lax.pmax(jax.lax.stop_gradient(score), axis)
+    finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
+    return best, jnp.exp(score - finite)
 
 
 def _first_of_highest(scores: Array) -> Array:
@@ -93,6 +109,11 @@ class SoftmaxSum(eqx.Module):
     def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         """See `Reduction`."""
         return carry
+
+    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        peak, factor = _highest_of(found[0], axis)
+        return peak, jax.lax.psum(found[1] * factor, axis)
 
 
 class Best(NamedTuple):
@@ -154,6 +175,26 @@ class SoftmaxMean(eqx.Module):
         """See `Reduction`."""
         return carry
 
+    def across(self, found: Best, axis: str) -> Best:
+        """See `Reduction`."""
+        best, factor = _highest_of(found.score, axis)
+        # Of equals the first device's row stays apart; the others' join the sums.
+        device = jax.lax.axis_index(axis)
+        last = jax.lax.axis_size(axis) - 1
+        mine = device == jax.lax.pmin(jnp.where(found.score == best, device, last), axis)
+        own = lambda leaf: jnp.where(mine, leaf, jnp.zeros_like(leaf))  # noqa: E731
+        joins = factor - own(factor)
+        row, number, others, moved = jax.lax.psum(
+            (
+                own(found.row),
+                own(found.number),
+                found.others * factor + joins,
+                found.moved * factor + joins * found.row,
+            ),
+            axis,
+        )
+        return Best(best, row, number, others, moved)
+
 
 class Highest(eqx.Module):
     """The `count` rows of the highest scores, best first: their scores and numbers.
@@ -202,6 +243,12 @@ class Highest(eqx.Module):
         scores, place = jax.lax.top_k(carry[1].reshape(-1), self.count)
         return scores, carry[2].reshape(-1)[place]
 
+    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        scores, numbers = jax.lax.all_gather(found, axis, tiled=True)
+        scores, place = jax.lax.top_k(scores, self.count)
+        return scores, numbers[place]
+
 
 class Tally(eqx.Module):
     """How many scores are at least 0."""
@@ -219,6 +266,10 @@ class Tally(eqx.Module):
     def finish(self, carry: Array) -> Array:
         """See `Reduction`."""
         return carry
+
+    def across(self, found: Array, axis: str) -> Array:
+        """See `Reduction`."""
+        return jax.lax.psum(found, axis)
 
 
 class WeightedSum(eqx.Module):
@@ -239,3 +290,7 @@ class WeightedSum(eqx.Module):
     def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         """See `Reduction`."""
         return carry
+
+    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return jax.lax.psum(found, axis)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.streaming._reductions import Reduction
 from kinetic_jax.streaming._rows import RowChunk, row_chunks
+from kinetic_jax.streaming._shards import Shards
 
 QUERIES_AT_ONCE = 1024
 
@@ -25,6 +26,7 @@ def stream(
     dtype: Any,
     chunk_size: int,
     recompute: bool = False,
+    shards: Shards | None = None,
 ) -> Any:
     """One compiled pass over rows in memory, for ONE query; map it over queries.
 
@@ -36,6 +38,8 @@ def stream(
         dtype: what the rows are read as.
         chunk_size: rows looked at together.
         recompute: look at the rows again when differentiated, rather than keep every score.
+        shards: if `rows` are one device's part of all rows. The result is over all of them, after
+            one merge.
     """
     total, size = rows.shape
     chunk_size = min(chunk_size, total)
@@ -47,12 +51,21 @@ def stream(
         part, known = cut(rows).astype(dtype), jax.tree.map(cut, beside)
         index = start + jnp.arange(chunk_size, dtype=jnp.int32)
         index = jnp.where(index >= number * chunk_size, index, -1)
+        if shards is not None:
+            index = _numbers_of_all(index, total, shards)
         return reduction.update(carry, score(part, known), part, index), None
 
     numbers = jnp.arange(-(-total // chunk_size), dtype=jnp.int32)
     body = jax.checkpoint(look, prevent_cse=False) if recompute else look
     carry, _ = jax.lax.scan(body, reduction.start(size, dtype), numbers)
-    return reduction.finish(carry)
+    found = reduction.finish(carry)
+    return found if shards is None else reduction.across(found, shards.axis)
+
+
+def _numbers_of_all(index: Array, rows: int, shards: Shards) -> Array:
+    """From numbers among a device's own `rows` to those among all; −1 stays, and so for fill."""
+    number = index + shards.first(rows)
+    return jnp.where((index >= 0) & (number < shards.total), number, -1)
 
 
 def stream_from_host(

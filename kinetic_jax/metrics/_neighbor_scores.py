@@ -1,0 +1,113 @@
+"""How rows are scored for nearest neighbours, and how the candidates are measured again."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from kinetic_jax.streaming import product_scores
+
+# The expanded square ||q||² − 2 q·r + ||r||² only nominates: near copies cancel in it. This many
+# more candidates than asked for are measured again by differences.
+SPARE_CANDIDATES = 4
+
+
+class ProductScore(eqx.Module):
+    """The nearer, the higher, by the expanded square."""
+
+    def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
+        del known
+        return product_scores(query, rows, squares, jnp.ones((), rows.dtype))
+
+
+class DifferenceScore(eqx.Module):
+    """−||q − r||², by differences."""
+
+    def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
+        del squares, known
+        return -jnp.sum((query[None, :] - rows) ** 2, axis=1)
+
+
+class Nearest(eqx.Module):
+    """The `count` rows of the highest scores, as squared distances; exact ties to the lower row."""
+
+    count: int = eqx.field(static=True)
+
+    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del size
+        return jnp.full(self.count, jnp.inf, dtype), jnp.zeros(self.count, jnp.int32)
+
+    def update(
+        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
+    ) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        del rows
+        squared = jnp.where(index >= 0, -scores, jnp.inf)
+        return _lowest(
+            jnp.concatenate([carry[0], squared]), jnp.concatenate([carry[1], index]), self.count
+        )
+
+    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        return carry
+
+    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+        """See `Reduction`."""
+        squared, index = jax.lax.all_gather(found, axis, tiled=True)
+        return _lowest(squared, index, self.count)
+
+
+def lowest_of(
+    query: Float[Array, " size"],
+    near: Float[Array, "candidates size"],
+    number: Int[Array, " candidates"],
+    k: int,
+) -> tuple[Float[Array, " {k}"], Int[Array, " {k}"]]:
+    """The k lowest squared distances to some rows, by differences, and those rows' numbers."""
+    difference = query[None, :] - near.astype(query.dtype)
+    return _lowest(jnp.sum(difference * difference, axis=1), number, k)
+
+
+def _lowest(squared: Array, index: Array, count: int) -> tuple[Array, Array]:
+    ordered, order = jax.lax.sort((squared, index), num_keys=2)
+    return ordered[:count], order[:count]
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def measure(
+    queries: Float[Array, "queries size"],
+    rows: Float[Array, "rows size"],
+    place: Int[Array, "queries candidates"],
+    index: Int[Array, "queries candidates"],
+    k: int,
+) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
+    """The candidates' squared distances by differences, the k lowest of each query."""
+
+    def one(inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        query, where, number = inputs
+        return lowest_of(query, rows[where], number, k)
+
+    return jax.lax.map(one, (queries, place, index), batch_size=32)
+
+
+@jax.jit
+def is_certain(
+    centered: Float[Array, "queries size"],
+    worst_score: Float[Array, " queries"],
+    squared: Float[Array, " queries"],
+    longest: ArrayLike,
+) -> Bool[Array, " queries"]:
+    """Whether no row outside the candidates can be nearer than the k-th.
+
+    Such a row has a score of at most the worst candidate's; what rounding can have done to twice a
+    score is bounded by (d + 8) ε (||q|| + max ||r||)².
+    """
+    length2 = jnp.sum(centered * centered, axis=1)
+    epsilon = (centered.shape[1] + 8) * float(jnp.finfo(centered.dtype).eps)
+    doubt = epsilon * (jnp.sqrt(length2) + longest) ** 2
+    certain = length2 - 2 * worst_score - doubt >= squared
+    return certain | ~jnp.isfinite(length2)
