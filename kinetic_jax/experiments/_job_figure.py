@@ -29,7 +29,7 @@ def diagnosis_figure(found: Diagnosis) -> bytes:
         for group in groups[1:]:
             above.axvline(group["range"][0], color="#bbbbbb", linewidth=1, zorder=0)
         above.set(xlabel=f"{TITLES[name]}; grey lines part the fifths")
-        _by_fifth(below, groups)
+        _by_fifth(below, groups, found.summary["confidence"])
         if found.memorization.held_out is not None:
             floor = 100 * found.memorization.held_out.fraction
             below.axhline(floor, color="#777777", linestyle=":", label="held-out data")
@@ -51,10 +51,10 @@ def _histogram(axis: Axes, energy: np.ndarray, copies: np.ndarray) -> None:
     axis.hist(groups, bins, stacked=True, color=["#7fa8c9", COPY_COLOR], label=labels)
 
 
-def _by_fifth(axis: Axes, groups: list[dict[str, Any]]) -> None:
+def _by_fifth(axis: Axes, groups: list[dict[str, Any]], confidence: float) -> None:
     x = np.arange(1, len(groups) + 1)
     middle = 100 * np.array([group["f_mem"] for group in groups])
     ends = 100 * np.array([group["f_mem_interval"] for group in groups]).T
     axis.errorbar(x, middle, yerr=np.abs(ends - middle), color=COPY_COLOR, marker="o", capsize=4,
-                  label="samples, with the interval")  # fmt: skip
+                  label=f"samples, {100 * confidence:g}% intervals")  # fmt: skip
     axis.set_xticks(x)

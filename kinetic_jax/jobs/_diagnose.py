@@ -90,6 +90,8 @@ def diagnose_job(
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     rows = _rows_like_samples("train", train, job)
     reserved = None if held_out is None else _rows_like_samples("held_out", held_out, job)
+    words = "have at least two rows, the nearest and the second nearest"
+    require(len(rows) >= 2, "train", rows.shape, words)
     rule: dict[str, Any] = {
         "merge_duplicates": merge_duplicates,
         "duplicate_distance": duplicate_distance,

@@ -2,6 +2,8 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from kinetic_jax import JobSettings, Scaling, network_field, run_job
@@ -9,34 +11,44 @@ from kinetic_jax import JobSettings, Scaling, network_field, run_job
 SETTINGS = {"n": 25, "shard_size": 10, "steps": 4, "labels": "all", "alpha0": 0.1, "beta0": 0.01}
 
 
-def moved(field, seed=1):
-    """A fresh network's velocity is 0: here each weight is moved at random."""
+def changed(field, change):
+    """`field` with each of its weights changed, in NumPy, where nothing is compiled."""
     weights, rest = eqx.partition(field, eqx.is_inexact_array)
-    leaves, treedef = jax.tree.flatten(weights)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    leaves = [
-        leaf + 0.3 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
+    weights = jax.tree.map(lambda leaf: jnp.asarray(change(np.array(leaf))), weights)
+    return eqx.combine(weights, rest)
 
 
 def build(event_shape=(2,), *, seed=1, **config):
+    """A network whose weights are moved at random: a fresh one's velocity is 0."""
     options = {"width": 8, "depth": 1, "scaling": Scaling(8.0, 4.0)} | config
-    return moved(network_field("mlp", event_shape, key=jax.random.key(0), **options), seed)
+    rng = np.random.default_rng(seed)
+    fresh = network_field("mlp", event_shape, key=jax.random.key(0), **options)
+    return changed(fresh, lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype(leaf.dtype))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def poisoned():
+    """Makes the samples of class 1 of 2 end as NaN."""
+
+    def poison(leaf):
+        if leaf.shape == (3, 8):  # the embedding of the classes
+            leaf[1] = np.nan
+        return leaf
+
+    return lambda field: changed(field, poison)
+
+
+@pytest.fixture(scope="session")
 def make_field():
     return build
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def field():
     return build(num_classes=3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(field):
     """Runs the small job in a folder; settings that differ are given by name."""
 
@@ -47,7 +59,7 @@ def run(field):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def contents():
     """The files of a folder by name, but for logs, which tell clock times."""
 
@@ -57,7 +69,7 @@ def contents():
     return contents
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(run, tmp_path_factory, contents):
     """The files of the small job, run once without anything happening."""
     folder = tmp_path_factory.mktemp("undisturbed")
