@@ -50,6 +50,7 @@ from kinetic_jax.sampling import KineticProfile as KineticProfile
 from kinetic_jax.sampling import Trajectories as Trajectories
 from kinetic_jax.sampling import noise as noise
 from kinetic_jax.sampling import sample as sample
+from kinetic_jax.sampling import sweep as sweep
 from kinetic_jax.training import FitResult as FitResult
 from kinetic_jax.training import cfm_loss as cfm_loss
 from kinetic_jax.training import fit as fit

@@ -4,5 +4,6 @@ from kinetic_jax.sampling._grid import time_nodes as time_nodes
 from kinetic_jax.sampling._hoist import hoist as hoist
 from kinetic_jax.sampling._noise import noise as noise
 from kinetic_jax.sampling._sample import sample as sample
+from kinetic_jax.sampling._sweep import sweep as sweep
 from kinetic_jax.sampling._trajectories import KineticProfile as KineticProfile
 from kinetic_jax.sampling._trajectories import Trajectories as Trajectories

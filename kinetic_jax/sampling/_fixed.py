@@ -1,6 +1,7 @@
 """Sampling on a fixed grid: explicit steps inside `lax.scan`, one program for the whole batch."""
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -68,6 +69,83 @@ def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
     return SavePlan(every, every, every, nodes, nodes.size, False)
 
 
+class Spent(NamedTuple):
+    """What one step, or each of many, takes and shows.
+
+    Attributes:
+        power: the energy's mean integrand over the step.
+        speed: the length's.
+        speed2: ||u||² of the step's mean velocity u.
+        bend2: ||u − u of the step before||².
+    """
+
+    power: Float[Array, "*steps"]
+    speed: Float[Array, "*steps"]
+    speed2: Float[Array, "*steps"]
+    bend2: Float[Array, "*steps"]
+
+
+def one_step(
+    stages: Stages,
+    vf: Any,
+    ends: tuple[Array, Array],
+    x: Float[Array, "*event"],
+    previous: Float[Array, "*event"],
+    arrival: Float[Array, ""] | None,
+) -> tuple[Array, Array, Spent]:
+    """One step of ONE sample: where it ends, its velocity, and what it spent.
+
+    Args:
+        stages: of the solver.
+        vf: the rates of x and of what is spent.
+        ends: the times the step begins and ends at.
+        x: where it begins.
+        previous: the velocity of the step before.
+        arrival: see `explicit_step`.
+    """
+    t0, t1 = ends
+    rate = explicit_step(stages, vf, t0, t1, energy_state(x), arrival)
+    bend2 = squared_norm(rate.x - previous)
+    # Never true. It makes the carried velocity wait for the bend, so that it may overwrite the
+    # previous one; else XLA copies the batch in every step, which `benchmarks/overhead` sees.
+    velocity = jnp.where(bend2 < 0, jnp.zeros_like(rate.x), rate.x)
+    spent = Spent(rate.energy, rate.length, squared_norm(rate.x), bend2)
+    return advance(x, velocity, t1 - t0), velocity, spent
+
+
+def rates_of(field: VelocityField, cond: PyTree[Any]) -> Any:
+    """The rates of ONE sample's x, energy and length, as a function of t and their state."""
+    rates = energy_term(field, cond).vector_field
+    return lambda t, y: rates(t, y, None)
+
+
+def completed(
+    x0: Float[Array, "batch *event"],
+    x1: Float[Array, "batch *event"],
+    spent: Spent,
+    nodes: Float[Array, " nodes"],
+    tau_split: Float[Array, ""],
+    evals: int,
+) -> Trajectories:
+    """The result for a batch, from where its paths end and what each step spent (batch, steps)."""
+    durations = jnp.diff(nodes).astype(spent.power.dtype)[None, :]
+    by_step = no_totals(spent.power.shape, spent.power.dtype).credit(
+        spent.power * durations, spent.speed * durations, is_landing(nodes[:-1], tau_split)[None, :]
+    )
+    totals = jax.tree.map(lambda steps: jnp.sum(steps, axis=1), by_step)
+    axes = tuple(range(1, x0.ndim))
+    energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
+    # An x1 that is not finite makes the displacement so.
+    finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
+    return Trajectories(
+        x1=x1,
+        energy=energy,
+        profile=KineticProfile(nodes[:-1], spent.speed2, spent.bend2.at[:, 0].set(0)),
+        num_evals=jnp.full(x0.shape[0], evals, jnp.int32),
+        status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
+    )
+
+
 @eqx.filter_jit
 def solve_fixed(
     field: VelocityField,
@@ -80,23 +158,11 @@ def solve_fixed(
     arrival: Float[Array, ""] | None,
 ) -> Trajectories:
     """Trajectories of a batch on the grid `nodes`."""
-    batch = x0.shape[0]
-    one = lambda x, c: _solve_one(field, x, c, nodes, tau_split, stages, plan, arrival)  # noqa: E731
-    x1, totals, (speed2, bend2), path = jax.vmap(one)(x0, cond)
-    axes = tuple(range(1, x0.ndim))
-    energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
-    # An x1 that is not finite makes the displacement so.
-    finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
+    one = lambda x, c: _solve_one(field, x, c, nodes, stages, plan, arrival)  # noqa: E731
+    x1, spent, path = jax.vmap(one)(x0, cond)
     steps = nodes.size - 1 + (plan.which.size if plan is not None and plan.between else 0)
-    return Trajectories(
-        x1=x1,
-        energy=energy,
-        profile=KineticProfile(nodes[:-1], speed2, bend2),
-        num_evals=jnp.full(batch, steps * len(stages.c), jnp.int32),
-        status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
-        ts=None if plan is None else plan.times,
-        path=path,
-    )
+    found = completed(x0, x1, spent, nodes, tau_split, steps * len(stages.c))
+    return dataclasses.replace(found, ts=None if plan is None else plan.times, path=path)
 
 
 def _solve_one(
@@ -104,46 +170,33 @@ def _solve_one(
     x0: Float[Array, "*event"],
     cond: PyTree[Any],
     nodes: Float[Array, " nodes"],
-    tau_split: Float[Array, ""],
     stages: Stages,
     plan: SavePlan | None,
     arrival: Float[Array, ""] | None,
-) -> tuple[Array, Any, tuple[Array, Array], Array | None]:
-    rates = energy_term(field, cond).vector_field
-    vf = lambda t, y: rates(t, y, None)  # noqa: E731
+) -> tuple[Array, Spent, Array | None]:
+    vf = rates_of(field, cond)
 
     def step(carry: Any, xs: Any) -> Any:
         x, previous, saved = carry
         t0, t1, slot = xs
-        rate = explicit_step(stages, vf, t0, t1, energy_state(x), arrival)
-        bend2 = squared_norm(rate.x - previous)
-        # Never true. It makes the carried velocity wait for the bend, so that it may overwrite the
-        # previous one; else XLA copies the batch in every step, which `benchmarks/overhead` sees.
-        velocity = jnp.where(bend2 < 0, jnp.zeros_like(rate.x), rate.x)
-        spent = rate.energy, rate.length, squared_norm(rate.x), bend2
+        after, velocity, spent = one_step(stages, vf, (t0, t1), x, previous, arrival)
         saved = None if saved is None else saved.at[slot].set(x, mode="drop")
-        return (advance(x, velocity, t1 - t0), velocity, saved), spent
+        return (after, velocity, saved), spent
 
     saved = None if plan is None else jnp.zeros((plan.num_slots, *x0.shape), x0.dtype)
     slots = None if plan is None else plan.slots[:-1]
-    (x1, _, saved), (power, speed, speed2, bend2) = jax.lax.scan(
+    (x1, _, saved), spent = jax.lax.scan(
         step, (x0, jnp.zeros_like(x0), saved), (nodes[:-1], nodes[1:], slots)
     )
-    durations = jnp.diff(nodes).astype(power.dtype)
-    by_step = no_totals(power.shape, power.dtype).credit(
-        power * durations, speed * durations, is_landing(nodes[:-1], tau_split)
-    )
-    totals = jax.tree.map(jnp.sum, by_step)
-    profile = speed2, bend2.at[0].set(0)
     if plan is None or saved is None:
-        return x1, totals, profile, None
+        return x1, spent, None
     saved = saved.at[plan.slots[-1]].set(x1, mode="drop")
     path = saved[plan.which]
     if plan.between:
         path = jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x, arrival))(
             nodes[plan.before], plan.times, path
         )
-    return x1, totals, profile, path
+    return x1, spent, path
 
 
 def _partial_step(

@@ -48,24 +48,51 @@ def solve_on(
     if mesh is None or not x0.shape[0]:
         return solve(field, x0, cond, *plan)
     mesh = checked_mesh(mesh)
+    specs, free = _split(field, mesh)
+    batch, pieces = x0.shape[0], _size(mesh, free)
+    spare = -batch % pieces
+    fill = functools.partial(_filled, spare=spare)
+    rows = placed((fill(x0), jax.tree.map(fill, cond)), mesh, PartitionSpec(free))
+    field, plan = _placed_field(field, specs, mesh), _placed_whole(plan, mesh)
+    with alone_on(mesh):
+        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
+        return _trimmed(found, mesh, axis, batch) if spare else found
+
+
+def place_on(mesh: Mesh, field: Any, x0: Array, cond: PyTree[Any], plan: Any) -> Any:
+    """The same arguments on a mesh, the batch split over it, for a program that XLA splits.
+
+    Raises:
+        ValueError: if the batch does not divide by the devices that it is split over.
+    """
+    specs, free = _split(field, mesh)
+    pieces = _size(mesh, free)
+    words = f"divide by the {pieces} devices that it is split over"
+    require(x0.shape[0] % pieces == 0, "x0", f"{x0.shape[0]} rows", words)
+    rows = placed((x0, cond), mesh, PartitionSpec(free))
+    return _placed_field(field, specs, mesh), *rows, _placed_whole(plan, mesh)
+
+
+def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
+    """How the field's arrays lie on the mesh, and the axes that are left for the batch."""
     specs = partition_specs(field, mesh)
     own = {name for spec in specs for name in _names(spec)}
     free = tuple(name for name in mesh.axis_names if name not in own)
     require(bool(free), "mesh", mesh.axis_names,
             "have an axis for the batch beside those of the field's data")  # fmt: skip
-    batch, pieces = x0.shape[0], _size(mesh, free)
-    spare = -batch % pieces
-    fill = functools.partial(_filled, spare=spare)
-    rows = placed((fill(x0), jax.tree.map(fill, cond)), mesh, PartitionSpec(free))
+    return specs, free
+
+
+def _placed_field(field: Any, specs: list[PartitionSpec], mesh: Mesh) -> Any:
     arrays, static = eqx.partition(field, eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     leaves = [placed(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
-    field = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
-    whole = placed(eqx.filter(plan, eqx.is_array), mesh, WHOLE)
-    plan = eqx.combine(whole, eqx.filter(plan, eqx.is_array, inverse=True))
-    with alone_on(mesh):
-        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
-        return _trimmed(found, mesh, axis, batch) if spare else found
+    return eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+
+
+def _placed_whole(plan: Any, mesh: Mesh) -> Any:
+    arrays, static = eqx.partition(plan, eqx.is_array)
+    return eqx.combine(placed(arrays, mesh, WHOLE), static)
 
 
 @eqx.filter_jit

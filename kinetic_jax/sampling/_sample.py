@@ -10,15 +10,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import (
-    as_array,
-    batch_size,
     float_array,
-    refuse_memmap,
     require,
     require_between,
 )
 from kinetic_jax._mesh import checked_mesh
-from kinetic_jax.fields import VelocityField, arrival_of, check_inputs, checked_field, network_hint
+from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
@@ -28,6 +25,7 @@ from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, time_nodes
 from kinetic_jax.sampling._hoist import hoist
+from kinetic_jax.sampling._inputs import checked_inputs
 from kinetic_jax.sampling._mesh import solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, own_tau_split
@@ -98,11 +96,8 @@ def sample(
         >>> result.x1.shape, result.energy.total.shape, result.num_evals
         ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
     """
-    field = checked_field(field)
-    refuse_memmap("field", field)
-    x0, cond = _checked_batch(x0, cond)
+    field, x0, cond = checked_inputs(field, x0, cond)
     dtype = x0.dtype
-    check_inputs(field, "x0", x0, cond)
     for name, value, kind in (
         ("solver", solver, diffrax.AbstractSolver),
         ("controller", controller, diffrax.AbstractStepSizeController),
@@ -146,23 +141,6 @@ def sample(
     with network_hint(field):
         field = hoist(field, jnp.zeros((), dtype), x0, cond)
     return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive)
-
-
-def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
-    refuse_memmap("x0", x0)
-    refuse_memmap("cond", cond)
-    x0 = as_array("x0", x0)
-    require(
-        x0.dtype in (jnp.float32, jnp.float64),
-        "x0",
-        f"dtype {x0.dtype}",
-        "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
-    )
-    size = batch_size("x0", x0)
-    if cond is not None:
-        given = batch_size("cond", cond)
-        require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
-    return x0, jax.tree.map(jnp.asarray, cond)
 
 
 def _save_plan(

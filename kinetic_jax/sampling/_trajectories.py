@@ -1,7 +1,10 @@
 """What sampling returns."""
 
+from typing import Any
+
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._pytree import result
@@ -57,16 +60,27 @@ class Trajectories:
             RuntimeError: if a sample is not finite or hit the step limit; the message counts
                 and names them.
             ValueError: under a trace, where the status is not known.
+
+        Of a batch on several processes all must call it.
         """
         if isinstance(self.status, jax.core.Tracer):
             raise ValueError("check() must be called outside jit, got a traced status")
-        status = np.asarray(self.status)
+        status = np.asarray(_everywhere(self.status))
         problems = []
         for code, words in ((NOT_FINITE, "not finite"), (STEP_LIMIT, "stopped by max_steps")):
-            bad = np.flatnonzero(status == code)
-            if bad.size:
-                some = ", ".join(map(str, bad[:10])) + (", ..." if bad.size > 10 else "")
-                problems.append(f"{bad.size} {words} (samples {some})")
+            bad = np.argwhere(status == code).tolist()
+            if bad:
+                # By number, or by the place in a sweep.
+                names = (str(place[0] if len(place) == 1 else tuple(place)) for place in bad[:10])
+                some = ", ".join(names) + (", ..." if len(bad) > 10 else "")
+                problems.append(f"{len(bad)} {words} (samples {some})")
         if problems:
             raise RuntimeError(f"of {status.size} trajectories, " + " and ".join(problems))
         return self
+
+
+def _everywhere(array: Array) -> Any:
+    """`array` in this process, also if other processes hold parts of it."""
+    if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
+        return array
+    return multihost_utils.process_allgather(array, tiled=True)

@@ -1,0 +1,252 @@
+"""`sweep`: a whole grid of KTS settings, in one program that shares what they have in common."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+
+from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._mesh import checked_mesh
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields import VelocityField, arrival_of, network_hint
+from kinetic_jax.sampling._explicit import Stages, stages_of
+from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of
+from kinetic_jax.sampling._grid import checked_span, time_nodes
+from kinetic_jax.sampling._hoist import hoist
+from kinetic_jax.sampling._inputs import checked_inputs
+from kinetic_jax.sampling._mesh import place_on, solve_on
+from kinetic_jax.sampling._trajectories import Trajectories
+from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing, is_within, kts
+
+# Landing shapes that begin at 0: at τ itself the gain is 1, whatever β0.
+_BEGIN_AT_ZERO = ("exponential", "linear")
+
+Numbers = ArrayLike | Sequence[float]
+
+
+def sweep(
+    field: VelocityField,
+    x0: Float[ArrayLike, "batch *event"],
+    cond: PyTree[Any] | None = None,
+    *,
+    alpha0: Numbers = 0.0,
+    beta0: Numbers = 0.0,
+    tau_split: Numbers = DEFAULT_TAU_SPLIT,
+    launch: str | Callable[..., Any] = "linear",
+    landing: str | Callable[..., Any] = "exponential",
+    k: ArrayLike = 3.0,
+    allow_reversal: bool = False,
+    solver: diffrax.AbstractSolver | None = None,
+    num_steps: int | None = None,
+    grid: str | ArrayLike | Sequence[float] = "uniform",
+    t0: ArrayLike = 0.0,
+    t1: ArrayLike = 1.0,
+    reduce: Callable[[Trajectories], Any] | None = None,
+    at_once: int = 1,
+    mesh: Mesh | None = None,
+) -> Any:
+    """Samples `field` under every `kts(alpha0, beta0, tau_split)` of a product grid.
+
+    Every setting gives what `sample(kts(...)(field), x0, cond, ...)` gives. Up to τ the gain does
+    not know β0: that part of the path is integrated once for each (α0, τ), up to the last step
+    whose stages all lie at or before τ (before τ, where the landing does not begin at 0). With N
+    Euler steps, A, B and T values and n of the steps shared, the field is called
+    T · A · (n + B (N − n)) times a sample, not T · A · B · N.
+
+    Args:
+        field: as in `sample`; the gain is put around it.
+        x0: as in `sample`, the same for every setting.
+        cond: as in `sample`.
+        alpha0: strengths of the launch, a number or (A,); traced, like the next two.
+        beta0: strengths of the landing, a number or (B,).
+        tau_split: ends of the launch, a number or (T,).
+        launch: as in `kts`.
+        landing: as in `kts`.
+        k: as in `kts`.
+        allow_reversal: as in `kts`.
+        solver: as in `sample`, on a fixed grid.
+        num_steps: as in `sample`.
+        grid: as in `sample`.
+        t0: as in `sample`.
+        t1: as in `sample`.
+        reduce: from one setting's `Trajectories` to what is kept of it (a pytree of arrays). No
+            more than `at_once` settings are then in memory together.
+        at_once: how many values of β0 are stepped together; more than one pays where one batch
+            does not fill the device.
+        mesh: as in `sample`. With `reduce`, which sees the whole batch, the batch must divide by
+            the mesh's devices.
+
+    Returns:
+        `Trajectories` with axes (alpha0, beta0, tau_split, batch) in the place of batch, or what
+        `reduce` returns with leading axes (alpha0, beta0, tau_split).
+
+    Raises:
+        ValueError: as `sample` and `kts`, before anything compiles; if strengths or τ are not
+            numbers or vectors of them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import GaussianField, noise, sweep
+        >>> x0 = noise(jax.random.key(0), jnp.arange(4), (2,))
+        >>> field = GaussianField(jnp.ones(2), 0.5)
+        >>> found = sweep(field, x0, alpha0=[0.0, 0.1], beta0=[0.0, 0.01, 0.02], num_steps=20)
+        >>> found.x1.shape, found.energy.total.shape
+        ((2, 3, 1, 4, 2), (2, 3, 1, 4))
+        >>> means = sweep(field, x0, alpha0=[0.0, 0.1], reduce=lambda run: run.energy.total.mean())
+        >>> means.shape
+        (2, 1, 1)
+    """
+    field, x0, cond = checked_inputs(field, x0, cond)
+    good = solver is None or isinstance(solver, diffrax.AbstractSolver)
+    require(good, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
+    require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
+    whole = isinstance(at_once, int | np.integer) and at_once >= 1
+    require(whole, "at_once", at_once, "be a whole number >= 1")
+    mesh = None if mesh is None else checked_mesh(mesh)
+    start, end = checked_span(t0, t1)
+    nodes = time_nodes(grid, num_steps, start, end, x0.dtype)
+    plan = SweepPlan(
+        alpha0=_vector("alpha0", alpha0),
+        beta0=_vector("beta0", beta0),
+        tau_split=_taus(tau_split),
+        k=float_array(k, "k"),
+        nodes=jnp.asarray(nodes, x0.dtype),
+        arrival=arrival_of(field, x0.dtype),
+        launch=launch if isinstance(launch, str) else as_pytree(launch),
+        landing=landing if isinstance(landing, str) else as_pytree(landing),
+        stages=stages_of(diffrax.Euler() if solver is None else solver),
+        reduce=None if reduce is None else as_pytree(reduce),
+        at_once=int(at_once),
+    )
+    _check_gains(plan, allow_reversal)
+    with network_hint(field):
+        field = hoist(field, jnp.zeros((), x0.dtype), x0, cond)
+    if mesh is None or reduce is None:
+        return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
+    return _solve(*place_on(mesh, field, x0, cond, plan))
+
+
+class SweepPlan(eqx.Module):
+    """The grid of settings, and how each is integrated; its arrays are traced."""
+
+    alpha0: Float[Array, " alphas"]
+    beta0: Float[Array, " betas"]
+    tau_split: Float[Array, " taus"]
+    k: Float[Array, ""]
+    nodes: Float[Array, " nodes"]
+    arrival: Float[Array, ""] | None
+    launch: Any
+    landing: Any
+    stages: Stages = eqx.field(static=True)
+    reduce: Any
+    at_once: int = eqx.field(static=True)
+
+    def transform(self, alpha0: ArrayLike, beta0: ArrayLike, tau: ArrayLike, reversal: bool) -> Any:
+        """The gain of one setting."""
+        shapes = {"launch": self.launch, "landing": self.landing, "k": self.k}
+        return kts(alpha0, beta0, tau, **shapes, allow_reversal=reversal)
+
+    def is_shared(self, tau: Float[Array, ""]) -> Bool[Array, " steps"]:
+        """Which steps do not know β0: all up to the last whose stages all lie up to τ."""
+        left, right = self.nodes[:-1, None], self.nodes[1:, None]
+        times = left + jnp.asarray(self.stages.c, left.dtype)[None, :] * (right - left)
+        if self.landing in _BEGIN_AT_ZERO:
+            inside = is_within(times, jnp.zeros((), times.dtype), tau)
+        else:
+            inside = ~is_landing(times, tau)
+        return jnp.cumprod(jnp.all(inside, axis=1)).astype(bool)
+
+
+@eqx.filter_jit
+def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) -> Any:
+    """All settings, one after the other: τ, then α0, then β0."""
+    evals = (plan.nodes.size - 1) * len(plan.stages.c)
+
+    def of_tau(tau: Array) -> Any:
+        shared = plan.is_shared(tau)
+
+        def of_alpha(alpha0: Array) -> Any:
+            start = (x0, jnp.zeros_like(x0))
+            shaped = plan.transform(alpha0, 0.0, tau, True)(field)
+            launched, early = _walk(shaped, cond, plan, start, shared)
+
+            def of_beta(beta0: Array) -> Any:
+                shaped = plan.transform(alpha0, beta0, tau, True)(field)
+                (x1, _), late = _walk(shaped, cond, plan, launched, ~shared)
+                spent = jax.tree.map(lambda a, b: (a + b).T, early, late)
+                found = completed(x0, x1, spent, plan.nodes, tau, evals)
+                return found if plan.reduce is None else plan.reduce(found)
+
+            together = None if plan.at_once == 1 else plan.at_once
+            return jax.lax.map(of_beta, plan.beta0, batch_size=together)
+
+        return jax.lax.map(of_alpha, plan.alpha0)
+
+    found = jax.lax.map(of_tau, plan.tau_split)
+    found = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 2), found)
+    if plan.reduce is None:
+        clock = dataclasses.replace(found.profile, ts=plan.nodes[:-1])
+        return dataclasses.replace(found, profile=clock)
+    return found
+
+
+def _walk(
+    field: VelocityField,
+    cond: PyTree[Any],
+    plan: SweepPlan,
+    start: tuple[Array, Array],
+    active: Bool[Array, " steps"],
+) -> tuple[tuple[Array, Array], Spent]:
+    """The batch moved over the active steps; the others cost nothing and spend nothing."""
+
+    def step(carry: tuple[Array, Array], xs: Any) -> Any:
+        t0, t1, on = xs
+
+        def go(x: Array, previous: Array) -> Any:
+            one = lambda x, v, c: one_step(  # noqa: E731
+                plan.stages, rates_of(field, c), (t0, t1), x, v, plan.arrival
+            )
+            x, velocity, spent = jax.vmap(one)(x, previous, cond)
+            return (x, velocity), spent
+
+        def stay(x: Array, previous: Array) -> Any:
+            shapes = jax.eval_shape(go, x, previous)[1]
+            return (x, previous), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        return jax.lax.cond(on, go, stay, *carry)
+
+    return jax.lax.scan(step, start, (plan.nodes[:-1], plan.nodes[1:], active))
+
+
+def _vector(name: str, values: Any) -> Float[Array, " values"]:
+    numbers = float_array(values, name)
+    good = numbers.ndim <= 1 and numbers.size >= 1
+    require(good, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
+    require_finite(name, numbers)
+    return jnp.atleast_1d(numbers)
+
+
+def _taus(values: Any) -> Float[Array, " taus"]:
+    taus = _vector("tau_split", values)
+    if is_concrete(taus):
+        for tau in np.asarray(taus):
+            checked_tau_split(tau)
+    return taus
+
+
+def _check_gains(plan: SweepPlan, allow_reversal: bool) -> None:
+    """Refuses what `kts` refuses: the launch knows α0 alone, the landing β0 alone."""
+    if not is_concrete(plan.alpha0, plan.beta0, plan.tau_split, plan.k):
+        return
+    for tau in np.asarray(plan.tau_split):
+        for alpha0 in np.asarray(plan.alpha0):
+            plan.transform(alpha0, 0.0, tau, allow_reversal)
+        for beta0 in np.asarray(plan.beta0):
+            plan.transform(0.0, beta0, tau, allow_reversal)
