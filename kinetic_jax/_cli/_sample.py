@@ -90,5 +90,5 @@ def sample(
 def _join_others() -> None:
     try:
         jax.distributed.initialize()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error

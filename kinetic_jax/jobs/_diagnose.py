@@ -1,5 +1,6 @@
 """`diagnose_job`: what the energies of many samples go with, a shard at a time."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ from kinetic_jax.metrics import (
 )
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
-TOGETHER = 4096  # samples searched for at once: each search reads all training rows
+# Each search reads all training rows, and so is made for several shards, up to so many samples or
+# so many numbers in them.
+TOGETHER, NUMBERS_TOGETHER = 4096, 2**22
 BAD_NAMED = 10
 RESAMPLES = 200  # of 50,000 samples in each; more would take minutes
 GROUPS = 5
@@ -149,9 +152,10 @@ def _looked_at(
 def _together(job: Job) -> Iterator[list[Shard]]:
     """The shards, in groups of a search's size; a larger shard is a group."""
     group: list[Shard] = []
+    enough = min(TOGETHER, NUMBERS_TOGETHER // math.prod(job.event_shape))
     for shard in job.shards():
         group.append(shard)
-        if sum(len(one.x1) for one in group) >= TOGETHER:
+        if sum(len(one.x1) for one in group) >= enough:
             yield group
             group = []
     if group:

@@ -159,7 +159,7 @@ def _make(
                 batches.append(_sampled(plan, index, batch_size, mesh))
                 update(speed.count(index.size), speed.words())
             write_shard(job.path(number), _joined(batches), digest)
-            log(f"{shard_name(number)} {speed.words()}")
+            log(f"{shard_name(number)} is written {speed.words()}".rstrip())
 
 
 class _Speed:
@@ -230,7 +230,8 @@ def _summary(job: Job, mine: range) -> str:
         bad = np.flatnonzero(read_status(job.path(number)))
         count += bad.size
         some += [str(job.rows(number)[place]) for place in bad[: max(BAD_NAMED - len(some), 0)]]
-    told = f"{_samples(job, mine):,} samples in {len(mine):,} shards, "
+    plural = "" if len(mine) == 1 else "s"
+    told = f"{_samples(job, mine):,} samples in {len(mine):,} shard{plural}, "
     if not count:
         return told + "all of them finite"
     # On a fixed grid there is no other failure.
