@@ -9,7 +9,7 @@ import numpy as np
 from kinetic_jax._checks import require
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.jobs._read import Job
-from kinetic_jax.jobs._shards import ENERGIES, Shard
+from kinetic_jax.jobs._shards import ENERGIES
 from kinetic_jax.metrics import (
     SWEEP,
     Memorization,
@@ -135,31 +135,31 @@ def _looked_at(
     found: list[NearestTwo] = []
     done = 0
     with progress_bar("comparing with training data", job.n, show=progress) as update:
-        for shards in _together(job):
-            for shard in shards:
-                label = {} if shard.label is None else {"label": shard.label}
-                parts.append(
-                    {"index": shard.index, **label, "status": shard.status, **shard.energy}
-                )
-            raw = np.concatenate([job.scaling.invert(shard.x1) for shard in shards])
+        for kept, raw in _groups(job):
+            parts += kept
             found.append(nearest_two(raw, train, **rule, progress=False))
             done += len(raw)
+            del raw  # before the next ones are read
             update(done, "")
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return table, NearestTwo(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _together(job: Job) -> Iterator[list[Shard]]:
-    """The shards, in groups of a search's size; a larger shard is a group."""
-    group: list[Shard] = []
+def _groups(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.ndarray]]:
+    """What is kept of some shards, and their samples in raw data's scale, enough for a search."""
+    kept: list[dict[str, np.ndarray]] = []
+    raw: list[np.ndarray] = []
     enough = min(TOGETHER, NUMBERS_TOGETHER // math.prod(job.event_shape))
-    for shard in job.shards():
-        group.append(shard)
-        if sum(len(one.x1) for one in group) >= enough:
-            yield group
-            group = []
-    if group:
-        yield group
+    for number, shard in enumerate(job.shards()):
+        label = {} if shard.label is None else {"label": shard.label}
+        kept.append({"index": shard.index, **label, "status": shard.status, **shard.energy})
+        raw.append(job.scaling.invert(shard.x1))
+        del shard
+        if sum(map(len, raw)) >= enough or number == job.num_shards - 1:
+            rows = np.concatenate(raw)
+            raw.clear()
+            yield kept, rows
+            kept, rows = [], np.zeros(0)
 
 
 def _nearest_of_held_out(
