@@ -5,6 +5,8 @@ import pytest
 # Strict from the first import on: an implicit promotion or rank broadcast is a defect here.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# For meshes; whatever names no device runs on the first.
+jax.config.update("jax_num_cpu_devices", 8)
 
 
 @pytest.fixture

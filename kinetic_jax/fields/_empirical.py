@@ -117,7 +117,10 @@ class EmpiricalField(eqx.Module):
         self.data = rows.astype(at_least_float32(rows.dtype))
         flat = self.data.reshape(self.data.shape[0], -1)
         self.squares = jnp.sum(flat * flat, axis=1)
-        require_finite("data", self.squares)
+        finite = jnp.isfinite(self.squares)
+        if is_concrete(finite) and not bool(jnp.all(finite)):
+            row = int(jnp.argmin(finite))
+            require(False, "data", f"row {row}", "be finite, and so must its rows' squared norms")
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None

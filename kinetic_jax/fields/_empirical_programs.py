@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -29,6 +30,11 @@ class HeaviestAtoms(NamedTuple):
 
     weights: Float[Array, " k"]
     indices: Int[Array, " k"]
+
+
+jax.export.register_namedtuple_serialization(
+    HeaviestAtoms, serialized_name="kinetic_jax.HeaviestAtoms"
+)
 
 
 # Compiled here, so that calls one at a time (in a notebook, say) find their programs again.
@@ -73,6 +79,7 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
     return HeaviestAtoms(top, winners.number[place])
 
 
+@eqx.filter_jit
 @on_shards
 def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
     """Log of the number of rows that count, or of the sum of their weights."""

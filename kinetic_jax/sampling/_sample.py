@@ -78,6 +78,8 @@ def sample(
         mesh: split the batch over the devices of this mesh, those of other processes included
             (`jax.distributed`; every process passes the same arguments). The results stay split
             over the mesh; if the batch does not divide by its devices, they are whole on each.
+            Samples are the same up to rounding, which with a controller can decide whether a step
+            is taken, and then moves a sample within the controller's tolerance.
 
     Returns:
         `Trajectories`. A sample that fails is told by its `status`; this function never raises

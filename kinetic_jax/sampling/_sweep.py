@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_finite
 from kinetic_jax._mesh import checked_mesh
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
@@ -226,7 +226,7 @@ def _walk(
 
 
 def _vector(name: str, values: Any) -> Float[Array, " values"]:
-    numbers = float_array(values, name)
+    numbers = float_array(as_array(name, values), name)
     good = numbers.ndim <= 1 and numbers.size >= 1
     require(good, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
     require_finite(name, numbers)

@@ -26,13 +26,15 @@ class KineticProfile:
     """
 
     ts: Float[Array, " steps"]
-    speed2: Float[Array, "batch steps"]
-    bend2: Float[Array, "batch steps"]
+    speed2: Float[Array, "*batch steps"]
+    bend2: Float[Array, "*batch steps"]
 
 
 @result
 class Trajectories:
     """The result of `sample`; every array but the times has a leading batch axis.
+
+    (Of `sweep` three axes more, before it.)
 
     Attributes:
         x1: the samples, shape (batch, *event).
@@ -45,13 +47,13 @@ class Trajectories:
         path: the saved path, shape (batch, times, *event), with `save_at`; else None.
     """
 
-    x1: Float[Array, "batch *event"]
+    x1: Float[Array, "*batch_event"]
     energy: PathEnergy
     profile: KineticProfile | None
-    num_evals: Int[Array, " batch"]
-    status: Int[Array, " batch"]
+    num_evals: Int[Array, "*batch"]
+    status: Int[Array, "*batch"]
     ts: Float[Array, " times"] | None = None
-    path: Float[Array, "batch times *event"] | None = None
+    path: Float[Array, "*batch_times_event"] | None = None
 
     def check(self) -> "Trajectories":
         """Returns itself if every sample is good.

@@ -58,26 +58,25 @@ def split_rows(data: Any, shards: Shards) -> Array:
     Each process reads the parts of its own devices alone, so that `data` may be a memmap.
     """
     sharding = NamedSharding(shards.mesh, shards.spec)
+    read: Any = np.asarray
     rows = data.shape[0]
     padded = rows + -rows % shards.mesh.shape[shards.axis]
-    if isinstance(data, jax.Array) and (
-        isinstance(data, jax.core.Tracer) or not data.is_fully_addressable
-    ):
-        spare = jnp.repeat(data[-1:], padded - rows, axis=0)
-        return jax.device_put(jnp.concatenate([data, spare]) if padded > rows else data, sharding)
-    if isinstance(data, jax.Array) and data.sharding == sharding:
-        return data
-
-    def read(rows: slice) -> np.ndarray:
-        own = np.asarray(data[rows])
-        return own if isinstance(data, jax.Array) else as_numbers(own)
+    if isinstance(data, jax.Array):
+        if padded == rows:
+            return jax.device_put(data, sharding)
+        if isinstance(data, jax.core.Tracer) or not data.is_fully_addressable:
+            spare = jnp.repeat(data[-1:], padded - rows, axis=0)
+            return jax.device_put(jnp.concatenate([data, spare]), sharding)
+        data = np.asarray(data)
+    else:
+        read = lambda rows: as_numbers(np.asarray(rows))  # noqa: E731
 
     def part(index: Any) -> np.ndarray:
         start, stop, _ = index[0].indices(padded)
-        own = read(slice(min(start, rows - 1), min(stop, rows)))
+        own = read(data[min(start, rows - 1) : min(stop, rows)])
         return np.pad(own, ((0, stop - start - len(own)), *((0, 0),) * (own.ndim - 1)), mode="edge")
 
-    kind = read(slice(0, 1)).dtype
+    kind = read(data[:1]).dtype
     return jax.make_array_from_callback(
         (padded, *data.shape[1:]), sharding, part, dtype=jax.dtypes.canonicalize_dtype(kind)
     )
