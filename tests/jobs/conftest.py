@@ -52,8 +52,8 @@ def field():
 def run(field):
     """Runs the small job in a folder; settings that differ are given by name."""
 
-    def run(out, *, of=field, batch_size=4, say=None, part=None, **settings):
-        options = {"batch_size": batch_size, "say": say, "part": part}
+    def run(out, *, of=field, batch_size=4, say=None, part=None, mesh=None, **settings):
+        options = {"batch_size": batch_size, "say": say, "part": part, "mesh": mesh}
         return run_job(of, out, JobSettings(**SETTINGS | settings), **options)
 
     return run

@@ -116,6 +116,19 @@ def test_batch_size_changes_nothing(batch_size, run, undisturbed, contents, tmp_
         np.testing.assert_allclose(found[name], want[name], rtol=1e-5, atol=1e-5)
 
 
+def test_devices_change_nothing(field, run, tmp_path):
+    devices = jax.local_devices()
+    assert len(devices) > 1  # else there is nothing to see here
+    mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
+    run(tmp_path / "one", batch_size=10)
+    run(tmp_path / "many", batch_size=10, mesh=mesh)
+    found, want = everything(tmp_path / "many"), everything(tmp_path / "one")
+    for name in found:
+        if name in ("index", "label", "status", "num_evals"):
+            np.testing.assert_array_equal(found[name], want[name])
+        np.testing.assert_allclose(found[name], want[name], rtol=1e-5, atol=1e-5)
+
+
 def test_processes_share_the_shards(run, undisturbed, contents, tmp_path):
     run(tmp_path, part=(1, 2))
     assert {p.name for p in tmp_path.glob("shard*.npz")} == {"shard-00001.npz"}
