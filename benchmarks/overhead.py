@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._loops import adaptive, bare_mlp, scan_euler, scan_heun
+from benchmarks._loops import adaptive, awake, bare_mlp, scan_euler, scan_heun
 from benchmarks._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
+from kinetic_jax.networks import AUTHORS_UNET
 
 BY_HAND, WITH_ENERGY, WITHOUT = "hand-written scan, no energy", "sample", "sample, x1 alone"
 PLAIN = "plain diffeqsolve under vmap, no energy"
@@ -36,7 +37,7 @@ def run(recorder: Recorder) -> None:
     key = jax.random.key(0)
     x0 = noise(key, jnp.arange(batch), (dimensions,))
     fields: dict[str, Any] = {
-        "residual MLP": network_field("mlp", (dimensions,), key=key, width=width),
+        "residual MLP": awake(network_field("mlp", (dimensions,), key=key, width=width), key),
         "bare MLP": bare_mlp(key, dimensions, width),
     }
     sizes = f"width {width}, {dimensions} dimensions, batch {batch}"
@@ -44,6 +45,13 @@ def run(recorder: Recorder) -> None:
         for solver in SOLVERS:
             _fixed(recorder, f"{name}, {sizes}, {solver}", field, x0, solver)
         _adaptive(recorder, f"{name}, {sizes}, Tsit5 at 1e-4", field, x0)
+    if recorder.quick:
+        return
+    unet = network_field("unet", (32, 32, 1), key=key, **AUTHORS_UNET)
+    images = noise(key, jnp.arange(batch), unet.event_shape)[:4]  # few, so that compiling is all
+    _first_calls(
+        recorder, "the KTS authors' U-Net, 32 × 32 gray, batch 4, Euler", unet, images, "Euler"
+    )
 
 
 def contenders(
@@ -69,12 +77,15 @@ def _fixed(recorder: Recorder, title: str, field: Any, x0: Array, solver: str) -
         Claim(WITH_ENERGY, 1.03),
         Claim(WITH_ENERGY, 1.03, against=WITHOUT),
     )
-    _require_same(calls[BY_HAND](), calls[WITH_ENERGY]().x1)
+    _require_same(calls[BY_HAND](), calls[WITH_ENERGY]().x1, 1e-5)
+    _first_calls(recorder, title, field, x0, solver)
+
+
+def _first_calls(recorder: Recorder, title: str, field: Any, x0: Array, solver: str) -> None:
+    scan, method, _ = SOLVERS[solver]
     few = contenders(field, x0, scan, method, STEPS_OF_A_FIRST_CALL)
     few.pop(WITHOUT)
-    recorder.first_calls(
-        f"tracing and compiling: {title}", few, Claim(WITH_ENERGY, 1.25)
-    )  # fmt: skip
+    recorder.first_calls(f"tracing and compiling: {title}", few, Claim(WITH_ENERGY, 1.25))
 
 
 def _adaptive(recorder: Recorder, title: str, field: Any, x0: Array) -> None:
@@ -86,12 +97,13 @@ def _adaptive(recorder: Recorder, title: str, field: Any, x0: Array) -> None:
     }
     limits = Claim(WITH_ENERGY, 1.05), Claim(WITH_ENERGY, 1.03, against=WITHOUT)
     recorder.times(title, calls, *limits)
-    _require_same(calls[PLAIN](), calls[WITH_ENERGY]().x1)
+    # Rounding may decide whether a step is taken, at the tolerance of the steps.
+    _require_same(calls[PLAIN](), calls[WITH_ENERGY]().x1, 1e-3)
     calls.pop(WITHOUT)
     recorder.first_calls(f"tracing and compiling: {title}", calls, Claim(WITH_ENERGY))
 
 
-def _require_same(expected: Array, end: Array) -> None:
+def _require_same(expected: Array, end: Array, tolerance: float) -> None:
     """A faster contender that computes something else has won nothing."""
     worst = float(jnp.max(jnp.abs(end - expected)) / jnp.max(jnp.abs(expected)))
-    assert worst < 1e-5, f"sample and the loop by hand must agree, they differ by {worst:.2g}"
+    assert worst < tolerance, f"sample and the loop by hand must agree, they differ by {worst:.2g}"

@@ -1,7 +1,7 @@
 """Measure and shape how flow-matching models move.
 
 Data flows down this list of packages: fields, transforms, energy, sampling, metrics, networks,
-training, experiments. The names below are the public ones, and stay where they are.
+training, jobs, experiments. The names below are the public ones, and stay where they are.
 """
 
 from kinetic_jax.energy import PathEnergy as PathEnergy
@@ -20,6 +20,11 @@ from kinetic_jax.fields import from_linen as from_linen
 from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
+from kinetic_jax.jobs import Job as Job
+from kinetic_jax.jobs import JobSettings as JobSettings
+from kinetic_jax.jobs import diagnose_job as diagnose_job
+from kinetic_jax.jobs import open_job as open_job
+from kinetic_jax.jobs import run_job as run_job
 from kinetic_jax.metrics import Memorization as Memorization
 from kinetic_jax.metrics import authpct as authpct
 from kinetic_jax.metrics import ct_score as ct_score

@@ -17,7 +17,8 @@ COPY_COLOR = "#d55e00"
 ENERGY_LABEL = "kinetic path energy E (½ ∫ ||u||² dt)"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, the same bytes whenever it is drawn."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
     return buffer.getvalue()
@@ -46,7 +47,7 @@ def sample_grid(row: RowResult, train: np.ndarray, *, columns: int = 14) -> byte
         "Framed: memorised.",
         fontsize=11,
     )
-    return _png(figure)
+    return png(figure)
 
 
 def _digit(axis: Axes, image: np.ndarray, frame: str | None) -> None:
@@ -69,7 +70,7 @@ def energy_histogram(row: RowResult) -> bytes:
     axis.hist(groups, bins=list(bins), stacked=True, color=["#7fa8c9", COPY_COLOR], label=labels)
     axis.set(xlabel=ENERGY_LABEL, ylabel="samples")
     axis.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def speed_profile(plans: list[RowPlan], rows: list[RowResult], tau_split: float) -> bytes:
@@ -87,7 +88,7 @@ def speed_profile(plans: list[RowPlan], rows: list[RowResult], tau_split: float)
     speed.set(ylabel="mean ||u||²")
     speed.legend(frameon=False, fontsize=9, ncols=2)
     gain.set(xlabel="time t (0 noise, 1 data); the grey line is tau_split", ylabel="gain η(t)")
-    return _png(figure)
+    return png(figure)
 
 
 def goldilocks(fifths: dict[str, list[dict[str, Any]]], held_out: dict[str, Any]) -> bytes:
@@ -112,7 +113,7 @@ def goldilocks(fifths: dict[str, list[dict[str, Any]]], held_out: dict[str, Any]
         axes[1, column].set_xticks(x)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
@@ -142,7 +143,7 @@ def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) ->
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=-0.03 * axis.get_ylim()[1])
     figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=3)
-    return _png(figure)
+    return png(figure)
 
 
 def ratio_histogram(found: Memorization, threshold: float) -> bytes:
@@ -168,7 +169,7 @@ def ratio_histogram(found: Memorization, threshold: float) -> bytes:
     axis.set(xlabel="distance to the nearest training row / to the second nearest")
     axis.set(ylabel="share of the set in %", xlim=(0, 1))
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def distance_histogram(distances: np.ndarray) -> bytes:
@@ -186,4 +187,4 @@ def distance_histogram(distances: np.ndarray) -> bytes:
     axis.set(xlabel="Euclidean distance", ylabel=f"samples (of {len(distances):,})")
     axis.set_xlim(left=0)
     axis.legend(frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -29,6 +30,11 @@ class HeaviestAtoms(NamedTuple):
 
     weights: Float[Array, " k"]
     indices: Int[Array, " k"]
+
+
+jax.export.register_namedtuple_serialization(
+    HeaviestAtoms, serialized_name="kinetic_jax.HeaviestAtoms"
+)
 
 
 # Compiled here, so that calls one at a time (in a notebook, say) find their programs again.

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -29,6 +30,11 @@ class EmpiricalValues(NamedTuple):
     dominance: Float[Array, "*batch"]
     heaviest: Int[Array, "*batch"]
     shift: Float[Array, "*shape"]
+
+
+jax.export.register_namedtuple_serialization(
+    EmpiricalValues, serialized_name="kinetic_jax.EmpiricalValues"
+)
 
 
 def log_volume(size: int, left: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -14,6 +14,8 @@ from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
+SWEEP = np.linspace(0.05, 1, 20)
+
 
 class ThresholdSweep(NamedTuple):
     """F_mem at every threshold of a sweep, as NumPy arrays of shape (thresholds,).
@@ -29,6 +31,24 @@ class ThresholdSweep(NamedTuple):
     fraction: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+class NearestTwo(NamedTuple):
+    """The two training rows that decide about each sample, as NumPy arrays.
+
+    Attributes:
+        distances: to the nearest and second nearest row, shape (n, 2).
+        indices: of those rows, shape (n, 2).
+        twins: whether the two nearest rows are duplicates of each other, shape (n,).
+    """
+
+    distances: np.ndarray
+    indices: np.ndarray
+    twins: np.ndarray
+
+    def part(self, which: slice) -> "NearestTwo":
+        """Those of some samples."""
+        return NearestTwo(*(array[which] for array in self))
 
 
 class Memorization(NamedTuple):
@@ -144,9 +164,9 @@ def memorization(
     References:
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
-    at = np.linspace(0.05, 1, 20) if thresholds is None else np.asarray(thresholds, np.float64)
+    at = SWEEP if thresholds is None else np.asarray(thresholds, np.float64)
     train = np.asarray(train) if isinstance(train, list | tuple) else train
-    _check_settings(threshold, confidence, at, duplicate_distance, chunk_size)
+    check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
@@ -155,29 +175,47 @@ def memorization(
     number = len(asked)
     if held_out is not None:  # one search for both
         asked = np.concatenate([asked, embedded("held_out", held_out, embed, **over)])
-    distances, indices = map(
-        np.array, find_neighbors(asked, reference, 2, names=("samples", "train"), **over)
+    nearest = nearest_two(
+        asked,
+        reference,
+        merge_duplicates=merge_duplicates,
+        duplicate_distance=duplicate_distance,
+        **over,
     )
-    twins = duplicated(distances, indices, reference, duplicate_distance, chunk_size)
+    rule = threshold, at, confidence
+    ours = judged(nearest.part(slice(number)), *rule)
+    if held_out is None:
+        return ours
+    return ours._replace(held_out=judged(nearest.part(slice(number, None)), *rule))
+
+
+def nearest_two(
+    samples: Any,
+    train: Any,
+    *,
+    merge_duplicates: bool,
+    duplicate_distance: float,
+    chunk_size: int,
+    progress: bool | None,
+) -> NearestTwo:
+    """The rows of `train` nearest to each sample, as `memorization` judges by them."""
+    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    distances, indices = map(
+        np.array, find_neighbors(samples, train, 2, names=("samples", "train"), **over)
+    )
+    twins = duplicated(distances, indices, train, duplicate_distance, chunk_size)
     if merge_duplicates and twins.any():
         place = np.flatnonzero(twins)
         distances[place, 1], indices[place, 1] = beyond_duplicates(
-            asked[place], indices[place, 0], reference, duplicate_distance, **over
+            samples[place], indices[place, 0], train, duplicate_distance, **over
         )
-
-    def judged(part: slice) -> Memorization:
-        found = distances[part], indices[part], twins[part]
-        return _judged(*found, threshold, at, confidence)
-
-    ours = judged(slice(number))
-    if held_out is None:
-        return ours
-    return ours._replace(held_out=judged(slice(number, None)))
+    return NearestTwo(distances, indices, twins)
 
 
-def _check_settings(
+def check_rule(
     threshold: float, confidence: float, at: np.ndarray, tolerance: float, chunk_size: int
 ) -> None:
+    """Refuses settings of `memorization` that are out of range."""
     require(0 < threshold <= 1, "threshold", threshold, "lie in (0, 1]")
     require_between("confidence", confidence, 0.0, 1.0)
     whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
@@ -200,18 +238,14 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     return rows
 
 
-def _judged(
-    distances: np.ndarray,
-    indices: np.ndarray,
-    twins: np.ndarray,
-    threshold: float,
-    thresholds: np.ndarray,
-    confidence: float,
+def judged(
+    nearest: NearestTwo, threshold: float, thresholds: np.ndarray, confidence: float
 ) -> Memorization:
     """What the distances to the two nearest rows say."""
-    nearest, second = distances.astype(np.float64).T
+    distances, indices, twins = nearest
+    closest, second = distances.astype(np.float64).T
     with np.errstate(invalid="ignore"):
-        ratios = np.where(second == 0, 1.0, nearest / second)
+        ratios = np.where(second == 0, 1.0, closest / second)
     valid = int(np.sum(np.isfinite(ratios)))
     counts = [int(np.sum(ratios < one)) for one in (threshold, *thresholds)]
     shares = [count / valid if valid else float("nan") for count in counts]

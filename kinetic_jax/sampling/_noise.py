@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from kinetic_jax._checks import is_concrete, require, require_key
 
 
 def noise(
-    key: PRNGKeyArray, index: int | Int[Array, "*batch"], shape: tuple[int, ...]
+    key: PRNGKeyArray, index: int | Integer[Array, "*batch"], shape: tuple[int, ...]
 ) -> Float[Array, "..."]:
     """Standard normal x0 for the samples with the given global indices.
 

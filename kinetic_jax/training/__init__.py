@@ -1,5 +1,6 @@
 """Training a velocity field by flow matching, and keeping it."""
 
+from kinetic_jax.training._checkpoint import describe_field as describe_field
 from kinetic_jax.training._checkpoint import load_field as load_field
 from kinetic_jax.training._checkpoint import save_field as save_field
 from kinetic_jax.training._fit import FitResult as FitResult

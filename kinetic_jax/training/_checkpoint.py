@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from jaxtyping import PyTree
 
+from kinetic_jax._digest import digest
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.networks import NetworkField, NetworkSpec, wrapped
 
@@ -50,7 +51,7 @@ def write_checkpoint(
     digests = {}
     for name, tree in trees.items():
         leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
-        digests[name] = _digest(leaves)
+        digests[name] = digest(leaves)
         if leaves:  # plain gradient descent has no state, and Orbax writes no empty trees
             items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
     about = {"format": FORMAT, "digests": digests} | about
@@ -104,7 +105,7 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
                 f"checkpoint {path} does not fit: {name!r} must hold {leaf.dtype} of shape "
                 f"{leaf.shape}, got {array.dtype} of shape {array.shape}"
             )
-    if _digest(arrays) != about["digests"].get(name):
+    if digest(arrays) != about["digests"].get(name):
         raise ValueError(
             f"checkpoint {path} is damaged or does not fit: {name!r} is not what was written"
         )
@@ -141,14 +142,6 @@ def _json_digest(about: dict[str, Any]) -> str:
 
 def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:
     return [(f"{number:05d}", leaf) for number, leaf in enumerate(leaves)]
-
-
-def _digest(leaves: list[np.ndarray]) -> str:
-    total = hashlib.sha256()
-    for leaf in leaves:
-        total.update(f"{leaf.shape}{leaf.dtype}".encode())
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.hexdigest()
 
 
 def describe_field(field: VelocityField) -> dict[str, Any] | None:
@@ -198,15 +191,19 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
     write_checkpoint(folder, step, {"field": about}, {"field": _arrays(field)}, keep=1)
 
 
-def load_field(directory: str | Path, *, step: int | None = None) -> NetworkField:
+def load_field(
+    directory: str | Path, *, step: int | None = None, average: bool = True
+) -> NetworkField:
     """Builds the field kept in a folder by `save_field`, or by `fit` as `checkpoint_dir`.
 
     Args:
         directory: the folder.
         step: which checkpoint; the newest by default.
+        average: of a training checkpoint, the moving average if it keeps one; else the plain
+            field.
 
     Returns:
-        The field; of a training checkpoint, its moving average if it keeps one.
+        The field.
 
     Raises:
         FileNotFoundError: if there is no complete checkpoint in the folder.
@@ -220,7 +217,7 @@ def load_field(directory: str | Path, *, step: int | None = None) -> NetworkFiel
             found = latest_step(folder) if step is None else step
             if found is None or not (folder / str(found)).is_dir():
                 raise FileNotFoundError(f"no complete checkpoint in {folder}")
-            return _load(folder, found)
+            return _load(folder, found, average)
         except (ValueError, FileNotFoundError):
             # A writer may have put a newer one in its place while it was read.
             if step is not None or not _replaced(folder, found):
@@ -236,7 +233,7 @@ def _replaced(folder: Path, found: int | None) -> bool:
         return True
 
 
-def _load(folder: Path, found: int) -> NetworkField:
+def _load(folder: Path, found: int, average: bool) -> NetworkField:
     about = read_about(folder, found)
     if about["field"] is None:
         raise ValueError(
@@ -248,7 +245,7 @@ def _load(folder: Path, found: int) -> NetworkField:
     fresh = eqx.filter_eval_shape(lambda: wrapped(spec.build(nnx.Rngs(0))))
     # A run without an average writes an `ema` that is still the field before the first step.
     averaged = about.get("settings", {}).get("ema") is not None
-    name = "ema" if averaged else "field"
+    name = "ema" if average and averaged else "field"
     like, rest = eqx.partition(NetworkField(fresh, spec), _is_trainable)
     return eqx.combine(read_tree(folder, found, name, like), rest)
 

@@ -22,6 +22,8 @@ from kinetic_jax._checks import (
     require_key,
 )
 from kinetic_jax._checks import batch_size as rows_of
+from kinetic_jax._digest import digest
+from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.fields import VelocityField, check_cond, check_inputs, checked_field
 from kinetic_jax.training._checkpoint import (
@@ -31,7 +33,6 @@ from kinetic_jax.training._checkpoint import (
     read_tree,
     write_checkpoint,
 )
-from kinetic_jax.training._interrupt import deferred_interrupt
 from kinetic_jax.training._step import LOSS_BUFFER, Problem, TrainingState, advance, initial_state
 
 SECONDS_PER_CALL = 0.5  # how long one compiled call may take before progress is shown
@@ -237,10 +238,10 @@ def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> d
     key = problem.key
     state_leaves = jax.tree.leaves_with_path(optimizer_state)
     settings = {
-        "data": _fingerprint(problem.data),
-        "cond": _fingerprint(problem.cond),
-        "null_cond": _fingerprint(problem.null_cond),
-        "key": _fingerprint(jax.random.key_data(key) if _is_typed(key) else key),
+        "data": digest([problem.data]),
+        "cond": digest(jax.tree.leaves(problem.cond)),
+        "null_cond": digest(jax.tree.leaves(problem.null_cond)),
+        "key": digest([jax.random.key_data(key) if _is_typed(key) else key]),
         "generator": str(jax.random.key_impl(key)),
         "batch_size": problem.batch_size,
         "cond_dropout": float(problem.cond_dropout),
@@ -256,14 +257,6 @@ def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> d
 
 def _is_typed(key: Array) -> bool:
     return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-
-
-def _fingerprint(tree: PyTree[Any]) -> str:
-    total = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        total.update(f"{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
 
 
 def _resume(

@@ -14,8 +14,8 @@ import optax
 import pytest
 
 from kinetic_jax import fit, load_field, network_field
+from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax.training._checkpoint import latest_step
-from kinetic_jax.training._interrupt import deferred_interrupt
 
 STEPS = 25
 OPTIMIZER = optax.adam(1e-2)

@@ -271,11 +271,11 @@ def test_a_field_can_be_read_while_it_is_replaced(tmp_path, monkeypatch):
     save_field(tmp_path, old)
     read, steps = checkpoint_module._load, []
 
-    def slow(folder, step):
+    def slow(folder, step, average):
         steps.append(step)
         if len(steps) == 1:
             save_field(tmp_path, new)
-        return read(folder, step)
+        return read(folder, step, average)
 
     monkeypatch.setattr(checkpoint_module, "_load", slow)
     loaded = load_field(tmp_path)

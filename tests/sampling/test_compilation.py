@@ -1,4 +1,4 @@
-"""What is compiled: portable, free of callbacks and of baked-in arrays, and compiled once."""
+"""What is compiled: free of baked-in arrays, and compiled once."""
 
 import contextlib
 import gc
@@ -11,65 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.export import deserialize, export
 
-from kinetic_jax import energy_init, energy_result, energy_update, kts, sample
+from kinetic_jax import kts, sample
 from kinetic_jax.sampling._hoist import HoistedField, hoist
 
-PLATFORMS = ("cpu", "cuda", "tpu")
 MODES = {
     "fixed": {"solver": diffrax.Heun(), "num_steps": 10},
     "fixed, saved": {"num_steps": 10, "save_at": np.array([0.25, 0.5])},
     "adaptive": {"controller": diffrax.PIDController(rtol=1e-4, atol=1e-4), "max_steps": 32},
 }
-
-
-def portable(fn, *arguments):
-    """`fn` lowered for every platform; refused if a callback or other foreign call is in it."""
-    exported = export(jax.jit(fn), platforms=PLATFORMS)(*arguments)
-    assert set(exported.platforms) == set(PLATFORMS)
-    text = exported.mlir_module()
-    assert "callback" not in text
-    assert "custom_call" not in text
-    return exported
-
-
-def assert_same(result, expected):
-    assert jax.tree.structure(result) == jax.tree.structure(expected)
-    for left, right in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
-
-
-def shaped_run(reference, normal, options):
-    def run(weights, alpha0, x0):
-        field = type(reference.wave(0))(*weights)
-        return sample(kts(alpha0, 0.01)(field), x0, **options)
-
-    weights = jax.tree.leaves(reference.wave(0))
-    return run, (weights, jnp.float32(0.2), jnp.asarray(normal(1, 2, 3)))
-
-
-@pytest.mark.parametrize("name", MODES)
-def test_exports_for_accelerators_and_runs(reference, normal, name):
-    run, arguments = shaped_run(reference, normal, MODES[name])
-    assert_same(portable(run, *arguments).call(*arguments), jax.jit(run)(*arguments))
-
-
-@pytest.mark.parametrize("name", MODES)
-def test_runs_from_its_bytes(reference, normal, name):
-    run, arguments = shaped_run(reference, normal, MODES[name])
-    revived = deserialize(portable(run, *arguments).serialize())
-    assert_same(revived.call(*arguments), jax.jit(run)(*arguments))
-
-
-def test_a_loop_exports_too(normal):
-    def run(x0):
-        state = energy_init(x0)
-        return energy_result(energy_update(state, x0, 0.0, 1.0), 2 * x0)
-
-    x0 = jnp.asarray(normal(0, 2, 3))
-    expected = np.sum(np.asarray(x0) ** 2, axis=1) / 2
-    np.testing.assert_allclose(portable(run, x0).call(x0).total, expected, rtol=1e-6)
 
 
 class Traced(eqx.Module):

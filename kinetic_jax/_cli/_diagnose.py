@@ -1,0 +1,65 @@
+"""`kinetic-jax diagnose`: what the samples of a job show."""
+
+import json
+from pathlib import Path
+
+import click
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._cli._options import chunk_option, plot_option, told, without_nan
+from kinetic_jax._files import write_whole
+from kinetic_jax.experiments._job_figure import diagnosis_figure
+from kinetic_jax.jobs import diagnose_job, open_job, pack
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--train", required=True, help="The raw training data.")
+@click.option("--held-out", help="Raw data the model never saw: what they score is the floor.")
+@click.option("--threshold", type=float, default=1 / 3, show_default="1/3",
+              help="Of the distances' ratio, nearest over second nearest.")  # fmt: skip
+@click.option("--confidence", type=float, default=0.95, show_default=True,
+              help="Of the intervals.")  # fmt: skip
+@click.option("--merge-duplicates", is_flag=True,
+              help="The second nearest row must be no duplicate of the nearest.")  # fmt: skip
+@chunk_option
+@plot_option("Write energies, and F_mem by fifth of them, to this picture (.png).")
+@click.option("--table", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the numbers of every sample to this file (.npz).")  # fmt: skip
+def diagnose(
+    folder: Path,
+    train: str,
+    held_out: str | None,
+    threshold: float,
+    confidence: float,
+    merge_duplicates: bool,
+    chunk: int,
+    plot: Path | None,
+    table: Path | None,
+) -> None:
+    """What the samples of a job show, as JSON on standard output.
+
+    DIR is a folder that `kinetic-jax sample` left, finished. Its shards are checked and read one
+    after the other. Data are raw: the samples are brought to their scale (pixels from 0 to 255,
+    say) by the scaling that the field was trained with. Rows of another shape are taken if they
+    have as many numbers.
+
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    """
+    if table is not None and (table.suffix != ".npz" or not table.parent.is_dir()):
+        raise click.BadParameter(f"{table} must end in .npz, in a folder that is there")
+    with told():
+        found = diagnose_job(
+            open_job(folder),
+            load_array(train),
+            held_out=None if held_out is None else load_array(held_out),
+            threshold=threshold,
+            confidence=confidence,
+            merge_duplicates=merge_duplicates,
+            chunk_size=chunk,
+        )
+        if plot is not None:
+            write_whole(plot, diagnosis_figure(found))
+        if table is not None:
+            write_whole(table, pack(found.table))
+    click.echo(json.dumps(without_nan(found.summary)))

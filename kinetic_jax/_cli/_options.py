@@ -1,0 +1,66 @@
+"""What several commands share: options, the form of numbers, errors without tracebacks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+
+
+def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
+    """Refuses a picture that could not be written, before anything is computed."""
+    del context, parameter
+    if path is not None and path.suffix.lower() != ".png":
+        raise click.BadParameter(f"{path} must end in .png")
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
+def plot_option(words: str) -> Callable[..., Any]:
+    """The option `--plot PNG`; `words` are its help."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--plot", type=kind, callback=_picture, help=words)
+
+
+chunk_option = click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    default=DEFAULT_CHUNK_SIZE,
+    show_default=True,
+    help="Training rows looked at together.",
+)
+
+
+def load_samples(path: str) -> np.ndarray:
+    """The array in a file, in float32 unless it is in float64."""
+    rows = np.asarray(load_array(path))
+    return rows if rows.dtype == np.float64 else rows.astype(np.float32)
+
+
+def as_number(value: float) -> float | None:
+    """`value`, or None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def without_nan(tree: Any) -> Any:
+    """`tree` of dictionaries and lists, with None (JSON has no NaN) for numbers that are none."""
+    if isinstance(tree, dict):
+        return {name: without_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_nan(value) for value in tree]
+    return as_number(tree) if isinstance(tree, float) else tree
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what the library raises for bad input into a line without a traceback."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,94 @@
+"""`kinetic-jax sample`: a job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+
+from kinetic_jax._cli._options import told
+from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_labels, run_job
+from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
+
+DEFAULTS = JobSettings(n=1)
+
+
+def _setting(name: str, kind: Any, words: str, **more: Any) -> Any:
+    """The option of a setting of the job, with the library's own default."""
+    default = getattr(DEFAULTS, name)
+    shown = default is not None and not isinstance(default, bool)
+    flag = "--" + name.replace("_", "-")
+    return click.option(
+        flag, name, type=kind, default=default, show_default=shown, help=words, **more
+    )
+
+
+_whole = click.IntRange(min=1)
+
+
+# fmt: off
+@click.command()
+@click.option("--field", required=True,
+              help="Folder of save_field or fit (the demo leaves one), or a model's name.")
+@click.option("--n", type=_whole, required=True, help="How many samples.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="Folder for the shards.")
+@_setting("seed", click.IntRange(min=0), "Of the noise: sample i depends on (seed, i) alone.")
+@click.option("--batch", type=_whole, default=256, show_default=True,
+              help="Samples computed together; changes nothing but speed.")
+@_setting("shard_size", _whole, "Samples per file.")
+@_setting("alpha0", float, "Gain of the launch.")
+@_setting("beta0", float, "Damping of the landing.")
+@_setting("tau_split", float, "End of the launch, where the energy is split as well.")
+@_setting("launch", click.Choice(list(LAUNCH_SHAPES)), "Shape of the launch.")
+@_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
+@_setting("k", float, "Steepness of the exponential shapes.")
+@_setting("steps", _whole, "Steps of the time grid.")
+@_setting("grid", click.Choice(["uniform", "cosine"]), "The time grid.")
+@_setting("solver", click.Choice(list(SOLVERS)), "The solver.")
+@_setting("labels", str,
+          "'all' (the classes in turn), classes (3, or 0,1,2 in turn), or a file of n labels.")
+@_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
+@_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LO HI")
+@_setting("profile", bool, "Keep speed and bend of every step as well.", is_flag=True)
+@click.option("--raw", is_flag=True, help="Of a folder of fit the plain weights, no average.")
+@click.option("--distributed", is_flag=True,
+              help="One of several processes (found by jax.distributed) that share OUT.")
+def sample(
+    field: str, n: int, out: Path, batch: int, labels: str | None, raw: bool, distributed: bool,
+    **settings: Any,
+) -> None:
+    # fmt: on
+    """Sample a trained field into a folder; whatever happens, run it again to go on.
+
+    OUT gets shards of samples, energies, status and noise indices with checksums that
+    `sha256sum -c` reads, job.json with the settings, and job.log. Killed and run again it ends with
+    the same files. A folder begun with other settings is refused; a damaged shard is made again.
+    """
+    with told():
+        if distributed:
+            _join_others()
+        devices = jax.local_devices()
+        mesh = None
+        if len(devices) > 1:
+            mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
+        try:
+            run_job(
+                find_field(field, average=not raw),
+                out,
+                JobSettings(n=n, labels=read_labels(labels, n), **settings),
+                batch_size=batch,
+                mesh=mesh,
+                say=click.echo,
+            )
+        except KeyboardInterrupt as interrupt:
+            where = str(interrupt) or f"the same command goes on from what is in {out}"
+            click.echo(f"interrupted; {where}", err=True)
+            raise SystemExit(130) from None
+
+
+def _join_others() -> None:
+    try:
+        jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error

@@ -1,0 +1,65 @@
+"""Fields and labels as a command line names them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._checks import require
+from kinetic_jax.networks import NetworkField
+from kinetic_jax.training import load_field
+
+# What a model's name stands for; none is shipped yet.
+MODELS: dict[str, Callable[[], NetworkField]] = {}
+
+
+def find_field(where: str, *, average: bool = True) -> NetworkField:
+    """The field in a folder that `save_field` or `fit` left, or the model of that name.
+
+    Args:
+        where: the folder or the name.
+        average: of a folder of `fit`, the moving average of the weights; else the plain ones.
+
+    Raises:
+        ValueError: if there is neither, or the folder's field is damaged.
+    """
+    folder = Path(where)
+    if folder.is_dir():
+        try:
+            return load_field(folder, average=average)
+        except FileNotFoundError as error:
+            inner = folder / "field"
+            hint = f"; there is a folder {inner}" if inner.is_dir() else ""
+            raise ValueError(
+                f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
+            ) from error
+    if where in MODELS:
+        return MODELS[where]()
+    known = f"one of {', '.join(MODELS)}" if MODELS else "none is known by name"
+    raise ValueError(
+        f"field must be a folder of save_field or fit, or the name of a model ({known}), got "
+        f"{where!r}: there is no such folder"
+    )
+
+
+def read_labels(text: str | None, n: int) -> Any:
+    """Labels for `JobSettings`: "all", whole numbers with commas between, or a file of n labels.
+
+    Args:
+        text: as given; a file is .txt, or as `load_array` reads it.
+        n: how many a file must hold.
+
+    Raises:
+        ValueError: if it is none of them.
+        FileNotFoundError: if there is no such file.
+    """
+    if text is None or text == "all":
+        return text
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    labels = np.loadtxt(text, ndmin=1, dtype=int) if text.endswith(".txt") else load_array(text)
+    require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
+    return np.array(labels)

@@ -1,0 +1,116 @@
+"""Reading the folder of a job, a shard at a time."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kinetic_jax._checks import require
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.jobs._folder import job_digest, read_description
+from kinetic_jax.jobs._settings import FORMAT
+from kinetic_jax.jobs._shards import Shard, read_shard, shard_name, what_is_wrong
+from kinetic_jax.networks import Scaling
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A folder of samples that `run_job` left; see `open_job`.
+
+    Attributes:
+        folder: where it is.
+        about: all that decided the samples, as `job.json` tells it.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def n(self) -> int:
+        """How many samples it is to have."""
+        return self.about["n"]
+
+    @property
+    def num_shards(self) -> int:
+        """How many files they are in."""
+        return -(-self.n // self.about["shard_size"])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.about["event_shape"])
+
+    @property
+    def scaling(self) -> Scaling:
+        """How the samples relate to raw data: raw = `scaling.invert(x1)`."""
+        return Scaling(**self.about["scaling"])
+
+    def rows(self, number: int) -> range:
+        """The noise indices of a shard's samples."""
+        size = self.about["shard_size"]
+        return range(number * size, min((number + 1) * size, self.n))
+
+    def path(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.folder / shard_name(number)
+
+    def what_is_wrong(self, number: int) -> str | None:
+        """Why a shard cannot be used ("is missing", "is damaged: ..."); None if it can."""
+        return what_is_wrong(self.path(number), job_digest(self.about))
+
+    def check(self, *, progress: bool | None = None) -> "Job":
+        """Returns itself if every shard is there and matches its checksum.
+
+        Raises:
+            ValueError: naming those that are not.
+        """
+        wrong = []
+        with progress_bar("checking shards", self.num_shards, show=progress) as update:
+            for number in range(self.num_shards):
+                if (why := self.what_is_wrong(number)) is not None:
+                    wrong.append(f"{shard_name(number)} {why}")
+                update(number + 1, "")
+        if wrong:
+            some = "; ".join(wrong[:10]) + ("; ..." if len(wrong) > 10 else "")
+            raise ValueError(
+                f"{self.folder} lacks {len(wrong)} of its {self.num_shards} shards ({some}): the "
+                "command that began it makes them"
+            )
+        return self
+
+    def shards(self) -> Iterator[Shard]:
+        """The shards in order, each checked and read when it is asked for.
+
+        Raises:
+            ValueError: naming a shard that is missing or damaged, when it is its turn.
+        """
+        for number in range(self.num_shards):
+            if (why := self.what_is_wrong(number)) is not None:
+                raise ValueError(f"{self.path(number)} {why}")
+            yield read_shard(self.path(number))
+
+
+def open_job(folder: str | Path) -> Job:
+    """Opens a folder of samples that `run_job` or `kinetic-jax sample` left, finished or not.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        FileNotFoundError: if there is no job in it.
+        ValueError: if its description is damaged or of another format.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from kinetic_jax import JobSettings, network_field, open_job, run_job
+        >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4), say=None)
+        ...     [shard.x1.shape for shard in open_job(folder).check().shards()]
+        [(3, 2), (2, 2)]
+    """
+    where = Path(folder)
+    about = read_description(where)
+    require(about.get("format") == FORMAT, f"{where}/job.json's format", about.get("format"),
+            f"be {FORMAT}")  # fmt: skip
+    return Job(where, about)

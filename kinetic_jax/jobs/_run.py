@@ -1,0 +1,239 @@
+"""`run_job`: many samples, shard by shard, that a kill cannot hurt."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kinetic_jax._checks import require
+from kinetic_jax._interrupt import deferred_interrupt
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.jobs._folder import DESCRIPTION, Log, claim, clear_parts, job_digest, locked_log
+from kinetic_jax.jobs._read import Job
+from kinetic_jax.jobs._settings import SOLVERS, JobSettings, Plan, job_key, make_plan
+from kinetic_jax.jobs._shards import (
+    ENERGIES,
+    PROFILE,
+    TIMES,
+    read_status,
+    shard_name,
+    was_written,
+    write_shard,
+)
+from kinetic_jax.sampling import noise, sample
+
+BAD_NAMED = 10
+Say = Callable[[str], None]
+
+
+def run_job(
+    field: Any,
+    out: str | Path,
+    settings: JobSettings,
+    *,
+    batch_size: int = 256,
+    mesh: jax.sharding.Mesh | None = None,
+    part: tuple[int, int] | None = None,
+    say: Say | None = print,
+    progress: bool | None = None,
+) -> Job:
+    """Samples `settings.n` trajectories of a field into a folder, a file per shard.
+
+    A run that is killed at any moment and called again leaves the same files as one that was not:
+    each is written whole, with a checksum as `sha256sum -c` reads it, and no clock time is in any
+    but `*.log`. Shards that are there are checked first; those that are damaged are named and made
+    again. No more than a shard of samples is in memory.
+
+    Args:
+        field: a field that knows its `event_shape`, without transforms (see `network_field`).
+        out: the folder, made if it is not there.
+        settings: all that decides the samples.
+        batch_size: samples computed together; like `mesh` and `part`, nothing depends on it but
+            rounding.
+        mesh: devices of this process to split batches over; see `sample`.
+        part: (p, count) makes the shards with number p modulo count, for several processes that
+            share a folder. Default: this process's place among those of `jax.distributed`.
+        say: is told what is going on; None for nobody.
+        progress: whether to draw a progress bar; None: on a terminal only.
+
+    Returns:
+        The job; of a run over several processes the others may still be at work.
+
+    Raises:
+        ValueError: if a setting is out of range or does not fit the field; naming each setting
+            that differs, if the folder holds a job with others; if another run is at work there.
+        KeyboardInterrupt: after Ctrl-C, when the batch at hand is done; nothing is left half made.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from kinetic_jax import JobSettings, network_field, run_job
+        >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4))
+        5 samples in 2 shards, all of them finite
+        >>> job.n, job.num_shards
+        (5, 2)
+    """
+    plan = make_plan(field, settings)
+    whole = isinstance(batch_size, int | np.integer) and batch_size >= 1
+    require(whole, "batch_size", repr(batch_size), "be a whole number >= 1")
+    process, count = (jax.process_index(), jax.process_count()) if part is None else part
+    require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
+    folder, tell = Path(out), say or (lambda _: None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out must be a folder to write to, got {out}: {error}") from error
+    job = Job(folder, plan.about)
+    mine = range(process, job.num_shards, count)
+    with locked_log(folder, process) as log:
+        clear_parts(folder, {job.path(number).name for number in mine})
+        if process == 0:
+            clear_parts(folder, {DESCRIPTION})
+        claim(folder, plan.about, write=process == 0)
+        todo = _still_to_make(job, mine, tell, log, progress)
+        _make(
+            job,
+            plan,
+            todo,
+            done=_samples(job, mine) - _samples(job, todo),
+            batch_size=min(batch_size, settings.shard_size, settings.n),
+            mesh=mesh,
+            log=log,
+            progress=progress,
+        )
+        tell(_summary(job, mine))
+        log("done")
+    return job
+
+
+def _still_to_make(job: Job, mine: range, tell: Say, log: Log, progress: bool | None) -> list[int]:
+    """The shards that are not there as they were written; names those that should be."""
+    last = max((number for number in mine if was_written(job.path(number))), default=-1)
+    todo, remade = [], []
+    with progress_bar("checking shards", len(mine), show=progress) as update:
+        for place, number in enumerate(mine):
+            if (why := job.what_is_wrong(number)) is not None:
+                todo.append(number)
+                if number <= last:
+                    remade.append(f"{shard_name(number)} {why}: made again")
+            update(place + 1, "")
+    if last >= 0:
+        tell(f"{len(mine) - len(todo)} of {len(mine)} shards are there already")
+    for line in remade:
+        tell(line)
+        log(line)
+    log(f"begun with {len(mine) - len(todo)} of {len(mine)} shards there")
+    return todo
+
+
+def _make(
+    job: Job,
+    plan: Plan,
+    todo: list[int],
+    *,
+    done: int,
+    batch_size: int,
+    mesh: jax.sharding.Mesh | None,
+    log: Log,
+    progress: bool | None,
+) -> None:
+    digest = job_digest(job.about)
+    total = done + _samples(job, todo)
+    speed = _Speed(done)
+    with (
+        deferred_interrupt() as interrupted,
+        progress_bar("sampling", total, done=done, show=progress) as update,
+    ):
+        for number in todo:
+            batches = []
+            for index in _batches(job.rows(number), batch_size):
+                if interrupted():
+                    log(f"interrupted at {shard_name(number)}")
+                    where = f"shard {number + 1} of {job.num_shards}"
+                    raise KeyboardInterrupt(f"the same command goes on from {where}")
+                batches.append(_sampled(plan, index, batch_size, mesh))
+                update(speed.count(index.size), speed.words())
+            write_shard(job.path(number), _joined(batches), digest)
+            log(f"{shard_name(number)} is written {speed.words()}".rstrip())
+
+
+class _Speed:
+    """Samples per second since the first batch was done: what compiling takes is no speed."""
+
+    def __init__(self, done: int):
+        self.done = done
+        self.since: tuple[float, int] | None = None
+
+    def count(self, more: int) -> int:
+        self.done += more
+        self.since = self.since or (time.monotonic(), self.done)
+        return self.done
+
+    def words(self) -> str:
+        began, done = self.since or (0.0, self.done)
+        seconds = time.monotonic() - began
+        return f"{(self.done - done) / seconds:.4g} samples/s" if self.done > done else ""
+
+
+def _batches(rows: range, batch_size: int) -> Iterator[np.ndarray]:
+    index = np.arange(rows.start, rows.stop, dtype=np.uint32)
+    for start in range(0, index.size, batch_size):
+        yield index[start : start + batch_size]
+
+
+def _sampled(
+    plan: Plan, index: np.ndarray, batch_size: int, mesh: jax.sharding.Mesh | None
+) -> dict[str, np.ndarray]:
+    """The samples with those noise indices; filled up, so that one program is compiled for all."""
+    settings, count = plan.settings, index.size
+    filled = np.pad(index, (0, batch_size - count), mode="edge")
+    label = plan.labels_of(filled)
+    found = sample(
+        plan.velocity,
+        noise(job_key(settings.seed), jnp.asarray(filled), plan.event_shape),
+        None if label is None else jnp.asarray(label),
+        solver=SOLVERS[settings.solver](),
+        num_steps=settings.steps,
+        grid=settings.grid,
+        tau_split=settings.tau_split,
+        mesh=mesh,
+    )
+    arrays = {"x1": found.x1, "status": found.status, "num_evals": found.num_evals}
+    arrays |= {name: getattr(found.energy, name) for name in ENERGIES}
+    if settings.profile:
+        arrays |= {name: getattr(found.profile, name) for name in PROFILE}
+    kept = {"index": filled} | ({} if label is None else {"label": label})
+    kept |= {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: array if name == TIMES else array[:count] for name, array in kept.items()}
+
+
+def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {
+        name: first if name == TIMES else np.concatenate([batch[name] for batch in batches])
+        for name, first in batches[0].items()
+    }
+
+
+def _samples(job: Job, numbers: Sequence[int]) -> int:
+    return sum(len(job.rows(number)) for number in numbers)
+
+
+def _summary(job: Job, mine: range) -> str:
+    """What a finished run says of its samples: how many are bad, and the first of them."""
+    count, some = 0, list[str]()
+    for number in mine:
+        bad = np.flatnonzero(read_status(job.path(number)))
+        count += bad.size
+        some += [str(job.rows(number)[place]) for place in bad[: max(BAD_NAMED - len(some), 0)]]
+    plural = "" if len(mine) == 1 else "s"
+    told = f"{_samples(job, mine):,} samples in {len(mine):,} shard{plural}, "
+    if not count:
+        return told + "all of them finite"
+    # On a fixed grid there is no other failure.
+    more = ", ..." if count > len(some) else ""
+    return told + f"{count:,} not finite (samples {', '.join(some)}{more})"

@@ -1,0 +1,128 @@
+"""Shards: files of samples that say what they hold, each with its checksum beside it."""
+
+import dataclasses
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from kinetic_jax._files import write_whole
+from kinetic_jax.energy import PathEnergy
+
+ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
+TIMES = "ts"  # of the profile, shared by all samples
+PROFILE = (TIMES, "speed2", "bend2")
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shard:
+    """Some samples of a job, as NumPy arrays.
+
+    Attributes:
+        x1: the samples, in the field's own scale, shape (some, *event).
+        index: their noise indices: x0 is `noise(key, index, event_shape)`; shape (some,).
+        label: their classes, shape (some,), or None.
+        status: 0 ok, 1 not finite, shape (some,).
+        num_evals: calls of the field, shape (some,).
+        energy: the parts of `PathEnergy` by name, each (some,).
+        profile: "ts" (steps,), "speed2" and "bend2" (some, steps), if they were kept.
+    """
+
+    x1: np.ndarray
+    index: np.ndarray
+    label: np.ndarray | None
+    status: np.ndarray
+    num_evals: np.ndarray
+    energy: dict[str, np.ndarray]
+    profile: dict[str, np.ndarray] | None
+
+
+def shard_name(number: int) -> str:
+    """The file name of a shard."""
+    return f"shard-{number:05d}.npz"
+
+
+def write_shard(path: Path, arrays: dict[str, np.ndarray], job: str) -> None:
+    """Writes the arrays of a shard of the job with the digest `job`, then its checksum."""
+    write_checked(path, pack({**arrays, "job": np.array(job)}))
+
+
+def read_shard(path: Path) -> Shard:
+    """A shard, as it was written."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Shard(
+            x1=arrays["x1"],
+            index=arrays["index"],
+            label=arrays.get("label"),
+            status=arrays["status"],
+            num_evals=arrays["num_evals"],
+            energy={name: arrays[name] for name in ENERGIES},
+            profile={name: arrays[name] for name in PROFILE} if TIMES in arrays else None,
+        )
+
+
+def read_status(path: Path) -> np.ndarray:
+    """The status of a shard's samples; of the file no more is read."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["status"]
+
+
+def was_written(path: Path) -> bool:
+    """Whether something is left of a shard, or of its checksum."""
+    return path.exists() or _checksum_of(path).exists()
+
+
+def what_is_wrong(path: Path, job: str) -> str | None:
+    """Why a shard cannot be used, in words; None if it is as it was written.
+
+    Raises:
+        ValueError: if it is whole, but of another job: it is nothing to write over.
+    """
+    if not path.is_file():
+        return "is missing"
+    if (wrong := checksum_says(path)) is not None:
+        return wrong
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = str(arrays["job"])
+    except Exception as error:  # readers of damaged files raise whatever they meet
+        return f"is unreadable ({error})"
+    if found != job:
+        raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
+    return None
+
+
+def pack(arrays: dict[str, np.ndarray]) -> bytes:
+    """An .npz file of the arrays, the same bytes whenever it is made."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", _NO_TIME)
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def write_checked(path: Path, content: bytes) -> None:
+    """Writes a file, and beside it its checksum as `sha256sum` writes it."""
+    write_whole(path, content)
+    line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
+    write_whole(_checksum_of(path), line.encode())
+
+
+def checksum_says(path: Path) -> str | None:
+    """What is wrong with a file by its checksum, in words; None if nothing is."""
+    beside = _checksum_of(path)
+    if not beside.is_file():
+        return "has no checksum"
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    good = beside.read_bytes() == f"{found}  {path.name}\n".encode()
+    return None if good else "is damaged: its checksum is another"
+
+
+def _checksum_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

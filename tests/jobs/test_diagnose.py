@@ -1,0 +1,165 @@
+"""What is found in a folder, against NumPy on all of its samples at once."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
+from kinetic_jax.jobs import _diagnose
+
+N = 60
+ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
+
+
+@pytest.fixture(scope="module")
+def job(make_field, tmp_path_factory):
+    settings = JobSettings(n=N, shard_size=7, steps=5, labels=[0, 1])
+    folder = tmp_path_factory.mktemp("job")
+    return run_job(make_field((2, 3), num_classes=2), folder, settings, say=None)
+
+
+@pytest.fixture(scope="module")
+def raw(job):
+    """The samples in raw data's scale, which is 4 x + 8."""
+    return 4 * np.concatenate([shard.x1 for shard in job.shards()]).astype(np.float64) + 8
+
+
+@pytest.fixture(scope="module")
+def train(raw):
+    """Rows beside some of the samples, so that these are copies, and others."""
+    rng = np.random.default_rng(0)
+    near = raw[::3] + rng.normal(size=raw[::3].shape) * 0.2
+    return np.concatenate([near, 8 + 6 * rng.normal(size=(40, 2, 3))]).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def several_searches(monkeypatch):
+    monkeypatch.setattr(_diagnose, "TOGETHER", 16)
+
+
+def brute(queries, train):
+    """Distances to the two nearest rows, and which they are."""
+    gaps = queries.reshape(len(queries), 1, -1) - train.astype(np.float64).reshape(len(train), -1)
+    distances = np.linalg.norm(gaps, axis=2)
+    order = np.argsort(distances, axis=1)[:, :2]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+def wilson(share, number):
+    z2 = stats.norm.ppf(0.975) ** 2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    root = np.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
+    half = np.sqrt(z2) / (1 + z2 / number) * root
+    return [middle - half, middle + half]
+
+
+def test_everything_is_what_numpy_finds(job, raw, train):
+    found = diagnose_job(job, train)
+    distances, order = brute(raw, train)
+    ratio = distances[:, 0] / distances[:, 1]
+    copies = ratio < 1 / 3
+    assert 5 < copies.sum() < N - 5
+    table, summary = found.table, found.summary
+    np.testing.assert_allclose(table["nearest"], distances[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(table["second"], distances[:, 1], rtol=1e-4)
+    np.testing.assert_array_equal(table["nearest_row"], order[:, 0])
+    np.testing.assert_array_equal(table["memorized"], copies)
+    np.testing.assert_array_equal(table["index"], np.arange(N))
+    np.testing.assert_array_equal(table["label"], np.arange(N) % 2)
+    assert summary["memorization"]["fraction"] == copies.mean()
+    np.testing.assert_allclose(
+        summary["memorization"]["interval"], wilson(copies.mean(), N), rtol=1e-9
+    )
+    assert (summary["n"], summary["train"], summary["bad_samples"]["not_finite"]) == (N, 60, 0)
+    for name in ENERGIES:
+        values = np.concatenate([shard.energy[name] for shard in job.shards()]).astype(float)
+        told = summary["energy"][name]
+        np.testing.assert_array_equal(table[name], values.astype(np.float32))
+        want = [values.mean(), values.std(ddof=1), *np.percentile(values, [0, 25, 50, 75, 100])]
+        np.testing.assert_allclose(list(told.values()), want, rtol=1e-12)
+        spearman = summary["spearman_with_nearest_distance"][name]
+        want = stats.spearmanr(values, distances[:, 0]).statistic
+        assert spearman["value"] == pytest.approx(want, abs=1e-12)
+        assert spearman["interval"][0] < want < spearman["interval"][1]
+    for name in ("total", "excess"):
+        by_energy = np.argsort(table[name], kind="stable").reshape(5, N // 5)
+        for fifth, members in zip(summary["fifths"][name], by_energy, strict=True):
+            assert fifth["samples"] == N // 5
+            assert fifth["range"] == table[name][members[[0, -1]]].tolist()
+            assert fifth["f_mem"] == pytest.approx(copies[members].mean())
+            want = wilson(copies[members].mean(), N // 5)
+            np.testing.assert_allclose(fifth["f_mem_interval"], want, atol=1e-12)
+            mean = distances[members, 0].mean()
+            assert fifth["nearest_distance"] == pytest.approx(mean, rel=1e-5)
+            low, high = fifth["nearest_distance_interval"]
+            assert low < mean < high
+    json.dumps(summary)
+
+
+def test_held_out_data_are_the_floor(job, raw, train):
+    rng = np.random.default_rng(1)
+    held_out = np.concatenate([8 + 6 * rng.normal(size=(30, 2, 3)), train[:10] + 0.01])
+    summary = diagnose_job(job, train, held_out=held_out, threshold=0.4).summary
+    ours, theirs = (
+        float((ratio < 0.4).mean())
+        for ratio in (d[:, 0] / d[:, 1] for d, _ in (brute(raw, train), brute(held_out, train)))
+    )
+    assert theirs >= 0.25
+    assert summary["memorization"]["fraction"] == ours
+    assert (summary["held_out"]["fraction"], summary["held_out"]["number"]) == (theirs, 40)
+    assert summary["over_held_out"]["fraction"] == pytest.approx(ours - theirs)
+
+
+def test_data_may_be_flat_bytes_or_a_memmap(job, raw, tmp_path):
+    pixels = np.clip(raw[:20].round(), 0, 255).astype(np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels.reshape(20, 6))
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    results = [diagnose_job(job, data) for data in (pixels, pixels[..., None], mapped)]
+    for found in results:
+        np.testing.assert_allclose(found.table["nearest"], brute(raw, pixels)[0][:, 0], rtol=1e-4)
+        assert found.summary["memorization"] == results[0].summary["memorization"]
+
+
+def test_merged_duplicates(job, train):
+    twice = np.concatenate([train, train])
+    hidden = diagnose_job(job, twice).summary["memorization"]
+    merged = diagnose_job(job, twice, merge_duplicates=True).summary["memorization"]
+    alone = diagnose_job(job, train).summary["memorization"]
+    assert (hidden["fraction"], hidden["duplicated"]) == (0.0, N)
+    assert merged["fraction"] == alone["fraction"]
+
+
+def test_missing_and_damaged_shards_are_told(job, train, tmp_path):
+    for path in job.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "shard-00001.npz").unlink()
+    (tmp_path / "shard-00004.npz").write_bytes(b"")
+    words = r"lacks 2 of its 9 shards \(shard-00001.npz is missing; shard-00004.npz is damaged"
+    with pytest.raises(ValueError, match=words):
+        diagnose_job(open_job(tmp_path), train)
+
+
+def test_bad_samples_are_counted_and_left_out(make_field, poisoned, train, tmp_path):
+    field = poisoned(make_field((2, 3), num_classes=2))
+    settings = JobSettings(n=24, shard_size=10, steps=3, labels="all")
+    found = diagnose_job(run_job(field, tmp_path, settings, say=None), train)
+    summary = found.summary
+    assert summary["bad_samples"] == {"not_finite": 12, "first": list(range(1, 21, 2))}
+    assert summary["memorization"]["number"] == 12
+    good = found.table["total"][::2].astype(float)
+    assert summary["energy"]["total"]["mean"] == pytest.approx(good.mean(), rel=1e-12)
+    assert sum(fifth["samples"] for fifth in summary["fifths"]["total"]) == 12
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_bad_arguments(job, train):
+    with pytest.raises(ValueError, match=r"train must have rows of 6 numbers.*\(2, 3\).*\(60, 5\)"):
+        diagnose_job(job, np.zeros((60, 5)))
+    with pytest.raises(ValueError, match="held_out must have rows of 6"):
+        diagnose_job(job, train, held_out=np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="threshold must lie in"):
+        diagnose_job(job, train, threshold=0.0)
+    with pytest.raises(ValueError, match="train must have at least two rows"):
+        diagnose_job(job, train[:1])
