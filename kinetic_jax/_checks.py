@@ -86,7 +86,9 @@ def float_array(value: ArrayLike, name: str) -> Array:
     known = jax.ensure_compile_time_eval() if is_concrete(value) else contextlib.nullcontext()
     try:
         with known:
-            return jax.numpy.asarray(value, dtype)
+            # A number is cast by NumPy: JAX would compile a program for it in every first call.
+            number = isinstance(value, int | float)
+            return jax.numpy.asarray(np.asarray(value, dtype) if number else value, dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a number or an array of numbers, got {value!r}"

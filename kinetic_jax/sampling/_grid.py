@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import is_concrete, require
 
@@ -48,6 +48,11 @@ def time_nodes(
     nodes = _float64("grid", grid)
     _check_nodes(nodes, t0, t1, dtype)
     return nodes
+
+
+def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:
+    """The nodes in the dtype of a solve; known ones are cast by NumPy, which compiles nothing."""
+    return jnp.asarray(nodes.astype(dtype), dtype)
 
 
 def _check_nodes(nodes: np.ndarray, t0: float, t1: float, dtype: Any) -> None:

@@ -49,7 +49,7 @@ def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> Velocit
 
     Args:
         field: a field of one sample.
-        t: a scalar of the time's dtype.
+        t: a scalar of the time's dtype, of which only shape and dtype are used.
         x0: a batch of samples, of which only shape and dtype are used.
         cond: their conditions.
     """

@@ -18,7 +18,7 @@ from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
-from kinetic_jax.sampling._grid import checked_span, time_nodes
+from kinetic_jax.sampling._grid import checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._hoist import hoist
 from kinetic_jax.sampling._inputs import checked_inputs
 from kinetic_jax.sampling._mesh import place_on, solve_on
@@ -117,7 +117,7 @@ def sweep(
         beta0=_vector("beta0", beta0),
         tau_split=_taus(tau_split),
         k=float_array(k, "k"),
-        nodes=jnp.asarray(nodes, x0.dtype),
+        nodes=nodes_as(nodes, x0.dtype),
         arrival=arrival_of(field, x0.dtype),
         launch=launch if isinstance(launch, str) else as_pytree(launch),
         landing=landing if isinstance(landing, str) else as_pytree(landing),
@@ -127,7 +127,7 @@ def sweep(
     )
     _check_gains(plan, allow_reversal)
     with network_hint(field):
-        field = hoist(field, jnp.zeros((), x0.dtype), x0, cond)
+        field = hoist(field, jax.ShapeDtypeStruct((), x0.dtype), x0, cond)
     if mesh is None or reduce is None:
         return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
     return _solve(*place_on(mesh, field, x0, cond, plan))
