@@ -1,3 +1,4 @@
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -5,6 +6,10 @@ import pytest
 # Strict from the first import on: an implicit promotion or rank broadcast is a defect here.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The first example of a test compiles, however long that takes on a busy machine.
+hypothesis.settings.register_profile("kinetic_jax", deadline=None)
+hypothesis.settings.load_profile("kinetic_jax")
 
 
 @pytest.fixture
