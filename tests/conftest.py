@@ -1,3 +1,4 @@
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -7,6 +8,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # For meshes; whatever names no device runs on the first.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# The first example of a test compiles, however long that takes on a busy machine.
+hypothesis.settings.register_profile("kinetic_jax", deadline=None)
+hypothesis.settings.load_profile("kinetic_jax")
 
 
 @pytest.fixture
