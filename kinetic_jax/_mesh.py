@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import is_concrete, require
 
 
 def checked_mesh(mesh: Any) -> Mesh:
@@ -25,9 +26,19 @@ def checked_mesh(mesh: Any) -> Mesh:
 
 
 @contextlib.contextmanager
-def alone_on(mesh: Mesh) -> Iterator[None]:
-    """Lets a program for `mesh` be called where the user has set another mesh, or other types."""
-    with contextlib.nullcontext() if jax.sharding.get_abstract_mesh().empty else jax.set_mesh(mesh):
+def alone_on(mesh: Mesh, arrays: Any) -> Iterator[None]:
+    """Lets a program for `mesh` be called where the user has set another mesh, or other types.
+
+    In a trace, which `arrays` tell by being traced, only the trace is told.
+    """
+    context: Any = contextlib.nullcontext()
+    if not jax.sharding.get_abstract_mesh().empty:
+        context = (
+            jax.set_mesh(mesh)
+            if is_concrete(arrays)
+            else jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+        )
+    with context:
         yield
 
 
@@ -39,12 +50,13 @@ def is_inside(axis: str) -> bool:
 def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
     """`tree` with its arrays where `spec` says; with several processes, each gives its part.
 
-    Arrays that are there already are not moved, and those of an outer trace are left to it.
+    Arrays that are there already are not moved; of an outer trace over several processes, they are
+    left to it.
     """
     sharding = NamedSharding(mesh, spec)
 
     def place(leaf: Any) -> Any:
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, jax.core.Tracer) and not sharding.is_fully_addressable:
             return leaf
         # `device_put` to devices of other processes would first compare the arrays of all.
         if sharding.is_fully_addressable or not getattr(leaf, "is_fully_addressable", True):
@@ -53,3 +65,9 @@ def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
         return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 
     return jax.tree.map(place, tree)
+
+
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """`tree` with its arrays whole on every device of a mesh, so that no later call moves them."""
+    arrays, static = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(placed(arrays, checked_mesh(mesh), PartitionSpec()), static)

@@ -35,7 +35,7 @@ _whole = click.IntRange(min=1)
               help="Folder for the shards.")
 @_setting("seed", click.IntRange(min=0), "Of the noise: sample i depends on (seed, i) alone.")
 @click.option("--batch", type=_whole, default=256, show_default=True,
-              help="Samples computed together; changes nothing but speed.")
+              help="Samples computed together; changes nothing but speed and rounding.")
 @_setting("shard_size", _whole, "Samples per file.")
 @_setting("alpha0", float, "Gain of the launch.")
 @_setting("beta0", float, "Damping of the landing.")

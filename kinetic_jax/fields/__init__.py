@@ -15,5 +15,6 @@ from kinetic_jax.fields._protocol import check_inputs as check_inputs
 from kinetic_jax.fields._protocol import checked_field as checked_field
 from kinetic_jax.fields._protocol import checked_velocity as checked_velocity
 from kinetic_jax.fields._protocol import network_hint as network_hint
+from kinetic_jax.fields._protocol import own_mesh as own_mesh
 from kinetic_jax.fields._protocol import partition_specs as partition_specs
 from kinetic_jax.fields._values import log_volume as log_volume

@@ -1,5 +1,6 @@
 """Empirical flow matching: the exact flow of a finite data set."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import as_array, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax._mesh import alone_on, placed
 from kinetic_jax.fields._empirical_batch import (
     checked_batch,
     posterior_on_batch,
@@ -99,6 +101,7 @@ class EmpiricalField(eqx.Module):
         mesh: Mesh | None = None,
         axis: str | None = None,
     ):
+        data = np.asarray(data) if isinstance(data, list | tuple) else data
         shape = checked_rows("data", data)
         whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
         require(whole, "chunk_size", repr(chunk_size), "be a whole number >= 1")
@@ -109,18 +112,20 @@ class EmpiricalField(eqx.Module):
         if self.shards is None and is_on_host(data):
             self.data, self.squares = data, None
             return
-        rows = jnp.asarray(as_numbers(data)) if self.shards is None else data
-        if self.shards is not None:
-            arrays = (data, self.labels, self.log_weights)
-            split = functools.partial(split_rows, shards=self.shards)
-            rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
-        self.data = rows.astype(at_least_float32(rows.dtype))
-        flat = self.data.reshape(self.data.shape[0], -1)
-        self.squares = jnp.sum(flat * flat, axis=1)
-        finite = jnp.isfinite(self.squares)
-        if is_concrete(finite) and not bool(jnp.all(finite)):
-            row = int(jnp.argmin(finite))
-            require(False, "data", f"row {row}", "be finite, and so must its rows' squared norms")
+        with contextlib.nullcontext() if self.shards is None else alone_on(self.shards.mesh, data):
+            rows = jnp.asarray(as_numbers(data)) if self.shards is None else data
+            if self.shards is not None:
+                arrays = (data, self.labels, self.log_weights)
+                split = functools.partial(split_rows, shards=self.shards)
+                rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
+            self.data = rows.astype(at_least_float32(rows.dtype))
+            flat = self.data.reshape(self.data.shape[0], -1)
+            self.squares = jnp.sum(flat * flat, axis=1)
+            finite = jnp.isfinite(self.squares)
+            if is_concrete(finite) and not bool(jnp.all(finite)):
+                row = int(jnp.argmin(finite))
+                words = "be finite, and so must its rows' squared norms"
+                require(False, "data", f"row {row}", words)
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -306,7 +311,8 @@ class EmpiricalField(eqx.Module):
         if cond is not None:
             self.check_cond(cond)
             cond = jnp.asarray(cond)
-        return as_time(t, point).astype(point.dtype), point, cond
+        asked = as_time(t, point).astype(point.dtype), point, cond
+        return asked if self.shards is None else placed(asked, self.shards.mesh, PartitionSpec())
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:

@@ -171,6 +171,13 @@ def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
     return specs
 
 
+def own_mesh(field: Any) -> Mesh | None:
+    """The mesh over which a node of the field splits its own arrays, if one does."""
+    splits = lambda node: hasattr(node, "partition_specs")  # noqa: E731
+    nodes = filter(splits, jax.tree.leaves(field, is_leaf=splits))
+    return next((node.shards.mesh for node in nodes if node.shards is not None), None)
+
+
 def _levels(field: Any) -> list[Any]:
     """The field and what it was wrapped around, from the outermost to the innermost."""
     levels = [field]

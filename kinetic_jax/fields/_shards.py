@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 from jax.sharding import PartitionSpec
 
-from kinetic_jax._mesh import is_inside
+from kinetic_jax._mesh import alone_on, is_inside
 
 
 def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +35,7 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
             local, mesh=shards.mesh, in_specs=(specs,), out_specs=PartitionSpec(), check_vma=False,
             axis_names={shards.axis},
         )  # fmt: skip
-        return run(leaves)
+        with alone_on(shards.mesh, leaves):
+            return run(leaves)
 
     return call

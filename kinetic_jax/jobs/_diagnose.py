@@ -93,6 +93,8 @@ def diagnose_job(
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     rows = _rows_like_samples("train", train, job)
     reserved = None if held_out is None else _rows_like_samples("held_out", held_out, job)
+    some = reserved is None or len(reserved) > 0
+    require(some, "held_out", "no rows", "have rows")
     words = "have at least two rows, the nearest and the second nearest"
     require(len(rows) >= 2, "train", rows.shape, words)
     rule: dict[str, Any] = {

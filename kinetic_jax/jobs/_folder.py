@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kinetic_jax._files import PART
 from kinetic_jax.jobs._shards import checksum_says, write_checked
@@ -17,6 +17,7 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 DESCRIPTION = "job.json"
+LOG = "job.log"
 Log = Callable[[str], None]
 
 
@@ -51,8 +52,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     return about
 
 
-def claim(folder: Path, about: dict[str, Any], *, write: bool) -> None:
-    """Writes the description into a folder without one; refuses a folder of another job.
+def refuse_another_job(folder: Path, about: dict[str, Any]) -> None:
+    """Refuses a folder whose description is of another job.
 
     Raises:
         ValueError: naming every setting that differs, with both values.
@@ -60,8 +61,6 @@ def claim(folder: Path, about: dict[str, Any], *, write: bool) -> None:
     try:
         found = read_description(folder)
     except FileNotFoundError:
-        if write:
-            write_checked(folder / DESCRIPTION, as_text(about))
         return
     except ValueError as error:
         raise ValueError(
@@ -77,8 +76,13 @@ def claim(folder: Path, about: dict[str, Any], *, write: bool) -> None:
         raise ValueError(
             f"{folder} holds a job with {values}: choose another folder, or the same settings"
         )
-    if write and checksum_says(folder / DESCRIPTION) is not None:
-        write_checked(folder / DESCRIPTION, as_text(about))
+
+
+def describe(folder: Path, about: dict[str, Any]) -> None:
+    """Writes the description of a job into its folder, if it is not there with its checksum."""
+    path = folder / DESCRIPTION
+    if not path.is_file() or checksum_says(path) is not None:
+        write_checked(path, as_text(about))
 
 
 def _short(value: Any) -> str:
@@ -87,25 +91,24 @@ def _short(value: Any) -> str:
 
 
 @contextmanager
-def locked_log(folder: Path, process: int) -> Iterator[Log]:
+def locked_log(folder: Path, process: int, count: int) -> Iterator[Log]:
     """Yields a function that writes a line with the time to the log, while no other run can.
 
-    The log is the one file with clock times, and the only thing that is locked: the system lets go
-    of it when the process ends, however it ends. Each process of a run over several has its own.
+    Logs are the only files with clock times, and what is locked: the system lets go of them when
+    the process ends, however it ends. Of a run over several processes each has its own log, and
+    all share `job.log`, which a run alone has for itself.
 
     Raises:
         ValueError: if another run holds the lock.
     """
-    name = "job.log" if process == 0 else f"job-{process}.log"
-    with (folder / name).open("a", encoding="utf-8") as stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"{folder} is in use: another run holds the lock on {name}; wait for it or "
-                    "choose another folder"
-                ) from error
+    name = LOG if count == 1 else f"job-{process}.log"
+    with (
+        (folder / LOG).open("a", encoding="utf-8") as shared,
+        (folder / name).open("a", encoding="utf-8") as stream,
+    ):
+        if count > 1:
+            _lock(shared, alone=False)
+        _lock(stream, alone=True)
 
         def log(text: str) -> None:
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -113,6 +116,19 @@ def locked_log(folder: Path, process: int) -> Iterator[Log]:
             stream.flush()
 
         yield log
+
+
+def _lock(stream: IO[str], *, alone: bool) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        path = Path(stream.name)
+        raise ValueError(
+            f"{path.parent} is in use: another run holds the lock on {path.name}; wait for it or "
+            "choose another folder"
+        ) from error
 
 
 def clear_parts(folder: Path, names: set[str]) -> None:

@@ -11,8 +11,17 @@ import numpy as np
 
 from kinetic_jax._checks import require
 from kinetic_jax._interrupt import deferred_interrupt
+from kinetic_jax._mesh import replicated
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._folder import DESCRIPTION, Log, claim, clear_parts, job_digest, locked_log
+from kinetic_jax.jobs._folder import (
+    DESCRIPTION,
+    Log,
+    clear_parts,
+    describe,
+    job_digest,
+    locked_log,
+    refuse_another_job,
+)
 from kinetic_jax.jobs._read import Job
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings, Plan, job_key, make_plan
 from kinetic_jax.jobs._shards import (
@@ -90,12 +99,16 @@ def run_job(
         raise ValueError(f"out must be a folder to write to, got {out}: {error}") from error
     job = Job(folder, plan.about)
     mine = range(process, job.num_shards, count)
-    with locked_log(folder, process) as log:
+    if mesh is not None:
+        plan = plan._replace(velocity=replicated(plan.velocity, mesh))
+    with locked_log(folder, process, count) as log:
         clear_parts(folder, {job.path(number).name for number in mine})
         if process == 0:
             clear_parts(folder, {DESCRIPTION})
-        claim(folder, plan.about, write=process == 0)
-        todo = _still_to_make(job, mine, tell, log, progress)
+        refuse_another_job(folder, plan.about)
+        todo = _still_to_make(job, mine, tell, log, progress)  # refuses another job's shards
+        if process == 0:
+            describe(folder, plan.about)
         _make(
             job,
             plan,

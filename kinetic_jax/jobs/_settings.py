@@ -103,13 +103,14 @@ class JobSettings:
         for name in ("launch", "landing"):  # a function could not be written down
             value = getattr(self, name)
             require(isinstance(value, str), name, repr(value), "be a shape's name")
+        require(isinstance(self.profile, bool), "profile", repr(self.profile), "be True or False")
         guided = self.cfg is None or self.labels is not None
         require(guided, "cfg", self.cfg, "be left out without labels, which it strengthens")
 
 
 def _as_float(name: str, value: Any) -> float:
     try:
-        return float(value)
+        return float(value) + 0.0  # −0 and 0 are one setting as well
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number, got {value!r}") from error
 
@@ -217,6 +218,8 @@ def _fingerprint(field: Any) -> str:
     known = describe_field(field)
     if known is None:
         paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(arrays)]
-        known = {"class": type(field).__qualname__, "arrays": paths}
+        # Numbers and settings that are no arrays, too; functions by their names.
+        told = eqx.tree_pformat(field, short_arrays=True)
+        known = {"class": type(field).__qualname__, "arrays": paths, "told": told}
     text = json.dumps(known, sort_keys=True) + digest(jax.tree.leaves(arrays))
     return hashlib.sha256(text.encode()).hexdigest()

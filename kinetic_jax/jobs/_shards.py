@@ -108,6 +108,7 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
 
 def write_checked(path: Path, content: bytes) -> None:
     """Writes a file, and beside it its checksum as `sha256sum` writes it."""
+    _checksum_of(path).unlink(missing_ok=True)  # of an older file of that name
     write_whole(path, content)
     line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
     write_whole(_checksum_of(path), line.encode())

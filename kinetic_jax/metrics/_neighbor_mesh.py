@@ -63,7 +63,7 @@ class MeshSearch:
         """What `work` finds on all devices, as this process's own arrays."""
         mesh = self.shards.mesh
         whole = placed(whole, mesh, PartitionSpec())
-        with alone_on(mesh):
+        with alone_on(mesh, whole):
             found = _on_each(work, self.shards, self.chunk_size, static, self.rows, whole)
         return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found)
 

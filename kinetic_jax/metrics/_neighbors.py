@@ -14,7 +14,6 @@ from kinetic_jax.metrics._neighbor_mesh import MeshSearch
 from kinetic_jax.metrics._neighbor_search import Search
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
-    Shards,
     as_numbers,
     checked_rows,
     checked_shards,
@@ -71,7 +70,8 @@ def nearest_neighbors(
         names=("queries", "reference"),
         chunk_size=chunk_size,
         progress=progress,
-        shards=None if mesh is None else checked_shards(mesh, axis, np.shape(reference)[0]),
+        mesh=mesh,
+        axis=axis,
     )
 
 
@@ -83,7 +83,8 @@ def find_neighbors(
     names: tuple[str, str],
     chunk_size: int,
     progress: bool | None,
-    shards: Shards | None = None,
+    mesh: Mesh | None = None,
+    axis: str | None = None,
 ) -> tuple[Array, Array]:
     """`nearest_neighbors` for metrics that call its arguments by other `names`.
 
@@ -94,6 +95,7 @@ def find_neighbors(
     asked = flat_rows(names[0], queries)
     data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
     shape = checked_rows(names[1], data)
+    shards = None if mesh is None else checked_shards(mesh, axis, shape[0])
     event, wanted = np.shape(queries)[1:], shape[1:]
     words = f"have the {names[1]}'s, {wanted}"
     require(event == wanted, names[0], f"rows of shape {event}", words)

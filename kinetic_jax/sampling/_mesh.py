@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import is_concrete, require
-from kinetic_jax._mesh import alone_on, checked_mesh, placed
-from kinetic_jax.fields import VelocityField, partition_specs
+from kinetic_jax._checks import require
+from kinetic_jax._mesh import alone_on, checked_mesh, placed, replicated
+from kinetic_jax.fields import VelocityField, own_mesh, partition_specs
 
 WHOLE = PartitionSpec()
 
@@ -30,8 +30,8 @@ def solve_on(
     """`solve(field, x0, cond, *plan)`, the batch split over the mesh, if there is one.
 
     It is split over every axis of the mesh but those along which the field splits arrays of its
-    own. A batch that does not divide is filled up with copies of its last row, outside of the
-    compiled program, which has no collective.
+    own. The compiled program has no collective. A batch that does not divide is filled up before
+    with copies of its last row, and trimmed after by another program, which gathers it.
 
     Args:
         mesh: the mesh, or None.
@@ -46,15 +46,23 @@ def solve_on(
         ValueError: if `mesh` is no mesh, or the field's own arrays take up all of its axes.
     """
     if mesh is None or not x0.shape[0]:
-        return solve(field, x0, cond, *plan)
+        # Where the field's own rows are split, all that it meets must be on those devices.
+        mesh = own_mesh(field)
+        if mesh is None:
+            return solve(field, x0, cond, *plan)
+        with alone_on(mesh, (x0, cond)):
+            return solve(field, *replicated((x0, cond, *plan), mesh))
     mesh = checked_mesh(mesh)
+    hidden = [leaf for leaf in getattr(field, "constants", ()) if _is_split(leaf)]
+    words = "hold the arrays that it splits over devices as a pytree, not close over them"
+    require(not hidden, "field", [leaf.shape for leaf in hidden], words)
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
     spare = -batch % pieces
     fill = functools.partial(_filled, spare=spare)
     rows = placed((fill(x0), jax.tree.map(fill, cond)), mesh, PartitionSpec(free))
-    field, plan = _placed_field(field, specs, mesh), _placed_whole(plan, mesh)
-    with alone_on(mesh):
+    field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
+    with alone_on(mesh, rows):
         found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
         return _trimmed(found, mesh, axis, batch) if spare else found
 
@@ -70,7 +78,7 @@ def place_on(mesh: Mesh, field: Any, x0: Array, cond: PyTree[Any], plan: Any) ->
     words = f"divide by the {pieces} devices that it is split over"
     require(x0.shape[0] % pieces == 0, "x0", f"{x0.shape[0]} rows", words)
     rows = placed((x0, cond), mesh, PartitionSpec(free))
-    return _placed_field(field, specs, mesh), *rows, _placed_whole(plan, mesh)
+    return _placed_field(field, specs, mesh), *rows, replicated(plan, mesh)
 
 
 def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
@@ -88,11 +96,6 @@ def _placed_field(field: Any, specs: list[PartitionSpec], mesh: Mesh) -> Any:
     leaves, treedef = jax.tree.flatten(arrays)
     leaves = [placed(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
     return eqx.combine(jax.tree.unflatten(treedef, leaves), static)
-
-
-def _placed_whole(plan: Any, mesh: Mesh) -> Any:
-    arrays, static = eqx.partition(plan, eqx.is_array)
-    return eqx.combine(placed(arrays, mesh, WHOLE), static)
 
 
 @eqx.filter_jit
@@ -129,20 +132,26 @@ def _filled(leaf: Array, *, spare: int) -> Array:
     return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], spare, axis=0)]) if spare else leaf
 
 
+@eqx.filter_jit
 def _trimmed(found: Any, mesh: Mesh, axis: int, batch: int) -> Any:
     """The first `batch` rows: no split into equal parts, so that every device gets them all."""
 
     def cut(path: Any, leaf: Array) -> Array:
-        return leaf if _is_clock(path) else jax.lax.slice_in_dim(leaf, 0, batch, axis=axis)
+        if _is_clock(path):
+            return leaf
+        rows = jax.lax.slice_in_dim(leaf, 0, batch, axis=axis)
+        return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
 
-    trim = functools.partial(jax.tree.map_with_path, cut)
-    if not is_concrete(found):
-        return trim(found)
-    return jax.jit(trim, out_shardings=NamedSharding(mesh, WHOLE))(found)
+    return jax.tree.map_with_path(cut, found)
 
 
 def _is_clock(path: Any) -> bool:
     return bool(path) and getattr(path[-1], "name", None) == "ts"
+
+
+def _is_split(leaf: Any) -> bool:
+    sharding = getattr(leaf, "sharding", None)
+    return sharding is not None and not sharding.is_fully_replicated
 
 
 def _names(spec: PartitionSpec) -> list[str]:

@@ -77,7 +77,8 @@ def sample(
             its run-time check of the times, a host callback.
         mesh: split the batch over the devices of this mesh, those of other processes included
             (`jax.distributed`; every process passes the same arguments). The results stay split
-            over the mesh; if the batch does not divide by its devices, they are whole on each.
+            over the mesh, with no exchange between devices; if the batch does not divide by their
+            number, a program after gathers them whole on each.
             Samples are the same up to rounding, which with a controller can decide whether a step
             is taken, and then moves a sample within the controller's tolerance.
 

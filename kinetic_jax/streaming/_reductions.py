@@ -69,14 +69,6 @@ def _counted(scores: Array, index: Array) -> Array:
     return jnp.where(index >= 0, scores, -jnp.inf)
 
 
-def _highest_of(score: Array, axis: str) -> tuple[Array, Array]:
-    """The highest score of any device, and e to this device's less it."""
-    # A constant for derivatives: it drops out of every sum that is taken relative to it.
-    best = jax.lax.pmax(jax.lax.stop_gradient(score), axis)
-    finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
-    return best, jnp.exp(score - finite)
-
-
 def _first_of_highest(scores: Array) -> Array:
     """`argmax`, by groups."""
     size = 32
@@ -112,8 +104,10 @@ class SoftmaxSum(eqx.Module):
 
     def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
         """See `Reduction`."""
-        peak, factor = _highest_of(found[0], axis)
-        return peak, jax.lax.psum(found[1] * factor, axis)
+        # A constant for derivatives: peak + log of the sum has them all in the sum.
+        peak = jax.lax.pmax(jax.lax.stop_gradient(found[0]), axis)
+        finite = jnp.where(jnp.isneginf(peak), jnp.zeros_like(peak), peak)
+        return peak, jax.lax.psum(found[1] * jnp.exp(found[0] - finite), axis)
 
 
 class Best(NamedTuple):
@@ -177,13 +171,16 @@ class SoftmaxMean(eqx.Module):
 
     def across(self, found: Best, axis: str) -> Best:
         """See `Reduction`."""
-        best, factor = _highest_of(found.score, axis)
         # Of equals the first device's row stays apart; the others' join the sums.
-        device = jax.lax.axis_index(axis)
-        last = jax.lax.axis_size(axis) - 1
-        mine = device == jax.lax.pmin(jnp.where(found.score == best, device, last), axis)
+        device, last = jax.lax.axis_index(axis), jax.lax.axis_size(axis) - 1
+        score = jax.lax.stop_gradient(found.score)
+        highest = score == jax.lax.pmax(score, axis)
+        mine = device == jax.lax.pmin(jnp.where(highest, device, last), axis)
         own = lambda leaf: jnp.where(mine, leaf, jnp.zeros_like(leaf))  # noqa: E731
-        joins = factor - own(factor)
+        best = jax.lax.psum(own(found.score), axis)  # with its derivatives, as `pmax` has none
+        finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
+        factor = jnp.exp(found.score - finite)
+        joins = jnp.where(mine, jnp.zeros_like(factor), factor)
         row, number, others, moved = jax.lax.psum(
             (
                 own(found.row),

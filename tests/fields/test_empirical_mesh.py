@@ -96,6 +96,28 @@ def test_derivatives(case, fields):
         assert_near(d_whole.log_weights, d_split.log_weights[:ROWS])
 
 
+def test_second_derivatives(case, fields):
+    """Through sampling, against differences of the first."""
+    _, _, x, cond = case
+    energy = lambda field, alpha0: jnp.sum(  # noqa: E731
+        sample(kts(alpha0)(field), x, cond, num_steps=3).energy.total
+    )
+    whole, split = (jax.grad(jax.grad(lambda a: energy(field, a)))(0.1) for field in fields)  # noqa: B023
+    np.testing.assert_allclose(split, whole, rtol=1e-4)
+    slope = jax.jit(jax.grad(lambda a: energy(fields[0], a)))
+    np.testing.assert_allclose(whole, (slope(0.11) - slope(0.09)) / 0.02, rtol=1e-2)
+
+
+def test_where_a_mesh_is_set(case):
+    data, known, x, cond = case
+    mesh = jax.make_mesh((8,), ("data",))
+    whole = EmpiricalField(data, **known)
+    with jax.set_mesh(mesh):
+        split = EmpiricalField(data, mesh=mesh, **known)
+        found = sample(split, x, cond, num_steps=3)
+    assert_near(found, sample(whole, x, cond, num_steps=3))
+
+
 def test_samples(case, fields):
     _, _, x, cond = case
     shape = kts(0.02, 0.01)
@@ -108,6 +130,17 @@ def test_samples(case, fields):
         assert {shard.data.shape for shard in results[1].x1.addressable_shards} == {(4, SIZE)}
     for result in results:
         assert_near(result, expected)
+
+
+def test_points_may_be_anywhere(case, fields):
+    """On a device of the mesh alone, as what another program leaves is."""
+    _, _, x, cond = case
+    whole, split = fields
+    elsewhere = jax.device_put((jnp.asarray(x), cond), jax.devices()[5])
+    found = sample(split, *elsewhere, num_steps=3)
+    assert_near(found, sample(whole, x, cond, num_steps=3))
+    point = (elsewhere[0][2], None if cond is None else elsewhere[1][2])
+    assert_near(split(0.5, *point), whole(0.5, *point))
 
 
 def test_a_memmap_is_read_into_the_devices(tmp_path, case):

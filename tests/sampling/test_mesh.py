@@ -83,8 +83,6 @@ def test_adaptive_steps_are_the_same(reference, normal, x64):
 def test_the_program_has_no_collective(shaped, normal, mode):
     run = lambda field, x0, cond: sample(field, x0, cond, mesh=mesh_of(8), **MODES[mode])  # noqa: E731
     x0, cond = jnp.asarray(normal(1, 16, 3)), {"label": jnp.arange(16) % 4}
-    if mode == "adaptive":  # Diffrax's own run-time check of saved times is a host callback
-        assert "save_at" not in MODES[mode]
     assert collectives(run, shaped, x0, cond) == []
 
 
@@ -114,8 +112,10 @@ def test_results_stay_where_they_were_made(shaped, normal):
 def test_a_mesh_that_is_set_is_no_obstacle(reference, normal):
     mesh, x0 = mesh_of(4, 2), normal(1, 13, 3)
     expected = sample(reference.wave(0), x0, num_steps=4)
+    run = lambda x0: sample(reference.wave(0), x0, num_steps=4, mesh=mesh)  # noqa: E731
     with jax.set_mesh(mesh):
-        assert_same(sample(reference.wave(0), x0, num_steps=4, mesh=mesh), expected)
+        assert_same(run(x0), expected)
+        assert_same(jax.jit(run)(x0), expected)
 
 
 def test_arrays_that_are_somewhere_are_moved(reference, normal):
@@ -125,14 +125,18 @@ def test_arrays_that_are_somewhere_are_moved(reference, normal):
     assert_same(sample(field, x0, num_steps=4, mesh=mesh_of(8)), expected)
 
 
-def test_gradients_are_the_same(reference, normal):
+@pytest.mark.parametrize("committed", [False, True])
+def test_gradients_are_the_same(reference, normal, committed):
     x0 = jnp.asarray(normal(1, 13, 3))
+    wave = reference.wave(0)
+    if committed:
+        wave = jax.device_put(wave, jax.devices()[3])
 
     def energy(field, **where):
         return jnp.sum(sample(field, x0, num_steps=5, **where).energy.total)
 
     expected = eqx.filter_grad(energy)(reference.wave(0))
-    assert_same(eqx.filter_grad(energy)(reference.wave(0), mesh=mesh_of(8)), expected, atol=1e-5)
+    assert_same(eqx.filter_grad(energy)(wave, mesh=mesh_of(8)), expected, atol=1e-5)
 
 
 def test_under_jit(reference, normal):
@@ -149,6 +153,14 @@ def test_bad_samples_keep_their_numbers(reference, normal):
         result.check()
 
 
+def test_a_batch_that_does_not_divide_compiles_once(reference, normal, compilations):
+    field, mesh = reference.wave(0), mesh_of(8)
+    sample(field, normal(1, 13, 3), num_steps=4, mesh=mesh)
+    before = compilations()
+    sample(field, normal(2, 13, 3), num_steps=4, mesh=mesh)
+    assert compilations() == before
+
+
 def test_no_rows(reference, normal):
     result = sample(reference.wave(0), normal(1, 0, 3), num_steps=4, mesh=mesh_of(8))
     assert result.x1.shape == (0, 3)
@@ -162,6 +174,9 @@ def test_errors(reference, normal, own_messages):
         sample(field, normal(1, 8, 3), mesh=mesh_of(8))
     with pytest.raises(ValueError, match="mesh must be the mesh of the EmpiricalField"):
         sample(field, normal(1, 8, 3), mesh=mesh_of(4, 2))
+    split = EmpiricalField(normal(0, 16, 3), mesh=mesh_of(4, 2), axis="columns")
+    with pytest.raises(ValueError, match="field must hold the arrays that it splits"):
+        sample(lambda t, x, cond: split(t, x), normal(1, 8, 3), mesh=mesh_of(4, 2))
 
 
 PROCESS = """
