@@ -162,5 +162,5 @@ def _ratio(timing: Timing, baseline: Timing) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """Six digits: more than a clock is worth."""
-    return float(f"{value:.6g}")
+    """Six digits, more than a clock is worth; a count as it is."""
+    return float(value if value == round(value) else f"{value:.6g}")

@@ -28,7 +28,7 @@ def verdict(claim: dict[str, Any], unit: str) -> str:
     """A claim in words: PASS, or over the limit."""
     ratio = claim["against"] is not None
     found = (
-        f"{claim['ratio']:.3g} of {claim['against']}" if ratio else number(claim["figure"], unit)
+        f"{claim['ratio']:.4g} of {claim['against']}" if ratio else number(claim["figure"], unit)
     )
     words = f"{claim['of']}: {found}"
     if claim["at_most"] is None:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks._machine import in_words
 from benchmarks._show import number
 
-HEADER = ("suite", "what", "figure", "ceiling or peer", "ratio (quartiles)", "limit")
+HEADER = ("suite", "case", "of", "figure", "ceiling or peer", "ratio (quartiles)", "limit")
 REGION = re.compile(
     r"<!-- benchmarks: (?P<file>\S+) -->\n(?P<table>.*?)<!-- end of benchmarks -->\n", re.DOTALL
 )
@@ -16,10 +16,14 @@ REGION = re.compile(
 
 def markdown_table(results: dict[str, Any]) -> str:
     """Every claim of a file of results as a line, and what it was measured on below."""
-    lines = [list(HEADER), ["---", "---", "---:", "---", "---:", "---:"]]
+    lines = [list(HEADER), ["---", "---", "---", "---:", "---", "---:", "---:"]]
     for suite, measured in results["suites"].items():
         for record in measured["records"]:
-            lines += [[suite, *_cells(record, claim)] for claim in record["claims"]]
+            dtype = "" if record["dtype"] == "float32" else f", {record['dtype']}"
+            case = [suite, record["title"] + dtype]
+            for claim in record["claims"]:
+                lines.append([*case, *_cells(record, claim)])
+                case = ["", ""]  # said once
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return f"{table}\n{_notes(results)}"
 
@@ -38,14 +42,13 @@ def _cells(record: dict[str, Any], claim: dict[str, Any]) -> list[str]:
     unit, ratio, limit = record["unit"], "", ""
     peer = claim["against"]
     if peer is not None:
-        ratio = f"{claim['ratio']:.3g}"
+        ratio = f"{claim['ratio']:.4g}"
         if "ratio_quartiles" in claim:
-            ratio += " ({:.3g} to {:.3g})".format(*claim["ratio_quartiles"])
+            ratio += " ({:.4g} to {:.4g})".format(*claim["ratio_quartiles"])
         peer = f"{peer}: {number(record['rows'][peer]['figure'], unit)}"
     if claim["at_most"] is not None:
         limit = f"{claim['at_most']:g}, {'holds' if claim['holds'] else '**exceeded**'}"
-    what = f"{record['title']}, {record['dtype']}: {claim['of']}"
-    return [what, number(claim["figure"], unit), peer or "", ratio, limit]
+    return [claim["of"], number(claim["figure"], unit), peer or "", ratio, limit]
 
 
 def _notes(results: dict[str, Any]) -> str:
