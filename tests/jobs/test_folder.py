@@ -4,10 +4,13 @@ import fcntl
 import json
 import re
 
+import equinox as eqx
 import numpy as np
 import pytest
 
 from kinetic_jax import JobSettings, load_field, open_job, run_job, save_field
+from kinetic_jax._files import write_whole
+from kinetic_jax.jobs import _shards
 
 
 @pytest.fixture
@@ -163,6 +166,66 @@ def test_shards_of_another_job_are_not_written_over(run, folder, undisturbed, co
     assert {name: found[name] for name in found if name.startswith("shard")} == {
         name: undisturbed[name] for name in undisturbed if name.startswith("shard")
     }
+    run(folder)  # and the job that they belong to goes on
+    assert contents(folder) == undisturbed
+
+
+class Numbered(eqx.Module):
+    """A field that is told from another by a number which is no array, and by a static one."""
+
+    scale: float
+    power: int = eqx.field(static=True)
+    event_shape = (2,)
+
+    def __call__(self, t, x, cond=None):
+        return self.scale * x**self.power
+
+
+def test_fields_are_told_apart_by_their_numbers(run, tmp_path):
+    run(tmp_path, of=Numbered(1.0, 1), labels=None)
+    run(tmp_path, of=Numbered(1.0, 1), labels=None)
+    for other in (Numbered(-5.0, 1), Numbered(1.0, 2)):
+        with pytest.raises(ValueError, match="holds a job with field = "):
+            run(tmp_path, of=other, labels=None)
+
+
+def test_numbers_are_the_same_however_they_are_written(run, folder):
+    run(folder, tau_split=np.float64(0.6))
+    signed = run(folder.with_name("zero"), alpha0=0.0)
+    run(signed.folder, alpha0=-0.0)
+
+
+def test_kill_before_a_description_that_is_not_the_first(run, folder, undisturbed, contents):
+    """Its old checksum must not call the new description damaged."""
+    for path in folder.glob("*.npz*"):
+        path.unlink()
+    (folder / "job.json").unlink()
+    stopped = folder / "job.json.sha256"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_shards, "write_whole", write_description_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, seed=7)
+    assert (folder / "job.json").exists()
+    assert not stopped.exists()
+    run(folder, seed=7)
+
+
+def write_description_then_stop(path, content):
+    write_whole(path, content)
+    raise KeyboardInterrupt
+
+
+def test_runs_over_several_processes_keep_a_lone_one_out(run, folder):
+    with (folder / "job.log").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)  # as each of several does
+        with pytest.raises(ValueError, match=r"in use: another run holds the lock on job\.log"):
+            run(folder)
+        run(folder, part=(1, 2))
+    with (folder / "job-1.log").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"another run holds the lock on job-1\.log"):
+            run(folder, part=(1, 2))
 
 
 def test_a_second_run_is_kept_out(run, folder, undisturbed, contents):
