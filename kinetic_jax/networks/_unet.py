@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from kinetic_jax._checks import require
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._norm import GroupNorm
 
 # The network of Li et al. (arXiv 2602.07928) in its authors' code: 4.06 M parameters on gray
 # 32 × 32 images. Its dropout of 0.1 acts in training only and is left out.
@@ -32,7 +33,7 @@ def _conv(inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **kwarg
 
 class _NormActConv(nnx.Module):
     def __init__(self, inputs: int, outputs: int, groups: int, **kwargs: Any):
-        self.norm = nnx.GroupNorm(inputs, groups, epsilon=1e-5, **kwargs)
+        self.norm = GroupNorm(inputs, groups, **kwargs)
         self.conv = _conv(inputs, outputs, **kwargs)
 
     def __call__(self, x: Array) -> Array:
@@ -59,15 +60,34 @@ class _ResBlock(nnx.Module):
 
 
 class _Upsample(nnx.Module):
-    """Each pixel twice along both axes, then a convolution."""
+    """Each pixel twice along both axes, then a convolution, in 4/9 of the multiplications.
+
+    Of the three rows that the kernel meets on the doubled image two are the same, so two rows of
+    the image, with the sum of the weights, do: the upper two for an even row of the output, the
+    lower two for an odd one. Likewise columns. The four kernels of 2 × 2 are one convolution.
+    """
 
     def __init__(self, channels: int, **kwargs: Any):
         self.conv = _conv(channels, channels, **kwargs)
 
     def __call__(self, x: Array) -> Array:
+        x, bias = self.conv.promote_dtype((x, self.conv.bias[...]), dtype=self.conv.dtype)
         b, h, w, c = x.shape
-        doubled = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-        return self.conv(doubled.reshape(b, 2 * h, 2 * w, c))
+        kernel = _halved(_halved(self.conv.kernel[...], 0), 2)  # (row, odd, column, odd, in, out)
+        kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * c).astype(x.dtype)
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ).reshape(b, h + 1, w + 1, 2, 2, c)
+        parts = [[y[:, i : i + h, j : j + w, i, j] for j in (0, 1)] for i in (0, 1)]
+        joined = jnp.stack([jnp.stack(columns, axis=3) for columns in parts], axis=2)
+        return joined.reshape(b, 2 * h, 2 * w, c) + bias[None, None, None]
+
+
+def _halved(kernel: Array, axis: int) -> Array:
+    """An axis of three weights as two axes: two weights, for even outputs and for odd ones."""
+    first, second, third = (jax.lax.index_in_dim(kernel, i, axis, keepdims=False) for i in range(3))
+    even = jnp.stack([first, second + third], axis)
+    return jnp.stack([even, jnp.stack([first + second, third], axis)], axis + 1)
 
 
 class UNet(nnx.Module):
