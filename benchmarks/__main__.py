@@ -7,7 +7,7 @@ import click
 from benchmarks._show import show_machine
 
 # Imported when run: some need peers that others do not (the extra `bench`).
-SUITES = ("overhead", "network", "empirical", "neighbors")
+SUITES = ("overhead", "network", "unet", "empirical", "neighbors")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

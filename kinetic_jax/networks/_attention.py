@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.networks._norm import GroupNorm
 
 
@@ -29,23 +30,22 @@ class SelfAttention(nnx.Module):
         tokens, features = height * width, channels // self.heads
         qkv = self.qkv(self.norm(x).reshape(batch, tokens, channels))
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features)
-        q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2)).reshape(3, batch * self.heads, tokens, features)
-        mixed = attend(q * features**-0.5, k, v)
-        mixed = jnp.moveaxis(mixed.reshape(batch, self.heads, tokens, features), 1, 2)
+        q, k, v = (jnp.swapaxes(qkv[:, :, i], 1, 2) for i in range(3))
+        mixed = jnp.swapaxes(attend(q * features**-0.5, k, v), 1, 2)
         return x + self.out(mixed.reshape(batch, height, width, channels))
 
 
 def attend(
-    q: Float[Array, "n t f"], k: Float[Array, "n s f"], v: Float[Array, "n s f"]
-) -> Float[Array, "n t f"]:
+    q: Float[Array, "b n t f"], k: Float[Array, "b n s f"], v: Float[Array, "b n s f"]
+) -> Float[Array, "b n t f"]:
     """softmax(q kᵀ) v, with weights and sums in float32 at least.
 
     What comes out is divided by the sum of the weights, not every weight: a pass less over the
     (t, s) weights, and a form in which XLA's CPU backend keeps them in cache, a few rows at once.
     """
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("ntf,nsf->nts", q, k, preferred_element_type=wide)
+    wide = at_least_float32(q.dtype)
+    logits = jnp.einsum("bntf,bnsf->bnts", q, k, preferred_element_type=wide)
     highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     weights = jnp.exp(logits - highest)
-    mixed = jnp.einsum("nts,nsf->ntf", weights.astype(v.dtype), v, preferred_element_type=wide)
+    mixed = jnp.einsum("bnts,bnsf->bntf", weights.astype(v.dtype), v, preferred_element_type=wide)
     return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).astype(v.dtype)
