@@ -13,7 +13,7 @@ from benchmarks._table import into_readme, markdown_table
 
 # Imported when run: some need peers that others do not (the extra `bench`).
 SUITES = (
-    "overhead", "memory", "network", "sweep", "scaling", "empirical", "neighbors", "peers",
+    "overhead", "memory", "network", "unet", "sweep", "scaling", "empirical", "neighbors", "peers",
 )  # fmt: skip
 PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 

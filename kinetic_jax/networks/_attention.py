@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax.networks._norm import GroupNorm
+
 
 class SelfAttention(nnx.Module):
     """x + multi-head attention over the pixels of norm(x).
@@ -17,7 +20,7 @@ class SelfAttention(nnx.Module):
 
     def __init__(self, channels: int, heads: int, groups: int, *, dtype: Any, rngs: nnx.Rngs):
         self.heads = heads
-        self.norm = nnx.GroupNorm(channels, groups, epsilon=1e-5, dtype=dtype, rngs=rngs)
+        self.norm = GroupNorm(channels, groups, dtype=dtype, rngs=rngs)
         self.qkv = nnx.Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
         self.out = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
 
@@ -27,8 +30,22 @@ class SelfAttention(nnx.Module):
         tokens, features = height * width, channels // self.heads
         qkv = self.qkv(self.norm(x).reshape(batch, tokens, channels))
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features)
-        q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2)).reshape(3, batch * self.heads, tokens, features)
-        weights = jax.nn.softmax(jnp.einsum("btf,bsf->bts", q * features**-0.5, k), axis=-1)
-        mixed = jnp.einsum("bts,bsf->btf", weights, v)
-        mixed = jnp.moveaxis(mixed.reshape(batch, self.heads, tokens, features), 1, 2)
+        q, k, v = (jnp.swapaxes(qkv[:, :, i], 1, 2) for i in range(3))
+        mixed = jnp.swapaxes(attend(q * features**-0.5, k, v), 1, 2)
         return x + self.out(mixed.reshape(batch, height, width, channels))
+
+
+def attend(
+    q: Float[Array, "b n t f"], k: Float[Array, "b n s f"], v: Float[Array, "b n s f"]
+) -> Float[Array, "b n t f"]:
+    """softmax(q kᵀ) v, with weights and sums in float32 at least.
+
+    What comes out is divided by the sum of the weights, not every weight: a pass less over the
+    (t, s) weights, and a form in which XLA's CPU backend keeps them in cache, a few rows at once.
+    """
+    wide = at_least_float32(q.dtype)
+    logits = jnp.einsum("bntf,bnsf->bnts", q, k, preferred_element_type=wide)
+    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    weights = jnp.exp(logits - highest)
+    mixed = jnp.einsum("bnts,bnsf->bntf", weights.astype(v.dtype), v, preferred_element_type=wide)
+    return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).astype(v.dtype)

@@ -1,5 +1,7 @@
 """A U-Net for images, with the KTS authors' network as one configuration of it."""
 
+import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -10,6 +12,8 @@ from jaxtyping import Array, Float, Int
 from kinetic_jax._checks import require
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._slices import evaluate
 
 # The network of Li et al. (arXiv 2602.07928) in its authors' code: 4.06 M parameters on gray
 # 32 × 32 images. Its dropout of 0.1 acts in training only and is left out.
@@ -32,7 +36,7 @@ def _conv(inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **kwarg
 
 class _NormActConv(nnx.Module):
     def __init__(self, inputs: int, outputs: int, groups: int, **kwargs: Any):
-        self.norm = nnx.GroupNorm(inputs, groups, epsilon=1e-5, **kwargs)
+        self.norm = GroupNorm(inputs, groups, **kwargs)
         self.conv = _conv(inputs, outputs, **kwargs)
 
     def __call__(self, x: Array) -> Array:
@@ -59,15 +63,41 @@ class _ResBlock(nnx.Module):
 
 
 class _Upsample(nnx.Module):
-    """Each pixel twice along both axes, then a convolution."""
+    """Each pixel twice along both axes, then a convolution, in 4/9 of the multiplications.
+
+    Of the three rows that a kernel meets on the doubled image two are the same: two rows of the
+    image do, with the sum of two rows of weights. Likewise columns. Even and odd outputs sum
+    other weights, which makes four convolutions of 2 × 2 on the image as it was. One with four
+    times the outputs would do, but its gradient takes XLA's CPU backend twenty times as long.
+    """
 
     def __init__(self, channels: int, **kwargs: Any):
         self.conv = _conv(channels, channels, **kwargs)
 
     def __call__(self, x: Array) -> Array:
+        assert self.conv.bias is not None
+        x, bias = self.conv.promote_dtype((x, self.conv.bias[...]), dtype=self.conv.dtype)
         b, h, w, c = x.shape
-        doubled = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-        return self.conv(doubled.reshape(b, 2 * h, 2 * w, c))
+        rows = [
+            jnp.stack([self._parity(x, i, j) for j in (0, 1)], axis=3)  # (b, h, w, 2, c)
+            for i in (0, 1)
+        ]
+        return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c) + bias[None, None, None]
+
+    def _parity(self, x: Array, odd_row: int, odd_column: int) -> Array:
+        """The outputs at even or odd rows and columns."""
+        kernel = _two_of_three(_two_of_three(self.conv.kernel[...], 0, odd_row), 1, odd_column)
+        pad = [(1 - odd_row, odd_row), (1 - odd_column, odd_column)]
+        return jax.lax.conv_general_dilated(
+            x, kernel.astype(x.dtype), (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+
+def _two_of_three(kernel: Array, axis: int, odd: int) -> Array:
+    """The weights with those summed that meet the same pixel."""
+    first, second, third = jnp.split(kernel, 3, axis)
+    pair = [first + second, third] if odd else [first, second + third]
+    return jnp.concatenate(pair, axis)
 
 
 class UNet(nnx.Module):
@@ -165,6 +195,13 @@ class UNet(nnx.Module):
         label: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """The velocities of a batch of images."""
+        graphdef, state = nnx.split(self)
+        network = _Evaluation(graphdef)
+        sample_bytes = math.prod(x.shape[1:3]) * self.first.out_features * x.dtype.itemsize
+        return evaluate(network, sample_bytes, nnx.as_pure(state), t, x, label)
+
+    def whole(self, t: Array, x: Array, label: Array | None) -> Array:
+        """The velocities, the whole batch layer by layer."""
         embedding = self.embedding(t, label)
         h = self.first(x)
         kept = [h]
@@ -179,6 +216,16 @@ class UNet(nnx.Module):
             else:
                 h = layer(h)
         return self.last(h)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """The network as a function of its weights."""
+
+    graphdef: Any
+
+    def __call__(self, weights: Any, t: Array, x: Array, label: Array | None) -> Array:
+        return nnx.merge(self.graphdef, weights).whole(t, x, label)
 
 
 def _check_settings(

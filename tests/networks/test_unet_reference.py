@@ -8,14 +8,8 @@ from flax import nnx
 
 from kinetic_jax import UNet
 from kinetic_jax.networks import AUTHORS_UNET
-from kinetic_jax.networks._attention import SelfAttention
-
-
-@pytest.fixture
-def x64(x64):
-    """Double precision; Flax's own normalisation promotes float64 with float32 implicitly."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+from kinetic_jax.networks._attention import SelfAttention, attend
+from kinetic_jax.networks._norm import GroupNorm
 
 
 def compiled(model, *inputs):
@@ -196,6 +190,77 @@ def test_attention(heads, x64):
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4, 8)))
     want = attention(layer, np.asarray(x), groups=2, heads=heads)
     np.testing.assert_allclose(compiled(layer, x), want, rtol=1e-10, atol=1e-10)
+
+
+def exact_softmax(q, k, v):
+    logits = np.einsum("bntf,bnsf->bnts", q, k)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.einsum("bnts,bnsf->bntf", weights / weights.sum(axis=-1, keepdims=True), v)
+
+
+def queries_keys_values(dtype, scale=1.0):
+    rng = np.random.default_rng(4)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, 3, 10, 4)) * scale, dtype) for _ in range(3))
+    return q, k[:, :, :7], v[:, :, :7]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "error"),
+    [
+        (jnp.float32, 1.0, 1e-6),
+        (jnp.float32, 30.0, 1e-3),  # logits of thousands: no exponential may overflow
+        (jnp.bfloat16, 1.0, 1e-2),
+    ],
+)
+def test_softmax_of_scores(dtype, scale, error):
+    inputs = queries_keys_values(dtype, scale)
+    got = jax.jit(attend)(*inputs)
+    assert got.dtype == dtype
+    want = exact_softmax(*(np.asarray(part, np.float64) for part in inputs))
+    got = np.asarray(got, np.float64)
+    np.testing.assert_allclose(got, want, atol=error * np.abs(want).max())
+
+
+def test_weights_in_bfloat16_are_summed_in_single_precision():
+    """4,096 equal weights: a sum in bfloat16 stops at 256."""
+    q, k, v = (jnp.ones((1, 1, 4096, 1), jnp.bfloat16) for _ in range(3))
+    np.testing.assert_array_equal(jax.jit(attend)(q[:, :, :2], 0 * k, v), 1)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_gradient_of_attention_against_finite_differences(which, x64):
+    inputs = queries_keys_values(jnp.float64)
+    rng = np.random.default_rng(5)
+    cotangent, along = rng.normal(size=inputs[0].shape), rng.normal(size=inputs[which].shape)
+    loss = lambda *inputs: jnp.sum(jnp.asarray(cotangent) * attend(*inputs))  # noqa: E731
+    got = np.sum(np.asarray(jax.jit(jax.grad(loss, which))(*inputs)) * along)
+
+    def moved(step):
+        parts = [np.asarray(part) for part in inputs]
+        parts[which] = parts[which] + step * along
+        return np.sum(cotangent * exact_softmax(*parts))
+
+    np.testing.assert_allclose(got, (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_normalisation_off_centre(dtype, error):
+    """Computed in single precision also where its result is not."""
+    layer = randomized(lambda: GroupNorm(12, 4, dtype=dtype, rngs=nnx.Rngs(0)), 0, jnp.float32)
+    x = jnp.asarray(np.random.default_rng(6).normal(2.0, 1.0, size=(3, 4, 5, 12)), dtype)
+    got = compiled(layer, x)
+    assert got.dtype == dtype
+    want = group_norm(layer, np.asarray(x, np.float64), groups=4)
+    np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=error * np.abs(want).max())
+
+
+def test_parameters_are_called_and_shaped_as_in_flax():
+    """Saved networks hold them by name."""
+    own = nnx.state(GroupNorm(8, 4, dtype=None, rngs=nnx.Rngs(0)))
+    flax = nnx.state(nnx.GroupNorm(8, 4, rngs=nnx.Rngs(0)))
+    assert jax.tree.structure(own) == jax.tree.structure(flax)
+    for got, want in zip(jax.tree.leaves(own), jax.tree.leaves(flax), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_attention_moves_with_its_pixels(x64):

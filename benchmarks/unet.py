@@ -1,0 +1,120 @@
+"""The KTS authors' U-Net against the same network in PyTorch, and where the time goes."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from jaxtyping import Array
+
+from benchmarks import _torch_unet
+from benchmarks._record import Claim, Recorder
+from benchmarks._unet_before import FORMS, before
+from benchmarks._unet_parts import callers, parts, recorded
+from kinetic_jax import UNet, network_field
+from kinetic_jax.networks import AUTHORS_UNET, NetworkField
+from kinetic_jax.networks._attention import SelfAttention
+from kinetic_jax.networks._norm import GroupNorm
+
+BATCH, SLICES, SHAPE = 64, 4, (32, 32, 1)
+FASTEST, BEFORE, NOW = "PyTorch", "before", "and slices: now"
+LIMIT = "limit: 1.0 for the last two rows"
+
+
+def _compiled(model: UNet, t: Array, x: Array, *, whole: bool) -> Callable[[], Any]:
+    graphdef, state = nnx.split(model)
+
+    def forward(state: Any, t: Array, x: Array) -> Array:
+        model = nnx.merge(graphdef, state)
+        return model.whole(t, x, None) if whole else model(t, x)
+
+    return functools.partial(jax.jit(forward).lower(state, t, x).compile(), state, t, x)
+
+
+def _torch_forward(model: UNet, t: Any, x: Any, *, kernel: bool, last: bool) -> Callable[[], Any]:
+    network = _torch_unet.UNet(model, kernel).eval()
+    inputs = torch.from_numpy(np.array(t)), torch.from_numpy(np.array(x).transpose(0, 3, 1, 2))
+    layout = torch.channels_last if last else torch.contiguous_format
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    image = inputs[1].contiguous(memory_format=layout)
+
+    def call() -> torch.Tensor:
+        with torch.inference_mode():
+            return network(inputs[0], image)
+
+    return call
+
+
+def _vmapped(field: NetworkField, t: Array, x: Array) -> Callable[[], Any]:
+    call = jax.jit(lambda field, t, x: jax.vmap(field)(t, x))
+    return functools.partial(call.lower(field, t, x).compile(), field, t, x)
+
+
+def _contenders(field: NetworkField, t: Array, x: Array) -> dict[str, Callable[[], Any]]:
+    model = nnx.merge(field.velocity.graphdef, field.velocity.state)
+    whole = functools.partial(_compiled, model, t, x, whole=True)
+    with before(*FORMS):
+        earlier = whole()
+    kept = list(FORMS)
+    rows: dict[str, Callable[[], Any]] = {}
+    for layer, name in (
+        (SelfAttention, "attention of today"),
+        (GroupNorm, "and norms"),
+    ):
+        kept.remove(layer)
+        with before(*kept):
+            rows[name] = whole()
+    return {
+        FASTEST: _torch_forward(model, t, x, kernel=True, last=False),
+        "PyTorch, channels last": _torch_forward(model, t, x, kernel=True, last=True),
+        "PyTorch, softmax spelled": _torch_forward(model, t, x, kernel=False, last=False),
+        BEFORE: earlier,
+        **rows,
+        "and doubling": whole(),
+        NOW: _compiled(model, t, x, whole=False),
+        "now, the field under vmap": _vmapped(field, t, x),
+    }
+
+
+def _require_same(contenders: dict[str, Callable[[], Any]]) -> None:
+    first, *others = contenders.items()
+    want = first[1]().numpy().transpose(0, 2, 3, 1)
+    for name, call in others:
+        found = call()
+        if isinstance(found, torch.Tensor):
+            found = found.numpy().transpose(0, 2, 3, 1)
+        error = float(np.abs(np.asarray(found) - want).max() / np.abs(want).max())
+        if not error < 1e-4:
+            raise RuntimeError(
+                f"{name} differs from {first[0]} by {error:.1e} of the largest value"
+            )
+    print("all outputs agree to 1e-4 of the largest value")
+
+
+def run(recorder: Recorder) -> None:
+    """The forward pass of all, after checking that they agree, then each of its parts alone."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    key = jax.random.key(0)
+    batch, slices, side, base = recorder.pick((64, 4, 32, 32), (2, 1, 8, 8))
+    config = {**AUTHORS_UNET, "base_channels": base}
+    field = network_field("unet", (side, side, 1), key=key, **config)
+    x = jax.random.normal(key, (batch, side, side, 1))
+    contenders = _contenders(field, jnp.linspace(0.0, 0.99, batch), x)
+    _require_same(contenders)
+    case = f"the KTS authors' U-Net, base {base}, {side} × {side} gray, batch {batch}"
+    claims = Claim(BEFORE), Claim(NOW, 1.0), Claim(VMAPPED, 1.0)
+    recorder.times(f"{case}, one forward pass", contenders, *claims)
+    model = nnx.merge(field.velocity.graphdef, field.velocity.state)
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    for name, pieces in parts(recorded(model, shape)).items():
+        recorder.times(
+            f"{case}, its parts: {name}",
+            callers(pieces, batch, slices),
+            Claim("before"), Claim("now"),
+            rounds=recorder.fewer(3),
+        )  # fmt: skip
