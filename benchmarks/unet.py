@@ -21,9 +21,8 @@ from kinetic_jax.networks import AUTHORS_UNET, NetworkField
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._norm import GroupNorm
 
-BATCH, SLICES, SHAPE = 64, 4, (32, 32, 1)
 FASTEST, BEFORE, NOW = "PyTorch", "before", "and slices: now"
-LIMIT = "limit: 1.0 for the last two rows"
+VMAPPED = "now, the field under vmap"
 
 
 def _compiled(model: UNet, t: Array, x: Array, *, whole: bool) -> Callable[[], Any]:
@@ -77,7 +76,7 @@ def _contenders(field: NetworkField, t: Array, x: Array) -> dict[str, Callable[[
         **rows,
         "and doubling": whole(),
         NOW: _compiled(model, t, x, whole=False),
-        "now, the field under vmap": _vmapped(field, t, x),
+        VMAPPED: _vmapped(field, t, x),
     }
 
 
