@@ -67,8 +67,8 @@ class _Upsample(nnx.Module):
 
     Of the three rows that a kernel meets on the doubled image two are the same: two rows of the
     image do, with the sum of two rows of weights. Likewise columns. Even and odd outputs sum
-    other weights, which makes four convolutions of 2 × 2 on the image as it was. One with four
-    times the outputs would do, but its gradient takes XLA's CPU backend twenty times as long.
+    other weights, which makes four convolutions of 2 × 2 on the image as it was. (One with four
+    times the outputs would do, but XLA's CPU backend takes seconds for its gradient.)
     """
 
     def __init__(self, channels: int, **kwargs: Any):
