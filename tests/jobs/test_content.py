@@ -134,7 +134,7 @@ def test_processes_share_the_shards(run, undisturbed, contents, tmp_path):
     assert {p.name for p in tmp_path.glob("shard*.npz")} == {"shard-00001.npz"}
     run(tmp_path, part=(0, 2))
     assert contents(tmp_path) == undisturbed
-    assert {p.name for p in tmp_path.glob("*.log")} == {"job.log", "job-1.log"}
+    assert {p.name for p in tmp_path.glob("*.log")} == {"job.log", "job-0.log", "job-1.log"}
 
 
 def test_files_say_what_they_hold(undisturbed):
