@@ -36,10 +36,11 @@ def _compiled(model: UNet, t: Array, x: Array, *, whole: bool) -> Callable[[], A
 
 
 def _torch_forward(model: UNet, t: Any, x: Any, *, kernel: bool, last: bool) -> Callable[[], Any]:
-    network = _torch_unet.UNet(model, kernel).eval()
+    # `Any`: torch's own annotation of `Module.to` leaves `memory_format` out.
+    network: Any = _torch_unet.UNet(model, kernel).eval()
     inputs = torch.from_numpy(np.array(t)), torch.from_numpy(np.array(x).transpose(0, 3, 1, 2))
     layout = torch.channels_last if last else torch.contiguous_format
-    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    network = network.to(memory_format=layout)
     image = inputs[1].contiguous(memory_format=layout)
 
     def call() -> torch.Tensor:
