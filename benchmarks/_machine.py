@@ -14,6 +14,8 @@ PACKAGES = (
     "kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy",
     "torch", "flow_matching", "torchcfm", "ott-jax", "faiss-cpu",
 )  # fmt: skip
+# Not the files of results themselves, which a suite before may just have written.
+RESULTS = ":(exclude,top)benchmarks/results"
 
 
 def machine() -> dict[str, Any]:
@@ -29,7 +31,7 @@ def machine() -> dict[str, Any]:
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "matmul_precision": str(config.jax_default_matmul_precision or "default"),
         "commit": _git("rev-parse", "HEAD"),
-        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "changed_since": bool(_git("status", "--porcelain", "-uno", "--", "..", RESULTS)),
     }
 
 
