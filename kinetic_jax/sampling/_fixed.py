@@ -141,16 +141,14 @@ def completed(
     evals: int,
 ) -> Trajectories:
     """The result for a batch: where its paths end, what they spent, ||u||² and bend by step."""
-    speed2, bend2 = profile
     axes = tuple(range(1, x0.ndim))
     energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
     # An x1 that is not finite makes the displacement so.
     finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
-    first = (jnp.arange(nodes.size - 1) == 0)[None, :]
     return Trajectories(
         x1=x1,
         energy=energy,
-        profile=KineticProfile(nodes[:-1], speed2, jnp.where(first, jnp.zeros_like(bend2), bend2)),
+        profile=KineticProfile(nodes[:-1], *profile),
         num_evals=jnp.full(x0.shape[0], evals, jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
     )
@@ -177,10 +175,11 @@ def solve_fixed(
         )(x, previous, cond)
         h = (t1 - t0).astype(spent.power.dtype)
         totals = totals.credit(spent.power * h, spent.speed * h, is_landing(t0, tau_split))
+        bend2 = jnp.where(i == 0, jnp.zeros_like(spent.bend2), spent.bend2)
         # Into its place, batch first: of stacked steps XLA holds a second, transposed copy.
         profile = tuple(
             jax.lax.dynamic_update_slice(rows, new[:, None], (jnp.zeros_like(i), i))
-            for rows, new in zip(profile, (spent.speed2, spent.bend2), strict=True)
+            for rows, new in zip(profile, (spent.speed2, bend2), strict=True)
         )
         saved = None if saved is None else saved.at[:, slot].set(x, mode="drop")
         return (after, velocity, totals, profile, saved), None
@@ -192,7 +191,8 @@ def solve_fixed(
         slots = plan.slots[:-1]
         evals += plan.which.size if plan.between else 0
     profile = (jnp.zeros((batch, steps), dtype),) * 2
-    start = x0, jnp.zeros_like(x0), no_totals((batch,), dtype), profile, saved
+    # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
+    start = x0, x0, no_totals((batch,), dtype), profile, saved
     (x1, _, totals, profile, saved), _ = jax.lax.scan(
         step, start, (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots)
     )

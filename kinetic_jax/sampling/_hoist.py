@@ -71,12 +71,12 @@ def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> Velocit
         return eqx.combine(arrays, static)(t, x, cond)
 
     traced, output = jax.make_jaxpr(call, return_shape=True)(*inputs)
+    if not _has_constants(traced):
+        programs.closed = True
+        return field
     # An inner `jit` keeps its constants to itself: traced again as a part of the whole.
     inlined = lambda *inputs: _inlined(traced.jaxpr, traced.consts, inputs)  # noqa: E731
     closed = jax.make_jaxpr(inlined)(*inputs)
-    if not closed.consts:
-        programs.closed = True
-        return field
     if not is_concrete(closed.consts):
         return field
     pure = programs.pure(closed.jaxpr, jax.tree.structure(output))
@@ -120,6 +120,16 @@ def _may_change(node: Any) -> bool:
     return not isinstance(fn, types.FunctionType) or fn.__closure__ is not None
 
 
+def _has_constants(closed: Any) -> bool:
+    """Whether a program, or a `jit` within it, holds arrays of its own."""
+    inner = (equation.params["jaxpr"] for equation in closed.jaxpr.eqns if _is_jit(equation))
+    return bool(closed.consts) or any(map(_has_constants, inner))
+
+
+def _is_jit(equation: Any) -> bool:
+    return equation.primitive.name in ("jit", "pjit")
+
+
 def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:
     """Evaluates a jaxpr with every inner `jit` as part of it."""
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
@@ -129,7 +139,7 @@ def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:
 
     for equation in jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
-        if equation.primitive.name in ("jit", "pjit"):
+        if _is_jit(equation):
             inner = equation.params["jaxpr"]
             outputs = _inlined(inner.jaxpr, inner.consts, operands)
         else:

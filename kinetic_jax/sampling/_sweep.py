@@ -182,7 +182,7 @@ def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) 
                 (x1, _), late = _walk(shaped, cond, plan, launched, ~shared)
                 spent = jax.tree.map(lambda a, b: (a + b).T, early, late)
                 totals = totals_of(spent, plan.nodes, tau)
-                profile = spent.speed2, spent.bend2
+                profile = spent.speed2, spent.bend2.at[:, 0].set(0.0)
                 found = completed(x0, x1, totals, profile, plan.nodes, evals)
                 return found if plan.reduce is None else plan.reduce(found)
 
