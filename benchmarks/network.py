@@ -38,8 +38,12 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def operations(call: Any, *arguments: Any, **static: Any) -> float:
-    """Floating-point operations of a jitted call, as the compiler counts them."""
-    analysis = call.lower(*arguments, **static).compile().cost_analysis()
+    """Floating-point operations of a jitted call, as the compiler counts them.
+
+    Of the program for an accelerator: the one for CPU may take a batch in slices by a loop, whose
+    body would count once.
+    """
+    analysis = call.trace(*arguments, **static).lower(lowering_platforms=("tpu",)).cost_analysis()
     return float((analysis[0] if isinstance(analysis, list) else analysis)["flops"])
 
 

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import _loops, _timing, network, overhead
 from benchmarks.__main__ import SUITES
 from kinetic_jax import GaussianField, network_field, sample
+from kinetic_jax.networks import _slices
 
 
 def test_ratios_are_taken_round_by_round(monkeypatch):
@@ -68,6 +69,17 @@ def test_operations_are_those_of_the_matrix_products():
         expected = network.mlp_operations(batch, size, width, depth, times=times)
         found = network.operations(network._vmapped, field, at, x)
         assert expected < found < 1.1 * expected
+
+
+def test_operations_of_slices_all_count(monkeypatch):
+    field = network_field("unet", (8, 8, 1), key=jax.random.key(0), base_channels=8)
+    monkeypatch.setattr(_slices, "ROOM", 4 * 8 * 8 * 8 * 4)  # slices of four
+
+    def counted(batch):
+        x, t = jnp.zeros((batch, 8, 8, 1)), jnp.full(batch, 0.5)
+        return network.operations(network._vmapped, field, t, x)
+
+    assert counted(64) == pytest.approx(16 * counted(4), rel=1e-3)
 
 
 def test_every_suite_is_a_module_of_that_name():
