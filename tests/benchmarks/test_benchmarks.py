@@ -72,14 +72,15 @@ def test_operations_are_those_of_the_matrix_products():
 
 
 def test_operations_of_slices_all_count(monkeypatch):
-    field = network_field("unet", (8, 8, 1), key=jax.random.key(0), base_channels=8)
+    small = {"base_channels": 8, "multiples": (1,), "attention": (False,), "num_res_blocks": 1}
+    field = network_field("unet", (8, 8, 1), key=jax.random.key(0), **small)
     monkeypatch.setattr(_slices, "ROOM", 4 * 8 * 8 * 8 * 4)  # slices of four
 
     def counted(batch):
         x, t = jnp.zeros((batch, 8, 8, 1)), jnp.full(batch, 0.5)
         return network.operations(network._vmapped, field, t, x)
 
-    assert counted(64) == pytest.approx(16 * counted(4), rel=1e-3)
+    assert counted(64) == pytest.approx(16 * counted(4), rel=1e-2)
 
 
 def test_every_suite_is_a_module_of_that_name():
