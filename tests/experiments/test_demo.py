@@ -93,12 +93,10 @@ def test_report_needs_nothing_but_itself(run):
         assert f"<td>{row['name']}</td>" in page
 
 
-def test_same_seed_gives_the_same_table_and_another_another(run, tmp_path):
+def test_same_seed_gives_the_same_table(run, tmp_path):
     _, results = run
     again = run_demo(tmp_path / "again", TINY, quick=True, say=lambda words: None)
     assert again == results
-    other = dataclasses.replace(TINY, seed=4)
-    assert run_demo(tmp_path / "other", other, quick=True, say=print)["rows"] != results["rows"]
 
 
 def test_quick_differs_in_sizes_alone():

@@ -96,6 +96,12 @@ def test_derivatives(case, fields):
         assert_near(d_whole.log_weights, d_split.log_weights[:ROWS])
 
 
+# Two of the four, which have all there is between them: compiling is most of a test here.
+@pytest.mark.parametrize(
+    ("case", "fields"),
+    [("plain", "one axis"), ("classes and weights", "two axes")],
+    indirect=True,
+)
 def test_second_derivatives(case, fields):
     """Through sampling, against differences of the first."""
     _, _, x, cond = case
