@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from kinetic_jax import EmpiricalField, nearest_neighbors
@@ -41,6 +42,16 @@ def rise(call: Callable[[], Any]) -> float:
     return highest - before
 
 
+def calls_on(x: np.ndarray) -> dict[str, Callable[[np.ndarray], Any]]:
+    """What is measured, as functions of the rows."""
+    return {
+        "nearest_neighbors": lambda rows: jax.block_until_ready(nearest_neighbors(x, rows, 2)),
+        "EmpiricalField.on_batch": lambda rows: jax.block_until_ready(
+            EmpiricalField(rows).on_batch(0.5, x)
+        ),
+    }
+
+
 def main(rows: int) -> None:
     """Writes rows to a temporary file, and prints the rise of each call."""
     rng = np.random.default_rng(0)
@@ -50,10 +61,9 @@ def main(rows: int) -> None:
             part = data[start : start + WRITTEN_AT_ONCE]
             part[:] = rng.standard_normal(part.shape, np.float32)
         x = rng.standard_normal((BATCH, SIZE), np.float32)
-        nearest_neighbors(x, data[:10_000].copy(), 2)  # what compiling takes is not the question
-        print(f"nearest_neighbors of a memmap\t{rise(lambda: nearest_neighbors(x, data, 2)):.0f}")
-        field = EmpiricalField(data)
-        print(f"EmpiricalField.on_batch of a memmap\t{rise(lambda: field.on_batch(0.5, x)):.0f}")
+        for name, call in calls_on(x).items():
+            call(data[:WRITTEN_AT_ONCE])  # what compiling takes is not the question
+            print(f"{name} of a memmap\t{rise(lambda: call(data)):.0f}")  # noqa: B023
 
 
 if __name__ == "__main__":

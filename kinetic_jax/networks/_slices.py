@@ -29,6 +29,8 @@ def evaluate(
     are the same. Derivatives, of either mode, are those of the network on the whole batch: a loop
     would have to keep what the backward pass needs slice by slice.
 
+    To be called under `jit`: outside of it a map or a derivative is traced anew at every call.
+
     Args:
         network: called as above; hashable, so that what was compiled is found again.
         sample_bytes: bytes of a sample's activations at full resolution.
@@ -66,7 +68,8 @@ def _in_slices(
 ) -> Array:
     batch = x.shape[0]
     fitting = max(ROOM // sample_bytes, 1)
-    size = max(size for size in range(1, min(batch, fitting) + 1) if batch % size == 0)
+    # A divisor of the batch; 0 of an empty one.
+    size = max((size for size in range(1, min(batch, fitting) + 1) if batch % size == 0), default=0)
     if size == batch or 2 * size < fitting:  # small slices cost more than they save
         return network(weights, t, x, label)
 

@@ -197,7 +197,8 @@ class UNet(nnx.Module):
         """The velocities of a batch of images."""
         graphdef, state = nnx.split(self)
         network = _Evaluation(graphdef)
-        sample_bytes = math.prod(x.shape[1:3]) * self.first.out_features * x.dtype.itemsize
+        dtype = x.dtype if self.first.dtype is None else jnp.dtype(self.first.dtype)
+        sample_bytes = math.prod(x.shape[1:3]) * self.first.out_features * dtype.itemsize
         return evaluate(network, sample_bytes, nnx.as_pure(state), t, x, label)
 
     def whole(self, t: Array, x: Array, label: Array | None) -> Array:

@@ -108,7 +108,8 @@ def before_arrival(
     beyond = t > arrival
     # Never further back than half way: steps may be far smaller than 1 − arrival.
     time = jnp.where(beyond, jnp.maximum(arrival, t0 + (t - t0) / 2), t)
-    share = (time - t0) / (t - t0)
+    length = t - t0  # 0 where a saved time lies on a node
+    share = (time - t0) / jnp.where(length == 0, jnp.ones_like(length), length)
 
     def move(start: Array, end: Array) -> Array:
         return jnp.where(beyond, start + share.astype(end.dtype) * (end - start), end)

@@ -71,10 +71,11 @@ def hoist(field: VelocityField, t: Any, x0: Array, cond: PyTree[Any]) -> Velocit
         return eqx.combine(arrays, static)(t, x, cond)
 
     traced, output = jax.make_jaxpr(call, return_shape=True)(*inputs)
-    if not _has_constants(traced):
+    if not traced.consts and not _held(traced.jaxpr):
         programs.closed = True
         return field
-    # An inner `jit` keeps its constants to itself: traced again as a part of the whole.
+    # An inner `jit` keeps its constants to itself: traced again as a part of the whole. (Those of
+    # an inner loop stay in the program; another array there is another program.)
     inlined = lambda *inputs: _inlined(traced.jaxpr, traced.consts, inputs)  # noqa: E731
     closed = jax.make_jaxpr(inlined)(*inputs)
     if not is_concrete(closed.consts):
@@ -93,12 +94,21 @@ class _Programs:
     def __init__(self) -> None:
         self.closed = False
         self._by_text: dict[str, Callable[..., Any]] = {}
+        self._last: tuple[Any, Callable[..., Any]] | None = None
 
     def pure(self, jaxpr: Any, output: Any) -> Callable[..., Any]:
         def pure(constants: list[Any], inputs: list[Any]) -> Any:
             return jax.tree.unflatten(output, jax.core.eval_jaxpr(jaxpr, constants, *inputs))
 
-        return self._by_text.setdefault(str(jaxpr), pure)
+        # What the rule of a `custom_vmap` holds, its program holds too: enough to look at it here.
+        held = _held(jaxpr, functions=("callback_func", "rule"))
+        if not held:
+            return self._by_text.setdefault(str(jaxpr), pure)
+        # Only the last one, as it keeps what it holds alive (so that no id is given again).
+        key = str(jaxpr), tuple(map(id, held))
+        if self._last is None or self._last[0] != key:
+            self._last = key, pure
+        return self._last[1]
 
 
 # Keyed like jit's own cache, by the functions themselves, shapes and dtypes. The key keeps the
@@ -120,14 +130,26 @@ def _may_change(node: Any) -> bool:
     return not isinstance(fn, types.FunctionType) or fn.__closure__ is not None
 
 
-def _has_constants(closed: Any) -> bool:
-    """Whether a program, or a `jit` within it, holds arrays of its own."""
-    inner = (equation.params["jaxpr"] for equation in closed.jaxpr.eqns if _is_jit(equation))
-    return bool(closed.consts) or any(map(_has_constants, inner))
+def _held(jaxpr: Any, functions: tuple[str, ...] = ("callback_func",)) -> list[Any]:
+    """What a program's inner ones hold, and its text does not show: arrays, and host functions.
+
+    Of functions, those that are such an attribute of a parameter and close over something.
+    """
+    held: list[Any] = []
+    for equation in jaxpr.eqns:
+        for param in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
+            if isinstance(param, jax.extend.core.ClosedJaxpr):
+                held += [*param.consts, *_held(param.jaxpr, functions)]
+            elif isinstance(param, jax.extend.core.Jaxpr):
+                held += _held(param, functions)
+            else:
+                given = (getattr(param, name, None) for name in functions)
+                held += [fn for fn in given if getattr(fn, "__closure__", None)]
+    return held
 
 
-def _is_jit(equation: Any) -> bool:
-    return equation.primitive.name in ("jit", "pjit")
+def _is_program(node: Any) -> bool:
+    return isinstance(node, jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr)
 
 
 def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:
@@ -139,7 +161,7 @@ def _inlined(jaxpr: Any, constants: Any, inputs: Any) -> list[Any]:
 
     for equation in jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
-        if _is_jit(equation):
+        if equation.primitive.name in ("jit", "pjit"):
             inner = equation.params["jaxpr"]
             outputs = _inlined(inner.jaxpr, inner.consts, operands)
         else:

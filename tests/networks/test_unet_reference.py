@@ -254,6 +254,14 @@ def test_normalisation_off_centre(dtype, error):
     np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=error * np.abs(want).max())
 
 
+@pytest.mark.parametrize("mean", [300.0, 1e4])
+def test_normalisation_far_from_zero(mean):
+    layer = randomized(lambda: GroupNorm(12, 4, dtype=None, rngs=nnx.Rngs(0)), 0, jnp.float32)
+    x = jnp.asarray(np.random.default_rng(6).normal(mean, 1.0, size=(3, 16, 16, 12)), jnp.float32)
+    want = group_norm(layer, np.asarray(x, np.float64), groups=4)
+    np.testing.assert_allclose(compiled(layer, x), want, atol=4e-6 * np.abs(want).max())
+
+
 def test_parameters_are_called_and_shaped_as_in_flax():
     """Saved networks hold them by name."""
     own = nnx.state(GroupNorm(8, 4, dtype=None, rngs=nnx.Rngs(0)))

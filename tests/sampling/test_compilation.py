@@ -130,6 +130,54 @@ def test_a_closure_is_sampled_with_what_it_holds_now(normal, compilations):
     np.testing.assert_allclose(again.x1, expected.x1, rtol=1e-6)
 
 
+def in_a_loop(held):
+    inner = lambda: jax.jit(lambda x: held["weight"] @ x)  # noqa: E731
+    return lambda t, x, cond=None: jax.lax.fori_loop(0, 1, lambda i, y: inner()(y), x)
+
+
+def in_a_branch(held):
+    inner = lambda: jax.jit(lambda x: held["weight"] @ x)  # noqa: E731
+    return lambda t, x, cond=None: jax.lax.cond(t < 2, inner(), lambda y: y, x)
+
+
+def in_a_host_function(held):
+    def field(t, x, cond=None):
+        weight = np.asarray(held["weight"])
+        product = lambda y: weight @ np.asarray(y)  # noqa: E731
+        return jax.pure_callback(product, x, x, vmap_method="sequential")
+
+    return field
+
+
+def in_a_rule(held):
+    def field(t, x, cond=None):
+        product = jax.custom_batching.custom_vmap(lambda x: held["weight"] @ x)
+        product.def_vmap(lambda size, mapped, x: (x @ held["weight"].T, True))
+        return product(x)
+
+    return field
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["alone", "beside another array"])
+@pytest.mark.parametrize("field", [in_a_loop, in_a_branch, in_a_rule, in_a_host_function])
+def test_what_an_inner_program_holds_now(normal, compilations, field, other):
+    held, x0 = {"weight": jnp.asarray(normal(0, 2, 2))}, normal(1, 3, 2)
+    kept = field in (in_a_loop, in_a_branch)
+    field, shift = field(held), jnp.ones(2)
+    shifted = (lambda t, x, cond=None: field(t, x, cond) + shift) if other else field
+    sample(shifted, x0, num_steps=5)
+    held["weight"] = 3 * held["weight"]
+    again = sample(shifted, x0, num_steps=5)
+    expected = sample(
+        lambda t, x, c=None: held["weight"] @ x + float(other) * shift, x0, num_steps=5
+    )
+    np.testing.assert_allclose(again.x1, expected.x1, rtol=1e-5)
+    with compilations() as count:
+        sample(shifted, x0, num_steps=5)
+    # A function of Python that was made anew may do something else.
+    assert count() == 0 or not kept
+
+
 def test_what_a_closure_holds_is_let_go(normal):
     """The cache of programs is small, and nothing else keeps the weights."""
 

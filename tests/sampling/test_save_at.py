@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import sample
+from kinetic_jax import EmpiricalField, sample
 
 
 @pytest.mark.parametrize("grid", ["uniform", "cosine"])
@@ -47,6 +47,28 @@ def test_times_between_nodes_are_reached_by_one_shorter_step(reference, normal, 
     np.testing.assert_allclose(result.ts, times, rtol=0, atol=1e-7)
     stages = 1 if method == "euler" else 2
     np.testing.assert_array_equal(result.num_evals, np.full(3, (10 + times.size) * stages))
+
+
+@pytest.mark.parametrize("solver", [diffrax.Euler(), diffrax.Heun(), diffrax.Tsit5()])
+def test_the_end_beside_times_between_nodes(normal, solver):
+    """A step of no length, at the very end of a field that is 0/0 there."""
+    field, x0 = EmpiricalField(normal(1, 5, 3)), normal(0, 4, 3)
+
+    def path(x0):
+        return sample(field, x0, solver=solver, num_steps=10, save_at=np.array([0.5, 0.55, 1.0]))
+
+    found = path(x0)
+    np.testing.assert_array_equal(found.path[:, -1], found.x1)
+    np.testing.assert_array_equal(
+        found.path[:, 0], sample(field, x0, solver=solver, num_steps=10, save_at=True).path[:, 5]
+    )
+    slope = jax.grad(lambda x0: jnp.sum(path(x0).path[:, 0] ** 2))(x0)
+    alone = jax.grad(
+        lambda x0: jnp.sum(
+            sample(field, x0, solver=solver, num_steps=10, save_at=np.array([0.5])).path ** 2
+        )
+    )(x0)
+    np.testing.assert_allclose(slope, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_saving_changes_nothing_else(x64, reference):
