@@ -25,6 +25,22 @@ def checked_mesh(mesh: Any) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
+def refuse_split(name: str, tree: Any) -> None:
+    """Raises if an array is split over Explicit axes of a mesh, which must then be named.
+
+    Raises:
+        ValueError: naming the axes.
+    """
+    for leaf in jax.tree.leaves(tree):
+        sharding = getattr(jax.typeof(leaf), "sharding", None) if eqx.is_array(leaf) else None
+        axes = [axis for axis in getattr(sharding, "spec", ()) if axis is not None]
+        if axes:
+            raise ValueError(
+                f"{name} must be whole where no mesh is given, got an array split over {axes}: "
+                "pass mesh=, the mesh it is split over"
+            )
+
+
 @contextlib.contextmanager
 def alone_on(mesh: Mesh, arrays: Any) -> Iterator[None]:
     """Lets a program for `mesh` be called where the user has set another mesh, or other types.

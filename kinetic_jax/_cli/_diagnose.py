@@ -62,4 +62,11 @@ def diagnose(
             write_whole(plot, diagnosis_figure(found))
         if table is not None:
             write_whole(table, pack(found.table))
+    scale = found.summary["scale"]
+    if not scale["alike"]:
+        click.echo(
+            "the samples' numbers have a standard deviation of {samples:.3g}, the training data's "
+            "of {train:.3g}: are these the raw data that the field was trained on?".format(**scale),
+            err=True,
+        )
     click.echo(json.dumps(without_nan(found.summary)))

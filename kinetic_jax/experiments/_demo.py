@@ -30,6 +30,7 @@ from kinetic_jax.experiments._statistics import (
 )
 from kinetic_jax.experiments._table import markdown_table
 from kinetic_jax.experiments._verdict import verdict
+from kinetic_jax.jobs import pack
 from kinetic_jax.networks import NetworkField, network_field
 from kinetic_jax.sampling import noise
 from kinetic_jax.training import fit, save_field
@@ -61,6 +62,10 @@ def run_demo(
     if resumed_at:
         say(f"{resumed_at} of them were taken by an earlier run, kept in {out / 'training'}")
     save_field(out / "field", field)
+    # As they were, for `kinetic-jax diagnose`.
+    raw = {"train": digits.train.images, "held_out": digits.held_out.images}
+    raw = {name: field.scaling.invert(images) for name, images in raw.items()}
+    write_whole(out / "digits.npz", pack(raw))
     say("training the classifier that judges the samples")
     judge = Judge(digits, settings.seed)
     plans = plan_rows(settings)

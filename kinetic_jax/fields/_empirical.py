@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import as_array, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time, at_least_float32
-from kinetic_jax._mesh import alone_on, placed
+from kinetic_jax._mesh import alone_on, placed, refuse_split
 from kinetic_jax.fields._empirical_batch import (
     checked_batch,
     posterior_on_batch,
@@ -108,7 +108,9 @@ class EmpiricalField(eqx.Module):
         self.chunk_size = int(chunk_size)
         self.labels = None if labels is None else _checked_labels(labels, shape[0])
         self.log_weights = None if weights is None else _log_weights(weights, shape[0])
-        self.shards = None if mesh is None else checked_shards(mesh, axis, shape[0])
+        self.shards = checked_shards(mesh, axis, shape[0])
+        if self.shards is None:
+            refuse_split("data", data)
         if self.shards is None and is_on_host(data):
             self.data, self.squares = data, None
             return

@@ -27,6 +27,8 @@ from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 TOGETHER, NUMBERS_TOGETHER = 4096, 2**22
 BAD_NAMED = 10
 RESAMPLES = 200  # of 50,000 samples in each; more would take minutes
+SCALED_BY = 1000  # rows
+UNLIKE = 4.0  # of one scale by the other
 GROUPS = 5
 GROUPED_BY = ("total", "excess")
 
@@ -116,6 +118,7 @@ def diagnose_job(
         "memorized": found.memorized,
     }
     summary = _summary(job, len(rows), table, found, threshold, confidence, progress)
+    summary["scale"] = _scales(job, rows)
     return Diagnosis(summary, table, found)
 
 
@@ -235,6 +238,16 @@ def _spread(values: np.ndarray) -> dict[str, float]:
         "q3": q3,
         "max": most,
     }
+
+
+def _scales(job: Job, rows: Any) -> dict[str, Any]:
+    """Standard deviation over the numbers of some samples and of some training rows."""
+    samples = job.scaling.invert(next(iter(job.shards())).x1).astype(np.float64)
+    some = np.asarray(rows[:: -(-len(rows) // SCALED_BY)], np.float64)
+    finite = samples[np.isfinite(samples)]
+    of_samples, of_train = float(finite.std()) if finite.size else float("nan"), float(some.std())
+    unlike = of_samples > UNLIKE * of_train or of_train > UNLIKE * of_samples
+    return {"samples": of_samples, "train": of_train, "alike": not unlike}
 
 
 def _share(found: Memorization) -> dict[str, Any]:

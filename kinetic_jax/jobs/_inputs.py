@@ -31,8 +31,8 @@ def find_field(where: str, *, average: bool = True) -> NetworkField:
         try:
             return load_field(folder, average=average)
         except FileNotFoundError as error:
-            inner = folder / "field"
-            hint = f"; there is a folder {inner}" if inner.is_dir() else ""
+            near = filter(_holds_a_field, (folder / "field", folder.parent))
+            hint = "".join(f"; {folder} holds one" for folder in near)
             raise ValueError(
                 f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
             ) from error
@@ -43,6 +43,14 @@ def find_field(where: str, *, average: bool = True) -> NetworkField:
         f"field must be a folder of save_field or fit, or the name of a model ({known}), got "
         f"{where!r}: there is no such folder"
     )
+
+
+def _holds_a_field(folder: Path) -> bool:
+    try:
+        load_field(folder)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def read_labels(text: str | None, n: int) -> Any:

@@ -167,7 +167,7 @@ def _make(
             for index in _batches(job.rows(number), batch_size):
                 if interrupted():
                     log(f"interrupted at {shard_name(number)}")
-                    where = f"shard {number + 1} of {job.num_shards}"
+                    where = f"shard {number + 1} of {job.num_shards} ({shard_name(number)})"
                     raise KeyboardInterrupt(f"the same command goes on from {where}")
                 batches.append(_sampled(plan, index, batch_size, mesh))
                 update(speed.count(index.size), speed.words())

@@ -46,6 +46,7 @@ class JobSettings:
         launch: shape of the launch, a name.
         landing: shape of the landing, a name.
         k: steepness of the exponential shapes.
+        allow_reversal: whether strengths may stop or reverse the flow; see `kts`.
         steps: of the time grid.
         grid: "uniform" or "cosine".
         solver: "euler", "midpoint", "heun", "bosh3", "tsit5" or "dopri5".
@@ -74,6 +75,7 @@ class JobSettings:
     launch: str = "linear"
     landing: str = "exponential"
     k: float = 3.0
+    allow_reversal: bool = False
     steps: int = 100
     grid: str = "uniform"
     solver: str = "euler"
@@ -103,7 +105,12 @@ class JobSettings:
         for name in ("launch", "landing"):  # a function could not be written down
             value = getattr(self, name)
             require(isinstance(value, str), name, repr(value), "be a shape's name")
-        require(isinstance(self.profile, bool), "profile", repr(self.profile), "be True or False")
+        for name in ("allow_reversal", "profile"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), name, repr(value), "be True or False")
+        interval = tuple(self.cfg_interval)
+        acts = self.cfg is not None or interval == (0.0, 1.0)
+        require(acts, "cfg_interval", interval, "be left out without cfg, which acts within it")
         guided = self.cfg is None or self.labels is not None
         require(guided, "cfg", self.cfg, "be left out without labels, which it strengthens")
 
@@ -156,7 +163,8 @@ def make_plan(field: Any, settings: JobSettings) -> Plan:
         require(null is not None, "cfg", settings.cfg, "be left out for a field without null_cond")
         transforms.append(cfg(settings.cfg, null, interval=settings.cfg_interval))
     numbers = {name: getattr(settings, name) for name in ("alpha0", "beta0", "tau_split", "k")}
-    transforms.append(kts(**numbers, launch=settings.launch, landing=settings.landing))
+    shapes: dict[str, Any] = {"launch": settings.launch, "landing": settings.landing}
+    transforms.append(kts(**numbers, **shapes, allow_reversal=settings.allow_reversal))
     x0 = jax.eval_shape(lambda: noise(job_key(0), 0, shape))
     time_nodes(settings.grid, settings.steps, 0.0, 1.0, x0.dtype)
     about = _described(field, settings, labels) | {"dtype": x0.dtype.name}

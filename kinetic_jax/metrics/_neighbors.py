@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from kinetic_jax._checks import as_array, refuse_memmap, require
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import refuse_split
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch
 from kinetic_jax.metrics._neighbor_search import Search
 from kinetic_jax.streaming import (
@@ -95,7 +96,10 @@ def find_neighbors(
     asked = flat_rows(names[0], queries)
     data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
     shape = checked_rows(names[1], data)
-    shards = None if mesh is None else checked_shards(mesh, axis, shape[0])
+    shards = checked_shards(mesh, axis, shape[0])
+    if shards is None:
+        refuse_split(names[0], asked)
+        refuse_split(names[1], data)
     event, wanted = np.shape(queries)[1:], shape[1:]
     words = f"have the {names[1]}'s, {wanted}"
     require(event == wanted, names[0], f"rows of shape {event}", words)

@@ -4,9 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, refuse_memmap, require
+from kinetic_jax._mesh import checked_mesh, refuse_split
 from kinetic_jax.fields import check_inputs, checked_field
 
 
@@ -22,6 +24,19 @@ def checked_inputs(field: Any, x0: Any, cond: PyTree[Any]) -> tuple[Any, Array, 
     x0, cond = _checked_batch(x0, cond)
     check_inputs(field, "x0", x0, cond)
     return field, x0, cond
+
+
+def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
+    """The mesh to sample on, if one is given.
+
+    Raises:
+        ValueError: if it is none, or there is none and the batch is split over Explicit axes.
+    """
+    if mesh is not None:
+        return checked_mesh(mesh)
+    refuse_split("x0", x0)
+    refuse_split("cond", cond)
+    return None
 
 
 def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:

@@ -14,7 +14,6 @@ from kinetic_jax._checks import (
     require,
     require_between,
 )
-from kinetic_jax._mesh import checked_mesh
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
@@ -25,7 +24,7 @@ from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._hoist import hoist
-from kinetic_jax.sampling._inputs import checked_inputs
+from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, own_tau_split
@@ -78,9 +77,10 @@ def sample(
         mesh: split the batch over the devices of this mesh, those of other processes included
             (`jax.distributed`; every process passes the same arguments). The results stay split
             over the mesh, with no exchange between devices; if the batch does not divide by their
-            number, a program after gathers them whole on each.
+            number, a program after gathers them whole on each. An `x0` that is split over Explicit
+            axes (those of `jax.make_mesh`) needs it.
             Samples are the same up to rounding, which with a controller can decide whether a step
-            is taken, and then moves a sample within the controller's tolerance.
+            is taken, and then moves a sample by as much as the solve is off.
 
     Returns:
         `Trajectories`. A sample that fails is told by its `status`; this function never raises
@@ -108,7 +108,7 @@ def sample(
         good = value is None or isinstance(value, kind)
         require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
     start, end = checked_span(t0, t1)
-    mesh = None if mesh is None else checked_mesh(mesh)
+    mesh = mesh_for(mesh, x0, cond)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
     arrival = arrival_of(field, dtype)

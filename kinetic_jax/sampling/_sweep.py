@@ -13,14 +13,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_finite
-from kinetic_jax._mesh import checked_mesh
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
 from kinetic_jax.sampling._grid import checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._hoist import hoist
-from kinetic_jax.sampling._inputs import checked_inputs
+from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import place_on, solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing, is_within, kts
@@ -76,8 +75,9 @@ def sweep(
         grid: as in `sample`.
         t0: as in `sample`.
         t1: as in `sample`.
-        reduce: from one setting's `Trajectories` to what is kept of it (a pytree of arrays). No
-            more than `at_once` settings are then in memory together.
+        reduce: from one setting's `Trajectories` to what is kept of it (a pytree of arrays);
+            traced, as a part of the program. No more than `at_once` settings are then in memory
+            together.
         at_once: how many values of β0 are stepped together; more than one pays where one batch
             does not fill the device.
         mesh: as in `sample`. With `reduce`, which sees the whole batch, the batch must divide by
@@ -109,7 +109,7 @@ def sweep(
     require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
     whole = isinstance(at_once, int | np.integer) and at_once >= 1
     require(whole, "at_once", at_once, "be a whole number >= 1")
-    mesh = None if mesh is None else checked_mesh(mesh)
+    mesh = mesh_for(mesh, x0, cond)
     start, end = checked_span(t0, t1)
     nodes = time_nodes(grid, num_steps, start, end, x0.dtype)
     plan = SweepPlan(

@@ -39,12 +39,15 @@ class Shards(NamedTuple):
         return jax.lax.axis_index(self.axis).astype(jnp.int32) * jnp.int32(rows)
 
 
-def checked_shards(mesh: Any, axis: str | None, total: int) -> Shards:
-    """The split of `total` rows over one axis of a mesh.
+def checked_shards(mesh: Any, axis: str | None, total: int) -> Shards | None:
+    """The split of `total` rows over one axis of a mesh; None where there is no mesh.
 
     Raises:
         ValueError: if there is no such mesh or axis, or it has several and none is named.
     """
+    if mesh is None:
+        require(axis is None, "axis", repr(axis), "be left out without mesh, of which it is one")
+        return None
     mesh = checked_mesh(mesh)
     names = mesh.axis_names
     words = f"be one of the mesh's, {names}"

@@ -83,7 +83,9 @@ def test_a_folder_of_fit(field, tmp_path):
     ("options", "words"),
     [
         (["--field=nowhere"], "the name of a model (none is known by name), got 'nowhere'"),
-        (["--field={parent}"], "no complete checkpoint in {parent}; there is a folder {saved}"),
+        (["--field={parent}"], "no complete checkpoint in {parent}; {saved} holds one"),
+        (["--field={saved}/0"], "; {saved} holds one"),
+        (["--cfg-interval", "0.5", "0.6"], "cfg_interval must be left out without cfg"),
         (["--labels=5"], "labels must lie in"),
         (["--labels=nowhere.npy"], "there is no file or folder nowhere.npy"),
         (["--cfg=2"], "cfg must be left out without labels"),
@@ -121,6 +123,31 @@ def test_diagnose_is_the_library(saved, undisturbed, tmp_path):
     assert "lacks 1 of its 3 shards (shard-00001.npz is missing)" in told.output
     refused = call("diagnose", tmp_path, "--train", tmp_path / "train.npy", "--table", "all.csv")
     assert refused.exit_code == 2
+
+
+def test_a_gain_below_zero_if_it_is_meant(saved, tmp_path):
+    same = ["--field", saved, "--n=2", "--steps=2", "--beta0=0.3", "--allow-reversal"]
+    done = call("sample", "--out", tmp_path, *same)
+    assert done.exit_code == 0, done.output
+    assert open_job(tmp_path).about["beta0"] == 0.3
+
+
+def test_diagnose_of_data_on_another_scale(saved, undisturbed, tmp_path):
+    """Such data would tell, in silence, that nothing is copied."""
+    for name, content in undisturbed.items():
+        (tmp_path / name).write_bytes(content)
+    found = next(open_job(tmp_path).shards()).x1
+    scaling = open_job(tmp_path).scaling
+    train = np.asarray(scaling.invert(found), np.float64)
+    for factor, words in ((1.0, ""), (1 / 3, ""), (1 / 16, "are these the raw data"), (16, "raw")):
+        np.save(tmp_path / "train.npy", factor * train)
+        done = call("diagnose", tmp_path, "--train", tmp_path / "train.npy")
+        assert words in done.stderr
+        assert bool(words) == bool(done.stderr)
+        told = json.loads(done.stdout)["scale"]
+        assert told["alike"] == (not words)
+        assert told["train"] == pytest.approx(np.std(factor * train), rel=1e-6)
+        assert told["samples"] == pytest.approx(np.std(train), rel=1e-6)
 
 
 def test_diagnose_without_a_finite_sample(field, tmp_path):

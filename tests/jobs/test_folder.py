@@ -39,7 +39,7 @@ def folder(tmp_path, undisturbed):
         ("labels", 1, "[0, 1, 2]", "[1]"),
         ("labels", None, "[0, 1, 2]", "null"),
         ("cfg", 1.5, "null", "1.5"),
-        ("cfg_interval", (0.1, 1.0), "[0.0, 1.0]", "[0.1, 1.0]"),
+        ("allow_reversal", True, "false", "true"),
         ("profile", True, "false", "true"),
     ],
 )
@@ -48,6 +48,13 @@ def test_other_settings_are_refused(name, value, before, now, run, folder, undis
     with pytest.raises(ValueError, match=re.escape(words)):
         run(folder, **{name: value})
     assert contents(folder) == undisturbed
+
+
+def test_another_interval_is_refused(run, folder):
+    with pytest.raises(
+        ValueError, match=r"cfg = null, got 2\.0; cfg_interval = \[0\.0, 1\.0\], got"
+    ):
+        run(folder, cfg=2.0, cfg_interval=(0.1, 1.0))
 
 
 def test_every_differing_setting_is_named(run, folder):
@@ -274,6 +281,8 @@ def test_open_job_without_a_job(tmp_path):
         ({"labels": [0.5]}, "labels must be one axis"),
         ({"labels": np.zeros(26, int)}, "labels must be one axis of 1 to n = 25"),
         ({"labels": None, "cfg": 2.0}, "cfg must be left out without labels"),
+        ({"cfg_interval": (0.5, 0.6)}, "cfg_interval must be left out without cfg"),
+        ({"allow_reversal": 1}, "allow_reversal must be True or False"),
         ({"cfg": 2.0, "cfg_interval": (0.5, 0.1)}, "interval must have lo <= hi"),
     ],
 )

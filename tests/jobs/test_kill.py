@@ -118,6 +118,8 @@ def test_ctrl_c_stops_between_batches(saved, contents, tmp_path):
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     made = shards(out)
-    assert errors == f"interrupted; the same command goes on from shard {made + 1} of 500\n"
+    assert errors == f"interrupted; the same command goes on from shard {made + 1} of 500 " + (
+        f"(shard-{made:05d}.npz)\n"
+    )
     assert 2 <= made < 500
     assert len(contents(out)) == 2 * (1 + made)  # nothing half made

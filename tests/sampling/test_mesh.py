@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, cfg, chain, kts, noise, sample, sweep
+from kinetic_jax import EmpiricalField, cfg, chain, kts, nearest_neighbors, noise, sample, sweep
 
 MODES = {
     "fixed": {"num_steps": 10},
@@ -164,6 +164,35 @@ def test_a_batch_that_does_not_divide_compiles_once(reference, normal, compilati
 def test_no_rows(reference, normal):
     result = sample(reference.wave(0), normal(1, 0, 3), num_steps=4, mesh=mesh_of(8))
     assert result.x1.shape == (0, 3)
+
+
+def test_what_is_split_needs_its_mesh(reference, normal, own_messages):
+    """Over Explicit axes, which `jax.make_mesh` makes; over Auto ones JAX splits the program."""
+    field, x0 = reference.wave(0), normal(1, 16, 3)
+    whole = sample(field, x0, num_steps=4)
+    rows = jax.sharding.PartitionSpec("rows")
+    explicit = jax.device_put(x0, jax.NamedSharding(mesh_of(8), rows))
+    words = (
+        r"x0 must be whole where no mesh is given, got an array split over \['rows'\]: pass mesh="
+    )
+    with pytest.raises(ValueError, match=words):
+        sample(field, explicit)
+    with pytest.raises(ValueError, match=words):
+        sweep(field, explicit, alpha0=[0.1])
+    with pytest.raises(ValueError, match="reference must be whole"):
+        nearest_neighbors(x0, explicit)
+    with pytest.raises(ValueError, match="data must be whole"):
+        EmpiricalField(explicit)
+    assert_same(sample(field, explicit, mesh=mesh_of(8), num_steps=4), whole)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=auto)
+    assert_same(
+        sample(field, jax.device_put(x0, jax.NamedSharding(mesh, rows)), num_steps=4), whole
+    )
+    with pytest.raises(ValueError, match="axis must be left out without mesh"):
+        nearest_neighbors(x0, x0, axis="rows")
+    with pytest.raises(ValueError, match="axis must be left out without mesh"):
+        EmpiricalField(x0, axis="rows")
 
 
 def test_errors(reference, normal, own_messages):
