@@ -32,7 +32,7 @@ def refuse_split(name: str, tree: Any) -> None:
         ValueError: naming the axes.
     """
     for leaf in jax.tree.leaves(tree):
-        sharding = getattr(jax.typeof(leaf), "sharding", None) if eqx.is_array(leaf) else None
+        sharding = jax.typeof(leaf).sharding if isinstance(leaf, jax.Array) else None
         axes = [axis for axis in getattr(sharding, "spec", ()) if axis is not None]
         if axes:
             raise ValueError(
