@@ -54,6 +54,19 @@ def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
     return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
 
 
+def scan_euler_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array]:
+    """An Euler loop with the energy alone."""
+
+    def step(carry: tuple[Array, Array], ends: tuple[Array, Array]) -> Any:
+        (x, energy), (t0, t1) = carry, ends
+        velocity = jax.vmap(lambda x: field(t0, x))(x)
+        energy = energy + (t1 - t0) / 2 * jnp.sum(velocity**2, axis=tuple(range(1, x.ndim)))
+        return (x + (t1 - t0) * velocity, energy), None
+
+    start = x0, jnp.zeros(x0.shape[0])
+    return jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))[0]
+
+
 def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
     """A Heun loop without energy."""
 
@@ -64,6 +77,22 @@ def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
         return x + (t1 - t0) / 2 * (first + second), None
 
     return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
+
+
+def scan_heun_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array]:
+    """A Heun loop with the energy alone, weighed like the velocity."""
+
+    def step(carry: tuple[Array, Array], ends: tuple[Array, Array]) -> Any:
+        (x, energy), (t0, t1) = carry, ends
+        first = jax.vmap(lambda x: field(t0, x))(x)
+        second = jax.vmap(lambda x: field(t1, x))(x + (t1 - t0) * first)
+        energy = energy + (t1 - t0) / 4 * jnp.sum(
+            first**2 + second**2, axis=tuple(range(1, x.ndim))
+        )
+        return (x + (t1 - t0) / 2 * (first + second), energy), None
+
+    start = x0, jnp.zeros(x0.shape[0])
+    return jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))[0]
 
 
 def adaptive(field: Any, x0: Array, controller: diffrax.AbstractStepSizeController) -> Array:
