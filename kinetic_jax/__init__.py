@@ -1,9 +1,12 @@
 """Measure and shape how flow-matching models move.
 
 Data flows down this list of packages: fields, transforms, energy, sampling, metrics, networks,
-training, jobs, experiments. The names below are the public ones, and stay where they are.
+data, training, pretrained, jobs, experiments. The names below are the public ones, and stay where
+they are.
 """
 
+from kinetic_jax.data import Images as Images
+from kinetic_jax.data import load_images as load_images
 from kinetic_jax.energy import PathEnergy as PathEnergy
 from kinetic_jax.energy import energy_identity as energy_identity
 from kinetic_jax.energy import energy_init as energy_init
@@ -42,10 +45,15 @@ from kinetic_jax.metrics import nearest_neighbors as nearest_neighbors
 from kinetic_jax.metrics import precision_recall as precision_recall
 from kinetic_jax.metrics import spearman as spearman
 from kinetic_jax.networks import AUTHORS_UNET as AUTHORS_UNET
+from kinetic_jax.networks import ImageClassifier as ImageClassifier
+from kinetic_jax.networks import PatchMixer as PatchMixer
 from kinetic_jax.networks import ResidualMLP as ResidualMLP
 from kinetic_jax.networks import Scaling as Scaling
 from kinetic_jax.networks import UNet as UNet
 from kinetic_jax.networks import network_field as network_field
+from kinetic_jax.pretrained import pretrained as pretrained
+from kinetic_jax.pretrained import pretrained_classifier as pretrained_classifier
+from kinetic_jax.pretrained import pretrained_steps as pretrained_steps
 from kinetic_jax.sampling import KineticProfile as KineticProfile
 from kinetic_jax.sampling import Trajectories as Trajectories
 from kinetic_jax.sampling import noise as noise

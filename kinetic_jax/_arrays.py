@@ -1,6 +1,8 @@
-"""Arrays from files: NumPy's formats, idx (MNIST's), folders of PNGs."""
+"""Arrays from files (NumPy's formats, idx (MNIST's), folders of PNGs), and to them."""
 
 import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from kinetic_jax._checks import require
 from kinetic_jax._progress import progress_bar
 
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
 # The third byte of an idx file says what its numbers are, big endian.
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -110,3 +113,14 @@ def _images(folder: Path) -> np.ndarray:
 
 def _named(file: Path) -> str:
     return f"{file} ({file.stat().st_size:,} bytes)"
+
+
+def pack(arrays: dict[str, np.ndarray]) -> bytes:
+    """An .npz file of the arrays, the same bytes whenever it is made."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", _NO_TIME)
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    return buffer.getvalue()

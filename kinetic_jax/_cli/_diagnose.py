@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from kinetic_jax._arrays import load_array
+from kinetic_jax._arrays import load_array, pack
 from kinetic_jax._cli._options import chunk_option, plot_option, told, without_nan
 from kinetic_jax._files import write_whole
 from kinetic_jax.experiments._job_figure import diagnosis_figure
-from kinetic_jax.jobs import diagnose_job, open_job, pack
+from kinetic_jax.jobs import diagnose_job, open_job
 
 
 @click.command()

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from kinetic_jax._arrays import pack
 from kinetic_jax._files import write_whole
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.experiments import _figures
@@ -30,7 +31,6 @@ from kinetic_jax.experiments._statistics import (
 )
 from kinetic_jax.experiments._table import markdown_table
 from kinetic_jax.experiments._verdict import verdict
-from kinetic_jax.jobs import pack
 from kinetic_jax.networks import NetworkField, network_field
 from kinetic_jax.sampling import noise
 from kinetic_jax.training import fit, save_field

@@ -10,4 +10,3 @@ from kinetic_jax.jobs._run import run_job as run_job
 from kinetic_jax.jobs._settings import SOLVERS as SOLVERS
 from kinetic_jax.jobs._settings import JobSettings as JobSettings
 from kinetic_jax.jobs._shards import Shard as Shard
-from kinetic_jax.jobs._shards import pack as pack

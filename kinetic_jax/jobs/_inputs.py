@@ -1,7 +1,6 @@
 """Fields and labels as a command line names them."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
 from kinetic_jax.networks import NetworkField
+from kinetic_jax.pretrained import MODELS, pretrained
 from kinetic_jax.training import load_field
-
-# What a model's name stands for; none is shipped yet.
-MODELS: dict[str, Callable[[], NetworkField]] = {}
 
 
 def find_field(where: str, *, average: bool = True) -> NetworkField:
@@ -37,11 +34,10 @@ def find_field(where: str, *, average: bool = True) -> NetworkField:
                 f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
             ) from error
     if where in MODELS:
-        return MODELS[where]()
-    known = f"one of {', '.join(MODELS)}" if MODELS else "none is known by name"
+        return pretrained(where)
     raise ValueError(
-        f"field must be a folder of save_field or fit, or the name of a model ({known}), got "
-        f"{where!r}: there is no such folder"
+        f"field must be a folder of save_field or fit, or the name of a model ("
+        f"{', '.join(MODELS)}), got {where!r}: there is no such folder"
     )
 
 

@@ -2,19 +2,17 @@
 
 import dataclasses
 import hashlib
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from kinetic_jax._arrays import pack
 from kinetic_jax._files import write_whole
 from kinetic_jax.energy import PathEnergy
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
 TIMES = "ts"  # of the profile, shared by all samples
 PROFILE = (TIMES, "speed2", "bend2")
-_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,17 +91,6 @@ def what_is_wrong(path: Path, job: str) -> str | None:
     if found != job:
         raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
     return None
-
-
-def pack(arrays: dict[str, np.ndarray]) -> bytes:
-    """An .npz file of the arrays, the same bytes whenever it is made."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy", _NO_TIME)
-            with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def write_checked(path: Path, content: bytes) -> None:

@@ -1,5 +1,7 @@
 """Networks for velocity fields, in Flax NNX."""
 
+from kinetic_jax.networks._classifier import ImageClassifier as ImageClassifier
+from kinetic_jax.networks._mixer import PatchMixer as PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP as ResidualMLP
 from kinetic_jax.networks._network_field import NETWORKS as NETWORKS
 from kinetic_jax.networks._network_field import NetworkField as NetworkField

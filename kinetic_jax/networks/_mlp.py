@@ -37,6 +37,9 @@ class ResidualMLP(nnx.Module):
         event_shape: shape of one sample.
         width: width of the hidden layers.
         depth: number of residual blocks of two layers.
+        skip: whether x itself, times a learned function of time and label, is added to the result.
+            What is left to the hidden layers is then no noise of as many dimensions as x has,
+            which layers narrower than x cannot carry (Karras et al., EDM, arXiv 2206.00364).
         max_frequency: of the time's sinusoids; see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
         dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
@@ -60,6 +63,7 @@ class ResidualMLP(nnx.Module):
         *,
         width: int = 512,
         depth: int = 4,
+        skip: bool = False,
         max_frequency: float = 100.0,
         num_classes: int | None = None,
         dtype: Any = None,
@@ -78,6 +82,8 @@ class ResidualMLP(nnx.Module):
         self.last = nnx.Linear(
             width, size, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
+        if skip:
+            self.skip = nnx.Linear(width, 1, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -87,7 +93,11 @@ class ResidualMLP(nnx.Module):
     ) -> Float[Array, "batch *event"]:
         """The velocities of a batch."""
         embedding = jax.nn.silu(self.embedding(t, label))
-        h = self.first(x.reshape(x.shape[0], -1))
+        flat = x.reshape(x.shape[0], -1)
+        h = self.first(flat)
         for block in self.blocks:
             h = block(h, embedding)
-        return self.last(jax.nn.silu(self.norm(h))).reshape(x.shape)
+        velocity = self.last(jax.nn.silu(self.norm(h)))
+        if hasattr(self, "skip"):
+            velocity = velocity + self.skip(embedding) * flat.astype(velocity.dtype)
+        return velocity.reshape(x.shape)

@@ -13,10 +13,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_between, require_finite, require_key
 from kinetic_jax.fields import from_nnx
+from kinetic_jax.networks._mixer import PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP
 from kinetic_jax.networks._unet import UNet
 
-NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "unet": UNet}
+NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "mixer": PatchMixer, "unet": UNet}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ def network_field(
     """A velocity field made of a fresh network of this package.
 
     Args:
-        network: "mlp" (`ResidualMLP`) or "unet" (`UNet`).
+        network: "mlp" (`ResidualMLP`), "mixer" (`PatchMixer`) or "unet" (`UNet`).
         event_shape: shape of one sample.
         key: where the initial weights come from.
         num_classes: number of classes; the field's `cond` is then an integer label, with

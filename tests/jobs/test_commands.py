@@ -82,7 +82,10 @@ def test_a_folder_of_fit(field, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--field=nowhere"], "the name of a model (none is known by name), got 'nowhere'"),
+        (
+            ["--field=nowhere"],
+            "a model (fashion-mnist, fashion-mnist-1024), got 'nowhere'",
+        ),
         (["--field={parent}"], "no complete checkpoint in {parent}; {saved} holds one"),
         (["--field={saved}/0"], "; {saved} holds one"),
         (["--cfg-interval", "0.5", "0.6"], "cfg_interval must be left out without cfg"),

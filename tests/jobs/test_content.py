@@ -20,7 +20,7 @@ from kinetic_jax import (
     run_job,
     sample,
 )
-from kinetic_jax.jobs._shards import pack
+from kinetic_jax._arrays import pack
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 

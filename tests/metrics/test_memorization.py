@@ -1,7 +1,6 @@
 """F_mem with planted copies, its interval written out, and what counts neither way."""
 
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from kinetic_jax import EmpiricalField, identity, kts, memorization, noise, sample
-from kinetic_jax._arrays import load_array
+from kinetic_jax import EmpiricalField, identity, kts, load_images, memorization, noise, sample
 
 LINE = jnp.array([[0.0], [3.0], [100.0]])
 
@@ -288,8 +286,7 @@ def test_the_exact_flow_of_real_digits_copies_them_all():
 
 def test_the_exact_flow_of_images_copies_them_all():
     """1,024 images of clothes: all of 256 samples are copies, and nowhere near a second image."""
-    file = Path(__file__).parents[1] / "data/fashion-mnist-1024-images-idx3-ubyte.gz"
-    images = (load_array(file)[..., None] / 127.5 - 1).astype(np.float32)
+    images = load_images("fashion-mnist-1024").images
     x0 = noise(jax.random.key(0), jnp.arange(256), (28, 28, 1))
     run = sample(EmpiricalField(images), x0, num_steps=100).check()
     found = memorization(run.x1, images)

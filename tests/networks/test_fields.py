@@ -16,6 +16,7 @@ UNET = {
 DEEPER = UNET | {"multiples": (1, 2), "attention": (False, True)}
 NETWORKS = {
     "mlp": ("mlp", (4, 4, 1), {"width": 16, "depth": 2}),
+    "mixer": ("mixer", (4, 4, 1), {"patch_size": 2, "width": 8, "depth": 1, "told": 8}),
     "unet": ("unet", (4, 4, 1), UNET),
 }
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -46,10 +47,11 @@ def batch(size, shape=(4, 4, 1)):
 @pytest.mark.parametrize(
     ("network", "classes"),
     [
-        (NETWORKS["mlp"], None), (NETWORKS["mlp"], 3), (NETWORKS["unet"], None),
+        (NETWORKS["mlp"], None), (NETWORKS["mlp"], 3), (NETWORKS["mixer"], 3),
+        (NETWORKS["unet"], None),
         (("unet", (4, 4, 1), DEEPER), 3),
     ],
-    ids=["mlp", "mlp with classes", "unet", "deeper unet with classes"],
+    ids=["mlp", "mlp with classes", "mixer with classes", "unet", "deeper unet with classes"],
 )  # fmt: skip
 def test_mapped_field_is_the_native_batch(network, classes):
     field = random_field(network, num_classes=classes)
@@ -132,7 +134,7 @@ def test_bfloat16(network):
     t, x = batch(6)
     want = mapped(exact, t, x)
     # Flax's LayerNorm counts on implicit promotion in bfloat16.
-    with jax.numpy_dtype_promotion("standard" if network[0] == "mlp" else "strict"):
+    with jax.numpy_dtype_promotion("strict" if network[0] == "unet" else "standard"):
         got = mapped(rough, t, x)
         jaxpr = jax.make_jaxpr(lambda field, t, x: field(t, x))(rough, t[0], x[0])
     assert got.dtype == jnp.float32

@@ -71,7 +71,10 @@ def forward(model, t, x, label, width):
         scale, shift = np.split(linear(block.modulation, told), 2, axis=1)
         inner = linear(block.inner, layer_norm(block.norm, h) * (1 + scale) + shift)
         h = h + linear(block.outer, silu(inner))
-    return linear(model.last, silu(layer_norm(model.norm, h))).reshape(x.shape)
+    velocity = linear(model.last, silu(layer_norm(model.norm, h)))
+    if hasattr(model, "skip"):
+        velocity = velocity + linear(model.skip, told) * x.reshape(len(x), -1)
+    return velocity.reshape(x.shape)
 
 
 CASES = {
@@ -110,6 +113,13 @@ def test_single_precision(case):
     want = forward(model, np.asarray(t, np.float64), np.asarray(x, np.float64), label, width)
     # The angles reach 100, so that float32 knows them to 8e-6.
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * np.abs(want).max())
+
+
+def test_skip(x64):
+    model = randomized(0, jnp.float64, (4, 3), width=8, depth=1, num_classes=3, skip=True)
+    t, x, label = inputs((4, 3), 3, jnp.float64)
+    want = forward(model, np.asarray(t), np.asarray(x), label, 8)
+    np.testing.assert_allclose(compiled(model, t, x, label), want, rtol=1e-10, atol=1e-10)
 
 
 def test_no_label_is_the_null_class(x64):

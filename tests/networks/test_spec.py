@@ -25,6 +25,7 @@ FIELDS = {
         "mlp", (2, 3), key=KEY, num_classes=4, scaling=Scaling(0.5, 0.25), width=8, depth=2,
         dtype="bfloat16",
     ),
+    "mixer": lambda: network_field("mixer", (4, 4, 1), key=KEY, patch_size=2, width=8, depth=1),
     "unet": lambda: network_field("unet", (4, 4, 1), key=KEY, **TINY_UNET),
     "unet with lists": lambda: network_field(
         "unet", [4, 4, 2], key=KEY, num_classes=2, time_bins=10,
@@ -61,7 +62,8 @@ def test_settings_in_the_description():
     assert field.spec.to_json() == {
         "network": "mlp", "event_shape": (2, 3), "num_classes": 4,
         "scaling": {"shift": 0.5, "scale": 0.25},
-        "config": {"width": 8, "depth": 2, "max_frequency": 100.0, "dtype": "bfloat16"},
+        "config": {"width": 8, "depth": 2, "skip": False, "max_frequency": 100.0,
+                   "dtype": "bfloat16"},
     }  # fmt: skip
     assert (field.event_shape, field.num_classes, field.scaling) == ((2, 3), 4, Scaling(0.5, 0.25))
     # A dtype given as an object is the one given by name.
@@ -99,13 +101,26 @@ def test_scaling(shift, scale, raw):
 
 IMAGE = (8, 8, 1)
 BAD = {
-    "unknown network": ("resnet", IMAGE, {}, r"network must be one of 'mlp', 'unet', got 'resnet'"),
+    "unknown network": (
+        "resnet",
+        IMAGE,
+        {},
+        r"network must be one of 'mlp', 'mixer', 'unet', got",
+    ),
     "odd sides": ("unet", (28, 30, 1), {}, r"event_shape must have sides divisible by 4 .*30"),
     "no image": ("unet", (64,), {}, r"event_shape must be \(height, width, channels\)"),
     "groups": ("unet", IMAGE, {"base_channels": 12}, r"base_channels must .*groups, 8, got 12"),
     "heads": ("unet", IMAGE, {"heads": 3}, r"base_channels must be a multiple of heads, 3, got 32"),
     "attention": ("unet", IMAGE, {"multiples": (1, 2)}, r"attention must have one entry for each"),
     "no levels": ("unet", IMAGE, {"multiples": (), "attention": ()}, r"attention must have one"),
+    "patches": ("mixer", (8, 6, 1), {}, r"event_shape must be .* sides that 4 divides, got \(8, 6"),
+    "vectors to mix": ("mixer", (16,), {}, r"event_shape must be \(height, width, channels\)"),
+    "no patch": (
+        "mixer",
+        IMAGE,
+        {"patch_size": 0},
+        r"patch_size must be a whole number >= 1",
+    ),
     "odd width": ("mlp", (2,), {"width": 7}, r"width must be an even whole number >= 4, got 7"),
     "narrow": ("mlp", (2,), {"width": 2}, r"width must be an even whole number >= 4, got 2"),
 }
@@ -136,5 +151,5 @@ def test_a_spec_says_its_defaults():
     """So that a default changed later does not change what was saved before."""
     field = network_field("mlp", (2,), key=jax.random.key(0), width=8)
     assert dict(field.spec.config) == {
-        "width": 8, "depth": 4, "max_frequency": 100.0, "dtype": None,
+        "width": 8, "depth": 4, "skip": False, "max_frequency": 100.0, "dtype": None,
     }  # fmt: skip

@@ -1,0 +1,146 @@
+"""Fashion-MNIST: where it may be, and whether it is what was published."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.data._images import Images, as_images
+
+ENVIRONMENT = "KINETIC_JAX_DATA"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+# Of the numbers inside, headers included: what a gzip around them looks like is its packer's.
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+FIRST_1024 = Path(__file__).parent / "fashion-mnist-1024"
+SHA256_FIRST = {
+    "train-images-idx3-ubyte": "0e5523bb6061d7d741aeff94c592a243d4a54c1db600534113c92ed495ffec89",
+    "train-labels-idx1-ubyte": "c95ebe6874be4ebfd3bddd3c5bc9ad5e574aa9d5d8f805e29b0e1dd1077c61d8",
+}
+
+
+def fashion_mnist(data: str | Path | None = None) -> Images:
+    """The 60,000 images to train on and the 10,000 held out, checked by their sha256.
+
+    Args:
+        data: a folder to look in first; see `load_images`.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+        FileNotFoundError: if `data` or the environment names a folder without them.
+        ConnectionError: if they are nowhere and cannot be downloaded.
+    """
+    folder = _folder_of(data)
+    files = [_download(name) for name in FILES] if folder is None else _held(folder)
+    assert files is not None
+    arrays = [_checked(file, SHA256[name]) for file, name in zip(files, FILES, strict=True)]
+    return as_images("fashion-mnist", *arrays)
+
+
+def first_1024() -> Images:
+    """The first 1,024 of the images to train on, which come with the package."""
+    return as_images(
+        "fashion-mnist-1024",
+        *(_checked(FIRST_1024 / f"{name}.gz", SHA256_FIRST[name]) for name in FILES[:2]),
+    )
+
+
+def _folder_of(data: str | Path | None) -> Path | None:
+    """The folder that has the files; None if none has. One that was named must have them."""
+    for given, words in ((data, "data"), (os.environ.get(ENVIRONMENT), f"${ENVIRONMENT}")):
+        if given:
+            folders = (Path(given), Path(given) / "fashion-mnist")
+            for folder in folders:
+                if _held(folder):
+                    return folder
+            raise FileNotFoundError(
+                f"{words} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, gzipped "
+                f"or not), or with a folder fashion-mnist that has them, got {given}"
+            )
+    return next((folder for folder in (DEBIAN,) if _held(folder)), None)
+
+
+def _held(folder: Path) -> list[Path] | None:
+    """The four files in a folder, or None if it lacks one."""
+    found = []
+    for name in FILES:
+        there = [file for file in (folder / f"{name}.gz", folder / name) if file.is_file()]
+        if not there:
+            return None
+        found.append(there[0])
+    return found
+
+
+def _checked(file: Path, sha256: str) -> np.ndarray:
+    array = np.asarray(load_array(file))
+    kind, axes = array.dtype, array.shape
+    header = bytes([0, 0, 8, len(axes)]) + np.array(axes, ">u4").tobytes()
+    found = hashlib.sha256(header + array.tobytes()).hexdigest() if kind == np.uint8 else str(kind)
+    if found != sha256:
+        raise ValueError(
+            f"{file} is not the file of Fashion-MNIST as it was published: its sha256, unpacked, "
+            f"must be {sha256}, got {found}"
+        )
+    return array
+
+
+def _download(name: str) -> Path:
+    """The file in the user's cache, downloaded if it is not there yet."""
+    import pooch  # of the extra `demo`
+
+    try:
+        return Path(
+            pooch.retrieve(
+                f"{ADDRESS}{name}.gz",
+                known_hash=None,  # `_checked` looks at what is inside
+                fname=f"{name}.gz",
+                path=pooch.os_cache("kinetic_jax") / "fashion-mnist",
+                progressbar=_Bar(name),
+            )
+        )
+    except Exception as error:  # whatever the network, a proxy or the disk raise
+        raise ConnectionError(
+            f"Fashion-MNIST is in no known folder, and {name}.gz could not be downloaded from "
+            f"{ADDRESS}: {error}. Give a folder that has it, by data= or ${ENVIRONMENT}"
+        ) from error
+
+
+class _Bar:
+    """This library's progress bar, as Pooch drives one."""
+
+    def __init__(self, name: str):
+        self.name, self.done, self.total = name, 0, 0
+        self._opened: Any = None
+        self._update: Any = None
+
+    def update(self, size: int) -> None:
+        """So many bytes more."""
+        if self._opened is None:
+            self._opened = progress_bar(f"downloading {self.name}", self.total)
+            self._update = self._opened.__enter__()
+        self.done += size
+        self._update(self.done, "bytes")
+
+    def reset(self) -> None:
+        """Before Pooch fills the bar up once more at the end."""
+        self.done = 0
+
+    def close(self) -> None:
+        """At the end, or when it failed."""
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)

@@ -1,0 +1,126 @@
+"""`load_images`: known sets by name, and anybody's own from files and folders."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._checks import require
+from kinetic_jax.data._fashion_mnist import fashion_mnist, first_1024
+from kinetic_jax.data._images import Images, as_images
+
+# What a .npz may call its arrays, in the order of the arguments of `as_images`; the first that
+# fits the images decides.
+_NAMES = (
+    ("images", "labels", "held_out", "held_out_labels"),
+    ("train", "train_labels", "held_out", "held_out_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),  # Keras
+)
+_HELD_OUT = ("t10k", "test", "held")  # how the names of idx files of held-out images begin
+
+
+def load_images(name_or_path: str | Path, *, data: str | Path | None = None) -> Images:
+    """Images by the name of a known set, or from files.
+
+    Args:
+        name_or_path: one of
+            - "digits": scikit-learn's 1,797 digits of 8 × 8;
+            - "fashion-mnist": 60,000 + 10,000 images of 28 × 28 in ten classes (Xiao et al., arXiv
+              1708.07747), from the first place that has them: `data`, the folder in the environment
+              variable KINETIC_JAX_DATA, that of Debian's package dataset-fashion-mnist, the user's
+              cache; else they are downloaded there, with a progress bar;
+            - "fashion-mnist-1024": the first 1,024 of those, which come with the package;
+            - a folder of idx files, gzipped or raw, as MNIST's are named
+              ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-…");
+            - a folder of PNGs of one shape, or of one such folder a class;
+            - a `.npz` with "images" (or "train", "x_train") and, if it has them, "labels",
+              "held_out", "held_out_labels" (Keras' "y_train", "x_test", "y_test"), or one array;
+            - a `.npy`.
+        data: a folder to look for a known set in first, itself or its folder "fashion-mnist".
+
+    Returns:
+        The images, scaled to [−1, 1]: whole numbers by the range of their dtype, floats in [0, 1]
+        by it, floats with negative numbers as they are.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or no such images; if a known set is not what
+            was published, by its sha256.
+        FileNotFoundError: if there is no such file, folder or set.
+
+    Example:
+        >>> from kinetic_jax import load_images
+        >>> digits = load_images("digits")
+        >>> digits.images.shape, digits.num_classes
+        ((1797, 8, 8, 1), 10)
+    """
+    known = {
+        "digits": _digits,
+        "fashion-mnist": lambda: fashion_mnist(data),
+        "fashion-mnist-1024": first_1024,
+    }
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]()
+    path = Path(name_or_path)
+    if not path.exists():
+        names = ", ".join(known)
+        raise FileNotFoundError(f"there is no file, folder or known set {path} (known: {names})")
+    if path.is_dir():
+        return _from_folder(path)
+    if path.suffix == ".npz":
+        return _from_npz(path)
+    return as_images(str(path), np.asarray(load_array(path)))
+
+
+def _digits() -> Images:
+    from sklearn.datasets import load_digits  # of the extra `demo`
+
+    bunch = load_digits()
+    return as_images("digits", bunch.images, bunch.target, largest=16.0)
+
+
+def _from_npz(path: Path) -> Images:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = list(file.files)
+    except Exception as error:
+        raise ValueError(f"{path} is unreadable: {error}") from error
+    for names in _NAMES:
+        if names[0] in held:
+            parts = [np.asarray(load_array(f"{path}:{n}")) if n in held else None for n in names]
+            assert parts[0] is not None
+            return as_images(str(path), parts[0], *parts[1:])
+    return as_images(str(path), np.asarray(load_array(path)))
+
+
+def _from_folder(folder: Path) -> Images:
+    idx = sorted(file for file in folder.iterdir() if "-idx" in file.name and file.is_file())
+    if idx:
+        return _from_idx(folder, idx)
+    if any(file.suffix.lower() == ".png" for file in folder.iterdir()):
+        return as_images(str(folder), load_array(folder))
+    classes = sorted(inside for inside in folder.iterdir() if any(inside.glob("*.[pP][nN][gG]")))
+    require(bool(classes), f"folder {folder}", "none", "hold idx files or PNGs, or folders of PNGs")
+    parts = [load_array(inside) for inside in classes]
+    for inside, part in zip(classes, parts, strict=True):
+        words = f"have the shape of those in {classes[0]}, {parts[0].shape[1:]}"
+        require(part.shape[1:] == parts[0].shape[1:], str(inside), part.shape[1:], words)
+    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return as_images(str(folder), np.concatenate(parts), labels)
+
+
+def _from_idx(folder: Path, files: list[Path]) -> Images:
+    """Images and labels by their names: "<part>-images-idx…" and "<part>-labels-idx…"."""
+    found: dict[str, dict[str, np.ndarray]] = {"train": {}, "held out": {}}
+    for file in files:
+        head = file.name.split("-idx")[0].lower()
+        part = "held out" if head.startswith(_HELD_OUT) else "train"
+        kind = "labels" if head.endswith("labels") else "images"
+        if kind in found[part]:
+            words = f"hold one file of {part} {kind}, got {file.name} as well"
+            raise ValueError(f"folder {folder} must {words}")
+        found[part][kind] = np.asarray(load_array(file))
+    require("images" in found["train"], f"folder {folder}", [f.name for f in files],
+            "hold idx images to train on (train-images-idx3-ubyte)")  # fmt: skip
+    parts = [found[part].get(kind) for part in found for kind in ("images", "labels")]
+    assert parts[0] is not None
+    return as_images(str(folder), parts[0], *parts[1:])

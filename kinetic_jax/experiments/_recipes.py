@@ -1,0 +1,125 @@
+"""How the models of the experiments are trained: those that ship, and those on other data."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kinetic_jax.networks import NetworkField, Scaling, network_field
+from kinetic_jax.training import FitResult, fit
+
+PIXELS = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one model is trained; all of it is kept beside the model.
+
+    Attributes:
+        network: its name; see `network_field`.
+        config: the network's settings.
+        num_train: how many images, the first ones; None for all.
+        with_labels: whether it is told the class.
+        steps: steps of Adam, with a warm-up and a cosine schedule.
+        marks: steps after which the field is kept as well, increasing.
+        batch_size: rows per step.
+        learning_rate: at the top of the schedule.
+        cond_dropout: share of samples that see no label, for guidance.
+        ema: decay of the average of the weights.
+        seed: of the initial weights, batches, times and noise.
+    """
+
+    network: str
+    config: dict[str, Any]
+    num_train: int | None
+    with_labels: bool
+    steps: int
+    marks: tuple[int, ...] = ()
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    cond_dropout: float = 0.1
+    ema: float = 0.999
+    seed: int = 0
+
+
+# All images, with labels: it can tell neither one image from another nor memorise them.
+GENERAL = Recipe(
+    network="mixer",
+    config={"patch_size": 4, "width": 96, "depth": 3},
+    num_train=None,
+    with_labels=True,
+    steps=15_000,
+)
+
+# Few images, without labels, for long: each weight sees every image thousands of times, and the
+# fields at the marks show how copying comes about.
+MEMORIZING = Recipe(
+    network="mlp",
+    config={"width": 384, "depth": 3, "skip": True},
+    num_train=1024,
+    with_labels=False,
+    steps=60_000,
+    marks=(250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000),
+    learning_rate=1e-3,
+)
+
+
+def train_recipe(
+    recipe: Recipe, images: np.ndarray, labels: np.ndarray | None, folder: Path
+) -> tuple[NetworkField, dict[int, NetworkField]]:
+    """Trains a model, going on from `folder` if it was cut off there.
+
+    Args:
+        recipe: how.
+        images: shape (n, height, width, channels), in [−1, 1].
+        labels: shape (n,), whole numbers from 0; used if the recipe wants them.
+        folder: where checkpoints are kept.
+
+    Returns:
+        The trained field (the average of its weights), and the fields at the marks.
+    """
+    rows = slice(recipe.num_train)
+    cond, num_classes = None, None
+    if recipe.with_labels and labels is not None:
+        cond, num_classes = jnp.asarray(labels[rows], jnp.int32), int(np.max(labels)) + 1
+    keys = jax.random.split(jax.random.key(recipe.seed), 2)
+    field = network_field(
+        recipe.network, images.shape[1:], key=keys[0], num_classes=num_classes, scaling=PIXELS,
+        **recipe.config,
+    )  # fmt: skip
+    optimizer = _optimizer(recipe)
+    kept: dict[int, NetworkField] = {}
+    result: FitResult | None = None
+    for stop in _stops(recipe.marks, recipe.steps):
+        result = fit(
+            field,
+            jnp.asarray(images[rows]),
+            key=keys[1],
+            steps=stop,
+            optimizer=optimizer,
+            batch_size=recipe.batch_size,
+            cond=cond,
+            cond_dropout=0.0 if cond is None else recipe.cond_dropout,
+            ema=recipe.ema,
+            checkpoint_dir=folder,
+            checkpoint_every=500,
+            checkpoints_kept=2,
+        )
+        kept[stop] = result.ema_field
+    assert result is not None
+    return result.ema_field, {mark: kept[mark] for mark in recipe.marks}
+
+
+def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    warm = max(1, min(500, recipe.steps // 10))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warm, recipe.steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+
+def _stops(marks: Sequence[int], steps: int) -> list[int]:
+    return [*(mark for mark in marks if mark < steps), steps]

@@ -1,0 +1,98 @@
+"""A small classifier of images, whose features and margins judge samples."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+
+from kinetic_jax._checks import require
+
+
+class ImageClassifier(eqx.Module):
+    """A normalised MLP on flattened images, of a batch: `classifier(images)` are the logits.
+
+    Args:
+        event_shape: (height, width, channels) of one image.
+        num_classes: number of classes.
+        widths: of the hidden layers; the last one's values are the features.
+        key: where the initial weights come from.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import ImageClassifier
+        >>> judge = ImageClassifier((8, 8, 1), 10, widths=(32, 16), key=jax.random.key(0))
+        >>> images = jnp.zeros((5, 8, 8, 1))
+        >>> judge(images).shape, judge.features(images).shape, judge.margin(images).shape
+        ((5, 10), (5, 16), (5,))
+    """
+
+    weights: list[Float[Array, "inputs outputs"]]
+    biases: list[Float[Array, " outputs"]]
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        num_classes: int,
+        *,
+        widths: tuple[int, ...] = (512, 256, 128),
+        key: PRNGKeyArray,
+    ):
+        require(num_classes >= 2, "num_classes", num_classes, "be at least 2")
+        sizes = (math.prod(event_shape), *widths, num_classes)
+        keys = jax.random.split(key, len(sizes) - 1)
+        pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
+        self.weights = [jax.random.normal(k, (a, b)) * math.sqrt(2 / a) for k, a, b in pairs]
+        self.biases = [jnp.zeros(size) for size in sizes[1:]]
+
+    def features(
+        self,
+        images: Float[ArrayLike, "n height width channels"],
+        *,
+        dropout: float = 0.0,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "n features"]:
+        """The last hidden layer; with `dropout`, a share of every hidden layer left out."""
+        h = jnp.asarray(images)
+        h = h.reshape(h.shape[0], -1)
+        for layer, (weight, bias) in enumerate(
+            zip(self.weights[:-1], self.biases[:-1], strict=True)
+        ):
+            h = jax.nn.relu(_normalized(h @ weight + bias[None]))
+            if key is not None and dropout > 0:
+                kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
+                h = jnp.where(kept, h / (1 - dropout), jnp.zeros_like(h))
+        return h
+
+    def __call__(
+        self, images: Float[ArrayLike, "n height width channels"]
+    ) -> Float[Array, "n classes"]:
+        """The logits."""
+        return self.logits_of(self.features(images))
+
+    def logits_of(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+        """The logits of features."""
+        return features @ self.weights[-1] + self.biases[-1][None]
+
+    def margin(
+        self,
+        images: Float[ArrayLike, "n height width channels"],
+        labels: Int[Array, " n"] | None = None,
+    ) -> Float[Array, " n"]:
+        """The logit of the class less the best other one: of `labels`, or of the likeliest class.
+
+        With labels it is negative where another class is likelier.
+        """
+        logits = self(images)
+        if labels is None:
+            best = jax.lax.top_k(logits, 2)[0]
+            return best[:, 0] - best[:, 1]
+        own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
+        others = jnp.where(own, -jnp.inf, logits)
+        return jnp.sum(jnp.where(own, logits, 0.0), axis=1) - jnp.max(others, axis=1)
+
+
+def _normalized(h: Array) -> Array:
+    centred = h - jnp.mean(h, axis=1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=1, keepdims=True) + 1e-5)

@@ -1,0 +1,147 @@
+"""A small mixer of image patches: most of a U-Net's eye for images at a laptop's price."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax._checks import require
+from kinetic_jax.networks._embedding import Embedding
+
+
+class _Block(nnx.Module):
+    """Mixing between patches, then within each; both normed, scaled and shifted first."""
+
+    def __init__(
+        self, patches: int, width: int, between: int, within: int, told: int, *, dtype: Any,
+        rngs: nnx.Rngs,
+    ):  # fmt: skip
+        zeros = nnx.initializers.zeros
+        self.modulation = nnx.Linear(told, 4 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.patches_in = nnx.Linear(patches, between, dtype=dtype, rngs=rngs)
+        self.patches_out = nnx.Linear(between, patches, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.channels_in = nnx.Linear(width, within, dtype=dtype, rngs=rngs)
+        self.channels_out = nnx.Linear(within, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.norms = nnx.List([_norm(width, dtype, rngs) for _ in range(2)])
+
+    def __call__(self, h: Array, embedding: Array) -> Array:
+        scales_and_shifts = jnp.split(self.modulation(embedding)[:, None], 4, axis=-1)
+        y = _modulated(self.norms[0](h), *scales_and_shifts[:2])
+        mixed = self.patches_out(jax.nn.gelu(self.patches_in(y.swapaxes(1, 2))))
+        h = h + mixed.swapaxes(1, 2)
+        y = _modulated(self.norms[1](h), *scales_and_shifts[2:])
+        return h + self.channels_out(jax.nn.gelu(self.channels_in(y)))
+
+
+def _norm(width: int, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # Its scale and shift are the modulation's.
+    return nnx.LayerNorm(width, use_bias=False, use_scale=False, dtype=dtype, rngs=rngs)
+
+
+def _modulated(h: Array, scale: Array, shift: Array) -> Array:
+    return h * (1 + scale) + shift
+
+
+class PatchMixer(nnx.Module):
+    """An MLP-Mixer on patches of an image, batch-first: `model(t, x, label)`.
+
+    Every block mixes each channel between the patches, then the channels within each patch
+    (Tolstikhin et al., MLP-Mixer, arXiv 2105.01601); time and label scale and shift what a block
+    reads (Peebles and Xie, DiT, arXiv 2212.09748, without its gates).
+
+    Args:
+        event_shape: (height, width, channels) of one sample.
+        patch_size: side of a patch in pixels; must divide both sides.
+        width: channels of a patch.
+        depth: number of blocks.
+        between: width of the hidden layer that mixes patches; 3/4 of `width` by default.
+        within: width of the hidden layer that mixes channels; 2 `width` by default.
+        told: width of the embedding of time and label.
+        max_frequency: of the time's sinusoids; see `Embedding`.
+        num_classes: number of classes, or None; see `Embedding`.
+        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
+        rngs: where the initial weights come from.
+
+    Raises:
+        ValueError: if the events are no images that the patches divide, or a size is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from kinetic_jax import PatchMixer
+        >>> model = PatchMixer((28, 28, 1), width=16, depth=1, rngs=nnx.Rngs(0))
+        >>> model(jnp.zeros(5), jnp.zeros((5, 28, 28, 1))).shape
+        (5, 28, 28, 1)
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        patch_size: int = 4,
+        width: int = 96,
+        depth: int = 3,
+        between: int | None = None,
+        within: int | None = None,
+        told: int = 128,
+        max_frequency: float = 100.0,
+        num_classes: int | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        between = 3 * width // 4 if between is None else between
+        within = 2 * width if within is None else within
+        sizes = {"patch_size": patch_size, "width": width, "between": between, "within": within}
+        for name, size in sizes.items():
+            whole = isinstance(size, int | np.integer) and size >= 1
+            require(whole, name, repr(size), "be a whole number >= 1")
+        require(isinstance(depth, int | np.integer) and depth >= 0, "depth", repr(depth), "be >= 0")
+        divides = len(event_shape) == 3 and all(side % patch_size == 0 for side in event_shape[:2])
+        words = f"be (height, width, channels) with sides that {patch_size} divides"
+        require(divides, "event_shape", event_shape, words)
+        height, wide, channels = event_shape
+        self.grid = (height // patch_size, wide // patch_size)
+        self.patch_size = patch_size
+        patches, numbers = math.prod(self.grid), patch_size**2 * channels
+        zeros = nnx.initializers.zeros
+        self.embedding = Embedding(
+            told, told, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
+        )
+        self.first = nnx.Linear(numbers, width, dtype=dtype, rngs=rngs)
+        self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (patches, width)))
+        self.blocks = nnx.List([
+            _Block(patches, width, between, within, told, dtype=dtype, rngs=rngs)
+            for _ in range(depth)
+        ])  # fmt: skip
+        self.norm = _norm(width, dtype, rngs)
+        self.modulation = nnx.Linear(told, 2 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.last = nnx.Linear(width, numbers, kernel_init=zeros, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        t: Float[Array, " batch"],
+        x: Float[Array, "batch height width channels"],
+        label: Int[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch height width channels"]:
+        """The velocities of a batch."""
+        embedding = jax.nn.silu(self.embedding(t, label))
+        h = self.first(self._patches(x))
+        h = h + self.places[...].astype(h.dtype)[None]
+        for block in self.blocks:
+            h = block(h, embedding)
+        scale_and_shift = jnp.split(self.modulation(embedding)[:, None], 2, axis=-1)
+        return self._image(self.last(_modulated(self.norm(h), *scale_and_shift)), x.shape)
+
+    def _patches(self, x: Array) -> Array:
+        """(batch, height, width, channels) to (batch, patches, numbers)."""
+        (rows, columns), side, channels = self.grid, self.patch_size, x.shape[-1]
+        x = x.reshape(-1, rows, side, columns, side, channels).swapaxes(2, 3)
+        return x.reshape(x.shape[0], rows * columns, side * side * channels)
+
+    def _image(self, h: Array, shape: tuple[int, ...]) -> Array:
+        (rows, columns), side, channels = self.grid, self.patch_size, shape[-1]
+        return h.reshape(-1, rows, columns, side, side, channels).swapaxes(2, 3).reshape(shape)

@@ -1,0 +1,82 @@
+"""The models that come with the package, by name."""
+
+import re
+from pathlib import Path
+
+from kinetic_jax._checks import require
+from kinetic_jax.networks import ImageClassifier, NetworkField
+from kinetic_jax.pretrained._pack import read_classifier, read_field
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS = ("fashion-mnist", "fashion-mnist-1024")
+
+
+def pretrained(name: str, *, step: int | None = None) -> NetworkField:
+    """A trained flow that comes with the package: no download.
+
+    - "fashion-mnist": of all 60,000 training images of Fashion-MNIST, with labels: `cond` is the
+      class, 0 to 9, or `field.null_cond` for none;
+    - "fashion-mnist-1024": of the first 1,024 of them, without labels, trained for so long that it
+      copies some; `load_images("fashion-mnist-1024")` has the images.
+
+    Samples are images of shape (28, 28, 1) scaled to [−1, 1]; `field.scaling.invert` gives raw
+    pixels, 0 to 255. Both were made by `kinetic-jax train-models`.
+
+    Args:
+        name: one of the above.
+        step: for one with checkpoints, the training step to take it from; see `pretrained_steps`.
+
+    Raises:
+        ValueError: if there is no such model or checkpoint, or its file is damaged.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import cfg, noise, pretrained, sample
+        >>> field = pretrained("fashion-mnist")
+        >>> x0 = noise(jax.random.key(0), jnp.arange(2), field.event_shape)
+        >>> guided = cfg(1.5, null_cond=field.null_cond)(field)
+        >>> sample(guided, x0, jnp.array([0, 9]), num_steps=2).x1.shape
+        (2, 28, 28, 1)
+    """
+    require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
+    if step is None:
+        return read_field(WEIGHTS / f"{name}.npz")
+    steps = pretrained_steps(name)
+    require(step in steps, "step", step, f"be one of {steps}")
+    return read_field(_checkpoint(name, step))
+
+
+def pretrained_steps(name: str) -> list[int]:
+    """The training steps that `pretrained(name, step=...)` has, increasing; maybe none.
+
+    Example:
+        >>> from kinetic_jax import pretrained_steps
+        >>> pretrained_steps("fashion-mnist")
+        []
+    """
+    require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
+    found = (re.fullmatch(rf"{name}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
+    """The classifier of Fashion-MNIST whose features and margins judge samples: no download.
+
+    Args:
+        name: "fashion-mnist".
+
+    Raises:
+        ValueError: if there is no such classifier, or its file is damaged.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import pretrained_classifier
+        >>> pretrained_classifier().features(jnp.zeros((3, 28, 28, 1))).shape
+        (3, 128)
+    """
+    require(name == "fashion-mnist", "name", repr(name), "be 'fashion-mnist'")
+    return read_classifier(WEIGHTS / f"{name}-classifier.npz")
+
+
+def _checkpoint(name: str, step: int) -> Path:
+    return WEIGHTS / f"{name}-step-{step}.npz"

@@ -1,0 +1,115 @@
+"""Models as one file each: half-precision weights in a `.npz`, without pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import PyTree
+
+from kinetic_jax._arrays import pack
+from kinetic_jax._checks import require
+from kinetic_jax._digest import digest
+from kinetic_jax._files import write_whole
+from kinetic_jax.networks import ImageClassifier, NetworkField, NetworkSpec, wrapped
+
+FORMAT = 1
+
+
+def write_field(path: Path, field: NetworkField, **about: Any) -> None:
+    """Writes a field of this package's networks; weights are rounded to float16.
+
+    Args:
+        path: a `.npz`.
+        field: the field, without transforms.
+        **about: what else the file should say, as JSON has it.
+
+    Raises:
+        ValueError: if a weight is out of float16's range.
+    """
+    _write(path, field, {"field": field.spec.to_json(), **about})
+
+
+def read_field(path: Path) -> NetworkField:
+    """The field in a file of `write_field`.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or holds no field.
+    """
+    arrays, about = _read(path, "field")
+    spec = NetworkSpec.from_json(about["field"])
+    # Only the structure: no weights are drawn.
+    fresh = eqx.filter_eval_shape(lambda: NetworkField(wrapped(spec.build(nnx.Rngs(0))), spec))
+    return _filled(path, fresh, arrays)
+
+
+def write_classifier(path: Path, classifier: ImageClassifier, **about: Any) -> None:
+    """Writes a classifier, as `write_field` does a field."""
+    sizes = [list(weight.shape) for weight in classifier.weights]
+    _write(path, classifier, {"classifier": sizes, **about})
+
+
+def read_classifier(path: Path) -> ImageClassifier:
+    """The classifier in a file of `write_classifier`.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or holds no classifier.
+    """
+    arrays, about = _read(path, "classifier")
+    first, *hidden = [size[0] for size in about["classifier"]]
+    classes = about["classifier"][-1][1]
+    fresh = eqx.filter_eval_shape(
+        lambda: ImageClassifier((first,), classes, widths=tuple(hidden), key=jax.random.key(0))
+    )
+    return _filled(path, fresh, arrays)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file of this module says of its model.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+    """
+    return _read(path, None)[1]
+
+
+def _write(path: Path, tree: PyTree[Any], about: dict[str, Any]) -> None:
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
+    good = all(np.isfinite(leaf).all() for leaf in rounded)
+    require(good, "weights", "a number out of float16's range", "be finite in float16")
+    said = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)
+    numbered = {f"{number:05d}": leaf for number, leaf in enumerate(rounded)}
+    write_whole(path, pack({"about": np.array(said)} | numbered))
+
+
+def _read(path: Path, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))
+            arrays = [file[name] for name in sorted(file.files) if name != "about"]
+    except Exception as error:  # readers of damaged files raise whatever they meet
+        raise ValueError(f"{path} is unreadable: {error}") from error
+    require(about.get("format") == FORMAT, f"{path}", about.get("format"), f"be of format {FORMAT}")
+    if digest(arrays) != about["digest"]:
+        raise ValueError(f"{path} is damaged: its weights are not what was written")
+    require(kind is None or kind in about, f"{path}", sorted(about), f"hold a {kind}")
+    return arrays, about
+
+
+def _filled(path: Path, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any:
+    """`fresh`, a tree of shapes, with the arrays as its floating leaves, in their own precision."""
+    wanted, rest = eqx.partition(fresh, _is_weight)
+    shapes, treedef = jax.tree.flatten(wanted)
+    fits = [leaf.shape for leaf in shapes] == [array.shape for array in arrays]
+    require(fits, f"{path}", "weights of other shapes", "fit the model that it describes")
+    leaves = [jnp.asarray(a.astype(leaf.dtype)) for a, leaf in zip(arrays, shapes, strict=True)]
+    return eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
+
+
+def _is_weight(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jnp.floating)
