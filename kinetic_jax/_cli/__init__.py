@@ -6,6 +6,7 @@ from kinetic_jax import __version__
 from kinetic_jax._cli._demo import demo
 from kinetic_jax._cli._diagnose import diagnose
 from kinetic_jax._cli._neighbors import memorization_command, neighbors
+from kinetic_jax._cli._reproduce import reproduce_command
 from kinetic_jax._cli._sample import sample
 
 
@@ -15,5 +16,5 @@ def cli() -> None:
     """Measure and shape how flow-matching models move."""
 
 
-for command in (demo, neighbors, memorization_command, sample, diagnose):
+for command in (demo, neighbors, memorization_command, sample, diagnose, reproduce_command):
     cli.add_command(command)

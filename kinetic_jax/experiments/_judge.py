@@ -13,7 +13,7 @@ from kinetic_jax._progress import progress_bar
 from kinetic_jax.data import Images
 from kinetic_jax.networks import ImageClassifier
 
-EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, DROPOUT, SHIFT = 40, 250, 2e-3, 0.05, 0.25, 1
+EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, DROPOUT, SHIFT = 40, 250, 2e-3, 0.05, 0.1, 1
 
 
 def train_classifier(data: Images, *, seed: int = 0, epochs: int = EPOCHS) -> ImageClassifier:

@@ -29,6 +29,7 @@ def spearman(
     a: Float[ArrayLike, " n"],
     b: Float[ArrayLike, " n"],
     *,
+    given: Float[ArrayLike, " n"] | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -36,12 +37,15 @@ def spearman(
 ) -> Correlation:
     """Spearman's rank correlation of two quantities of the same samples (energy and support, say).
 
-    The interval is a percentile bootstrap over samples. Leave samples that are not finite out, and
-    say how many.
+    With `given` the partial correlation: what is left of it once the ranks of both are cleared of
+    what they share with those of a third quantity,
+    (ρ_ab − ρ_az ρ_bz) / sqrt((1 − ρ_az²) (1 − ρ_bz²)). The interval is a percentile bootstrap over
+    samples. Leave samples that are not finite out, and say how many.
 
     Args:
         a: shape (n,), n ≥ 3.
         b: shape (n,).
+        given: the quantity held fixed, shape (n,); none by default.
         confidence: of the interval, in (0, 1).
         resamples: bootstrap draws.
         seed: of those draws.
@@ -63,23 +67,33 @@ def spearman(
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     require(first.ndim == 1 and first.size >= 3, "a", f"shape {first.shape}", "be (n,), n >= 3")
     require(first.shape == second.shape, "b", f"shape {second.shape}", f"have {first.shape}")
-    for name, values in (("a", first), ("b", second)):
+    named = {"a": first, "b": second}
+    if given is not None:
+        named["given"] = np.asarray(given, np.float64)
+        shape = named["given"].shape
+        require(shape == first.shape, "given", f"shape {shape}", f"have {first.shape}")
+    for name, values in named.items():
         bad = int(np.sum(~np.isfinite(values)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
-    value = float(stats.spearmanr(first, second).statistic)
+    value = _correlation(*named.values())
     draws = np.random.default_rng(seed)
     found = []
     with progress_bar("resamples", resamples, show=progress) as update:
         for done in range(resamples):
             draw = draws.integers(0, first.size, first.size)
-            found.append(_correlation(first[draw], second[draw]))
+            found.append(_correlation(*(values[draw] for values in named.values())))
             update(done + 1, "")
     return Correlation(value, *percentiles(np.array(found), confidence))
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = stats.rankdata(a), stats.rankdata(b)
-    if not (np.ptp(ranks[0]) and np.ptp(ranks[1])):
+def _correlation(*quantities: np.ndarray) -> float:
+    """Of the first two, given the third if there is one."""
+    ranks = [stats.rankdata(values) for values in quantities]
+    if not all(np.ptp(own) for own in ranks):
         return float("nan")  # a draw of equal numbers
-    return float(np.corrcoef(*ranks)[0, 1])
+    rho = np.corrcoef(ranks)
+    if len(ranks) == 2:
+        return float(rho[0, 1])
+    left = (1 - rho[0, 2] ** 2) * (1 - rho[1, 2] ** 2)
+    return float((rho[0, 1] - rho[0, 2] * rho[1, 2]) / np.sqrt(left)) if left > 0 else float("nan")

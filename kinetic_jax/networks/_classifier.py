@@ -36,7 +36,7 @@ class ImageClassifier(eqx.Module):
         event_shape: tuple[int, ...],
         num_classes: int,
         *,
-        widths: tuple[int, ...] = (512, 256, 128),
+        widths: tuple[int, ...] = (1024, 512, 128),
         key: PRNGKeyArray,
     ):
         require(num_classes >= 2, "num_classes", num_classes, "be at least 2")

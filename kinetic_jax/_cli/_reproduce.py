@@ -1,0 +1,71 @@
+"""`kinetic-jax reproduce`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kinetic_jax._cli._options import told
+from kinetic_jax.data import load_images
+from kinetic_jax.experiments.claims import CLAIMS, reproduce, shipped_subjects, trained_subjects
+
+
+@click.command("reproduce")
+@click.argument("claims", nargs=-1, required=True, metavar="CLAIM...",
+                type=click.Choice([*CLAIMS, "all"]))  # fmt: skip
+@click.option(
+    "--data",
+    metavar="NAME-OR-PATH",
+    help="A folder with Fashion-MNIST, for the models that come with the package; or other "
+    "labelled images (as `load_images` reads them), on which models are trained first.",
+)
+@click.option("--quick", is_flag=True, help="Smaller settings, for a look: a few minutes.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("claims-out"),
+    show_default=True,
+    help="Folder for results, figures and the report; what is done there is kept.",
+)
+def reproduce_command(claims: tuple[str, ...], data: str | None, quick: bool, out: Path) -> None:
+    r"""Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
+
+    \b
+    semantics   classifier's margin by energy
+    sparsity    correlation with local support
+    spike       late speed of exact and learned flows
+    goldilocks  quality and copies by each kinetic quantity
+    kts         shaping against its controls
+    ablation    one factor at a time
+    onset       what announces memorisation in training
+    """
+    console = Console()
+
+    def say(words: str) -> None:
+        console.print(words, highlight=False, soft_wrap=True)
+
+    names = list(CLAIMS) if "all" in claims else list(dict.fromkeys(claims))
+    try:
+        with told():
+            out.mkdir(parents=True, exist_ok=True)
+            results = reproduce(names, out, _subjects(data, out, say), quick=quick, say=say)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"interrupted; the same command goes on with the claim it was in, from {out}"
+        ) from None
+    minutes = results["seconds"] / 60
+    say(f"\n{len(results['claims'])} claims, {minutes:.1f} minutes of measuring")
+    say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
+
+
+def _subjects(data: str | None, out: Path, say: Any) -> Any:
+    if data is None:
+        return shipped_subjects()
+    try:
+        return shipped_subjects(data)
+    except FileNotFoundError:
+        pass
+    images = load_images(data)
+    say(f"training models on {images.name}: {len(images.images):,} images, in {out / 'models'}")
+    return trained_subjects(images, out / "models")

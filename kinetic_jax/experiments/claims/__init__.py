@@ -1,0 +1,8 @@
+"""The published claims about kinetic energy, measured on images: one module a claim."""
+
+from kinetic_jax.experiments.claims._registry import CLAIMS as CLAIMS
+from kinetic_jax.experiments.claims._registry import Claim as Claim
+from kinetic_jax.experiments.claims._reproduce import reproduce as reproduce
+from kinetic_jax.experiments.claims._subjects import Subjects as Subjects
+from kinetic_jax.experiments.claims._subjects import shipped_subjects as shipped_subjects
+from kinetic_jax.experiments.claims._subjects import trained_subjects as trained_subjects

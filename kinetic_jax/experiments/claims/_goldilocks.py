@@ -1,0 +1,112 @@
+"""Claim: quality rises with energy up to a point, beyond which samples are copies."""
+
+from typing import Any
+
+import numpy as np
+
+from kinetic_jax.experiments.claims import _plots
+from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
+from kinetic_jax.experiments.claims._subjects import Subjects
+from kinetic_jax.experiments.claims._words import (
+    auc,
+    bootstrap,
+    groups,
+    percent,
+    rise,
+    with_interval,
+)
+from kinetic_jax.metrics import energy_threshold, knn_support, memorization
+
+NUMBER = 5
+
+
+def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Quality and F_mem by fifth of every kinetic quantity of the model that copies."""
+    n = config["samples"]
+    x0 = common_noise(n, subjects.memorizing.event_shape, config["seed"])
+    run = sampled(subjects.memorizing, x0, progress=progress, num_steps=config["steps"])
+    copied = memorization(run.images, subjects.few, progress=False)
+    logits = np.sort(subjects.logits(run.images), axis=1)
+    # Near to images nobody trained on: a copy of a training image gains nothing by it.
+    realism = np.asarray(
+        knn_support(subjects.features(run.images), subjects.held_out_features, 3, progress=False)
+    )
+    quality = {"margin": logits[:, -1] - logits[:, -2], "realism": realism}
+    by = {name: _by(amount, quality, copied.memorized) for name, amount in run.quantities.items()}
+    best = max(by, key=lambda name: abs(by[name]["auc"]["value"] - 0.5))
+    return {
+        "samples": n,
+        "bad": run.bad,
+        "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
+        "held out": subjects.held_out_memorization.fraction,
+        "by": by,
+        "turns best": best,
+    }
+
+
+def _by(amount: np.ndarray, quality: dict[str, np.ndarray], copied: np.ndarray) -> dict[str, Any]:
+    # Upside down where copies have less of it, so that a step upwards can be found.
+    upwards = auc(amount, copied) >= 0.5
+    step = energy_threshold(amount if upwards else -amount, copied, resamples=200, progress=False)
+    ends = (step.low, step.high) if upwards else (-step.high, -step.low)
+    curves = {what: groups(amount, values, NUMBER) for what, values in quality.items()}
+    return {
+        "auc": bootstrap(auc, [amount, copied]),
+        "f_mem": groups(amount, copied, NUMBER),
+        **curves,
+        "peak": {what: bootstrap(_peak, [amount, values]) for what, values in quality.items()},
+        "step": {"value": step.value if upwards else -step.value, "low": ends[0], "high": ends[1],
+                 "below": step.below, "above": step.above, "p_value": step.p_value,
+                 "upwards": upwards},
+    }  # fmt: skip
+
+
+def _peak(amount: np.ndarray, values: np.ndarray) -> float:
+    """The fifth, 1 to 5, where the mean is highest."""
+    order = np.argsort(amount, kind="stable")
+    return 1.0 + int(np.argmax([values[part].mean() for part in np.array_split(order, NUMBER)]))
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """What came out, beside what was published."""
+    total, best = found["by"]["total"], found["turns best"]
+    other = found["by"][best]
+    margin, peak = total["margin"], total["peak"]["margin"]
+    inside = peak["low"] > 1 and peak["high"] < NUMBER
+    turning = "turns inside" if inside else "has no clear turn inside"
+    step = other["step"]
+    side = "above" if step["upwards"] else "below"
+    return (
+        f"F_mem is {percent(found['f_mem'])}. With energy E the margin {rise(margin)} and "
+        f"{turning} "
+        f"(it is highest in fifth {peak['value']:.0f}, {peak['low']:.0f} to {peak['high']:.0f}), "
+        "realism "
+        f"{rise(total['realism'])}, and F_mem {rise(total['f_mem'])}; E tells copies with an AUC "
+        "of "
+        f"{with_interval(total['auc'], '.2f')}. What tells them best is {QUANTITIES[best]}: AUC "
+        f"{with_interval(other['auc'], '.2f')}; {side} {with_interval(step, '.3g')} F_mem is "
+        f"{100 * step['above']:.1f}%, else "
+        f"{100 * step['below']:.1f}% (p = {step['p_value']:.2g}). Published: semantics rise with "
+        "energy until late energy turns generation into copying."
+    )
+
+
+def draw(found: dict[str, Any]) -> dict[str, bytes]:
+    """Margin, realism and F_mem by fifth, of E and of the quantity that turns best."""
+    chosen = dict.fromkeys(["total", "excess", found["turns best"]])
+    panels = {
+        words: {QUANTITIES[name]: found["by"][name][what] for name in chosen}
+        for what, words in (
+            ("margin", "margin (logits)"),
+            ("realism", "realism (−feature distance)"),
+            ("f_mem", "F_mem (share)"),
+        )
+    }
+    label = "fifth of the samples by the quantity, lowest to highest"
+    aucs = {"": {"": {QUANTITIES[name]: one["auc"] for name, one in found["by"].items()}}}
+    return {
+        "goldilocks": _plots.by_group(panels, label, columns=3),
+        "goldilocks-auc": _plots.dots(
+            aucs, "AUC for memorised (0.5: tells nothing; below: copies have less)", centre=0.5
+        ),
+    }

@@ -1,0 +1,69 @@
+"""The claims by name, and what each is measured with."""
+
+import tomllib
+from collections.abc import Callable
+from importlib import resources
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from kinetic_jax.experiments.claims import (
+    _ablation,
+    _goldilocks,
+    _kts,
+    _onset,
+    _semantics,
+    _sparsity,
+    _spike,
+)
+
+
+class Claim(NamedTuple):
+    """One claim.
+
+    Attributes:
+        title: what it says.
+        measure: (subjects, config, progress) to what `results.json` keeps; `progress` is called
+            with the number of trajectories that are done.
+        verdict: what came out, beside what was published, in a paragraph.
+        draw: pictures, as PNG bytes by name.
+        trajectories: how many trajectories `measure` runs, from the config and the checkpoints.
+    """
+
+    title: str
+    measure: Callable[..., dict[str, Any]]
+    verdict: Callable[[dict[str, Any]], str]
+    draw: Callable[[dict[str, Any]], dict[str, bytes]]
+    trajectories: Callable[[dict[str, Any], int], int]
+
+
+def _claim(module: ModuleType, title: str, runs: Callable[[dict[str, Any], int], int]) -> Claim:
+    return Claim(
+        title,
+        module.measure,
+        module.verdict,
+        module.draw,
+        lambda config, checkpoints: config["samples"] * runs(config, checkpoints),
+    )
+
+
+CLAIMS: dict[str, Claim] = {
+    "semantics": _claim(
+        _semantics, "More energy, stronger semantics", lambda c, _: len(c["guidance"])
+    ),
+    "sparsity": _claim(_sparsity, "More energy, sparser support", lambda *_: 2),
+    "spike": _claim(_spike, "The exact flow spends late", lambda *_: 3),
+    "goldilocks": _claim(_goldilocks, "Quality turns into copying", lambda *_: 1),
+    "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
+    "ablation": _claim(_ablation, "One factor at a time", lambda c, _: _ablation.count(c)),
+    "onset": _claim(
+        _onset, "Memorisation announced in training", lambda _, checkpoints: checkpoints
+    ),
+}
+
+
+def config_of(name: str, *, quick: bool) -> dict[str, Any]:
+    """The committed settings of a claim, from `claims.toml`."""
+    text = resources.files(__package__).joinpath("claims.toml").read_text()
+    config = tomllib.loads(text)[name]
+    changed = config.pop("quick")
+    return config | (changed if quick else {})

@@ -1,0 +1,143 @@
+"""`reproduce`: claims measured one after the other, each kept as soon as it is done."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from kinetic_jax._checks import require
+from kinetic_jax._files import write_whole
+from kinetic_jax._progress import progress_bar
+from kinetic_jax.experiments.claims._page import render_page, results_table
+from kinetic_jax.experiments.claims._registry import CLAIMS, config_of
+from kinetic_jax.experiments.claims._subjects import Subjects
+
+VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy")
+
+
+def reproduce(
+    names: Sequence[str],
+    out: Path,
+    subjects: Subjects,
+    *,
+    quick: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measures claims, and leaves results, figures and a report in `out`.
+
+    A claim that is done is kept in a file of its own at once: the same call after a kill goes on
+    with the claim it was in. One measured with other settings, models or versions is measured anew.
+
+    Args:
+        names: of `CLAIMS`.
+        out: a folder, made if it is not there.
+        subjects: data and models; see `shipped_subjects`.
+        quick: smaller settings, for a look.
+        say: is told what is going on.
+
+    Returns:
+        What `results.json` holds: of all claims in `out` that were measured with these settings.
+
+    Raises:
+        ValueError: for a name that is no claim's.
+    """
+    for name in names:
+        require(name in CLAIMS, "claim", repr(name), f"be one of {', '.join(CLAIMS)}")
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    subject = _described(subjects)
+    for name in names:
+        config = config_of(name, quick=quick)
+        about = {"config": config, "subject": subject}
+        file = out / f"{name}.json"
+        if _kept(file, about):
+            say(f"{name}: kept from an earlier run, {file}")
+            continue
+        say(f"{name}: {CLAIMS[name].title.lower()}")
+        began = time.monotonic()
+        found = _measured(name, subjects, config)
+        record = {
+            **about,
+            "title": CLAIMS[name].title,
+            "seconds": round(time.monotonic() - began, 1),
+            "verdict": CLAIMS[name].verdict(found),
+            "found": found,
+        }
+        for picture, png in CLAIMS[name].draw(found).items():
+            write_whole(out / "figures" / f"{picture}.png", png)
+        write_whole(file, json.dumps(record, indent=1).encode())
+        say(f"  {record['verdict']}")
+    return _report(out, subjects, subject, quick=quick)
+
+
+def _measured(name: str, subjects: Subjects, config: dict[str, Any]) -> dict[str, Any]:
+    total = CLAIMS[name].trajectories(config, len(subjects.checkpoints))
+    done = 0
+    with progress_bar(name, total) as update:
+
+        def progress(more: int) -> None:
+            nonlocal done
+            done += more
+            update(done, "trajectories")
+
+        # As JSON has it, so that a claim kept and one just measured are alike.
+        return json.loads(json.dumps(CLAIMS[name].measure(subjects, config, progress)))
+
+
+def _kept(file: Path, about: dict[str, Any]) -> bool:
+    if not file.exists():
+        return False
+    try:
+        record = json.loads(file.read_text())
+    except ValueError:
+        return False
+    return all(record.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
+
+
+def _described(subjects: Subjects) -> dict[str, Any]:
+    """What a result depends on but for its settings: the data, the weights, the versions."""
+    total = hashlib.sha256()
+    for tree in (
+        subjects.general,
+        *subjects.checkpoints.values(),
+        subjects.memorizing,
+        subjects.judge,
+    ):
+        for leaf in jax.tree.leaves(tree):
+            if hasattr(leaf, "dtype") and not jax.dtypes.issubdtype(
+                leaf.dtype, jax.dtypes.extended
+            ):
+                total.update(jax.device_get(leaf).tobytes())
+    total.update(subjects.data.images.tobytes())
+    return {"data": subjects.data.name, "digest": total.hexdigest()[:16],
+            "version": importlib.metadata.version("kinetic_jax")}  # fmt: skip
+
+
+def _report(
+    out: Path, subjects: Subjects, subject: dict[str, Any], *, quick: bool
+) -> dict[str, Any]:
+    claims = {}
+    for name in CLAIMS:
+        file = out / f"{name}.json"
+        if _kept(file, {"config": config_of(name, quick=quick), "subject": subject}):
+            claims[name] = json.loads(file.read_text())
+    results = {
+        "data": subjects.data.name,
+        "trained here": subjects.trained,
+        "quick": quick,
+        "seconds": round(sum(claim["seconds"] for claim in claims.values()), 1),
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
+        | {"python": platform.python_version()},
+        "claims": claims,
+    }
+    figures = {file.stem: file.read_bytes() for file in sorted((out / "figures").glob("*.png"))}
+    write_whole(out / "results.json", json.dumps(results, indent=1).encode())
+    write_whole(out / "table.md", results_table(results).encode())
+    write_whole(out / "report.html", render_page(results, figures).encode())
+    return results

@@ -1,0 +1,90 @@
+"""Rows of a table of F_mem and Fréchet distance, compared with a baseline on the same noise."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kinetic_jax.experiments.claims._runs import Run
+from kinetic_jax.experiments.claims._subjects import Subjects
+from kinetic_jax.experiments.claims._words import CONFIDENCE
+from kinetic_jax.metrics import Memorization, frechet_distance, memorization
+
+FRECHET_RESAMPLES = 100
+
+
+class Row(NamedTuple):
+    """One setting, measured.
+
+    Attributes:
+        run: its samples.
+        copied: which of them are copies.
+        features: the classifier's, of the samples.
+    """
+
+    run: Run
+    copied: Memorization
+    features: np.ndarray
+
+
+def measured(run: Run, subjects: Subjects) -> Row:
+    """Finds the copies among the samples of a run, and their features."""
+    copied = memorization(run.images, subjects.few, progress=False)
+    return Row(run, copied, subjects.features(run.images))
+
+
+def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects) -> dict[str, Any]:
+    """The row as JSON has it, with its differences from the baseline, sample by sample.
+
+    Args:
+        name: what the setting is called.
+        family: which rows it belongs with.
+        row: what was measured.
+        baseline: the row of no gain on the same noise.
+        subjects: whose held-out images the Fréchet distance is taken to.
+    """
+    both = row.run.good & baseline.run.good
+    mine, theirs = both[row.run.good], both[baseline.run.good]
+    pairs = row.copied.memorized[mine].astype(float) - baseline.copied.memorized[theirs]
+    half = 1.96 * pairs.std() / np.sqrt(max(len(pairs), 1))
+    reference = subjects.held_out_features
+    moved = _frechet_changes(row.features[mine], baseline.features[theirs], reference)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(moved, [tail, 1 - tail])
+    return {
+        "name": name,
+        "family": family,
+        "bad": row.run.bad,
+        "evaluations": row.run.evaluations,
+        "energy": float(row.run.quantities["total"].mean()),
+        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
+        "f_mem change": {"value": float(pairs.mean()), "low": float(pairs.mean() - half),
+                         "high": float(pairs.mean() + half)},
+        "frechet": frechet_distance(row.features, reference),
+        "frechet change": {"value": float(np.mean(moved)), "low": float(low), "high": float(high)},
+    }  # fmt: skip
+
+
+def _frechet_changes(mine: np.ndarray, theirs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Paired bootstrap of the difference of two Fréchet distances: their bias cancels."""
+    draws = np.random.default_rng(0)
+    found = []
+    for _ in range(FRECHET_RESAMPLES):
+        rows = draws.integers(len(mine), size=len(mine))
+        distances = [frechet_distance(part[rows], reference) for part in (mine, theirs)]
+        found.append(distances[0] - distances[1])
+    return np.array(found)
+
+
+def on_front(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the rows that none other beats in both F_mem and Fréchet distance."""
+
+    def beaten(row: dict[str, Any]) -> bool:
+        own = row["f_mem"]["value"], row["frechet"]
+        return any(
+            other["f_mem"]["value"] <= own[0]
+            and other["frechet"] <= own[1]
+            and (other["f_mem"]["value"], other["frechet"]) != own
+            for other in rows
+        )
+
+    return [row["name"] for row in rows if not beaten(row)]

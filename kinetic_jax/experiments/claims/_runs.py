@@ -1,0 +1,114 @@
+"""Samples of one field, with every kinetic quantity of each."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kinetic_jax.experiments.claims._subjects import BATCH
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling import Trajectories, noise, sample
+from kinetic_jax.transforms import Transform, identity
+
+QUANTITIES = {
+    "total": "energy E",
+    "displacement": "displacement",
+    "excess": "excess",
+    "length": "path length",
+    "bending": "bending",
+    "early bending": "bending, t in [0.2, 0.4]",
+    "late": "energy, t ≥ 0.8",
+}
+
+
+class Run(NamedTuple):
+    """Samples whose trajectories are good.
+
+    Attributes:
+        images: x1, shape (n, height, width, channels).
+        quantities: those of `QUANTITIES`, each of shape (n,).
+        good: which of the noise's rows they came from, shape (rows,).
+        ts: left ends of the steps.
+        speed2: ||u||² of each step, shape (n, steps).
+        evaluations: calls of the field a sample.
+    """
+
+    images: np.ndarray
+    quantities: dict[str, np.ndarray]
+    good: np.ndarray
+    ts: np.ndarray
+    speed2: np.ndarray
+    evaluations: int
+
+    @property
+    def bad(self) -> int:
+        """How many trajectories were not good, and are left out."""
+        return int(np.sum(~self.good))
+
+    @property
+    def norm2(self) -> np.ndarray:
+        """||x1||² of each sample."""
+        return np.sum(np.asarray(self.images, np.float64) ** 2, axis=(1, 2, 3))
+
+
+def common_noise(n: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The same starting points for every row of a claim: differences are the rows' own."""
+    return np.asarray(noise(jax.random.key(seed), jnp.arange(n), shape))
+
+
+def sampled(
+    field: VelocityField,
+    x0: np.ndarray,
+    cond: np.ndarray | None = None,
+    *,
+    transform: Transform | None = None,
+    progress: Any = None,
+    **options: Any,
+) -> Run:
+    """Runs a field from `x0`, in batches.
+
+    Args:
+        field: the field.
+        x0: shape (n, *event); the batches are of equal size if `BATCH` divides n.
+        cond: one entry a row, or None.
+        transform: of the field; none by default.
+        progress: called with the number of rows done after each batch.
+        **options: of `sample`, on a fixed grid.
+    """
+    shaped = (transform or identity())(field)
+    parts = []
+    for start in range(0, len(x0), BATCH):
+        rows = slice(start, start + BATCH)
+        label = None if cond is None else jnp.asarray(cond[rows])
+        run = sample(shaped, jnp.asarray(x0[rows]), label, **options)
+        parts.append(jax.tree.map(np.asarray, run))
+        if progress is not None:
+            progress(len(x0[rows]))
+    return _joined(parts, float(options.get("t1", 1.0)))
+
+
+def _joined(parts: list[Trajectories], t1: float) -> Run:
+    def all_of(get: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(get(part)) for part in parts])
+
+    good = all_of(lambda part: part.status) == 0
+    profile = parts[0].profile
+    assert profile is not None, "claims are measured on fixed grids"
+    ts = np.asarray(profile.ts, np.float64)
+    speed2, bend2 = (all_of(lambda p, n=n: getattr(p.profile, n))[good].astype(np.float64)
+                     for n in ("speed2", "bend2"))  # fmt: skip
+    quantities = {
+        name: all_of(lambda part, name=name: getattr(part.energy, name))[good].astype(np.float64)
+        for name in ("total", "displacement", "excess", "length")
+    }
+    durations = np.diff(np.append(ts, t1))
+    early = (ts >= 0.2 - 1e-9) & (ts < 0.4 - 1e-9)
+    late = ts >= 0.8 - 1e-9
+    # Bending as a rate: ½ Σ ||u_i − u_{i−1}||² / h, which does not depend on how fine the grid is.
+    rate = bend2 / (2 * durations)[None]
+    quantities["bending"] = rate.sum(axis=1)
+    quantities["early bending"] = rate[:, early].sum(axis=1)
+    quantities["late"] = (speed2 * durations[None] / 2)[:, late].sum(axis=1)
+    evaluations = int(parts[0].num_evals[0])
+    return Run(all_of(lambda part: part.x1)[good], quantities, good, ts, speed2, evaluations)

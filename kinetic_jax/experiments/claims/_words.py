@@ -1,0 +1,75 @@
+"""How numbers and outcomes are put into words and intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from kinetic_jax.metrics import energy_groups, spearman
+
+CONFIDENCE = 0.95
+RESAMPLES = 500
+
+
+def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict[str, float]]:
+    """`energy_groups` as JSON has it."""
+    found = energy_groups(energy, values, number, resamples=RESAMPLES)
+    return [group._asdict() for group in found]
+
+
+def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -> dict[str, float]:
+    """`spearman` as JSON has it."""
+    return spearman(a, b, given=given, resamples=RESAMPLES, progress=False)._asdict()
+
+
+def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The rank of each value among those of its class, in (0, 1): free of what classes differ in."""
+    ranks = np.zeros(len(values))
+    for own in np.unique(classes):
+        members = classes == own
+        ranks[members] = rankdata(values[members]) / (members.sum() + 1)
+    return ranks
+
+
+def bootstrap(
+    statistic: Any, arrays: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, float]:
+    """A statistic of samples with its percentile bootstrap interval; rows are drawn together."""
+    draws = np.random.default_rng(seed)
+    n = len(arrays[0])
+    found = []
+    for _ in range(resamples):
+        rows = draws.integers(n, size=n)
+        found.append(statistic(*(array[rows] for array in arrays)))
+    low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"value": float(statistic(*arrays)), "low": float(low), "high": float(high)}
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """How often a positive sample scores higher than another: area under the ROC curve."""
+    ranks, count = rankdata(scores), int(positive.sum())
+    rest = len(scores) - count
+    if not (count and rest):
+        return float("nan")
+    return float((ranks[positive.astype(bool)].sum() - count * (count + 1) / 2) / (count * rest))
+
+
+def with_interval(found: dict[str, float], form: str = "+.2f") -> str:
+    """Value (low to high)."""
+    middle = found.get("value", found.get("mean"))
+    return f"{middle:{form}} ({found['low']:{form}} to {found['high']:{form}})"
+
+
+def percent(found: dict[str, float]) -> str:
+    """A share with its interval, in percent."""
+    middle = found.get("value", found.get("mean", 0.0))
+    return f"{100 * middle:.1f}% ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def rise(grouped: list[dict[str, float]]) -> str:
+    """What a mean does from the lowest group to the highest: rises, falls, or not clearly."""
+    lowest, highest = grouped[0], grouped[-1]
+    if highest["low"] > lowest["high"]:
+        return "rises"
+    return "falls" if highest["high"] < lowest["low"] else "does not clearly change"
