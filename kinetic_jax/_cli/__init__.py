@@ -8,6 +8,7 @@ from kinetic_jax._cli._diagnose import diagnose
 from kinetic_jax._cli._neighbors import memorization_command, neighbors
 from kinetic_jax._cli._reproduce import reproduce_command
 from kinetic_jax._cli._sample import sample
+from kinetic_jax._cli._train_models import train_models_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +17,13 @@ def cli() -> None:
     """Measure and shape how flow-matching models move."""
 
 
-for command in (demo, neighbors, memorization_command, sample, diagnose, reproduce_command):
+for command in (
+    demo,
+    neighbors,
+    memorization_command,
+    sample,
+    diagnose,
+    reproduce_command,
+    train_models_command,
+):
     cli.add_command(command)

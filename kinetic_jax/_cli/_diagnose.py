@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from kinetic_jax._arrays import load_array, pack
-from kinetic_jax._cli._options import chunk_option, plot_option, told, without_nan
+from kinetic_jax._cli._options import chunk_option, plot_option, told
 from kinetic_jax._files import write_whole
+from kinetic_jax._json import without_nan
 from kinetic_jax.experiments._job_figure import diagnosis_figure
 from kinetic_jax.jobs import diagnose_job, open_job
 

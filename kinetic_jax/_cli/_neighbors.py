@@ -8,8 +8,9 @@ import click
 import numpy as np
 
 from kinetic_jax._arrays import load_array
-from kinetic_jax._cli._options import as_number, chunk_option, load_samples, plot_option, told
+from kinetic_jax._cli._options import chunk_option, load_samples, plot_option, told
 from kinetic_jax._files import write_whole
+from kinetic_jax._json import as_number
 from kinetic_jax.experiments._figures import distance_histogram, ratio_histogram
 from kinetic_jax.metrics import Memorization, memorization, nearest_neighbors
 

@@ -1,7 +1,6 @@
 """How the models of the experiments are trained: those that ship, and those on other data."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kinetic_jax.networks import NetworkField, Scaling, network_field
-from kinetic_jax.training import FitResult, fit
+from kinetic_jax.networks import Scaling, network_field
+from kinetic_jax.pretrained import write_field
+from kinetic_jax.training import fit
 
 PIXELS = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
 
@@ -70,19 +70,24 @@ MEMORIZING = Recipe(
 
 
 def train_recipe(
-    recipe: Recipe, images: np.ndarray, labels: np.ndarray | None, folder: Path
-) -> tuple[NetworkField, dict[int, NetworkField]]:
-    """Trains a model, going on from `folder` if it was cut off there.
+    recipe: Recipe, images: np.ndarray, labels: np.ndarray | None, folder: Path, name: str
+) -> list[Path]:
+    """Trains a model and writes it, and its checkpoints, to files; those that are there are kept.
+
+    Killed, the same call goes on from the last of the checkpoints in `folder/NAME-training`.
 
     Args:
         recipe: how.
         images: shape (n, height, width, channels), in [−1, 1].
         labels: shape (n,), whole numbers from 0; used if the recipe wants them.
-        folder: where checkpoints are kept.
+        folder: where the files go.
+        name: of the model: NAME.npz, and NAME-step-N.npz for each mark N.
 
     Returns:
-        The trained field (the average of its weights), and the fields at the marks.
+        The files: the trained field (the average of its weights), and the fields at the marks.
     """
+    files = {mark: folder / f"{name}-step-{mark}.npz" for mark in recipe.marks}
+    final = folder / f"{name}.npz"
     rows = slice(recipe.num_train)
     cond, num_classes = None, None
     if recipe.with_labels and labels is not None:
@@ -92,10 +97,10 @@ def train_recipe(
         recipe.network, images.shape[1:], key=keys[0], num_classes=num_classes, scaling=PIXELS,
         **recipe.config,
     )  # fmt: skip
-    optimizer = _optimizer(recipe)
-    kept: dict[int, NetworkField] = {}
-    result: FitResult | None = None
-    for stop in _stops(recipe.marks, recipe.steps):
+    optimizer, training = _optimizer(recipe), folder / f"{name}-training"
+    for stop, file in [*files.items(), (recipe.steps, final)]:
+        if file.exists():
+            continue
         result = fit(
             field,
             jnp.asarray(images[rows]),
@@ -106,20 +111,14 @@ def train_recipe(
             cond=cond,
             cond_dropout=0.0 if cond is None else recipe.cond_dropout,
             ema=recipe.ema,
-            checkpoint_dir=folder,
+            checkpoint_dir=training,
             checkpoint_every=500,
-            checkpoints_kept=2,
         )
-        kept[stop] = result.ema_field
-    assert result is not None
-    return result.ema_field, {mark: kept[mark] for mark in recipe.marks}
+        write_field(file, result.ema_field, recipe=dataclasses.asdict(recipe), step=stop)
+    return [final, *files.values()]
 
 
 def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
     warm = max(1, min(500, recipe.steps // 10))
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warm, recipe.steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-
-def _stops(marks: Sequence[int], steps: int) -> list[int]:
-    return [*(mark for mark in marks if mark < steps), steps]

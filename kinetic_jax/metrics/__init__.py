@@ -12,6 +12,7 @@ from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._energy_threshold import EnergyThreshold as EnergyThreshold
 from kinetic_jax.metrics._energy_threshold import energy_threshold as energy_threshold
 from kinetic_jax.metrics._frechet import FrechetFloor as FrechetFloor
+from kinetic_jax.metrics._frechet import FrechetReference as FrechetReference
 from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
 from kinetic_jax.metrics._frechet import frechet_floor as frechet_floor
 from kinetic_jax.metrics._kernel import KernelDistance as KernelDistance

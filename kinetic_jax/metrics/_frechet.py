@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import require
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.metrics._features import two_sets
+from kinetic_jax.metrics._features import features, two_sets
 
 
 def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> float:
@@ -47,8 +47,8 @@ class _Gaussian(NamedTuple):
     covariance: np.ndarray
 
 
-def _gaussian(features: np.ndarray) -> _Gaussian:
-    return _Gaussian(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+def _gaussian(rows: np.ndarray) -> _Gaussian:
+    return _Gaussian(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False)))
 
 
 def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> float:
@@ -59,6 +59,29 @@ def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> flo
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     moved = a.mean - b.mean
     return float(max(moved @ moved + traces - 2 * cross, 0.0))
+
+
+class FrechetReference:
+    """One side of many Fréchet distances, its Gaussian fitted once.
+
+    `FrechetReference(b)(a)` is `frechet_distance(a, b)`.
+
+    Args:
+        b: features of shape (m, d), m ≥ 2.
+
+    Raises:
+        ValueError: as `frechet_distance`.
+    """
+
+    def __init__(self, b: Float[ArrayLike, "m d"]):
+        self._features = features("b", b)
+        self._gaussian = _gaussian(self._features)
+        self._root = _symmetric_root(self._gaussian.covariance)
+
+    def __call__(self, a: Float[ArrayLike, "n d"]) -> float:
+        """The distance of `a`, features of shape (n, d), from the reference."""
+        first, _ = two_sets(a, self._features[:2])
+        return _distance(self._gaussian, _gaussian(first), self._root)
 
 
 class FrechetFloor(NamedTuple):

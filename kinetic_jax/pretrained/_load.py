@@ -8,7 +8,8 @@ from kinetic_jax.networks import ImageClassifier, NetworkField
 from kinetic_jax.pretrained._pack import read_classifier, read_field
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODELS = ("fashion-mnist", "fashion-mnist-1024")
+# Name and file, as `kinetic-jax train-models` writes them.
+MODELS = {"fashion-mnist": "general", "fashion-mnist-1024": "memorizing"}
 
 
 def pretrained(name: str, *, step: int | None = None) -> NetworkField:
@@ -20,7 +21,8 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
       copies some; `load_images("fashion-mnist-1024")` has the images.
 
     Samples are images of shape (28, 28, 1) scaled to [−1, 1]; `field.scaling.invert` gives raw
-    pixels, 0 to 255. Both were made by `kinetic-jax train-models`.
+    pixels, 0 to 255. Both were made by `kinetic-jax train-models fashion-mnist`, which goes by the
+    recipes in `kinetic_jax/experiments/_recipes.py`.
 
     Args:
         name: one of the above.
@@ -40,10 +42,10 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     """
     require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
     if step is None:
-        return read_field(WEIGHTS / f"{name}.npz")
+        return read_field(WEIGHTS / f"{MODELS[name]}.npz")
     steps = pretrained_steps(name)
     require(step in steps, "step", step, f"be one of {steps}")
-    return read_field(_checkpoint(name, step))
+    return read_field(WEIGHTS / f"{MODELS[name]}-step-{step}.npz")
 
 
 def pretrained_steps(name: str) -> list[int]:
@@ -55,7 +57,9 @@ def pretrained_steps(name: str) -> list[int]:
         []
     """
     require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
-    found = (re.fullmatch(rf"{name}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir())
+    found = (
+        re.fullmatch(rf"{MODELS[name]}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir()
+    )
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -75,8 +79,4 @@ def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
         (3, 128)
     """
     require(name == "fashion-mnist", "name", repr(name), "be 'fashion-mnist'")
-    return read_classifier(WEIGHTS / f"{name}-classifier.npz")
-
-
-def _checkpoint(name: str, step: int) -> Path:
-    return WEIGHTS / f"{name}-step-{step}.npz"
+    return read_classifier(WEIGHTS / "classifier.npz")

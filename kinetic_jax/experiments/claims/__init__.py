@@ -5,4 +5,6 @@ from kinetic_jax.experiments.claims._registry import Claim as Claim
 from kinetic_jax.experiments.claims._reproduce import reproduce as reproduce
 from kinetic_jax.experiments.claims._subjects import Subjects as Subjects
 from kinetic_jax.experiments.claims._subjects import shipped_subjects as shipped_subjects
+from kinetic_jax.experiments.claims._subjects import train_models as train_models
 from kinetic_jax.experiments.claims._subjects import trained_subjects as trained_subjects
+from kinetic_jax.experiments.claims._subjects import with_held_out as with_held_out

@@ -33,7 +33,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     )
     quality = {"margin": logits[:, -1] - logits[:, -2], "realism": realism}
     by = {name: _by(amount, quality, copied.memorized) for name, amount in run.quantities.items()}
-    best = max(by, key=lambda name: abs(by[name]["auc"]["value"] - 0.5))
+    told = {name: abs(one["auc"]["value"] - 0.5) for name, one in by.items()}
+    best = max(told, key=lambda name: np.nan_to_num(told[name]))
     return {
         "samples": n,
         "bad": run.bad,
@@ -69,6 +70,8 @@ def _peak(amount: np.ndarray, values: np.ndarray) -> float:
 
 def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
+    if found["f_mem"]["value"] in (0, 1):
+        return f"F_mem is {percent(found['f_mem'])}: samples do not differ in being copies."
     total, best = found["by"]["total"], found["turns best"]
     other = found["by"][best]
     margin, peak = total["margin"], total["peak"]["margin"]

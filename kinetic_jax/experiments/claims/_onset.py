@@ -8,7 +8,7 @@ from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import percent
-from kinetic_jax.metrics import frechet_distance, memorization
+from kinetic_jax.metrics import memorization
 
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             "step": step,
             "bad": run.bad,
             "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
-            "frechet": frechet_distance(subjects.features(run.images), subjects.held_out_features),
+            "frechet": subjects.frechet(subjects.features(run.images)),
             "quantities": {name: _mean(amount) for name, amount in run.quantities.items()},
         })  # fmt: skip
     copies = [one["f_mem"]["low"] > held_out.high for one in table]

@@ -13,6 +13,7 @@ import jax
 
 from kinetic_jax._checks import require
 from kinetic_jax._files import write_whole
+from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.experiments.claims._page import render_page, results_table
 from kinetic_jax.experiments.claims._registry import CLAIMS, config_of
@@ -66,7 +67,7 @@ def reproduce(
             "title": CLAIMS[name].title,
             "seconds": round(time.monotonic() - began, 1),
             "verdict": CLAIMS[name].verdict(found),
-            "found": found,
+            "found": without_nan(found),
         }
         for picture, png in CLAIMS[name].draw(found).items():
             write_whole(out / "figures" / f"{picture}.png", png)

@@ -7,7 +7,7 @@ import numpy as np
 from kinetic_jax.experiments.claims._runs import Run
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import CONFIDENCE
-from kinetic_jax.metrics import Memorization, frechet_distance, memorization
+from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 
 FRECHET_RESAMPLES = 100
 
@@ -46,8 +46,7 @@ def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects
     mine, theirs = both[row.run.good], both[baseline.run.good]
     pairs = row.copied.memorized[mine].astype(float) - baseline.copied.memorized[theirs]
     half = 1.96 * pairs.std() / np.sqrt(max(len(pairs), 1))
-    reference = subjects.held_out_features
-    moved = _frechet_changes(row.features[mine], baseline.features[theirs], reference)
+    moved = _frechet_changes(row.features[mine], baseline.features[theirs], subjects.frechet)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(moved, [tail, 1 - tail])
     return {
@@ -59,18 +58,18 @@ def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects
         "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
         "f_mem change": {"value": float(pairs.mean()), "low": float(pairs.mean() - half),
                          "high": float(pairs.mean() + half)},
-        "frechet": frechet_distance(row.features, reference),
+        "frechet": subjects.frechet(row.features),
         "frechet change": {"value": float(np.mean(moved)), "low": float(low), "high": float(high)},
     }  # fmt: skip
 
 
-def _frechet_changes(mine: np.ndarray, theirs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def _frechet_changes(mine: np.ndarray, theirs: np.ndarray, frechet: FrechetReference) -> np.ndarray:
     """Paired bootstrap of the difference of two Fréchet distances: their bias cancels."""
     draws = np.random.default_rng(0)
     found = []
     for _ in range(FRECHET_RESAMPLES):
         rows = draws.integers(len(mine), size=len(mine))
-        distances = [frechet_distance(part[rows], reference) for part in (mine, theirs)]
+        distances = [frechet(part[rows]) for part in (mine, theirs)]
         found.append(distances[0] - distances[1])
     return np.array(found)
 

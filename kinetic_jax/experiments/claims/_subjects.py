@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import equinox as eqx
 import numpy as np
 
 from kinetic_jax.data import Images, load_images
-from kinetic_jax.experiments._judge import train_classifier
+from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
 from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
-from kinetic_jax.metrics import Memorization, memorization
+from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 from kinetic_jax.networks import ImageClassifier, NetworkField
 from kinetic_jax.pretrained import (
     pretrained,
@@ -20,7 +22,6 @@ from kinetic_jax.pretrained import (
     read_classifier,
     read_field,
     write_classifier,
-    write_field,
 )
 
 FEW = 1024  # images of the model that copies
@@ -66,6 +67,11 @@ class Subjects:
         return self.features(self.data.held_out)
 
     @functools.cached_property
+    def frechet(self) -> FrechetReference:
+        """The Fréchet distance of features from those of the held-out images."""
+        return FrechetReference(self.held_out_features)
+
+    @functools.cached_property
     def held_out_memorization(self) -> Memorization:
         """What held-out images score against the 1,024: the floor of F_mem."""
         return memorization(self.data.held_out, self.few)
@@ -101,39 +107,68 @@ def shipped_subjects(data: str | Path | None = None) -> Subjects:
 
 
 def trained_subjects(
-    data: Images, folder: Path, general: Recipe = GENERAL, memorizing: Recipe = MEMORIZING,
-    *, epochs: int | None = None,
-) -> Subjects:  # fmt: skip
+    data: Images,
+    folder: Path,
+    general: Recipe = GENERAL,
+    memorizing: Recipe = MEMORIZING,
+    *,
+    epochs: int = EPOCHS,
+) -> Subjects:
     """Models of other images, trained in `folder`, or read from it if they are there.
 
     Raises:
-        ValueError: if the images have no labels, or there are too few of them.
+        ValueError: if the images have no labels.
     """
     data = with_held_out(data)
-    if data.labels is None:
+    train_models(data, folder, general, memorizing, epochs=epochs)
+    along = {mark: read_field(folder / f"memorizing-step-{mark}.npz") for mark in memorizing.marks}
+    memorized = read_field(folder / "memorizing.npz")
+    return Subjects(
+        data,
+        read_field(folder / "general.npz"),
+        memorized,
+        along | {memorizing.steps: memorized},
+        read_classifier(folder / "classifier.npz"),
+        trained=True,
+    )
+
+
+def train_models(
+    data: Images,
+    folder: Path,
+    general: Recipe = GENERAL,
+    memorizing: Recipe = MEMORIZING,
+    *,
+    epochs: int = EPOCHS,
+    say: Callable[[str], None] = lambda words: None,
+) -> None:
+    """Trains classifier, `general` and `memorizing` to files in `folder`; goes on after a kill.
+
+    Args:
+        data: images with labels, and some held out.
+        folder: made if it is not there; files in it are taken as they are.
+        general: recipe of the flow of all images.
+        memorizing: recipe of the flow of few.
+        epochs: of the classifier.
+        say: is told how long each took.
+
+    Raises:
+        ValueError: if the images have no labels.
+    """
+    if data.labels is None or data.held_out_labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
     folder.mkdir(parents=True, exist_ok=True)
-    judge_file = folder / "classifier.npz"
-    if not judge_file.exists():
-        more = {} if epochs is None else {"epochs": epochs}
-        write_classifier(judge_file, train_classifier(data, **more))
-    fields = {}
+    began = time.monotonic()
+    file = folder / "classifier.npz"
+    if not file.exists():
+        classifier = train_classifier(data, epochs=epochs)
+        right = accuracy(classifier, data.held_out, data.held_out_labels)
+        write_classifier(file, classifier, accuracy=right)
+        say(f"classifier: {time.monotonic() - began:.0f} s, right on {100 * right:.2f}% held out")
     for name, recipe in (("general", general), ("memorizing", memorizing)):
-        wanted = [folder / f"{name}.npz", *(folder / f"{name}-step-{m}.npz" for m in recipe.marks)]
-        if not all(file.exists() for file in wanted):
-            about = {"recipe": dataclasses.asdict(recipe)}
-            final, marks = train_recipe(
-                recipe, data.images, data.labels, folder / f"{name}-training"
-            )
-            for file, field in zip(wanted, [final, *marks.values()], strict=True):
-                write_field(file, field, **about)
-        fields[name] = [read_field(file) for file in wanted]
-    memorized = fields["memorizing"]
-    along = dict(zip(memorizing.marks, memorized[1:], strict=True))
-    return Subjects(
-        data, fields["general"][0], memorized[0], along | {memorizing.steps: memorized[0]},
-        read_classifier(judge_file), trained=True,
-    )  # fmt: skip
+        began = time.monotonic()
+        train_recipe(recipe, data.images, data.labels, folder, name)
+        say(f"{name}: {time.monotonic() - began:.0f} s")
 
 
 def with_held_out(data: Images, share: float = 1 / 6) -> Images:

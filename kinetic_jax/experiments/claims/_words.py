@@ -24,7 +24,7 @@ def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -
 
 
 def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The rank of each value among those of its class, in (0, 1): free of what classes differ in."""
+    """The rank of each value in its class, in (0, 1): free of what classes differ in."""
     ranks = np.zeros(len(values))
     for own in np.unique(classes):
         members = classes == own
@@ -42,7 +42,9 @@ def bootstrap(
     for _ in range(resamples):
         rows = draws.integers(n, size=n)
         found.append(statistic(*(array[rows] for array in arrays)))
-    low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low = high = float("nan")
+    if not np.isnan(found).all():
+        low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"value": float(statistic(*arrays)), "low": float(low), "high": float(high)}
 
 
