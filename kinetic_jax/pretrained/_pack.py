@@ -79,7 +79,8 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, tree: PyTree[Any], about: dict[str, Any]) -> None:
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
-    rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
+    with np.errstate(over="ignore"):  # told below
+        rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
     good = all(np.isfinite(leaf).all() for leaf in rounded)
     require(good, "weights", "a number out of float16's range", "be finite in float16")
     said = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)

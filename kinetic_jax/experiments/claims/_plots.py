@@ -9,8 +9,11 @@ from matplotlib.figure import Figure
 
 from kinetic_jax.experiments._figures import png
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222", "#999999")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
+COLORS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+    "#222222", "#999999", "#882255", "#44aa99", "#332288",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">")
 
 
 def _bars(

@@ -1,0 +1,222 @@
+"""Images from every form they come in, scaled as said, and refused by name when damaged."""
+
+import gzip
+import shutil
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from kinetic_jax import load_images
+from kinetic_jax.data import _fashion_mnist
+from kinetic_jax.networks import Scaling
+
+RAW = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+LABELS = np.array([0, 2, 1, 1, 0, 2], np.uint8)
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + array.tobytes()
+
+
+def expected(raw=RAW):
+    return (raw[..., None].astype(np.float64) - 127.5) / 127.5
+
+
+def test_digits():
+    digits, bunch = load_images("digits"), load_digits()
+    np.testing.assert_allclose(digits.images[..., 0], bunch.images / 8 - 1, atol=1e-6)
+    np.testing.assert_array_equal(digits.labels, bunch.target)
+    assert digits.held_out.shape == (0, 8, 8, 1)
+    np.testing.assert_allclose(
+        digits.scaling.invert(digits.images[..., 0]), bunch.images, atol=1e-5
+    )
+
+
+def test_the_images_that_ship():
+    first = load_images("fashion-mnist-1024")
+    assert first.images.shape == (1024, 28, 28, 1)
+    assert first.scaling == Scaling(127.5, 127.5)
+    assert (first.images.min(), first.images.max()) == (-1.0, 1.0)
+    assert first.labels[:4].tolist() == [9, 0, 0, 3]  # ankle boot, two shirts, dress
+    assert first.num_classes == 10
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
+def test_folder_of_idx(tmp_path, pack):
+    end = ".gz" if pack is gzip.compress else ""
+    parts = {"train-images-idx3": RAW[:4], "train-labels-idx1": LABELS[:4],
+             "t10k-images-idx3": RAW[4:], "t10k-labels-idx1": LABELS[4:]}  # fmt: skip
+    for name, part in parts.items():
+        (tmp_path / f"{name}-ubyte{end}").write_bytes(pack(idx(part)))
+    found = load_images(tmp_path)
+    np.testing.assert_allclose(found.images, expected(RAW[:4]), atol=1e-6)
+    np.testing.assert_allclose(found.held_out, expected(RAW[4:]), atol=1e-6)
+    np.testing.assert_array_equal(found.labels, LABELS[:4])
+    np.testing.assert_array_equal(found.held_out_labels, LABELS[4:])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("images", "labels", "held_out"), ("train", "train_labels", "held_out"),
+     ("x_train", "y_train", "x_test")],
+    ids=lambda names: names[0],
+)  # fmt: skip
+def test_npz(tmp_path, names):
+    arrays = dict(zip(names, (RAW[:4], LABELS[:4], RAW[4:]), strict=True))
+    np.savez(tmp_path / "some.npz", **arrays)
+    found = load_images(tmp_path / "some.npz")
+    np.testing.assert_allclose(found.images, expected(RAW[:4]), atol=1e-6)
+    np.testing.assert_allclose(found.held_out, expected(RAW[4:]), atol=1e-6)
+    np.testing.assert_array_equal(found.labels, LABELS[:4])
+    assert found.held_out_labels is None
+
+
+def test_npz_of_one_array_and_npy(tmp_path):
+    np.savez(tmp_path / "one.npz", whatever=RAW)
+    np.save(tmp_path / "one.npy", RAW)
+    for file in ("one.npz", "one.npy"):
+        np.testing.assert_allclose(load_images(tmp_path / file).images, expected(), atol=1e-6)
+
+
+def test_folders_of_pngs(tmp_path):
+    for i, image in enumerate(RAW):
+        folder = tmp_path / "classes" / "abc"[LABELS[i]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "flat" / f"{i}.png")
+    flat, classes = load_images(tmp_path / "flat"), load_images(tmp_path / "classes")
+    np.testing.assert_allclose(flat.images, expected(), atol=1e-6)
+    assert flat.labels is None
+    assert flat.num_classes is None
+    order = np.argsort(LABELS, kind="stable")
+    np.testing.assert_allclose(classes.images, expected(RAW[order]), atol=1e-6)
+    np.testing.assert_array_equal(classes.labels, LABELS[order])
+
+
+@pytest.mark.parametrize(
+    ("raw", "want"),
+    [
+        (RAW.astype(np.uint16) * 257, Scaling(32767.5, 32767.5)),
+        (RAW / 255, Scaling(0.5, 0.5)),
+        (RAW / 127.5 - 1, Scaling(0.0, 1.0)),
+    ],
+    ids=["16 bits", "floats in [0, 1]", "floats in [-1, 1]"],
+)
+def test_scalings(tmp_path, raw, want):
+    np.save(tmp_path / "raw.npy", raw)
+    found = load_images(tmp_path / "raw.npy")
+    assert found.scaling == want
+    np.testing.assert_allclose(found.images, expected(), atol=1e-6)
+
+
+BAD = {
+    "range": ({"images": RAW * 1.0}, r"floating images of .*bad.npz must lie in \[−1, 1\], got"),
+    "axes": ({"images": RAW[0]}, r"must have the shape \(n, height, width\)"),
+    "labels": ({"images": RAW, "labels": LABELS[:2]}, r"one whole number >= 0 for each of 6"),
+    "held out": ({"images": RAW, "held_out": RAW[:, :2]}, r"must be of the shape of the others"),
+    "not finite": ({"images": np.full((2, 3, 3), np.nan)}, r"must lie in \[−1, 1\], got nan"),
+    "none": ({"images": RAW[:0]}, r"must hold images, got shape \(0, 4, 3\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD.values(), ids=BAD)
+def test_errors(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        load_images(tmp_path / "bad.npz")
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"known set .*nowhere \(known: digits, fashion-mn"):
+        load_images(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"must hold idx files or PNGs"):
+        load_images(tmp_path)
+    (tmp_path / "labels-idx1").write_bytes(idx(LABELS))
+    with pytest.raises(ValueError, match=r"must hold idx images to train on"):
+        load_images(tmp_path)
+
+
+@pytest.fixture
+def small_set(tmp_path, monkeypatch):
+    """A set of the form of Fashion-MNIST, known by its own checksums."""
+    folder = tmp_path / "data" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    sums = {}
+    for name in _fashion_mnist.FILES:
+        content = idx(RAW if "images" in name else LABELS)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        sums[name] = _fashion_mnist.hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(_fashion_mnist, "SHA256", sums)
+    monkeypatch.setattr(_fashion_mnist, "DEBIAN", tmp_path / "debian")
+    monkeypatch.delenv("KINETIC_JAX_DATA", raising=False)
+    return folder
+
+
+def test_where_fashion_mnist_is_found(small_set, tmp_path, monkeypatch):
+    want = expected()
+    for given in (small_set, small_set.parent):  # the folder itself, or the one it is in
+        np.testing.assert_allclose(load_images("fashion-mnist", data=given).images, want, atol=1e-6)
+    monkeypatch.setenv("KINETIC_JAX_DATA", str(small_set.parent))
+    np.testing.assert_allclose(load_images("fashion-mnist").held_out, want, atol=1e-6)
+    monkeypatch.setenv("KINETIC_JAX_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(
+        FileNotFoundError, match=r"\$KINETIC_JAX_DATA must be a folder with the files"
+    ):
+        load_images("fashion-mnist")
+    monkeypatch.delenv("KINETIC_JAX_DATA")
+    shutil.copytree(small_set, tmp_path / "debian")
+    np.testing.assert_array_equal(load_images("fashion-mnist").labels, LABELS)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "other"])
+def test_a_damaged_file_is_refused_by_name(small_set, damage):
+    file = small_set / "t10k-images-idx3-ubyte.gz"
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[:-20])
+    elif damage == "flipped":
+        file.write_bytes(content[:30] + bytes([content[30] ^ 1]) + content[31:])
+    else:
+        file.write_bytes(gzip.compress(idx(RAW[::-1])))
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz"):
+        load_images("fashion-mnist", data=small_set)
+
+
+def test_download(small_set, tmp_path, monkeypatch):
+    """With the address stood in for by a folder: what is fetched, where it goes, the bar driven."""
+    asked = []
+
+    def retrieve(url, *, known_hash, fname, path, progressbar):
+        asked.append(url)
+        path.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_set / fname, path / fname)
+        progressbar.total = 2
+        progressbar.update(1)
+        progressbar.update(1)
+        progressbar.reset()
+        progressbar.update(2)
+        progressbar.close()
+        return str(path / fname)
+
+    pooch = types.SimpleNamespace(
+        retrieve=retrieve, os_cache=lambda name: tmp_path / "cache" / name
+    )
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    np.testing.assert_allclose(load_images("fashion-mnist").images, expected(), atol=1e-6)
+    assert asked == [f"{_fashion_mnist.ADDRESS}{name}.gz" for name in _fashion_mnist.FILES]
+    assert (tmp_path / "cache/kinetic_jax/fashion-mnist/train-labels-idx1-ubyte.gz").exists()
+
+    def fail(*_, **__):
+        raise OSError("no route")
+
+    pooch.retrieve = fail
+    with pytest.raises(
+        ConnectionError, match=r"could not be downloaded from http://fashion.*no route"
+    ):
+        load_images("fashion-mnist")

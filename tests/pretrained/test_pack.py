@@ -1,0 +1,88 @@
+"""Models as files: what is kept, how exactly, and what is refused."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import ImageClassifier, Scaling, network_field
+from kinetic_jax.pretrained import read_classifier, read_field, write_classifier, write_field
+from kinetic_jax.pretrained._pack import read_about
+
+KEY = jax.random.key(0)
+
+
+def random_field(**settings):
+    field = network_field("mlp", (3,), key=KEY, width=8, depth=1, **settings)
+    arrays, rest = eqx.partition(field, eqx.is_inexact_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    keys = jax.random.split(KEY, len(leaves))
+    drawn = [jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    return eqx.combine(jax.tree.unflatten(treedef, drawn), rest)
+
+
+def weights(tree):
+    return jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+
+
+def test_round_trip(tmp_path):
+    field = random_field(num_classes=4, scaling=Scaling(2.0, 3.0))
+    write_field(tmp_path / "field.npz", field, recipe={"steps": 7})
+    again = read_field(tmp_path / "field.npz")
+    assert again.spec == field.spec
+    for got, want in zip(weights(again), weights(field), strict=True):
+        assert got.dtype == jnp.float32
+        np.testing.assert_array_equal(got, np.asarray(want).astype(np.float16))
+    x = jnp.array([0.3, -1.0, 2.0])
+    want = field(jnp.array(0.5), x, jnp.array(2))
+    got = again(jnp.array(0.5), x, jnp.array(2))
+    np.testing.assert_allclose(got, want, atol=0.01 * float(jnp.abs(want).max()))
+    assert read_about(tmp_path / "field.npz")["recipe"] == {"steps": 7}
+
+
+def test_classifier(tmp_path):
+    judge = ImageClassifier((4, 4, 1), 3, widths=(6, 5), key=KEY)
+    write_classifier(tmp_path / "judge.npz", judge)
+    again = read_classifier(tmp_path / "judge.npz")
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype(np.float32)
+    np.testing.assert_allclose(again(images), judge(images), atol=0.02)
+
+
+def test_the_same_bytes_each_time(tmp_path):
+    for name in ("a.npz", "b.npz"):
+        write_field(tmp_path / name, random_field())
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_damage_is_told_by_name(tmp_path):
+    file = tmp_path / "field.npz"
+    write_field(file, random_field())
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-400])
+    with pytest.raises(ValueError, match=r"field\.npz is unreadable"):
+        read_field(file)
+    file.write_bytes(whole)
+    with np.load(file) as held:
+        arrays = dict(held)
+    arrays["00001"] = arrays["00001"] + np.float16(1)
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"field\.npz is damaged: its weights are not what was"):
+        read_field(file)
+    about = json.loads(str(arrays["about"]))
+    arrays["about"] = np.array(json.dumps(about | {"format": 99}))
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"field\.npz must be of format 1, got 99"):
+        read_field(file)
+
+
+def test_other_kinds_are_refused(tmp_path):
+    write_field(tmp_path / "field.npz", random_field())
+    with pytest.raises(ValueError, match=r"field\.npz must hold a classifier"):
+        read_classifier(tmp_path / "field.npz")
+    huge = jax.tree.map(lambda leaf: leaf * 1e6 if eqx.is_inexact_array(leaf) else leaf,
+                        random_field())  # fmt: skip
+    with pytest.raises(ValueError, match=r"weights must be finite in float16"):
+        write_field(tmp_path / "huge.npz", huge)
