@@ -21,7 +21,7 @@ SOLVERS = {
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Change of F_mem by KTS, one factor at a time, each against no gain under the same solver."""
-    x0 = common_noise(config["samples"], subjects.memorizing.event_shape, config["seed"])
+    x0 = common_noise(config["samples"], subjects.data.event_shape, config["seed"])
     field, rows, baselines = subjects.memorizing, [], {}
     for factor, value, shaping, options in _settings(config):
         solving = tuple(sorted((key, str(option)) for key, option in options.items()))

@@ -23,7 +23,7 @@ NUMBER = 5
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Quality and F_mem by fifth of every kinetic quantity of the model that copies."""
     n = config["samples"]
-    x0 = common_noise(n, subjects.memorizing.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     run = sampled(subjects.memorizing, x0, progress=progress, num_steps=config["steps"])
     copied = memorization(run.images, subjects.few, progress=False)
     logits = np.sort(subjects.logits(run.images), axis=1)

@@ -16,7 +16,7 @@ from kinetic_jax.transforms import kts, kts_gain
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """F_mem and Fréchet distance of KTS and of every control, from one noise."""
     n, steps = config["samples"], config["steps"]
-    x0 = common_noise(n, subjects.memorizing.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     field = subjects.memorizing
 
     def run(**options: Any) -> Row:

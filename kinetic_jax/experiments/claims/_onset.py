@@ -14,7 +14,7 @@ from kinetic_jax.metrics import memorization
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every kinetic quantity along the training of the model that copies, beside F_mem."""
     n = config["samples"]
-    x0 = common_noise(n, subjects.memorizing.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     held_out = subjects.held_out_memorization
     steps = sorted(subjects.checkpoints)
     table: list[dict[str, Any]] = []

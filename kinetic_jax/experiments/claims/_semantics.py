@@ -19,10 +19,10 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     field = subjects.general
     n, classes = config["samples"], subjects.data.num_classes
     labels = np.arange(n, dtype=np.int32) % classes
-    x0 = common_noise(n, field.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     found: dict[str, Any] = {"samples": n, "guidance": {}}
     for scale in config["guidance"]:
-        guided = None if scale == 1 else cfg(scale, null_cond=field.null_cond)
+        guided = None if scale == 1 else cfg(scale, null_cond=getattr(field, "null_cond", None))
         run = sampled(field, x0, labels, transform=guided, progress=progress,
                       num_steps=config["steps"])  # fmt: skip
         found["guidance"][f"{scale:g}"] = _judged(run, labels[run.good], subjects)

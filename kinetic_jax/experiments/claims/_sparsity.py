@@ -16,7 +16,7 @@ PARTS = ("total", "displacement", "excess", "length", "bending")
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Correlations of kinetic quantities with support, for both models."""
     n = config["samples"]
-    x0 = common_noise(n, subjects.general.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     labels = np.arange(n, dtype=np.int32) % subjects.data.num_classes
     steps = {"num_steps": config["steps"], "progress": progress}
     runs = {

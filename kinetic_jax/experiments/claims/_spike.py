@@ -16,7 +16,7 @@ from kinetic_jax.sampling import sample
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Speed over t of exact and learned flows from the same noise, and where they part."""
     n, steps = config["samples"], config["steps"]
-    x0 = common_noise(n, subjects.general.event_shape, config["seed"])
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
     options = {"num_steps": steps, "progress": progress}
     labels = np.arange(n, dtype=np.int32) % subjects.data.num_classes
     few = f"{len(subjects.few):,} images"

@@ -13,8 +13,9 @@ import numpy as np
 from kinetic_jax.data import Images, load_images
 from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
 from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
+from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import FrechetReference, Memorization, memorization
-from kinetic_jax.networks import ImageClassifier, NetworkField
+from kinetic_jax.networks import ImageClassifier
 from kinetic_jax.pretrained import (
     pretrained,
     pretrained_classifier,
@@ -42,9 +43,9 @@ class Subjects:
     """
 
     data: Images
-    general: NetworkField
-    memorizing: NetworkField
-    checkpoints: dict[int, NetworkField]
+    general: VelocityField
+    memorizing: VelocityField
+    checkpoints: dict[int, Any]
     judge: ImageClassifier
     trained: bool = False
 

@@ -33,13 +33,13 @@ def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    statistic: Any, arrays: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0
+    statistic: Any, arrays: Sequence[np.ndarray], resamples: int | None = None, seed: int = 0
 ) -> dict[str, float]:
     """A statistic of samples with its percentile bootstrap interval; rows are drawn together."""
     draws = np.random.default_rng(seed)
     n = len(arrays[0])
     found = []
-    for _ in range(resamples):
+    for _ in range(resamples or RESAMPLES):
         rows = draws.integers(n, size=n)
         found.append(statistic(*(array[rows] for array in arrays)))
     low = high = float("nan")

@@ -1,0 +1,174 @@
+"""All claims on exact flows of small images, whose answers are known."""
+
+import base64
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import EmpiricalField, GaussianField, ImageClassifier, load_images, sample
+from kinetic_jax.experiments import claims
+from kinetic_jax.experiments.claims import _registry, _reproduce, _rows, _runs, _words
+from kinetic_jax.experiments.claims._page import END, START, into_readme
+from kinetic_jax.experiments.claims._subjects import with_held_out
+
+SMALL = {
+    "semantics": {"samples": 60, "guidance": [1]},
+    "sparsity": {"samples": 60},
+    "spike": {"samples": 40, "paths": 20},
+    "goldilocks": {"samples": 60},
+    "kts": {"samples": 60, "strengths": [0.02], "ssc": [0.05], "stops": [0.9], "noise": [0.5],
+            "shifts": [2.0]},
+    "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20},
+    "onset": {"samples": 60},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    """Exact flows of digits stand for both models, so that every sample is a copy."""
+    digits = load_images("digits")
+    few = digits._replace(images=digits.images[:200], labels=digits.labels[:200])
+    data = with_held_out(few)
+    exact = EmpiricalField(data.images)
+    judge = ImageClassifier((8, 8, 1), 10, widths=(16, 8), key=jax.random.key(0))
+    gaussian = GaussianField(data.images.mean(axis=0), 0.5)
+    labelled = EmpiricalField(data.images, labels=data.labels)
+    return claims.Subjects(data, labelled, exact, {1: gaussian, 10: exact}, judge)
+
+
+@pytest.fixture(scope="module")
+def run(subjects, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    whole = _registry.config_of
+
+    def small(name, *, quick):
+        steps = {} if name == "ablation" else {"steps": 20}
+        return whole(name, quick=quick) | steps | SMALL[name]
+
+    patch.setattr(_reproduce, "config_of", small)
+    patch.setattr(_words, "RESAMPLES", 20)
+    patch.setattr(_rows, "FRECHET_RESAMPLES", 10)
+    out = tmp_path_factory.mktemp("claims")
+    said = []
+    results = claims.reproduce(list(claims.CLAIMS), out, subjects, say=said.append)
+    yield out, results, said, patch
+    patch.undo()
+
+
+def found_of(run, name):
+    return run[1]["claims"][name]["found"]
+
+
+def test_files(run):
+    out, results, _, _ = run
+    assert json.loads((out / "results.json").read_text()) == results
+    assert list(results["claims"]) == list(claims.CLAIMS)
+    report = (out / "report.html").read_text()
+    for picture in (out / "figures").glob("*.png"):
+        assert base64.b64encode(picture.read_bytes()).decode() in report
+    assert {p.stem.split("-")[0] for p in (out / "figures").glob("*.png")} == set(claims.CLAIMS)
+    for name, claim in results["claims"].items():
+        assert f"| `{name}`" in (out / "table.md").read_text()
+        assert claim["verdict"]
+
+
+def test_what_is_done_is_kept(run, subjects):
+    """As after a kill: of the claims that are there none is measured again, the others are."""
+    out, results, _, _ = run
+    (out / "onset.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in out.glob("*.json")}
+    said = []
+    again = claims.reproduce(list(claims.CLAIMS), out, subjects, say=said.append)
+    assert sum("kept from an earlier run" in words for words in said) == 6
+    for name in claims.CLAIMS:
+        if name != "onset":
+            assert (out / f"{name}.json").stat().st_mtime_ns == before[out / f"{name}.json"]
+        assert again["claims"][name]["found"] == results["claims"][name]["found"]
+
+
+def test_other_settings_are_measured_anew(run, subjects, tmp_path):
+    out, _, _, patch = run
+    (tmp_path / "onset.json").write_bytes((out / "onset.json").read_bytes())
+    with patch.context() as inner:
+        smaller = dict(SMALL["onset"], samples=30)
+        inner.setitem(SMALL, "onset", smaller)
+        results = claims.reproduce(["onset"], tmp_path, subjects, say=lambda words: None)
+    assert results["claims"]["onset"]["found"]["samples"] == 30
+
+
+def test_unknown_claim(subjects, tmp_path):
+    with pytest.raises(ValueError, match=r"claim must be one of semantics, .*, got 'luck'"):
+        claims.reproduce(["luck"], tmp_path, subjects)
+
+
+def test_an_exact_flow_copies_whatever_the_gain(run):
+    """β0 ≤ 0.02 moves when a trajectory lands, not where; noise and a stop before 1 do."""
+    rows = {row["family"]: row for row in found_of(run, "kts")["rows"]}
+    for family in ("no gain", "KTS, landing only", "KTS, both"):
+        assert rows[family]["f_mem"]["value"] == 1.0
+        assert rows[family]["f_mem change"]["value"] == 0.0
+    assert rows["copy plus noise"]["f_mem"]["value"] < 0.5
+    assert rows["copy plus noise"]["f_mem change"]["high"] < 0
+    assert rows["copy plus noise"]["frechet"] != rows["no gain"]["frechet"]
+    for row in found_of(run, "ablation")["rows"]:
+        if row["family"] in ("τ", "evaluations", "grid"):
+            assert row["f_mem change"]["value"] == 0
+
+
+def test_onset_is_where_copies_begin(run):
+    found = found_of(run, "onset")
+    assert found["onset"] == 10
+    first, last = found["table"]
+    assert (first["f_mem"]["value"], last["f_mem"]["value"]) == (0.0, 1.0)
+
+
+def test_two_runs_of_one_flow_never_part(run):
+    found = found_of(run, "spike")
+    names = list(found["profiles"])
+    assert found["profiles"][names[0]]["speed2"] == found["profiles"][names[1]]["speed2"]
+    assert found["parting"][names[1]]["value"] is None  # JSON has no NaN
+    # The exact velocity along its own paths, which end on images: no growth.
+    assert abs(found["off the exact path"]["exact growth"]) < 0.1
+
+
+def test_energies_are_those_of_sample(subjects):
+    x0 = _runs.common_noise(7, (8, 8, 1), 3)
+    own = _runs.sampled(subjects.memorizing, x0, num_steps=10, t1=0.9)
+    whole = sample(subjects.memorizing, jnp.asarray(x0), num_steps=10, t1=0.9)
+    for name in ("total", "excess", "length", "displacement"):
+        np.testing.assert_allclose(own.quantities[name], getattr(whole.energy, name), rtol=1e-5)
+    speed2 = np.asarray(whole.profile.speed2, np.float64)
+    # Euler: ½ Σ h ||u||², of the steps that begin at 0.8 or later.
+    late = 0.5 * 0.09 * speed2[:, np.asarray(whole.profile.ts) >= 0.8].sum(axis=1)
+    np.testing.assert_allclose(own.quantities["late"], late, rtol=1e-4)
+
+
+def test_batches_change_nothing(subjects, monkeypatch):
+    x0 = _runs.common_noise(10, (8, 8, 1), 3)
+    want = _runs.sampled(subjects.memorizing, x0, num_steps=5)
+    monkeypatch.setattr(_runs, "BATCH", 4)
+    got = _runs.sampled(subjects.memorizing, x0, num_steps=5)
+    np.testing.assert_allclose(got.images, want.images, atol=1e-5)
+    assert got.evaluations == want.evaluations == 5
+
+
+def test_readme_table(run):
+    readme = f"# Title\n{START}\nstale\n{END}\nrest\n"
+    new = into_readme(readme, run[1])
+    assert new.startswith("# Title\n")
+    assert new.endswith(f"{END}\nrest\n")
+    assert "stale" not in new
+    assert run[1]["claims"]["kts"]["verdict"] in new  # it has no bars to escape
+    with pytest.raises(ValueError, match="must have the marks"):
+        into_readme("no marks", run[1])
+
+
+def test_front():
+    def row(name, share, distance):
+        return {"name": name, "f_mem": {"value": share}, "frechet": distance}
+
+    rows = [row("a", 0.1, 2.0), row("b", 0.2, 1.0), row("c", 0.2, 2.0), row("d", 0.1, 2.0)]
+    assert _rows.on_front(rows) == ["a", "b", "d"]
