@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.data import Images
 from kinetic_jax.networks import ImageClassifier
+from kinetic_jax.training import optax_promotion
 
 EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, DROPOUT, SHIFT = 40, 250, 2e-3, 0.05, 0.1, 1
 
@@ -35,7 +36,8 @@ def train_classifier(data: Images, *, seed: int = 0, epochs: int = EPOCHS) -> Im
     batches = len(data.images) // size
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, epochs * batches)
     optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
-    state = model, optimizer.init(eqx.filter(model, eqx.is_inexact_array))
+    with optax_promotion():
+        state = model, optimizer.init(eqx.filter(model, eqx.is_inexact_array))
     images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
     epoch = _epoch(optimizer, size, batches)
     with progress_bar("training the classifier", epochs) as update:
@@ -66,8 +68,10 @@ def _epoch(optimizer: optax.GradientTransformation, size: int, batches: int) -> 
             (model, moments), (rows, number) = state, xs
             key_step = jax.random.fold_in(key, number)
             value, gradient = jax.value_and_grad(loss)(model, images[rows], labels[rows], key_step)
-            updates, moments = optimizer.update(gradient, moments, model)
-            return (optax.apply_updates(model, updates), moments), value
+            with optax_promotion():
+                updates, moments = optimizer.update(gradient, moments, model)
+                model = optax.apply_updates(model, updates)
+            return (model, moments), value
 
         state, losses = jax.lax.scan(step, state, (order, jnp.arange(batches)))
         return state, losses.mean()

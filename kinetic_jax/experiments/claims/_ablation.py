@@ -10,7 +10,6 @@ from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import with_interval
 from kinetic_jax.transforms import kts
-from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 
 SOLVERS = {
     "Euler": (diffrax.Euler(), 1),
@@ -48,8 +47,8 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
     own = {"alpha0": s, "beta0": s, "tau_split": config["tau_split"]}
     usual = {"solver": diffrax.Euler(), "num_steps": evaluations, "grid": "uniform"}
     found = [("τ", f"{tau:g}", own | {"tau_split": tau}, usual) for tau in config["taus"]]
-    for launch in LAUNCH_SHAPES:
-        for landing in LANDING_SHAPES:
+    for launch in config["launches"]:
+        for landing in config["landings"]:
             shapes = own | {"launch": launch, "landing": landing}
             if landing != "exponential":  # with the exponential's ∫ β, which is not normalised
                 shapes["beta0"] = s * _SAME_AREA[landing]

@@ -21,7 +21,8 @@ SMALL = {
     "goldilocks": {"samples": 60},
     "kts": {"samples": 60, "strengths": [0.02], "ssc": [0.05], "stops": [0.9], "noise": [0.5],
             "shifts": [2.0]},
-    "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20},
+    "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
+                 "launches": ["linear"], "landings": ["linear"]},
     "onset": {"samples": 60},
 }  # fmt: skip
 

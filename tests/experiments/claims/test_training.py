@@ -1,0 +1,56 @@
+"""Models of other images: trained to files, gone on with, and read back."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import load_images
+from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
+from kinetic_jax.experiments.claims import trained_subjects, with_held_out
+
+TINY = dataclasses.replace(GENERAL, config={"patch_size": 4, "width": 8, "depth": 1}, steps=20)
+FEW = dataclasses.replace(MEMORIZING, config={"width": 8, "depth": 1, "skip": True}, num_train=50,
+                          steps=30, marks=(10, 20))  # fmt: skip
+FILES = ["classifier.npz", "general.npz", "memorizing.npz", "memorizing-step-10.npz",
+         "memorizing-step-20.npz"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits")
+
+
+def test_trained_and_gone_on_with(digits, tmp_path):
+    subjects = trained_subjects(digits, tmp_path, TINY, FEW, epochs=12)
+    first = {name: (tmp_path / name).read_bytes() for name in FILES}
+    assert sorted(subjects.checkpoints) == [10, 20, 30]
+    assert subjects.general.null_cond == 10
+    assert subjects.memorizing.num_classes is None
+    # The judge tells digits it never saw.
+    logits = subjects.logits(subjects.data.held_out)
+    assert np.mean(logits.argmax(axis=1) == subjects.data.held_out_labels) > 0.9
+    # As after a kill before the last file was written: it is made again, the same.
+    (tmp_path / "memorizing.npz").unlink()
+    again = trained_subjects(digits, tmp_path, TINY, FEW, epochs=12)
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
+    x = jnp.ones((8, 8, 1))
+    want, got = (s.memorizing(jnp.array(0.5), x) for s in (subjects, again))
+    np.testing.assert_array_equal(got, want)
+
+
+def test_held_out_images_are_none_of_the_others(digits):
+    whole = with_held_out(digits)
+    assert len(whole.held_out) == 1797 // 6
+    rows = np.concatenate([whole.images, whole.held_out]).reshape(1797, -1)
+    want = np.sort(digits.images.reshape(1797, -1).sum(axis=1))
+    np.testing.assert_allclose(np.sort(rows.sum(axis=1)), want, rtol=1e-6)
+    assert with_held_out(whole) is whole
+    assert jax.tree.leaves(whole.labels)[0].shape == (1797 - 1797 // 6,)
+
+
+def test_images_without_labels_are_refused(digits, tmp_path):
+    with pytest.raises(ValueError, match="digits must have labels"):
+        trained_subjects(digits._replace(labels=None), tmp_path, TINY, FEW)
