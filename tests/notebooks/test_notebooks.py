@@ -16,6 +16,9 @@ TOY_SAMPLES = 20
 TRAIN_IMAGES, TRAINING_STEPS, WIDTH = 32, 100, 16
 DIGIT_SAMPLES = 80
 """,
+    "energy": "SAMPLES, STEPS = 40, 10",
+    "goldilocks": "SAMPLES, STEPS = 80, 20",
+    "shaping": "SAMPLES, STEPS = 60, 20",
     "tpu_benchmark": """
 SUITES = ("memory",)
 ROUNDS, QUICK = 1, True
@@ -53,6 +56,13 @@ def test_quickstart(run, tmp_path):
         len([output for output in run("quickstart") if "image/png" in output.get("data", {})]) >= 5
     )
     assert not list(tmp_path.iterdir()), "an installed package is not installed again"
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("energy", 4), ("goldilocks", 3), ("shaping", 3)])
+def test_notebooks_on_the_models_that_ship(run, tmp_path, name, pictures):
+    outputs = run(name)
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= pictures
+    assert not list(tmp_path.iterdir())
 
 
 def test_tpu_benchmark(run, tmp_path):

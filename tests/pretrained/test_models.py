@@ -1,0 +1,107 @@
+"""The models that ship: what they are asked to be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kinetic_jax import (
+    load_images,
+    memorization,
+    noise,
+    pretrained,
+    pretrained_classifier,
+    pretrained_steps,
+    sample,
+)
+from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
+from kinetic_jax.networks import Scaling
+from kinetic_jax.pretrained import MODELS
+from kinetic_jax.pretrained._load import WEIGHTS
+from kinetic_jax.pretrained._pack import read_about
+
+NAMES = list(MODELS)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request):
+    return request.param, pretrained(request.param)
+
+
+def test_what_a_user_is_told(model):
+    name, field = model
+    assert field.event_shape == (28, 28, 1)
+    assert field.scaling == Scaling(127.5, 127.5)
+    labelled = name == "fashion-mnist"
+    assert field.num_classes == (10 if labelled else None)
+    assert (None if field.null_cond is None else int(field.null_cond)) == (10 if labelled else None)
+
+
+def test_files_are_small():
+    files = list(WEIGHTS.glob("*.npz"))
+    assert len(files) == 3 + len(MEMORIZING.marks)
+    assert all(file.stat().st_size <= 20e6 for file in files)
+
+
+def test_an_evaluation_is_cheap(model):
+    name, field = model
+    cond = jnp.int32(0) if name == "fashion-mnist" else None
+    one = jax.jit(lambda field, x: field(jnp.array(0.5), x, cond))
+    cost = one.lower(field, jnp.zeros(field.event_shape)).compile().cost_analysis()
+    assert 1e6 < cost["flops"] <= 20e6
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("general", GENERAL), ("memorizing", MEMORIZING)])
+def test_made_by_the_recipes_of_today(name, recipe):
+    about = read_about(WEIGHTS / f"{name}.npz")["recipe"]
+    for setting, value in vars(recipe).items():
+        assert about[setting] == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_checkpoints():
+    assert pretrained_steps("fashion-mnist-1024") == list(MEMORIZING.marks)
+    assert len(MEMORIZING.marks) >= 8
+    assert pretrained_steps("fashion-mnist") == []
+    first, last = (pretrained("fashion-mnist-1024", step=s) for s in MEMORIZING.marks[::7])
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True)
+    )
+
+
+def test_errors():
+    with pytest.raises(
+        ValueError, match=r"name must be one of 'fashion-mnist', 'fashion-mnist-1024'"
+    ):
+        pretrained("cifar")
+    with pytest.raises(ValueError, match=r"step must be one of \[250, .*got 3"):
+        pretrained("fashion-mnist-1024", step=3)
+    with pytest.raises(ValueError, match=r"name must be 'fashion-mnist', got 'digits'"):
+        pretrained_classifier("digits")
+
+
+def test_samples_are_of_the_class_they_are_asked_for():
+    field, judge = pretrained("fashion-mnist"), pretrained_classifier()
+    x0 = noise(jax.random.key(0), jnp.arange(60), field.event_shape)
+    labels = jnp.arange(60) % 10
+    run = sample(field, x0, labels, num_steps=20).check()
+    told = np.asarray(judge(run.x1)).argmax(axis=1)
+    assert np.mean(told == np.asarray(labels)) > 0.6  # a tenth by chance
+    # And of the images' range: what is beyond [−1, 1] is little.
+    assert np.mean(np.abs(np.asarray(run.x1)) > 1.1) < 0.05
+
+
+def test_the_model_of_few_copies_them():
+    """At least 15% at 100 steps; 200 samples tell that from held-out images' none."""
+    field, few = pretrained("fashion-mnist-1024"), load_images("fashion-mnist-1024").images
+    x0 = noise(jax.random.key(0), jnp.arange(200), field.event_shape)
+    found = memorization(sample(field, x0, num_steps=100).check().x1, few)
+    assert found.high > 0.15
+    assert found.low > 0.05
+
+
+def test_the_classifier_knows_the_images_that_ship():
+    images = load_images("fashion-mnist-1024")
+    told = np.asarray(pretrained_classifier()(images.images)).argmax(axis=1)
+    assert np.mean(told == images.labels) > 0.9
+    assert read_about(WEIGHTS / "classifier.npz")["accuracy"] >= 0.90
