@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetic_jax import frechet_distance, frechet_floor
+from kinetic_jax.metrics import FrechetReference
 
 seeds = st.integers(0, 10_000)
 
@@ -51,6 +52,17 @@ def test_diagonal(seed, first, second):
     b = with_moments(seed + 1, 35, np.arange(4.0), np.diag(np.square(second)))
     want = 14 + np.sum((np.array(first) - np.array(second)) ** 2)
     assert frechet_distance(a, b) == pytest.approx(want, rel=1e-6, abs=1e-6)
+
+
+def test_a_reference_is_one_side_of_the_distance():
+    rng = np.random.default_rng(0)
+    b = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 3))
+    reference = FrechetReference(b)
+    for size in (20, 35):
+        a = 0.5 + rng.normal(size=(size, 3))
+        assert reference(a) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    with pytest.raises(ValueError, match="features"):
+        reference(rng.normal(size=(20, 2)))
 
 
 def test_one_dimension():

@@ -71,6 +71,26 @@ def test_spearman_is_scipys(seed, count):
     assert found.value == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 999), st.integers(5, 40))
+def test_partial_correlation_is_that_of_what_a_regression_leaves(seed, count):
+    ranks = stats.rankdata(np.random.default_rng(seed).normal(size=(3, count)), axis=1)
+    third = np.stack([np.ones(count), ranks[2]], axis=1)
+    left = [own - third @ np.linalg.lstsq(third, own, rcond=None)[0] for own in ranks[:2]]
+    found = spearman(ranks[0] ** 3, ranks[1], given=ranks[2], resamples=20)
+    assert found.value == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-9)
+
+
+def test_a_common_cause_is_held_fixed():
+    rng = np.random.default_rng(0)
+    cause = rng.normal(size=2000)
+    a, b = (cause + 0.5 * rng.normal(size=2000) for _ in range(2))
+    assert spearman(a, b, resamples=50).value > 0.7
+    held = spearman(a, b, given=cause, resamples=200)
+    assert held.low < 0.05
+    assert abs(held.value) < 0.1
+
+
 def test_spearmans_interval_covers():
     """A percentile bootstrap at 80% holds the true value in about 80% of data sets."""
     rng, inside = np.random.default_rng(0), 0
@@ -96,6 +116,15 @@ def test_spearmans_interval_covers():
 def test_spearman_errors(a, b, message):
     with pytest.raises(ValueError, match=message):
         spearman(np.array(a), np.array(b))
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_what_is_held_fixed_must_fit():
+    a = np.arange(4.0)
+    with pytest.raises(ValueError, match=r"given must have \(4,\), got shape \(3,\)"):
+        spearman(a, a, given=np.arange(3.0))
+    with pytest.raises(ValueError, match="given must vary, to have ranks"):
+        spearman(a, a, given=np.ones(4))
 
 
 def test_authpct_by_hand():
