@@ -5,7 +5,7 @@ from typing import Any
 import diffrax
 
 from kinetic_jax.experiments.claims import _plots
-from kinetic_jax.experiments.claims._rows import compared, measured
+from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import with_interval
@@ -21,15 +21,23 @@ SOLVERS = {
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Change of F_mem by KTS, one factor at a time, each against no gain under the same solver."""
     x0 = common_noise(config["samples"], subjects.data.event_shape, config["seed"])
-    field, rows, baselines = subjects.memorizing, [], {}
+    known: dict[str, Row] = {}  # the usual setting is a value of several factors
+
+    def row_of(shaping: dict[str, Any] | None, options: dict[str, Any]) -> Row:
+        name = _name(shaping, options)
+        if name not in known:
+            transform = None if shaping is None else kts(**shaping)
+            run = sampled(
+                subjects.memorizing, x0, transform=transform, progress=progress, **options
+            )
+            known[name] = measured(run, subjects)
+        return known[name]
+
+    rows = []
     for factor, value, shaping, options in _settings(config):
-        solving = tuple(sorted((key, str(option)) for key, option in options.items()))
-        if solving not in baselines:
-            run = sampled(field, x0, progress=progress, **options)
-            baselines[solving] = measured(run, subjects)
-        run = sampled(field, x0, transform=kts(**shaping), progress=progress, **options)
-        row = compared(value, factor, measured(run, subjects), baselines[solving], subjects)
-        base = baselines[solving].copied
+        baseline = row_of(None, options)
+        row = compared(value, factor, row_of(shaping, options), baseline, subjects)
+        base = baseline.copied
         row["f_mem without"] = {"value": base.fraction, "low": base.low, "high": base.high}
         rows.append(row)
     return {"samples": config["samples"], "strength": config["strength"], "rows": rows}
@@ -37,14 +45,19 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
 def count(config: dict[str, Any]) -> int:
     """How many runs `measure` makes."""
-    settings = _settings(config)
-    return len(settings) + len({str(sorted(map(str, options.items()))) for *_, options in settings})
+    settings = [(shaping, options) for _, _, shaping, options in _settings(config)]
+    return len({_name(own, options) for shaping, options in settings for own in (shaping, None)})
+
+
+def _name(shaping: dict[str, Any] | None, options: dict[str, Any]) -> str:
+    return repr((shaping and sorted(shaping.items()), sorted(options.items())))
 
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Factor, value, arguments of `kts` and options of `sample`."""
     s, evaluations = config["strength"], config["evaluations"]
-    own = {"alpha0": s, "beta0": s, "tau_split": config["tau_split"]}
+    own: dict[str, Any] = {"alpha0": s, "beta0": s, "tau_split": config["tau_split"]}
+    own |= {"launch": "linear", "landing": "exponential"}
     usual = {"solver": diffrax.Euler(), "num_steps": evaluations, "grid": "uniform"}
     found = [("τ", f"{tau:g}", own | {"tau_split": tau}, usual) for tau in config["taus"]]
     for launch in config["launches"]:
