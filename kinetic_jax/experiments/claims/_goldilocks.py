@@ -77,20 +77,24 @@ def verdict(found: dict[str, Any]) -> str:
     margin, peak = total["margin"], total["peak"]["margin"]
     inside = peak["low"] > 1 and peak["high"] < NUMBER
     turning = "turns inside" if inside else "has no clear turn inside"
-    step = other["step"]
-    side = "above" if step["upwards"] else "below"
+    inner = "" if other["step"]["value"] is None else f"; {_step(other['step'])}"
     return (
         f"F_mem is {percent(found['f_mem'])}. With energy E the margin {rise(margin)} and "
         f"{turning} "
         f"(it is highest in fifth {peak['value']:.0f}, {peak['low']:.0f} to {peak['high']:.0f}), "
-        "realism "
-        f"{rise(total['realism'])}, and F_mem {rise(total['f_mem'])}; E tells copies with an AUC "
-        "of "
-        f"{with_interval(total['auc'], '.2f')}. What tells them best is {QUANTITIES[best]}: AUC "
-        f"{with_interval(other['auc'], '.2f')}; {side} {with_interval(step, '.3g')} F_mem is "
-        f"{100 * step['above']:.1f}%, else "
-        f"{100 * step['below']:.1f}% (p = {step['p_value']:.2g}). Published: semantics rise with "
-        "energy until late energy turns generation into copying."
+        f"realism {rise(total['realism'])}, and F_mem {rise(total['f_mem'])}; E tells copies with "
+        "an "
+        f"AUC of {with_interval(total['auc'], '.2f')}. What tells them best is {QUANTITIES[best]}: "
+        f"AUC {with_interval(other['auc'], '.2f')}{inner}. Published: semantics rise with energy "
+        "until late energy turns generation into copying."
+    )
+
+
+def _step(step: dict[str, Any]) -> str:
+    side = "above" if step["upwards"] else "below"
+    return (
+        f"{side} {with_interval(step, '.3g')} F_mem is {100 * step['above']:.1f}%, else "
+        f"{100 * step['below']:.1f}% (p = {step['p_value']:.2g})"
     )
 
 

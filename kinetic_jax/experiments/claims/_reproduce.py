@@ -58,21 +58,18 @@ def reproduce(
         file = out / f"{name}.json"
         if _kept(file, about):
             say(f"{name}: kept from an earlier run, {file}")
-            continue
-        say(f"{name}: {CLAIMS[name].title.lower()}")
-        began = time.monotonic()
-        found = _measured(name, subjects, config)
-        record = {
-            **about,
-            "title": CLAIMS[name].title,
-            "seconds": round(time.monotonic() - began, 1),
-            "verdict": CLAIMS[name].verdict(found),
-            "found": without_nan(found),
-        }
+        else:
+            say(f"{name}: {CLAIMS[name].title.lower()}")
+            began = time.monotonic()
+            found = without_nan(_measured(name, subjects, config))
+            seconds = round(time.monotonic() - began, 1)
+            record = {**about, "title": CLAIMS[name].title, "seconds": seconds, "found": found}
+            write_whole(file, json.dumps(record, indent=1).encode())
+        # Words and pictures are made of what is kept, so that they are those of today's code.
+        found = json.loads(file.read_text())["found"]
         for picture, png in CLAIMS[name].draw(found).items():
             write_whole(out / "figures" / f"{picture}.png", png)
-        write_whole(file, json.dumps(record, indent=1).encode())
-        say(f"  {record['verdict']}")
+        say(f"  {CLAIMS[name].verdict(found)}")
     return _report(out, subjects, subject, quick=quick)
 
 
@@ -86,8 +83,7 @@ def _measured(name: str, subjects: Subjects, config: dict[str, Any]) -> dict[str
             done += more
             update(done, "trajectories")
 
-        # As JSON has it, so that a claim kept and one just measured are alike.
-        return json.loads(json.dumps(CLAIMS[name].measure(subjects, config, progress)))
+        return CLAIMS[name].measure(subjects, config, progress)
 
 
 def _kept(file: Path, about: dict[str, Any]) -> bool:
@@ -126,7 +122,8 @@ def _report(
     for name in CLAIMS:
         file = out / f"{name}.json"
         if _kept(file, {"config": config_of(name, quick=quick), "subject": subject}):
-            claims[name] = json.loads(file.read_text())
+            record = json.loads(file.read_text())
+            claims[name] = record | {"verdict": CLAIMS[name].verdict(record["found"])}
     results = {
         "data": subjects.data.name,
         "trained here": subjects.trained,

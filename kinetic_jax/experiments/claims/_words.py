@@ -60,6 +60,8 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 def with_interval(found: dict[str, float], form: str = "+.2f") -> str:
     """Value (low to high)."""
     middle = found.get("value", found.get("mean"))
+    if middle is None:  # JSON's NaN
+        return "none"
     return f"{middle:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
