@@ -7,8 +7,15 @@ import click
 from rich.console import Console
 
 from kinetic_jax._cli._options import told
+from kinetic_jax._files import write_whole
 from kinetic_jax.data import load_images
-from kinetic_jax.experiments.claims import CLAIMS, reproduce, shipped_subjects, trained_subjects
+from kinetic_jax.experiments.claims import (
+    CLAIMS,
+    into_readme,
+    reproduce,
+    shipped_subjects,
+    trained_subjects,
+)
 
 
 @click.command("reproduce")
@@ -28,7 +35,15 @@ from kinetic_jax.experiments.claims import CLAIMS, reproduce, shipped_subjects, 
     show_default=True,
     help="Folder for results, figures and the report; what is done there is kept.",
 )
-def reproduce_command(claims: tuple[str, ...], data: str | None, quick: bool, out: Path) -> None:
+@click.option(
+    "--into",
+    "readme",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Puts the table of verdicts into the marked region of this README.",
+)
+def reproduce_command(
+    claims: tuple[str, ...], data: str | None, quick: bool, out: Path, readme: Path | None
+) -> None:
     r"""Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
 
     \b
@@ -54,6 +69,9 @@ def reproduce_command(claims: tuple[str, ...], data: str | None, quick: bool, ou
         raise click.ClickException(
             f"interrupted; the same command goes on with the claim it was in, from {out}"
         ) from None
+    if readme is not None:
+        with told():
+            write_whole(readme, into_readme(readme.read_text(), results).encode())
     minutes = results["seconds"] / 60
     say(f"\n{len(results['claims'])} claims, {minutes:.1f} minutes of measuring")
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")

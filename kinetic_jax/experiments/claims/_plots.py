@@ -62,7 +62,7 @@ def dots(
     some = next(iter(panels.values()))
     quantities = list(next(iter(some.values())))
     figure = Figure(
-        figsize=(4.4 * max(len(panels), 1.4), 0.5 * len(quantities) + 1.9), layout="constrained"
+        figsize=(4.4 * max(len(panels), 1.6), 0.42 * len(quantities) + 1.6), layout="constrained"
     )
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (title, series) in zip(axes, panels.items(), strict=True):
@@ -183,4 +183,5 @@ def training(table: list[dict[str, Any]], onset: int | None, quantities: dict[st
             axis.axvline(onset, color="#777777", linestyle=":")
     dotted = "" if onset is None else "; dotted: F_mem first clearly above held-out images"
     figure.supxlabel(f"training steps{dotted}", fontsize=10)
+    figure.supylabel("mean over samples; energies: ½ Σ over pixels in [−1, 1]", fontsize=10)
     return png(figure)
