@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kinetic_jax._cli._options import told
 from kinetic_jax._files import write_whole
-from kinetic_jax.data import load_images
+from kinetic_jax.data import holds_fashion_mnist, load_images
 from kinetic_jax.experiments.claims import (
     CLAIMS,
     into_readme,
@@ -74,16 +74,15 @@ def reproduce_command(
             write_whole(readme, into_readme(readme.read_text(), results).encode())
     minutes = results["seconds"] / 60
     say(f"\n{len(results['claims'])} claims, {minutes:.1f} minutes of measuring")
+    out = out / "quick" if quick else out
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
 def _subjects(data: str | None, out: Path, say: Any) -> Any:
-    if data in (None, "fashion-mnist"):
+    if data is None or data == "fashion-mnist":
         return shipped_subjects()
-    try:
+    if holds_fashion_mnist(data):
         return shipped_subjects(data)
-    except FileNotFoundError:
-        pass
     images = load_images(data)
     say(f"training models on {images.name}: {len(images.images):,} images, in {out / 'models'}")
     return trained_subjects(images, out / "models")

@@ -86,6 +86,22 @@ def _held(folder: Path) -> list[Path] | None:
     return found
 
 
+def holds_fashion_mnist(folder: str | Path) -> bool:
+    """Whether a folder's files are those of Fashion-MNIST, as their labels tell.
+
+    MNIST and others have files of the same names.
+    """
+    for inside in (Path(folder), Path(folder) / "fashion-mnist"):
+        for file, name in zip(_held(inside) or (), FILES, strict=False):
+            if "labels" in name:
+                try:
+                    _checked(file, SHA256[name])
+                    return True
+                except ValueError:
+                    continue
+    return False
+
+
 def _checked(file: Path, sha256: str) -> np.ndarray:
     array = np.asarray(load_array(file))
     kind, axes = array.dtype, array.shape

@@ -15,7 +15,7 @@ class Images(NamedTuple):
     Attributes:
         name: what they are called.
         images: those to train on, float32.
-        labels: their classes, whole numbers from 0, or None.
+        labels: their classes in order, numbered from 0 without gaps, or None.
         held_out: others of the same kind that nothing is trained on; may be none, of shape (0, …).
         held_out_labels: their classes, or None.
         scaling: from the raw numbers to these: x = (raw − shift) / scale.
@@ -66,21 +66,27 @@ def as_images(
     scaling = _scaling(name, raw, largest)
     images = _scaled(name, raw, scaling)
     held_out = np.zeros((0, *raw.shape[1:]), raw.dtype) if held_out is None else held_out
+    kinds = f"be of the others' dtype, {raw.dtype}"
+    require(held_out.dtype == raw.dtype, f"{name}, held out,", held_out.dtype, kinds)
     other = _scaled(f"{name}, held out,", held_out, scaling)
     words = f"be of the shape of the others, {images.shape[1:]}"
     require(other.shape[1:] == images.shape[1:], f"{name}, held out,", other.shape[1:], words)
-    return Images(
-        name,
-        images,
-        _checked_labels(name, labels, len(images)),
-        other,
-        _checked_labels(f"{name}, held out,", held_out_labels, len(other)),
-        scaling,
-    )
+    own = _checked_labels(name, labels, len(images))
+    others = _checked_labels(f"{name}, held out,", held_out_labels, len(other))
+    if own is not None:
+        known = np.unique(own)  # from 0 and without gaps, as classes are counted here
+        own = np.searchsorted(known, own).astype(np.int32)
+        if others is not None:
+            fits = bool(np.isin(others, known).all())
+            require(fits, f"labels of {name}, held out,", "others", "be among those to train on")
+            others = np.searchsorted(known, others).astype(np.int32)
+    return Images(name, images, own, other, others, scaling)
 
 
 def _scaling(name: str, raw: np.ndarray, largest: float | None) -> Scaling:
     if largest is None and raw.dtype.kind in "iu":
+        narrow = raw.dtype in (np.uint8, np.uint16)  # of wider ones the range says nothing
+        require(narrow, f"images of {name}", raw.dtype, "be uint8, uint16 or floating")
         largest = float(np.iinfo(raw.dtype).max)
     if largest is None:
         low, high = float(np.min(raw)), float(np.max(raw))
@@ -97,6 +103,8 @@ def _scaled(name: str, raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     images = np.asarray(scaling.apply(with_channels.astype(np.float32)), np.float32)
     bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
     require(bad == 0, name, f"{bad} images that are not", "be finite")
+    good = not images.size or (images.min() >= -1.001 and images.max() <= 1.001)
+    require(bool(good), name, "numbers beyond", "lie in the range of the images to train on")
     return images
 
 

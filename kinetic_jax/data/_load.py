@@ -93,7 +93,9 @@ def _from_npz(path: Path) -> Images:
 
 
 def _from_folder(folder: Path) -> Images:
-    idx = sorted(file for file in folder.iterdir() if "-idx" in file.name and file.is_file())
+    # Of a file and its gzip the file, which needs no unpacking.
+    found = sorted(file for file in folder.iterdir() if "-idx" in file.name and file.is_file())
+    idx = list({file.name.removesuffix(".gz"): file for file in reversed(found)}.values())[::-1]
     if idx:
         return _from_idx(folder, idx)
     if any(file.suffix.lower() == ".png" for file in folder.iterdir()):

@@ -1,4 +1,4 @@
-"""The classifier behind features and margins: trained on images the flows are not judged with."""
+"""The classifier behind features and margins, trained on the images the flows are trained on."""
 
 from typing import Any
 

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from kinetic_jax._digest import digest
 from kinetic_jax.networks import Scaling, network_field
-from kinetic_jax.pretrained import write_field
+from kinetic_jax.pretrained import read_about, write_field
 from kinetic_jax.training import fit
-
-PIXELS = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,13 @@ MEMORIZING = Recipe(
 
 
 def train_recipe(
-    recipe: Recipe, images: np.ndarray, labels: np.ndarray | None, folder: Path, name: str
+    recipe: Recipe,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    folder: Path,
+    name: str,
+    *,
+    scaling: Scaling,
 ) -> list[Path]:
     """Trains a model and writes it, and its checkpoints, to files; those that are there are kept.
 
@@ -82,10 +87,12 @@ def train_recipe(
         labels: shape (n,), whole numbers from 0; used if the recipe wants them.
         folder: where the files go.
         name: of the model: NAME.npz, and NAME-step-N.npz for each mark N.
+        scaling: from raw images to these; kept with the field.
 
     Returns:
         The files: the trained field (the average of its weights), and the fields at the marks.
     """
+    made_of = digest([images, *([] if labels is None else [labels])])
     files = {mark: folder / f"{name}-step-{mark}.npz" for mark in recipe.marks}
     final = folder / f"{name}.npz"
     rows = slice(recipe.num_train)
@@ -94,12 +101,13 @@ def train_recipe(
         cond, num_classes = jnp.asarray(labels[rows], jnp.int32), int(np.max(labels)) + 1
     keys = jax.random.split(jax.random.key(recipe.seed), 2)
     field = network_field(
-        recipe.network, images.shape[1:], key=keys[0], num_classes=num_classes, scaling=PIXELS,
+        recipe.network, images.shape[1:], key=keys[0], num_classes=num_classes, scaling=scaling,
         **recipe.config,
     )  # fmt: skip
     optimizer, training = _optimizer(recipe), folder / f"{name}-training"
     for stop, file in [*files.items(), (recipe.steps, final)]:
         if file.exists():
+            require_made_of(file, made_of)
             continue
         result = fit(
             field,
@@ -114,8 +122,22 @@ def train_recipe(
             checkpoint_dir=training,
             checkpoint_every=500,
         )
-        write_field(file, result.ema_field, recipe=dataclasses.asdict(recipe), step=stop)
+        about = {"recipe": dataclasses.asdict(recipe), "step": stop, "made_of": made_of}
+        write_field(file, result.ema_field, **about)
     return [final, *files.values()]
+
+
+def require_made_of(file: Path, made_of: str) -> None:
+    """Refuses a model that is there but was trained on other images.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    found = read_about(file).get("made_of", made_of)  # the first that shipped do not say
+    if found != made_of:
+        raise ValueError(
+            f"{file} is a model of other images: choose another folder, or take it away"
+        )
 
 
 def _optimizer(recipe: Recipe) -> optax.GradientTransformation:

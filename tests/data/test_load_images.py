@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from kinetic_jax import load_images
-from kinetic_jax.data import _fashion_mnist
+from kinetic_jax.data import _fashion_mnist, holds_fashion_mnist
 from kinetic_jax.networks import Scaling
 
 RAW = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
@@ -121,6 +121,13 @@ BAD = {
     "labels": ({"images": RAW, "labels": LABELS[:2]}, r"one whole number >= 0 for each of 6"),
     "held out": ({"images": RAW, "held_out": RAW[:, :2]}, r"must be of the shape of the others"),
     "not finite": ({"images": np.full((2, 3, 3), np.nan)}, r"must lie in \[−1, 1\], got nan"),
+    "wide whole numbers": ({"images": RAW.astype(int)}, r"must be uint8, uint16 or floating, got"),
+    "another dtype": ({"images": RAW, "held_out": RAW / 255}, r"must be of the others' dtype"),
+    "beyond": ({"images": RAW / 255, "held_out": RAW * 1.0}, r"lie in the range of the images"),
+    "other labels": (
+        {"images": RAW, "labels": LABELS, "held_out": RAW, "held_out_labels": LABELS + 1},
+        r"labels of .*, held out, must be among those to train on",
+    ),
     "none": ({"images": RAW[:0]}, r"must hold images, got shape \(0, 4, 3\)"),
 }  # fmt: skip
 
@@ -130,6 +137,35 @@ def test_errors(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         load_images(tmp_path / "bad.npz")
+
+
+def test_labels_are_numbered_without_gaps(tmp_path):
+    some = {
+        "images": RAW,
+        "labels": 5 * LABELS + 1,
+        "held_out": RAW,
+        "held_out_labels": LABELS * 0 + 6,
+    }
+    np.savez(tmp_path / "some.npz", **some)
+    found = load_images(tmp_path / "some.npz")
+    np.testing.assert_array_equal(found.labels, LABELS)
+    np.testing.assert_array_equal(found.held_out_labels, np.ones(6))
+    assert found.num_classes == 3
+
+
+def test_a_file_and_its_gzip_are_one(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(RAW))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(RAW)))
+    np.testing.assert_allclose(load_images(tmp_path).images, expected(), atol=1e-6)
+
+
+def test_fashion_mnist_is_told_from_files_of_the_same_names(small_set):
+    assert holds_fashion_mnist(small_set)
+    assert holds_fashion_mnist(small_set.parent)
+    for name in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):
+        (small_set / f"{name}.gz").write_bytes(gzip.compress(idx(LABELS[::-1])))
+    assert not holds_fashion_mnist(small_set)
+    assert not holds_fashion_mnist(small_set / "nowhere")
 
 
 def test_what_is_not_there(tmp_path):

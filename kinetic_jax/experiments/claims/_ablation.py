@@ -3,13 +3,15 @@
 from typing import Any
 
 import diffrax
+import jax.numpy as jnp
+import numpy as np
 
 from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import with_interval
-from kinetic_jax.transforms import kts
+from kinetic_jax.transforms import kts, kts_gain
 
 SOLVERS = {
     "Euler": (diffrax.Euler(), 1),
@@ -38,6 +40,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         baseline = row_of(None, options)
         row = compared(value, factor, row_of(shaping, options), baseline, subjects)
         base = baseline.copied
+        row["setting"] = _name(shaping, options)
         row["f_mem without"] = {"value": base.fraction, "low": base.low, "high": base.high}
         rows.append(row)
     return {"samples": config["samples"], "strength": config["strength"], "rows": rows}
@@ -63,8 +66,7 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
     for launch in config["launches"]:
         for landing in config["landings"]:
             shapes = own | {"launch": launch, "landing": landing}
-            if landing != "exponential":  # with the exponential's ∫ β, which is not normalised
-                shapes["beta0"] = s * _SAME_AREA[landing]
+            shapes |= _same_areas(own, launch, landing, evaluations)
             found.append(("launch / landing", f"{launch} / {landing}", shapes, usual))
     for name, (solver, cost) in SOLVERS.items():
         found.append(("solver", name, own, usual | {"solver": solver,
@@ -76,14 +78,32 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
     return found
 
 
-# ∫_0^1 (e^{3s} − 1) ds = (e³ − 4)/3 = 5.362: twice that for a linear landing, that for a constant.
-_SAME_AREA = {"linear": 2 * 5.36184564, "constant": 5.36184564}
+def _same_areas(own: dict[str, Any], launch: str, landing: str, steps: int) -> dict[str, float]:
+    """α0 and β0 with which other shapes have the ∫ η dt of the usual ones, phase by phase.
+
+    On the grid that is walked, so that shape alone changes, and not how much there is of it.
+    """
+    t, tau = jnp.arange(steps) / steps, own["tau_split"]
+
+    def areas(**shapes: Any) -> tuple[float, float]:
+        gain = np.asarray(kts_gain(t, 1.0, 1.0, tau, **shapes), np.float64) - 1
+        return float(gain[gain > 0].sum()), float(gain[gain < 0].sum())
+
+    usual = areas(launch=own["launch"], landing=own["landing"])
+    other = areas(launch=launch, landing=landing)
+    return {
+        "alpha0": own["alpha0"] * usual[0] / other[0],
+        "beta0": own["beta0"] * usual[1] / other[1],
+    }
 
 
 def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
     rows = found["rows"]
-    robust = [row for row in rows if row["family"] in ("solver", "evaluations", "grid")]
+    solving = (row for row in rows if row["family"] in ("solver", "evaluations", "grid"))
+    robust = list(
+        {row["setting"]: row for row in solving}.values()
+    )  # the usual one is of all three
     falls = sum(row["f_mem change"]["high"] < 0 for row in robust)
     least = max(robust, key=lambda row: row["f_mem change"]["value"])
     most = min(robust, key=lambda row: row["f_mem change"]["value"])

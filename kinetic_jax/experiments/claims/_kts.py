@@ -34,7 +34,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
                              subjects))  # fmt: skip
     held_out = subjects.held_out_memorization
     size = min(n, len(subjects.data.held_out) // 2)
-    halves = np.split(subjects.held_out_features[: 2 * size], 2)
+    order = np.random.default_rng(0).permutation(len(subjects.held_out_features))[: 2 * size]
+    halves = np.split(subjects.held_out_features[order], 2)
     floor = frechet_floor(halves[0], halves[1], size, draws=1, progress=False)
     return {
         "samples": n,
@@ -109,7 +110,10 @@ def verdict(found: dict[str, Any]) -> str:
         "14.35; α0 = 0.02 alone gives FID 11.27, β0 = 0.02 alone F_mem 19.36%."
     )
     listed = ", ".join(families)
-    return f"{start}On the front of F_mem against distance lie: {listed}; {on_it}. {published}"
+    return (
+        f"{start}By point estimates the front of F_mem against distance has: {listed}; {on_it}. "
+        f"{published}"
+    )
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

@@ -46,45 +46,54 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def _turn(steps: list[int], curve: list[dict[str, float]]) -> int | None:
-    """The step at which a quantity turns: its extreme inside the training, clear of both ends.
+def _turn(steps: list[int], curve: list[dict[str, float]]) -> dict[str, int] | None:
+    """Where a quantity turns, and the first step at which that can be told.
 
-    None where it only rises or only falls: such a quantity gives no sign of its own. No image is
-    looked at.
+    Its extreme so far, once a later checkpoint lies clear of it on the side it came from: nothing
+    later and no image is looked at. None where it only rises or only falls.
     """
-    for sign in (1, -1):
-        values = [sign * one["value"] for one in curve]
-        top = int(np.argmax(values))
-        ends = (curve[0], curve[-1])
-        inner = 0 < top < len(curve) - 1
-        low = min(sign * curve[top]["low"], sign * curve[top]["high"])
-        if inner and all(low > max(sign * end["low"], sign * end["high"]) for end in ends):
-            return steps[top]
+    for now in range(2, len(curve)):
+        for sign in (1, -1):
+            peak = max(range(now), key=lambda at: sign * curve[at]["value"])
+            ends = ("low", "high") if sign > 0 else ("high", "low")
+            least = sign * curve[peak][ends[0]]
+            if peak > 0 and all(sign * curve[at][ends[1]] < least for at in (0, now)):
+                return {"at": steps[peak], "told": steps[now]}
     return None
 
 
 def verdict(found: dict[str, Any]) -> str:
     """What came out: nothing was published on this."""
-    last = found["table"][-1]
-    onset, turned = found["onset"], {k: v for k, v in found["announced"].items() if v is not None}
+    last, onset = found["table"][-1], found["onset"]
+    turns = {name: turn for name, turn in found["announced"].items() if turn is not None}
+
+    def listed(some: list[str]) -> str:
+        return ", ".join(
+            f"{QUANTITIES[name]} turns at step {turns[name]['at']:,}, told at "
+            f"{turns[name]['told']:,}"
+            for name in some
+        )
+
     if onset is None:
-        start = "F_mem never rises clearly above what held-out images score"
-    else:
-        start = f"F_mem is first clearly above what held-out images score at step {onset:,}"
-    ahead = {name: step for name, step in turned.items() if onset is not None and step < onset}
-    late = {name: step for name, step in turned.items() if name not in ahead}
-    listed = ", ".join(f"{QUANTITIES[name]} at step {step:,}" for name, step in ahead.items())
-    words = f"Ahead of it turn, without a look at the data: {listed}." if ahead else (
-        "No kinetic quantity turns ahead of it."
-    )  # fmt: skip
+        return (
+            f"F_mem never rises clearly above what held-out images score, and ends at "
+            f"{percent(last['f_mem'])}: there is nothing to announce. {listed(list(turns))}"
+        ).strip()
+    ahead = [name for name, turn in turns.items() if turn["told"] < onset]
+    late = [name for name in turns if name not in ahead]
+    words = (
+        f"F_mem is first clearly above what held-out images score at step {onset:,}, and ends at "
+        f"{percent(last['f_mem'])}. "
+    )
+    words += (
+        f"Ahead of it, without a look at the data: {listed(ahead)}."
+        if ahead
+        else "No kinetic quantity is seen to turn ahead of it."
+    )
     if late:
-        words += " Not ahead turn " + ", ".join(
-            f"{QUANTITIES[name]} at step {step:,}" for name, step in late.items()
-        ) + "."  # fmt: skip
-    alone = [QUANTITIES[name] for name, step in found["announced"].items() if step is None]
-    if alone:
-        words += f" Without a turn: {', '.join(alone)}."
-    return f"{start}, and ends at {percent(last['f_mem'])}. {words}"
+        words += f" Not ahead: {listed(late)}."
+    alone = [QUANTITIES[name] for name in found["announced"] if name not in turns]
+    return words + (f" Without a turn: {', '.join(alone)}." if alone else "")
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

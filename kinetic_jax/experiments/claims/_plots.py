@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">")
 
 
 def _bars(
-    axis: Axes, x: Any, found: list[dict[str, float]], *, flat: bool = False, **style: Any
+    axis: Axes, x: Any, found: list[dict[str, Any]], *, flat: bool = False, **style: Any
 ) -> None:
     """Points with their intervals; `flat`: the intervals lie along x."""
     middle = np.array([one.get("value", one.get("mean")) for one in found], float)
@@ -28,7 +28,7 @@ def _bars(
 
 
 def by_group(
-    panels: dict[str, dict[str, list[dict[str, float]]]], label: str, *, columns: int
+    panels: dict[str, dict[str, list[dict[str, Any]]]], label: str, *, columns: int
 ) -> bytes:
     """A panel for every quantity, a line for every series, a point for every group.
 
@@ -56,7 +56,7 @@ def by_group(
 
 
 def dots(
-    panels: dict[str, dict[str, dict[str, dict[str, float]]]], label: str, *, centre: float = 0.0
+    panels: dict[str, dict[str, dict[str, dict[str, Any]]]], label: str, *, centre: float = 0.0
 ) -> bytes:
     """A panel for every model, a row for every quantity, a dot for every series."""
     some = next(iter(panels.values()))
@@ -142,7 +142,7 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
     return png(figure)
 
 
-def rows(panels: dict[str, dict[str, dict[str, float]]]) -> bytes:
+def rows(panels: dict[str, dict[str, dict[str, Any]]]) -> bytes:
     """A row for every setting, a panel for every quantity, intervals along x."""
     names = list(next(iter(panels.values())))
     families = [name.split(":")[0] for name in names]

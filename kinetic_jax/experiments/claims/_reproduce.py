@@ -33,7 +33,8 @@ def reproduce(
     """Measures claims, and leaves results, figures and a report in `out`.
 
     A claim that is done is kept in a file of its own at once: the same call after a kill goes on
-    with the claim it was in. One measured with other settings, models or versions is measured anew.
+    with the claim it was in. One measured with other settings, data, models or another version of
+    this package is measured anew. Quick results go to a folder of their own in `out`.
 
     Args:
         names: of `CLAIMS`.
@@ -50,6 +51,7 @@ def reproduce(
     """
     for name in names:
         require(name in CLAIMS, "claim", repr(name), f"be one of {', '.join(CLAIMS)}")
+    out = out / "quick" if quick else out
     (out / "figures").mkdir(parents=True, exist_ok=True)
     subject = _described(subjects)
     for name in names:
@@ -63,7 +65,8 @@ def reproduce(
             began = time.monotonic()
             found = without_nan(_measured(name, subjects, config))
             seconds = round(time.monotonic() - began, 1)
-            record = {**about, "title": CLAIMS[name].title, "seconds": seconds, "found": found}
+            record = {**about, "title": CLAIMS[name].title, "seconds": seconds,
+                      **_circumstances(), "found": found}  # fmt: skip
             write_whole(file, json.dumps(record, indent=1).encode())
         # Words and pictures are made of what is kept, so that they are those of today's code.
         found = json.loads(file.read_text())["found"]
@@ -110,9 +113,19 @@ def _described(subjects: Subjects) -> dict[str, Any]:
                 leaf.dtype, jax.dtypes.extended
             ):
                 total.update(jax.device_get(leaf).tobytes())
-    total.update(subjects.data.images.tobytes())
+    data = subjects.data
+    for part in (data.images, data.labels, data.held_out, data.held_out_labels):
+        total.update(b"" if part is None else part.tobytes())
     return {"data": subjects.data.name, "digest": total.hexdigest()[:16],
             "version": importlib.metadata.version("kinetic_jax")}  # fmt: skip
+
+
+def _circumstances() -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "versions": versions | {"python": platform.python_version()},
+    }
 
 
 def _report(
@@ -129,9 +142,7 @@ def _report(
         "trained here": subjects.trained,
         "quick": quick,
         "seconds": round(sum(claim["seconds"] for claim in claims.values()), 1),
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
-        | {"python": platform.python_version()},
+        **_circumstances(),
         "claims": claims,
     }
     figures = {file.stem: file.read_bytes() for file in sorted((out / "figures").glob("*.png"))}

@@ -10,9 +10,16 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from kinetic_jax._digest import digest
 from kinetic_jax.data import Images, load_images
 from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
-from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
+from kinetic_jax.experiments._recipes import (
+    GENERAL,
+    MEMORIZING,
+    Recipe,
+    require_made_of,
+    train_recipe,
+)
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 from kinetic_jax.networks import ImageClassifier
@@ -134,6 +141,16 @@ def trained_subjects(
     )
 
 
+def fitting(recipe: Recipe, event_shape: tuple[int, ...]) -> Recipe:
+    """The recipe with patches that divide the images: of the recipe's side, or a smaller one."""
+    if "patch_size" not in recipe.config:
+        return recipe
+    height, width, _ = event_shape
+    sides = range(recipe.config["patch_size"], 0, -1)
+    side = next(side for side in sides if height % side == width % side == 0)
+    return dataclasses.replace(recipe, config=recipe.config | {"patch_size": side})
+
+
 def train_models(
     data: Images,
     folder: Path,
@@ -156,24 +173,35 @@ def train_models(
     Raises:
         ValueError: if the images have no labels.
     """
-    if data.labels is None or data.held_out_labels is None:
+    if data.labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
+    general = fitting(general, data.event_shape)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     file = folder / "classifier.npz"
-    if not file.exists():
+    made_of = digest([data.images, data.labels])
+    if file.exists():
+        require_made_of(file, made_of)
+    else:
         classifier = train_classifier(data, epochs=epochs)
-        right = accuracy(classifier, data.held_out, data.held_out_labels)
-        write_classifier(file, classifier, accuracy=right)
-        say(f"classifier: {time.monotonic() - began:.0f} s, right on {100 * right:.2f}% held out")
+        others = data.held_out_labels
+        right = None if others is None else accuracy(classifier, data.held_out, others)
+        write_classifier(file, classifier, accuracy=right, made_of=made_of)
+        told = "" if right is None else f", right on {100 * right:.2f}% held out"
+        say(f"classifier: {time.monotonic() - began:.0f} s{told}")
     for name, recipe in (("general", general), ("memorizing", memorizing)):
         began = time.monotonic()
-        train_recipe(recipe, data.images, data.labels, folder, name)
+        train_recipe(recipe, data.images, data.labels, folder, name, scaling=data.scaling)
         say(f"{name}: {time.monotonic() - began:.0f} s")
 
 
 def with_held_out(data: Images, share: float = 1 / 6) -> Images:
     """`data` if it has held-out images; else with some of its own, drawn by a fixed seed."""
+    labels = data.labels
+    if labels is not None and len(np.unique(labels[:FEW])) < len(np.unique(labels)):
+        # Sorted by class: the first few would be of some classes alone.
+        order = np.random.default_rng(1).permutation(len(labels))
+        data = data._replace(images=data.images[order], labels=labels[order])
     if len(data.held_out):
         return data
     order = np.random.default_rng(0).permutation(len(data.images))

@@ -57,7 +57,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks[positive.astype(bool)].sum() - count * (count + 1) / 2) / (count * rest))
 
 
-def with_interval(found: dict[str, float], form: str = "+.2f") -> str:
+def with_interval(found: dict[str, Any], form: str = "+.2f") -> str:
     """Value (low to high)."""
     middle = found.get("value", found.get("mean"))
     if middle is None:  # JSON's NaN
@@ -65,13 +65,13 @@ def with_interval(found: dict[str, float], form: str = "+.2f") -> str:
     return f"{middle:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
-def percent(found: dict[str, float]) -> str:
+def percent(found: dict[str, Any]) -> str:
     """A share with its interval, in percent."""
     middle = found.get("value", found.get("mean", 0.0))
     return f"{100 * middle:.1f}% ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
 
 
-def rise(grouped: list[dict[str, float]]) -> str:
+def rise(grouped: list[dict[str, Any]]) -> str:
     """What a mean does from the lowest group to the highest: rises, falls, or not clearly."""
     lowest, highest = grouped[0], grouped[-1]
     if highest["low"] > lowest["high"]:

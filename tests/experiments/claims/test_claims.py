@@ -8,9 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, GaussianField, ImageClassifier, load_images, sample
+from kinetic_jax import (
+    EmpiricalField,
+    GaussianField,
+    ImageClassifier,
+    kts_gain,
+    load_images,
+    sample,
+)
 from kinetic_jax.experiments import claims
-from kinetic_jax.experiments.claims import _registry, _reproduce, _rows, _runs, _words
+from kinetic_jax.experiments.claims import (
+    _ablation,
+    _onset,
+    _registry,
+    _reproduce,
+    _rows,
+    _runs,
+    _words,
+)
 from kinetic_jax.experiments.claims._page import END, START, into_readme
 from kinetic_jax.experiments.claims._subjects import with_held_out
 
@@ -165,6 +180,48 @@ def test_readme_table(run):
     assert run[1]["claims"]["kts"]["verdict"] in new  # it has no bars to escape
     with pytest.raises(ValueError, match="must have the marks"):
         into_readme("no marks", run[1])
+
+
+def test_paired_difference():
+    pairs = np.array([-1.0] * 60 + [1.0] * 20 + [0.0] * 920)
+    found = _rows.paired_difference(pairs)
+    half = 1.96 * pairs.std() / np.sqrt(1000)  # Wald's, which many pairs come near to
+    assert found["value"] == pytest.approx(-0.04)
+    assert found["low"] == pytest.approx(-0.04 - half, abs=1e-3)
+    assert found["high"] == pytest.approx(-0.04 + half, abs=1e-3)
+    few = _rows.paired_difference(np.array([-1.0] * 4 + [0.0] * 996))  # p = 0.125 by McNemar
+    assert few["high"] > 0
+    none = _rows.paired_difference(np.zeros(100))
+    assert none["low"] < 0 < none["high"]
+
+
+def test_a_turn_is_told_by_what_came_before():
+    def curve(*values):
+        return [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]
+
+    steps = [1, 2, 3, 4, 5]
+    assert _onset._turn(steps, curve(3, 2, 1, 2, 3)) == {"at": 3, "told": 4}
+    assert _onset._turn(steps, curve(1, 5, 4.5, 3, 9)) == {"at": 2, "told": 4}
+    assert _onset._turn(steps, curve(1, 2, 3, 4, 5)) is None
+    assert _onset._turn(steps, curve(1, 2, 3, 2.5, 3)) is None
+    # What comes later changes nothing.
+    assert _onset._turn(steps[:4], curve(3, 2, 1, 2)) == {"at": 3, "told": 4}
+
+
+def test_other_shapes_have_the_same_integral():
+    own = {"alpha0": 0.02, "beta0": 0.03, "tau_split": 0.6, "launch": "linear",
+           "landing": "exponential"}  # fmt: skip
+    t = np.arange(50) / 50
+
+    def area(**settings):
+        gain = np.asarray(kts_gain(jnp.asarray(t, jnp.float32), **settings), np.float64) - 1
+        return gain[gain > 0].sum(), gain[gain < 0].sum()
+
+    for launch in ("linear", "constant", "exponential"):
+        for landing in ("exponential", "linear", "constant"):
+            same = _ablation._same_areas(own, launch, landing, 50)
+            got = area(**(own | {"launch": launch, "landing": landing} | same))
+            np.testing.assert_allclose(got, area(**own), rtol=1e-4)
 
 
 def test_front():

@@ -9,7 +9,8 @@ import pytest
 
 from kinetic_jax import load_images
 from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
-from kinetic_jax.experiments.claims import trained_subjects, with_held_out
+from kinetic_jax.experiments.claims import train_models, trained_subjects, with_held_out
+from kinetic_jax.experiments.claims._subjects import fitting
 
 TINY = dataclasses.replace(GENERAL, config={"patch_size": 4, "width": 8, "depth": 1}, steps=20)
 FEW = dataclasses.replace(MEMORIZING, config={"width": 8, "depth": 1, "skip": True}, num_train=50,
@@ -49,6 +50,33 @@ def test_held_out_images_are_none_of_the_others(digits):
     np.testing.assert_allclose(np.sort(rows.sum(axis=1)), want, rtol=1e-6)
     assert with_held_out(whole) is whole
     assert jax.tree.leaves(whole.labels)[0].shape == (1797 - 1797 // 6,)
+
+
+def test_models_of_other_images_are_refused(digits, tmp_path):
+    small = digits._replace(images=digits.images[:300], labels=digits.labels[:300])
+    train_models(with_held_out(small), tmp_path, TINY, FEW, epochs=1)
+    (tmp_path / "general.npz").unlink()
+    train_models(with_held_out(small), tmp_path, TINY, FEW, epochs=1)
+    other = small._replace(images=-small.images)
+    with pytest.raises(ValueError, match=r"classifier\.npz is a model of other images"):
+        train_models(with_held_out(other), tmp_path, TINY, FEW, epochs=1)
+    (tmp_path / "classifier.npz").unlink()
+    with pytest.raises(ValueError, match=r"general\.npz is a model of other images"):
+        train_models(with_held_out(other), tmp_path, TINY, FEW, epochs=1)
+
+
+def test_patches_divide_the_images():
+    sides = {(28, 28, 1): 4, (30, 30, 3): 3, (9, 6, 1): 3, (7, 11, 1): 1}
+    for shape, side in sides.items():
+        assert fitting(TINY, shape).config["patch_size"] == side
+    assert fitting(FEW, (7, 7, 1)) is FEW
+
+
+def test_images_sorted_by_class_are_mixed(digits):
+    order = np.argsort(digits.labels, kind="stable")
+    images = np.repeat(digits.images[order], 8, axis=0)
+    whole = with_held_out(digits._replace(images=images, labels=np.repeat(digits.labels[order], 8)))
+    assert len(np.unique(whole.labels[:1024])) == 10
 
 
 def test_images_without_labels_are_refused(digits, tmp_path):
