@@ -24,7 +24,7 @@ def train_models_command(images: str, data: str | None, out: Path) -> None:
 
     A classifier, a flow of all images with labels, and a flow of the first 1,024 that comes to copy
     them, with checkpoints along the way. On Fashion-MNIST these are the models that come with the
-    package: about 35 and 25 minutes on two CPU cores.
+    package: about 40 and 20 minutes on two CPU cores.
     """
     try:
         with told():

@@ -82,7 +82,7 @@ def _from_npz(path: Path) -> Images:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = list(file.files)
-    except Exception as error:
+    except Exception as error:  # readers of damaged files raise whatever they meet
         raise ValueError(f"{path} is unreadable: {error}") from error
     for names in _NAMES:
         if names[0] in held:

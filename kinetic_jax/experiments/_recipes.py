@@ -1,6 +1,7 @@
 """How the models of the experiments are trained: those that ship, and those on other data."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Recipe:
     seed: int = 0
 
 
-# All images, with labels: it can tell neither one image from another nor memorise them.
+# All images, with labels: too many of them for its weights to memorise.
 GENERAL = Recipe(
     network="mixer",
     config={"patch_size": 4, "width": 96, "depth": 3},
@@ -92,7 +93,10 @@ def train_recipe(
     Returns:
         The files: the trained field (the average of its weights), and the fields at the marks.
     """
-    made_of = digest([images, *([] if labels is None else [labels])])
+    about = {
+        "recipe": dataclasses.asdict(recipe),
+        "made_of": digest([images, *([] if labels is None else [labels])]),
+    }
     files = {mark: folder / f"{name}-step-{mark}.npz" for mark in recipe.marks}
     final = folder / f"{name}.npz"
     rows = slice(recipe.num_train)
@@ -107,7 +111,7 @@ def train_recipe(
     optimizer, training = _optimizer(recipe), folder / f"{name}-training"
     for stop, file in [*files.items(), (recipe.steps, final)]:
         if file.exists():
-            require_made_of(file, made_of)
+            require_alike(file, about)
             continue
         result = fit(
             field,
@@ -122,22 +126,22 @@ def train_recipe(
             checkpoint_dir=training,
             checkpoint_every=500,
         )
-        about = {"recipe": dataclasses.asdict(recipe), "step": stop, "made_of": made_of}
-        write_field(file, result.ema_field, **about)
+        write_field(file, result.ema_field, step=stop, **about)
     return [final, *files.values()]
 
 
-def require_made_of(file: Path, made_of: str) -> None:
-    """Refuses a model that is there but was trained on other images.
+def require_alike(file: Path, about: dict[str, Any]) -> None:
+    """Refuses a model that is there but was trained otherwise than `about` says.
 
     Raises:
         ValueError: naming the file.
     """
-    found = read_about(file).get("made_of", made_of)  # the first that shipped do not say
-    if found != made_of:
-        raise ValueError(
-            f"{file} is a model of other images: choose another folder, or take it away"
-        )
+    found = read_about(file)
+    for name, value in json.loads(json.dumps(about)).items():
+        # What shipped first does not say all.
+        if found.get(name, value) != value:
+            what = "other images" if name == "made_of" else f"another {name}"
+            raise ValueError(f"{file} is a model of {what}: choose another folder or take it away")
 
 
 def _optimizer(recipe: Recipe) -> optax.GradientTransformation:

@@ -17,7 +17,7 @@ from kinetic_jax.experiments._recipes import (
     GENERAL,
     MEMORIZING,
     Recipe,
-    require_made_of,
+    require_alike,
     train_recipe,
 )
 from kinetic_jax.fields import VelocityField
@@ -164,14 +164,15 @@ def train_models(
 
     Args:
         data: images with labels, and some held out.
-        folder: made if it is not there; files in it are taken as they are.
+        folder: made if it is not there; models in it are kept.
         general: recipe of the flow of all images.
         memorizing: recipe of the flow of few.
         epochs: of the classifier.
         say: is told how long each took.
 
     Raises:
-        ValueError: if the images have no labels.
+        ValueError: if the images have no labels, or the folder has models of other images or
+            recipes.
     """
     if data.labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
@@ -179,14 +180,14 @@ def train_models(
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     file = folder / "classifier.npz"
-    made_of = digest([data.images, data.labels])
+    about = {"made_of": digest([data.images, data.labels]), "epochs": epochs}
     if file.exists():
-        require_made_of(file, made_of)
+        require_alike(file, about)
     else:
         classifier = train_classifier(data, epochs=epochs)
         others = data.held_out_labels
         right = None if others is None else accuracy(classifier, data.held_out, others)
-        write_classifier(file, classifier, accuracy=right, made_of=made_of)
+        write_classifier(file, classifier, accuracy=right, **about)
         told = "" if right is None else f", right on {100 * right:.2f}% held out"
         say(f"classifier: {time.monotonic() - began:.0f} s{told}")
     for name, recipe in (("general", general), ("memorizing", memorizing)):
@@ -196,10 +197,12 @@ def train_models(
 
 
 def with_held_out(data: Images, share: float = 1 / 6) -> Images:
-    """`data` if it has held-out images; else with some of its own, drawn by a fixed seed."""
+    """`data` if it has held-out images; else with some of its own, drawn by a fixed seed.
+
+    Images of which the first 1,024 lack a class are mixed.
+    """
     labels = data.labels
     if labels is not None and len(np.unique(labels[:FEW])) < len(np.unique(labels)):
-        # Sorted by class: the first few would be of some classes alone.
         order = np.random.default_rng(1).permutation(len(labels))
         data = data._replace(images=data.images[order], labels=labels[order])
     if len(data.held_out):

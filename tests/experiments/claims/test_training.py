@@ -65,6 +65,16 @@ def test_models_of_other_images_are_refused(digits, tmp_path):
         train_models(with_held_out(other), tmp_path, TINY, FEW, epochs=1)
 
 
+def test_models_of_other_recipes_are_refused(digits, tmp_path):
+    small = with_held_out(digits._replace(images=digits.images[:300], labels=digits.labels[:300]))
+    train_models(small, tmp_path, TINY, FEW, epochs=1)
+    with pytest.raises(ValueError, match=r"classifier\.npz is a model of another epochs"):
+        train_models(small, tmp_path, TINY, FEW, epochs=2)
+    slower = dataclasses.replace(TINY, learning_rate=1e-4)
+    with pytest.raises(ValueError, match=r"general\.npz is a model of another recipe"):
+        train_models(small, tmp_path, slower, FEW, epochs=1)
+
+
 def test_patches_divide_the_images():
     sides = {(28, 28, 1): 4, (30, 30, 3): 3, (9, 6, 1): 3, (7, 11, 1): 1}
     for shape, side in sides.items():
