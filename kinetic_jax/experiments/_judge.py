@@ -1,4 +1,4 @@
-"""The classifier behind features and margins, trained on the images the flows are trained on."""
+"""The classifier behind features and margins."""
 
 from typing import Any
 

@@ -38,7 +38,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     rows = []
     for factor, value, shaping, options in _settings(config):
         baseline = row_of(None, options)
-        row = compared(value, factor, row_of(shaping, options), baseline, subjects)
+        row = compared(value, factor, row_of(shaping, options), baseline)
         base = baseline.copied
         row["setting"] = _name(shaping, options)
         row["f_mem without"] = {"value": base.fraction, "low": base.low, "high": base.high}

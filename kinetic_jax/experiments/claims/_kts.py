@@ -1,54 +1,90 @@
 """Claim: shaping lowers memorisation at no loss of quality; is it on the front of its controls?"""
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from kinetic_jax.experiments.claims import _controls, _plots
-from kinetic_jax.experiments.claims._rows import Row, compared, measured, on_front
+from kinetic_jax.experiments.claims._fronts import OURS, at_equal_distance, better
+from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import percent, with_interval
-from kinetic_jax.metrics import frechet_floor
+from kinetic_jax.metrics import frechet_distance
 from kinetic_jax.transforms import kts, kts_gain
 
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """F_mem and Fréchet distance of KTS and of every control, from one noise."""
     n, steps = config["samples"], config["steps"]
-    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
-    field = subjects.memorizing
+    shape, seed = subjects.data.event_shape, config["seed"]
 
-    def run(**options: Any) -> Row:
-        return measured(sampled(field, x0, progress=progress, **options), subjects)
+    def run(x0: np.ndarray, **options: Any) -> Row:
+        options = {"num_steps": steps} | options
+        return measured(sampled(subjects.memorizing, x0, progress=progress, **options), subjects)
 
-    baseline = run(num_steps=steps)
-    rows = [compared("no gain", "no gain", baseline, baseline, subjects)]
+    x0 = common_noise(n, shape, seed)
+    baseline = run(x0)
+    rows, spreads = [compared("no gain", "no gain", baseline, baseline)], [baseline.spread]
     for family, name, options in _settings(config):
-        row = run(**({"num_steps": steps} | options))
-        rows.append(compared(name, family, row, baseline, subjects))
+        row = run(x0, **options)
+        rows.append(compared(name, family, row, baseline))
+        spreads.append(row.spread)
     for sigma in config["noise"]:
         noisy = baseline.run._replace(images=_controls.with_noise(baseline.run.images, sigma))
         row = measured(noisy, subjects)
-        rows.append(compared(f"copy plus noise, σ = {sigma:g}", "copy plus noise", row, baseline,
-                             subjects))  # fmt: skip
-    held_out = subjects.held_out_memorization
-    size = min(n, len(subjects.data.held_out) // 2)
-    order = np.random.default_rng(0).permutation(len(subjects.held_out_features))[: 2 * size]
-    halves = np.split(subjects.held_out_features[order], 2)
-    floor = frechet_floor(halves[0], halves[1], size, draws=1, progress=False)
+        rows.append(compared(f"σ = {sigma:g}", "copy plus noise", row, baseline))
+        spreads.append(row.spread)
+    chosen, again = best(rows), None
+    if chosen is not None:
+        # Of many settings the best is partly so by chance: measured once more on other noise.
+        options = next(options for _, name, options in _settings(config) if name == chosen["name"])
+        fresh = common_noise(n, shape, seed + 1000)
+        again = compared(chosen["name"], chosen["family"], run(fresh, **options), run(fresh))
+    else:
+        progress(2 * n)
     return {
         "samples": n,
         "rows": rows,
-        "front": on_front(rows),
-        "held out": {"f_mem": {"value": held_out.fraction, "low": held_out.low,
-                               "high": held_out.high}, "frechet": floor.mean, "size": size},
-    }  # fmt: skip
+        "best on other noise": again,
+        "at equal distance": at_equal_distance(rows, spreads, config["margins"]),
+        "held out": _floor(subjects, baseline.features),
+    }
+
+
+def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
+    """What held-out images score; the distance of one half from the other, and no gain's from it.
+
+    Both of as many rows: a Fréchet distance is the greater the fewer there are.
+    """
+    held_out = subjects.held_out_memorization
+    size = min(len(features), len(subjects.held_out_features) // 2)
+    order = np.random.default_rng(0).permutation(len(subjects.held_out_features))[: 2 * size]
+    halves = np.split(subjects.held_out_features[order], 2)
+    return {
+        "f_mem": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
+        "size": size,
+        "frechet": frechet_distance(halves[0], halves[1]),
+        "no gain": frechet_distance(halves[0], features[:size]),
+    }
+
+
+def best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The setting of KTS of least F_mem among those clearly below no gain and no farther off."""
+    lower = [
+        row
+        for row in rows
+        if row["family"].startswith(OURS)
+        and row["f_mem change"]["high"] < 0
+        and row["frechet change"]["value"] <= 0
+    ]
+    return min(lower, key=lambda row: row["f_mem change"]["value"], default=None)
 
 
 def count(config: dict[str, Any]) -> int:
     """How many runs `measure` makes."""
-    return 1 + len(_settings(config))
+    return 3 + len(_settings(config))
 
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -59,63 +95,92 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
         found.append(("KTS, launch only", f"α0 = {s:g}", {"transform": kts(s, 0.0, tau)}))
         found.append(("KTS, landing only", f"β0 = {s:g}", {"transform": kts(0.0, s, tau)}))
         found.append(("KTS, both", f"α0 = β0 = {s:g}", {"transform": kts(s, s, tau)}))
-        same = _controls.constant_like(s, s, tau, steps)
-        found.append(("constant gain", f"∫ η of α0 = β0 = {s:g}", {"transform": same}))
-
-        def eta(t: np.ndarray, s: float = s) -> Any:
-            return kts_gain(t, s, s, tau)
-
-        matched = _controls.clock_matched(eta)
-        found.append(("clock-matched", f"clock of α0 = β0 = {s:g}", {"transform": matched}))
+    for s in config["matched"]:
+        for alpha0, name in ((s, f"α0 = β0 = {s:g}"), (0.0, f"β0 = {s:g}")):
+            same = _controls.constant_like(alpha0, s, tau, steps)
+            kind = "both" if alpha0 else "landing"
+            found.append((f"constant gain, {kind}", f"∫ η of {name}", {"transform": same}))
+            matched = _controls.clock_matched(functools.partial(
+                kts_gain, alpha0=alpha0, beta0=s, tau_split=tau))  # fmt: skip
+            found.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
     for a in config["ssc"]:
         found.append(("SSC, b = 1", f"a = {a:g}", {"transform": _controls.ssc(a, 1.0)}))
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         found.append(("early stop", f"t = {end:g}", early))
-    for shift in config["shifts"]:
-        grid = {"grid": _controls.time_shifted(steps, shift), "num_steps": None}
-        found.append(("time shift", f"s = {shift:g}", grid))
+    for finer, shifts in (("late", [s for s in config["shifts"] if s < 1]),
+                          ("early", [s for s in config["shifts"] if s > 1])):  # fmt: skip
+        for shift in shifts:
+            grid = {"grid": _controls.time_shifted(steps, shift), "num_steps": None}
+            found.append((f"time shift, finer {finer}", f"s = {shift:g}", grid))
     return found
 
 
 def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
-    baseline, *rows = found["rows"]
-    lower = [row for row in rows if row["f_mem change"]["high"] < 0]
-    free = [row for row in lower if row["frechet change"]["low"] <= 0]
-    ours = [row for row in free if row["family"].startswith("KTS")]
-    front = [row for row in found["rows"] if row["name"] in found["front"]]
-    families = sorted({row["family"] for row in front})
+    baseline, held_out = found["rows"][0], found["held out"]
     start = (
         f"Without a gain F_mem is {percent(baseline['f_mem'])} at a Fréchet distance of "
-        f"{baseline['frechet']:.2f} (held-out images: {percent(found['held out']['f_mem'])}, "
-        f"{found['held out']['frechet']:.2f}). "
+        f"{with_interval(baseline['frechet'], '.2f')}; held-out images have "
+        f"{percent(held_out['f_mem'])}, and {held_out['size']:,} of them are "
+        f"{held_out['frechet']:.2f} from as many others, no gain {held_out['no gain']:.2f}. "
     )
-    if ours:
-        best = min(ours, key=lambda row: row["f_mem change"]["value"])
-        change = {k: 100 * v for k, v in best["f_mem change"].items()}
-        start += (
-            f"{best['family']} with {best['name']} changes F_mem by "
-            f"{with_interval(change, '+.1f')} points at a Fréchet distance changed by "
-            f"{with_interval(best['frechet change'])}: the most of the {len(ours)} settings of "
-            "KTS that "
-            "lower it at no clearly higher distance. "
-        )
-    else:
-        start += "No setting of KTS lowers F_mem at no higher Fréchet distance. "
-    on_it = "KTS is on the front" if any("KTS" in one for one in families) else "KTS is not on it"
-    published = (
-        "Published (CelebA): α0 = β0 = 0.01 takes F_mem from 37.34% to 31.22% and FID from 16.68 "
-        "to "
-        "14.35; α0 = 0.02 alone gives FID 11.27, β0 = 0.02 alone F_mem 19.36%."
-    )
-    listed = ", ".join(families)
+    levels = " ".join(_level(level) for level in found["at equal distance"])
+    return f"{start}{_choice(found)} {levels} {PUBLISHED}"
+
+
+def _choice(found: dict[str, Any]) -> str:
+    chosen, again = best(found["rows"]), found["best on other noise"]
+    if chosen is None:
+        return "No setting of KTS lowers F_mem at no greater distance."
+    parts = [
+        f"F_mem by {with_interval(_points(row['f_mem change']), '+.1f')} points at a distance "
+        f"changed by {with_interval(row['frechet change'], '+.3f')}"
+        for row in (chosen, again)
+    ]
     return (
-        f"{start}By point estimates the front of F_mem against distance has: {listed}; {on_it}. "
-        f"{published}"
+        f"Of KTS's settings at no greater distance {chosen['family'].split(', ')[1]} with "
+        f"{chosen['name']} does most: it changes {parts[0]}, and on other noise {parts[1]}."
     )
+
+
+def _level(level: dict[str, Any]) -> str:
+    families = level["families"]
+    where = "At no gain's distance" if level["margin"] == 0 else (
+        f"At a distance up to {100 * level['margin']:.0f}% greater")  # fmt: skip
+    controls = {name: one for name, one in families.items() if name != OURS}
+    nearest = min(controls, key=lambda name: controls[name]["f_mem"]["value"])
+    more = _points(controls[nearest][f"more than {OURS}"])
+    words = (
+        f"{where} KTS reaches {percent(families[OURS]['f_mem'])}; the best control, {nearest}, "
+        f"{percent(controls[nearest]['f_mem'])} ({with_interval(more, '+.1f')} points more)"
+    )
+    beating = better(level)
+    return words + (f"; clearly better than KTS: {', '.join(beating)}." if beating else ".")
+
+
+def _points(share: dict[str, float]) -> dict[str, float]:
+    return {key: 100 * value for key, value in share.items()}
+
+
+PUBLISHED = (
+    "Published (CelebA): α0 = β0 = 0.01 takes F_mem from 37.34% to 31.22% and FID from 16.68 to "
+    "14.35; α0 = 0.02 alone gives FID 11.27, β0 = 0.02 alone F_mem 19.36%."
+)
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:
-    """The fronts."""
-    return {"kts": _plots.fronts(found["rows"], found["held out"])}
+    """The fronts, and what each family reaches at equal distance."""
+    levels = {
+        f"at most {100 * level['margin']:.0f}% farther off than no gain": {
+            name: _points(one["f_mem"]) for name, one in level["families"].items()
+        }
+        for level in found["at equal distance"]
+    }
+    return {
+        "kts": _plots.fronts(found["rows"], found["held out"]),
+        "kts-equal": _plots.dots(
+            {"": levels}, "least F_mem in % at equal Fréchet distance (dotted: no gain)",
+            centre=100 * found["rows"][0]["f_mem"]["value"],
+        ),
+    }  # fmt: skip

@@ -11,9 +11,9 @@ from kinetic_jax.experiments._figures import png
 
 COLORS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-    "#222222", "#999999", "#882255", "#44aa99", "#332288",
+    "#222222", "#999999", "#882255", "#44aa99", "#332288", "#8a6d00", "#aa4499",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">", "p", "d")
 
 
 def _bars(
@@ -24,7 +24,7 @@ def _bars(
     ends = np.array([[one["low"], one["high"]] for one in found], float).T
     error = np.maximum(np.abs(ends - middle), 0)
     places = {"x": middle, "y": x, "xerr": error} if flat else {"x": x, "y": middle, "yerr": error}
-    axis.errorbar(**places, capsize=3, markersize=5, elinewidth=1.2, **style)
+    axis.errorbar(**places, **({"capsize": 3, "markersize": 5, "elinewidth": 1.2} | style))
 
 
 def by_group(
@@ -117,6 +117,8 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
         own = sorted((r for r in rows if r["family"] == family), key=lambda r: r["f_mem"]["value"])
         shares = [{k: 100 * v for k, v in row["f_mem"].items()} for row in own]
         distances = [row["frechet"] for row in own]
+        middle = np.array([one["value"] for one in distances])
+        ends = np.array([[one["low"], one["high"]] for one in distances]).T
         ours = family.startswith("KTS") or family == "no gain"
         style: dict[str, Any] = {
             "color": COLORS[number % len(COLORS)],
@@ -125,17 +127,19 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
             "linewidth": 1.2,
         }
         for axis in (whole, near):
-            _bars(axis, distances, shares, label=family, **style)
+            _bars(axis, middle, shares, label=family, xerr=np.abs(ends - middle), **style)
     for axis in (whole, near):
-        axis.axhline(100 * held_out["f_mem"]["value"], color="#777777", linestyle=":",
-                     label="held-out images")  # fmt: skip
+        axis.axhline(100 * held_out["f_mem"]["value"], color="#777777", linestyle="--",
+                     label="held-out images: their F_mem")  # fmt: skip
         axis.set_xlabel("Fréchet distance to held-out images (classifier features)")
         axis.grid(alpha=0.25)
     whole.set_ylabel("F_mem in % (lower is better)")
+    # Of as many rows as a half of the held-out images has, as is no gain's beside it.
+    whole.axvline(held_out["frechet"], color="#777777", label="and their distance from others")
     whole.set_xscale("log")
     whole.set_title("all settings", fontsize=10)
     near.set_title("near the setting without a gain", fontsize=10)
-    middle = baseline["frechet"]
+    middle = baseline["frechet"]["value"]
     near.set_xlim(0.8 * middle, 1.6 * middle)
     handles, labels = whole.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

@@ -7,9 +7,21 @@ import numpy as np
 from kinetic_jax.experiments.claims._runs import Run
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import CONFIDENCE
-from kinetic_jax.metrics import FrechetReference, Memorization, memorization
+from kinetic_jax.metrics import Memorization, memorization
 
-FRECHET_RESAMPLES = 100
+FRECHET_RESAMPLES = 200
+
+
+class Spread(NamedTuple):
+    """What a row measures in each resample of the noise; the same resamples for every row.
+
+    Attributes:
+        f_mem: shape (resamples,).
+        frechet: shape (resamples,); biased upwards, by as much in every row.
+    """
+
+    f_mem: np.ndarray
+    frechet: np.ndarray
 
 
 class Row(NamedTuple):
@@ -19,20 +31,33 @@ class Row(NamedTuple):
         run: its samples.
         copied: which of them are copies.
         features: the classifier's, of the samples.
+        frechet: their Fréchet distance to those of the held-out images.
+        spread: over resamples.
     """
 
     run: Run
     copied: Memorization
     features: np.ndarray
+    frechet: float
+    spread: Spread
 
 
 def measured(run: Run, subjects: Subjects) -> Row:
-    """Finds the copies among the samples of a run, and their features."""
+    """Finds the copies among the samples of a run, and how far the samples are from real images."""
     copied = memorization(run.images, subjects.few, progress=False)
-    return Row(run, copied, subjects.features(run.images))
+    features = subjects.features(run.images)
+    place = np.cumsum(run.good) - 1  # of a row of the noise among the good ones
+    draws, shares, distances = np.random.default_rng(0), [], []
+    for _ in range(FRECHET_RESAMPLES):
+        drawn = draws.integers(len(run.good), size=len(run.good))
+        own = place[drawn[run.good[drawn]]]
+        shares.append(copied.memorized[own].mean())
+        distances.append(subjects.frechet(features[own]))
+    spread = Spread(np.array(shares), np.array(distances))
+    return Row(run, copied, features, subjects.frechet(features), spread)
 
 
-def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects) -> dict[str, Any]:
+def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
     """The row as JSON has it, with its differences from the baseline, sample by sample.
 
     Args:
@@ -40,14 +65,11 @@ def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects
         family: which rows it belongs with.
         row: what was measured.
         baseline: the row of no gain on the same noise.
-        subjects: whose held-out images the Fréchet distance is taken to.
     """
     both = row.run.good & baseline.run.good
     mine, theirs = both[row.run.good], both[baseline.run.good]
     pairs = row.copied.memorized[mine].astype(float) - baseline.copied.memorized[theirs]
-    moved = _frechet_changes(row.features[mine], baseline.features[theirs], subjects.frechet)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(moved, [tail, 1 - tail])
+    moved = row.spread.frechet - baseline.spread.frechet
     return {
         "name": name,
         "family": family,
@@ -56,9 +78,16 @@ def compared(name: str, family: str, row: Row, baseline: Row, subjects: Subjects
         "energy": float(row.run.quantities["total"].mean()),
         "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
         "f_mem change": paired_difference(pairs),
-        "frechet": subjects.frechet(row.features),
-        "frechet change": {"value": float(np.mean(moved)), "low": float(low), "high": float(high)},
+        "frechet": about(row.frechet, row.spread.frechet),
+        "frechet change": about(row.frechet - baseline.frechet, moved),
     }  # fmt: skip
+
+
+def about(value: float, draws: np.ndarray) -> dict[str, float]:
+    """A statistic with the spread of its resamples, less their bias: they lie around the value."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail]) - draws.mean() + value
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def paired_difference(pairs: np.ndarray) -> dict[str, float]:
@@ -71,29 +100,3 @@ def paired_difference(pairs: np.ndarray) -> dict[str, float]:
     middle = (more - less) / n
     half = 1.96 * np.sqrt(more + less - (more - less) ** 2 / n) / n
     return {"value": float(pairs.mean()), "low": float(middle - half), "high": float(middle + half)}
-
-
-def _frechet_changes(mine: np.ndarray, theirs: np.ndarray, frechet: FrechetReference) -> np.ndarray:
-    """Paired bootstrap of the difference of two Fréchet distances: their bias cancels."""
-    draws = np.random.default_rng(0)
-    found = []
-    for _ in range(FRECHET_RESAMPLES):
-        rows = draws.integers(len(mine), size=len(mine))
-        distances = [frechet(part[rows]) for part in (mine, theirs)]
-        found.append(distances[0] - distances[1])
-    return np.array(found)
-
-
-def on_front(rows: list[dict[str, Any]]) -> list[str]:
-    """Names of the rows that none other beats in both F_mem and Fréchet distance."""
-
-    def beaten(row: dict[str, Any]) -> bool:
-        own = row["f_mem"]["value"], row["frechet"]
-        return any(
-            other["f_mem"]["value"] <= own[0]
-            and other["frechet"] <= own[1]
-            and (other["f_mem"]["value"], other["frechet"]) != own
-            for other in rows
-        )
-
-    return [row["name"] for row in rows if not beaten(row)]

@@ -34,8 +34,8 @@ SMALL = {
     "sparsity": {"samples": 60},
     "spike": {"samples": 40, "paths": 20},
     "goldilocks": {"samples": 60},
-    "kts": {"samples": 60, "strengths": [0.02], "ssc": [0.05], "stops": [0.9], "noise": [0.5],
-            "shifts": [2.0]},
+    "kts": {"samples": 60, "strengths": [0.02], "matched": [0.02], "ssc": [0.05],
+            "stops": [0.9], "noise": [0.5], "shifts": [2.0]},
     "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
                  "launches": ["linear"], "landings": ["linear"]},
     "onset": {"samples": 60},
@@ -128,7 +128,10 @@ def test_an_exact_flow_copies_whatever_the_gain(run):
         assert rows[family]["f_mem change"]["value"] == 0.0
     assert rows["copy plus noise"]["f_mem"]["value"] < 0.5
     assert rows["copy plus noise"]["f_mem change"]["high"] < 0
-    assert rows["copy plus noise"]["frechet"] != rows["no gain"]["frechet"]
+    assert rows["copy plus noise"]["frechet change"]["low"] > 0
+    # Nothing is lower at no greater distance, so that nothing is tried on other noise.
+    assert found_of(run, "kts")["best on other noise"] is None
+    assert "No setting of KTS lowers F_mem" in run[1]["claims"]["kts"]["verdict"]
     for row in found_of(run, "ablation")["rows"]:
         if row["family"] in ("τ", "evaluations", "grid"):
             assert row["f_mem change"]["value"] == 0
@@ -222,11 +225,3 @@ def test_other_shapes_have_the_same_integral():
             same = _ablation._same_areas(own, launch, landing, 50)
             got = area(**(own | {"launch": launch, "landing": landing} | same))
             np.testing.assert_allclose(got, area(**own), rtol=1e-4)
-
-
-def test_front():
-    def row(name, share, distance):
-        return {"name": name, "f_mem": {"value": share}, "frechet": distance}
-
-    rows = [row("a", 0.1, 2.0), row("b", 0.2, 1.0), row("c", 0.2, 2.0), row("d", 0.1, 2.0)]
-    assert _rows.on_front(rows) == ["a", "b", "d"]
