@@ -10,7 +10,7 @@ from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import with_interval
+from kinetic_jax.experiments.claims._words import Line, with_interval
 from kinetic_jax.transforms import kts, kts_gain
 
 SOLVERS = {
@@ -121,6 +121,17 @@ def verdict(found: dict[str, Any]) -> str:
         "0.2, "
         "0.4, 0.6, 0.8."
     )
+
+
+def table(found: dict[str, Any]) -> list[Line]:
+    """The figures for the README."""
+    rows = [r for r in found["rows"] if r["family"] in ("solver", "evaluations", "grid")]
+    ends = [pick(rows, key=lambda row: row["f_mem change"]["value"]) for pick in (max, min)]
+    told = ", ".join(
+        with_interval({k: 100 * v for k, v in row["f_mem change"].items()}, "+.1f") for row in ends
+    )
+    what = f"points of F_mem at α0 = β0 = {found['strength']:g}: least, most of any solver, grid"
+    return [Line(what, "−6 to −10 at 0.01", told)]
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

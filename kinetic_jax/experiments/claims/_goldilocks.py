@@ -8,6 +8,7 @@ from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import (
+    Line,
     auc,
     bootstrap,
     groups,
@@ -116,6 +117,16 @@ def _step(step: dict[str, Any]) -> str:
         f"{side} {with_interval(step, '.3g')} F_mem is {100 * step['above']:.1f}%, else "
         f"{100 * step['below']:.1f}% (p = {step['p_value']:.2g})"
     )
+
+
+def table(found: dict[str, Any]) -> list[Line]:
+    """The figures for the README."""
+    best, total = found["tells best"], found["by"]["total"]
+    return [
+        Line("AUC of E for copies", "above 0.5", with_interval(total["auc"], ".2f")),
+        Line(f"AUC of {QUANTITIES[best]}", "", with_interval(found["its auc"], ".2f")),
+        Line("fifth of E where the margin is highest", "inside", _peaks(total["peak"]["margin"])),
+    ]
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

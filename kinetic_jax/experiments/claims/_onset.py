@@ -7,7 +7,7 @@ import numpy as np
 from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import percent
+from kinetic_jax.experiments.claims._words import Line, percent
 from kinetic_jax.metrics import memorization
 
 
@@ -94,6 +94,23 @@ def verdict(found: dict[str, Any]) -> str:
         words += f" Not ahead: {listed(late)}."
     alone = [QUANTITIES[name] for name in found["announced"] if name not in turns]
     return words + (f" Without a turn: {', '.join(alone)}." if alone else "")
+
+
+def table(found: dict[str, Any]) -> list[Line]:
+    """The figures for the README."""
+    none = {"at": "none", "told": "none"}
+    turns = {name: turn or none for name, turn in found["announced"].items()}
+    first = min(
+        (name for name, turn in turns.items() if turn is not none),
+        key=lambda name: turns[name]["told"],
+        default=None,
+    )
+    lines = [Line("training step from which F_mem is clearly above held-out images", "",
+                  f"{found['onset'] or 'never'}")]  # fmt: skip
+    if first is not None:
+        what = f"step at which {QUANTITIES[first]} is seen to turn, without the data"
+        lines.append(Line(what, "", f"{turns[first]['told']}"))
+    return lines
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

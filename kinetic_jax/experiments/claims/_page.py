@@ -5,15 +5,21 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kinetic_jax.experiments.claims._registry import CLAIMS
+
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Claim and verdict in Markdown."""
-    lines = ["| claim | what came out |", "| --- | --- |"]
+    """Every claim's figures in Markdown, with their intervals, beside the published ones."""
+    lines = [
+        "| claim | figure | published | here, with 95% interval |",
+        "| --- | --- | --- | --- |",
+    ]
     for name, claim in results["claims"].items():
-        words = claim["verdict"].replace("|", "\\|")
-        lines.append(f"| `{name}`: {claim['title'].lower()} | {words} |")
+        for line in CLAIMS[name].table(claim["found"]):
+            words = " | ".join(part.replace("|", "\\|") for part in line)
+            lines.append(f"| `{name}` | {words} |")
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from kinetic_jax.experiments.claims import (
     _sparsity,
     _spike,
 )
+from kinetic_jax.experiments.claims._words import Line
 
 
 class Claim(NamedTuple):
@@ -25,6 +26,7 @@ class Claim(NamedTuple):
         measure: (subjects, config, progress) to what `results.json` keeps; `progress` is called
             with the number of trajectories that are done.
         verdict: what came out, beside what was published, in a paragraph.
+        table: the figures for the README.
         draw: pictures, as PNG bytes by name.
         trajectories: how many trajectories `measure` runs, from the config and the checkpoints.
     """
@@ -32,6 +34,7 @@ class Claim(NamedTuple):
     title: str
     measure: Callable[..., dict[str, Any]]
     verdict: Callable[[dict[str, Any]], str]
+    table: Callable[[dict[str, Any]], list[Line]]
     draw: Callable[[dict[str, Any]], dict[str, bytes]]
     trajectories: Callable[[dict[str, Any], int], int]
 
@@ -41,6 +44,7 @@ def _claim(module: ModuleType, title: str, runs: Callable[[dict[str, Any], int],
         title,
         module.measure,
         module.verdict,
+        module.table,
         module.draw,
         lambda config, checkpoints: config["samples"] * runs(config, checkpoints),
     )

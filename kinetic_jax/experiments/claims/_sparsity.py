@@ -7,7 +7,7 @@ import numpy as np
 from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._runs import QUANTITIES, Run, common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import correlation, with_interval
+from kinetic_jax.experiments.claims._words import Line, correlation, with_interval
 from kinetic_jax.metrics import kde_support, knn_support
 
 PARTS = ("total", "displacement", "excess", "length", "bending")
@@ -72,6 +72,19 @@ def verdict(found: dict[str, Any]) -> str:
         )
     published = "Published (CIFAR-10): kNN −0.65, KDE −0.64 for E."
     return " ".join([*sentences, published])
+
+
+def table(found: dict[str, Any]) -> list[Line]:
+    """The figures for the README."""
+    return [
+        Line(
+            f"ρ of {words} with kNN support in pixels, model of {name}",
+            "−0.65 (CIFAR-10)" if part == "total" else "",
+            with_interval(model["support"]["kNN, pixels"][part]["plain"]),
+        )
+        for part, words in (("total", "E"), ("excess", "the excess"))
+        for name, model in found["models"].items()
+    ]
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

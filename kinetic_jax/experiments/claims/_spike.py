@@ -7,7 +7,7 @@ import numpy as np
 from kinetic_jax.experiments.claims import _plots
 from kinetic_jax.experiments.claims._runs import Run, common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import bootstrap, percent, with_interval
+from kinetic_jax.experiments.claims._words import Line, bootstrap, percent, with_interval
 from kinetic_jax.fields import EmpiricalField
 from kinetic_jax.metrics import late_energy, memorization
 from kinetic_jax.sampling import sample
@@ -111,6 +111,21 @@ def verdict(found: dict[str, Any]) -> str:
         "exact flow's energy spikes late, by its factor 1/(1 − t), and gives near-copies."
     )
     return "; ".join(words) + spike
+
+
+def table(found: dict[str, Any]) -> list[Line]:
+    """The figures for the README."""
+    shares = [
+        Line(f"energy after t = 0.8, {name}", "", percent(one["late share"]))
+        for name, one in found["profiles"].items()
+    ]
+    off = found["off the exact path"]
+    growth = [off[f"{name} growth"] for name in ("exact", "learned")]
+    told = ", ".join("none" if one is None else f"{one:.2f}" for one in growth)
+    return [
+        *shares,
+        Line("p of ‖v‖ ~ (1 − t)^−p along learned paths: exact flow, the model itself", "1", told),
+    ]
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

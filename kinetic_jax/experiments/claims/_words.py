@@ -1,12 +1,27 @@
 """How numbers and outcomes are put into words and intervals."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
 
 from kinetic_jax.metrics import energy_groups, spearman
+
+
+class Line(NamedTuple):
+    """A figure of the README's table.
+
+    Attributes:
+        what: in words.
+        published: the figure of the paper, if it has one.
+        here: with its interval.
+    """
+
+    what: str
+    published: str
+    here: str
+
 
 CONFIDENCE = 0.95
 RESAMPLES = 500

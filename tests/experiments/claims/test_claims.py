@@ -180,7 +180,7 @@ def test_readme_table(run):
     assert new.startswith("# Title\n")
     assert new.endswith(f"{END}\nrest\n")
     assert "stale" not in new
-    assert run[1]["claims"]["kts"]["verdict"] in new  # it has no bars to escape
+    assert new.count("| `kts` | F_mem without a gain | 37.34% (CelebA) | 100.0% (") == 1
     with pytest.raises(ValueError, match="must have the marks"):
         into_readme("no marks", run[1])
 
