@@ -13,6 +13,7 @@ from kinetic_jax.experiments.claims import (
     CLAIMS,
     into_readme,
     reproduce,
+    require_marks,
     shipped_subjects,
     trained_subjects,
 )
@@ -25,24 +26,24 @@ from kinetic_jax.experiments.claims import (
     "--data",
     metavar="NAME-OR-PATH",
     help="A folder with Fashion-MNIST, for the models that come with the package; or other "
-    "labelled images (as `load_images` reads them), on which models are trained first.",
+    "labelled images (as `load_images` reads them), on which models are trained first: up to an "
+    "hour, a tenth of it with --quick.",
 )
 @click.option("--quick", is_flag=True, help="Smaller settings, for a look: a few minutes.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("claims-out"),
-    show_default=True,
-    help="Folder for results, figures and the report; what is done there is kept.",
+    help="Folder for results, figures and the report; what is done there is kept. "
+    "By default claims-out, and one of its own for other images.",
 )
 @click.option(
     "--into",
     "readme",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Puts the table of verdicts into the marked region of this README.",
+    help="Puts the table of figures into the marked region of this README.",
 )
 def reproduce_command(
-    claims: tuple[str, ...], data: str | None, quick: bool, out: Path, readme: Path | None
+    claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, readme: Path | None
 ) -> None:
     r"""Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
 
@@ -61,10 +62,19 @@ def reproduce_command(
         console.print(words, highlight=False, soft_wrap=True)
 
     names = list(CLAIMS) if "all" in claims else list(dict.fromkeys(claims))
+    with told():
+        shipped = data is None or data == "fashion-mnist" or holds_fashion_mnist(data)
+        if out is None:
+            out = Path("claims-out" if shipped else f"claims-out-{Path(str(data)).stem}")
+        if readme is not None:
+            if quick or not shipped or names != list(CLAIMS):
+                raise ValueError("--into is for all claims, at full settings, of shipped models")
+            require_marks(readme.read_text())
     try:
         with told():
             out.mkdir(parents=True, exist_ok=True)
-            results = reproduce(names, out, _subjects(data, out, say), quick=quick, say=say)
+            subjects = _subjects(data, out, say, shipped=shipped, quick=quick)
+            results = reproduce(names, out, subjects, quick=quick, say=say)
     except KeyboardInterrupt:
         raise click.ClickException(
             f"interrupted; the same command goes on with the claim it was in, from {out}"
@@ -78,11 +88,11 @@ def reproduce_command(
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
-def _subjects(data: str | None, out: Path, say: Any) -> Any:
-    if data is None or data == "fashion-mnist":
-        return shipped_subjects()
-    if holds_fashion_mnist(data):
-        return shipped_subjects(data)
+def _subjects(data: str | None, out: Path, say: Any, *, shipped: bool, quick: bool) -> Any:
+    folder = (out / "quick" if quick else out) / "models"
+    if shipped:
+        return shipped_subjects(folder, None if data == "fashion-mnist" else data)
+    assert data is not None, "Fashion-MNIST is the default"
     images = load_images(data)
-    say(f"training models on {images.name}: {len(images.images):,} images, in {out / 'models'}")
-    return trained_subjects(images, out / "models")
+    say(f"training models on {images.name}: {len(images.images):,} images, in {folder}")
+    return trained_subjects(images, folder, quick=quick)

@@ -1,6 +1,7 @@
 """The published claims about kinetic energy, measured on images: one module a claim."""
 
 from kinetic_jax.experiments.claims._page import into_readme as into_readme
+from kinetic_jax.experiments.claims._page import require_marks as require_marks
 from kinetic_jax.experiments.claims._page import results_table as results_table
 from kinetic_jax.experiments.claims._registry import CLAIMS as CLAIMS
 from kinetic_jax.experiments.claims._registry import Claim as Claim

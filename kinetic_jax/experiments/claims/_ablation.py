@@ -67,7 +67,8 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
         for landing in config["landings"]:
             shapes = own | {"launch": launch, "landing": landing}
             shapes |= _same_areas(own, launch, landing, evaluations)
-            found.append(("launch / landing", f"{launch} / {landing}", shapes, usual))
+            sizes = f"(α0 = {shapes['alpha0']:.2g}, β0 = {shapes['beta0']:.2g})"
+            found.append(("shapes", f"{launch} / {landing} {sizes}", shapes, usual))
     for name, (solver, cost) in SOLVERS.items():
         found.append(("solver", name, own, usual | {"solver": solver,
                                                     "num_steps": evaluations // cost}))  # fmt: skip
@@ -110,16 +111,22 @@ def verdict(found: dict[str, Any]) -> str:
 
     def points(row: dict[str, Any]) -> str:
         change = {key: 100 * value for key, value in row["f_mem change"].items()}
-        return f"{row['family']} {row['name']}: {with_interval(change, '+.1f')}"
+        return with_interval(change, "+.1f")
 
-    taus = "; ".join(points(row) for row in rows if row["family"] == "τ")
+    def listed(family: str) -> str:
+        return "; ".join(
+            f"{row['name']}: {points(row)}, distance {with_interval(row['frechet change'], '+.2f')}"
+            for row in rows
+            if row["family"] == family
+        )
+
     return (
         f"At α0 = β0 = {found['strength']:g} F_mem falls clearly under {falls} of {len(robust)} "
-        "solvers, "
-        f"budgets and grids (points: least {points(least)}, most {points(most)}). By τ: {taus}. "
-        "Published: F_mem falls 6 to 10 points under each; FID 60.31, 48.58, 14.35, 21.07 at τ = "
-        "0.2, "
-        "0.4, 0.6, 0.8."
+        f"solvers, budgets and grids (points: least with {least['family']} {least['name']}, "
+        f"{points(least)}; most with {most['family']} {most['name']}, {points(most)}). By τ: "
+        f"{listed('τ')}. By shapes of launch / landing, with the same ∫ η in either phase: "
+        f"{listed('shapes')}. Published, at 0.01: F_mem falls 6 to 10 points under each solver and "
+        "grid; FID 60.31, 48.58, 14.35, 21.07 at τ = 0.2, 0.4, 0.6, 0.8."
     )
 
 

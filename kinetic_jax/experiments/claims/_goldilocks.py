@@ -41,6 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
         "held out": subjects.held_out_memorization.fraction,
         "by": by,
+        "turns": {what: _turn_of(run.quantities, values) for what, values in quality.items()},
         "tells best": best,
         "its auc": bootstrap(auc, [run.quantities[best][1::2], copied.memorized[1::2]]),
     }
@@ -50,6 +51,39 @@ def _tells_best(quantities: dict[str, np.ndarray], copied: np.ndarray) -> str:
     """The quantity that tells copies best among every other sample; the rest show how well."""
     told = {name: abs(auc(of[::2], copied[::2]) - 0.5) for name, of in quantities.items()}
     return max(told, key=lambda name: np.nan_to_num(told[name]))
+
+
+def _turn_of(quantities: dict[str, np.ndarray], quality: np.ndarray) -> dict[str, Any]:
+    """The quantity over which quality turns most, and its rise to the best fifth and drop from it.
+
+    Quantity and fifth are chosen on every other sample; rise and drop are those of the rest.
+    """
+
+    def fifths(amount: np.ndarray, half: int) -> list[np.ndarray]:
+        order = np.argsort(amount[half::2], kind="stable")
+        return [quality[half::2][part] for part in np.array_split(order, NUMBER)]
+
+    found: dict[str, Any] = {}
+    most = -np.inf
+    for name, amount in quantities.items():
+        means = [part.mean() for part in fifths(amount, 0)]
+        at = int(np.argmax(means))
+        if means[at] - max(means[0], means[-1]) > most:
+            most = means[at] - max(means[0], means[-1])
+            parts = fifths(amount, 1)
+            found = {"name": name, "fifth": at + 1,
+                     "rise": _above(parts[at], parts[0]),
+                     "drop": _above(parts[at], parts[-1])}  # fmt: skip
+    return found
+
+
+def _above(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """The difference of two means, with its normal interval; 0 for one and the same group."""
+    if a is b:
+        return {"value": 0.0, "low": 0.0, "high": 0.0}
+    middle = float(a.mean() - b.mean())
+    half = float(1.96 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
+    return {"value": middle, "low": middle - half, "high": middle + half}
 
 
 def _by(amount: np.ndarray, quality: dict[str, np.ndarray], copied: np.ndarray) -> dict[str, Any]:
@@ -84,27 +118,28 @@ def verdict(found: dict[str, Any]) -> str:
     total, best = found["by"]["total"], found["tells best"]
     step = found["by"][best]["step"]
     told = "" if step["value"] is None else f"; {_step(step)}"
-    turning = [
-        f"the {what} with {QUANTITIES[name]} ({_peaks(one['peak'][what])})"
-        for name, one in found["by"].items()
-        for what in ("margin", "realism")
-        if _inside(one["peak"][what])
-    ]
-    turns = f"Clear turns inside: {'; '.join(turning)}" if turning else "Nothing turns inside"
+    turns = " ".join(_turning(what, turn) for what, turn in found["turns"].items())
     return (
         f"F_mem is {percent(found['f_mem'])}. From the lowest to the highest fifth of energy E the "
         f"margin {rise(total['margin'])} and is highest in {_peaks(total['peak']['margin'])}, "
         f"realism {rise(total['realism'])} and is highest in {_peaks(total['peak']['realism'])}, "
         f"and F_mem {rise(total['f_mem'])}; E tells copies with an AUC of "
-        f"{with_interval(total['auc'], '.2f')}. {turns}. Chosen on half of the samples, "
+        f"{with_interval(total['auc'], '.2f')}. {turns} Chosen on half of the samples, "
         f"{QUANTITIES[best]} tells copies best: on the other half with an AUC of "
         f"{with_interval(found['its auc'], '.2f')}{told}. Published: semantics rise with energy "
         "until late energy turns generation into copying."
     )
 
 
-def _inside(peak: dict[str, Any]) -> bool:
-    return bool(peak["low"] > 1 and peak["high"] < NUMBER)
+def _turning(what: str, turn: dict[str, Any]) -> str:
+    quantity = QUANTITIES[turn["name"]]
+    if not (turn["rise"]["low"] > 0 and turn["drop"]["low"] > 0):
+        return f"Over no quantity does the {what} clearly turn inside (nearest: {quantity})."
+    return (
+        f"The {what} turns most over {quantity}: highest in fifth {turn['fifth']}, "
+        f"{with_interval(turn['rise'], '.2g')} above the first and "
+        f"{with_interval(turn['drop'], '.2g')} above the last, on samples not chosen on."
+    )
 
 
 def _peaks(peak: dict[str, Any]) -> str:
@@ -123,9 +158,9 @@ def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     best, total = found["tells best"], found["by"]["total"]
     return [
-        Line("AUC of E for copies", "above 0.5", with_interval(total["auc"], ".2f")),
+        Line("AUC of E for copies", "", with_interval(total["auc"], ".2f")),
         Line(f"AUC of {QUANTITIES[best]}", "", with_interval(found["its auc"], ".2f")),
-        Line("fifth of E where the margin is highest", "inside", _peaks(total["peak"]["margin"])),
+        Line("fifth of E where the margin is highest", "", _peaks(total["peak"]["margin"])),
     ]
 
 

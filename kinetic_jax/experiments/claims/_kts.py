@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from kinetic_jax.experiments.claims import _controls, _plots
-from kinetic_jax.experiments.claims._fronts import OURS, at_equal_distance, better
+from kinetic_jax.experiments.claims._fronts import (
+    OURS,
+    at_equal_distance,
+    better,
+    in_halves,
+    undecided,
+)
 from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
@@ -26,16 +32,18 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
     x0 = common_noise(n, shape, seed)
     baseline = run(x0)
-    rows, spreads = [compared("no gain", "no gain", baseline, baseline)], [baseline.spread]
-    for family, name, options in _settings(config):
-        row = run(x0, **options)
+    rows, halves = [], []
+
+    def keep(name: str, family: str, row: Row) -> None:
         rows.append(compared(name, family, row, baseline))
-        spreads.append(row.spread)
+        halves.append(in_halves(row, subjects.frechet))
+
+    keep("no gain", "no gain", baseline)
+    for family, name, options in _settings(config):
+        keep(name, family, run(x0, **options))
     for sigma in config["noise"]:
         noisy = baseline.run._replace(images=_controls.with_noise(baseline.run.images, sigma))
-        row = measured(noisy, subjects)
-        rows.append(compared(f"σ = {sigma:g}", "copy plus noise", row, baseline))
-        spreads.append(row.spread)
+        keep(f"σ = {sigma:g}", "copy plus noise", measured(noisy, subjects))
     chosen, again = best(rows), None
     if chosen is not None:
         # Of many settings the best is partly so by chance: measured once more on other noise.
@@ -48,7 +56,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "samples": n,
         "rows": rows,
         "best on other noise": again,
-        "at equal distance": at_equal_distance(rows, spreads, config["margins"]),
+        "at equal distance": at_equal_distance(rows, halves, config["margins"]),
         "held out": _floor(subjects, baseline.features),
     }
 
@@ -103,8 +111,9 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
             matched = _controls.clock_matched(functools.partial(
                 kts_gain, alpha0=alpha0, beta0=s, tau_split=tau))  # fmt: skip
             found.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
-    for a in config["ssc"]:
-        found.append(("SSC, b = 1", f"a = {a:g}", {"transform": _controls.ssc(a, 1.0)}))
+    for b in config["ssc_powers"]:
+        for a in config["ssc"]:
+            found.append((f"SSC, b = {b:g}", f"a = {a:g}", {"transform": _controls.ssc(a, b)}))
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         found.append(("early stop", f"t = {end:g}", early))
@@ -132,15 +141,15 @@ def verdict(found: dict[str, Any]) -> str:
 def _choice(found: dict[str, Any]) -> str:
     chosen, again = best(found["rows"]), found["best on other noise"]
     if chosen is None:
-        return "No setting of KTS lowers F_mem at no greater distance."
+        return "No setting of KTS clearly lowers F_mem at no greater distance."
     parts = [
         f"F_mem by {with_interval(_points(row['f_mem change']), '+.1f')} points at a distance "
         f"changed by {with_interval(row['frechet change'], '+.3f')}"
         for row in (chosen, again)
     ]
     return (
-        f"Of KTS's settings at no greater distance {chosen['family'].split(', ')[1]} with "
-        f"{chosen['name']} does most: it changes {parts[0]}, and on other noise {parts[1]}."
+        f"Of KTS's settings at no greater distance {again['family'].split(', ')[1]} with "
+        f"{again['name']} lowers F_mem most: it changes {parts[0]}, and on other noise {parts[1]}."
     )
 
 
@@ -152,11 +161,20 @@ def _level(level: dict[str, Any]) -> str:
     nearest = min(controls, key=lambda name: controls[name]["f_mem"]["value"])
     more = _points(controls[nearest][f"more than {OURS}"])
     words = (
-        f"{where} KTS reaches {percent(families[OURS]['f_mem'])}; the best control, {nearest}, "
+        f"{where} (each point chosen on half of the noise and measured on the other) KTS reaches "
+        f"{percent(families[OURS]['f_mem'])}; the best control, {nearest}, "
         f"{percent(controls[nearest]['f_mem'])} ({with_interval(more, '+.1f')} points more)"
     )
-    beating = better(level)
-    return words + (f"; clearly better than KTS: {', '.join(beating)}." if beating else ".")
+    beating, open_ = better(level), undecided(level)
+    if beating:
+        return f"{words}: KTS is not on the front, {_listed(beating)} is clearly lower."
+    if open_:
+        return f"{words}: no control is clearly lower, {_listed(open_)} not clearly higher."
+    return f"{words}: KTS is clearly below every control."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
 
 
 def _points(share: dict[str, float]) -> dict[str, float]:
@@ -202,7 +220,7 @@ def draw(found: dict[str, Any]) -> dict[str, bytes]:
     return {
         "kts": _plots.fronts(found["rows"], found["held out"]),
         "kts-equal": _plots.dots(
-            {"": levels}, "least F_mem in % at equal Fréchet distance (dotted: no gain)",
+            {"": levels}, "least F_mem in % at equal Fréchet distance (line: no gain)",
             centre=100 * found["rows"][0]["f_mem"]["value"],
         ),
     }  # fmt: skip

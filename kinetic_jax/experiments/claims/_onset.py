@@ -5,39 +5,58 @@ from typing import Any
 import numpy as np
 
 from kinetic_jax.experiments.claims import _plots
+from kinetic_jax.experiments.claims._rows import about, measured
 from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects
+from kinetic_jax.experiments.claims._subjects import Subjects, with_control
 from kinetic_jax.experiments.claims._words import Line, percent
-from kinetic_jax.metrics import memorization
+
+
+def prepare(subjects: Subjects, config: dict[str, Any]) -> Subjects:
+    """Trains the control: the same network on all images, which are too many to be copied."""
+    return subjects if subjects.control else with_control(subjects, config["control_steps"])
 
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
-    """Every kinetic quantity along the training of the model that copies, beside F_mem."""
-    n = config["samples"]
-    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
+    """Every kinetic quantity along the training of the model that copies, and of the control."""
+    x0 = common_noise(config["samples"], subjects.data.event_shape, config["seed"])
     held_out = subjects.held_out_memorization
-    steps = sorted(subjects.checkpoints)
-    table: list[dict[str, Any]] = []
-    for step in steps:
-        run = sampled(subjects.checkpoints[step], x0, progress=progress, num_steps=config["steps"])
-        copied = memorization(run.images, subjects.few, progress=False)
-        table.append({
-            "step": step,
-            "bad": run.bad,
-            "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
-            "frechet": subjects.frechet(subjects.features(run.images)),
-            "quantities": {name: _mean(amount) for name, amount in run.quantities.items()},
-        })  # fmt: skip
-    copies = [one["f_mem"]["low"] > held_out.high for one in table]
-    onset = steps[copies.index(True)] if any(copies) else None
+
+    def along(fields: dict[int, Any]) -> list[dict[str, Any]]:
+        return [_at(step, fields[step], x0, subjects, config, progress) for step in sorted(fields)]
+
+    table, control = along(subjects.checkpoints), along(subjects.control or {})
     return {
-        "samples": n,
+        "samples": config["samples"],
         "table": table,
+        "control": control,
         "held out": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
-        "onset": onset,
-        "announced": {name: _turn(steps, [one["quantities"][name] for one in table])
-                      for name in QUANTITIES},
-    }  # fmt: skip
+        "onset": _onset(table, held_out.high),
+        "announced": {name: _turn(table, name) for name in QUANTITIES},
+        "control turns": {name: _turn(control, name) for name in QUANTITIES},
+    }
+
+
+def _at(
+    step: int, field: Any, x0: np.ndarray, subjects: Subjects, config: dict[str, Any], progress: Any
+) -> dict[str, Any]:
+    row = measured(sampled(field, x0, progress=progress, num_steps=config["steps"]), subjects)
+    return {
+        "step": step,
+        "bad": row.run.bad,
+        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
+        "frechet": about(row.frechet, row.spread),
+        "quantities": {name: _mean(amount) for name, amount in row.run.quantities.items()},
+    }
+
+
+def _onset(table: list[dict[str, Any]], floor: float) -> int | None:
+    """The step from which on F_mem is clearly above the floor at every checkpoint."""
+    first = None
+    for one in reversed(table):
+        if one["f_mem"]["low"] <= floor:
+            break
+        first = one["step"]
+    return first
 
 
 def _mean(values: np.ndarray) -> dict[str, float]:
@@ -46,12 +65,13 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def _turn(steps: list[int], curve: list[dict[str, float]]) -> dict[str, int] | None:
+def _turn(table: list[dict[str, Any]], name: str) -> dict[str, int] | None:
     """Where a quantity turns, and the first step at which that can be told.
 
     Its extreme so far, once a later checkpoint lies clear of it on the side it came from: nothing
     later and no image is looked at. None where it only rises or only falls.
     """
+    steps, curve = [one["step"] for one in table], [one["quantities"][name] for one in table]
     for now in range(2, len(curve)):
         for sign in (1, -1):
             peak = max(range(now), key=lambda at: sign * curve[at]["value"])
@@ -66,53 +86,68 @@ def verdict(found: dict[str, Any]) -> str:
     """What came out: nothing was published on this."""
     last, onset = found["table"][-1], found["onset"]
     turns = {name: turn for name, turn in found["announced"].items() if turn is not None}
-
-    def listed(some: list[str]) -> str:
-        return ", ".join(
-            f"{QUANTITIES[name]} turns at step {turns[name]['at']:,}, told at "
-            f"{turns[name]['told']:,}"
-            for name in some
-        )
-
     if onset is None:
-        return (
-            f"F_mem never rises clearly above what held-out images score, and ends at "
-            f"{percent(last['f_mem'])}: there is nothing to announce. {listed(list(turns))}"
-        ).strip()
-    ahead = [name for name, turn in turns.items() if turn["told"] < onset]
-    late = [name for name in turns if name not in ahead]
-    words = (
-        f"F_mem is first clearly above what held-out images score at step {onset:,}, and ends at "
-        f"{percent(last['f_mem'])}. "
-    )
-    words += (
-        f"Ahead of it, without a look at the data: {listed(ahead)}."
-        if ahead
-        else "No kinetic quantity is seen to turn ahead of it."
-    )
-    if late:
-        words += f" Not ahead: {listed(late)}."
+        start = (
+            "F_mem does not stay clearly above what held-out images score, and ends at "
+            f"{percent(last['f_mem'])}: there is nothing to announce. "
+        )
+    else:
+        start = (
+            f"From step {onset:,} on F_mem is clearly above what held-out images score, and it "
+            f"ends at {percent(last['f_mem'])}. "
+        )
+    listed = "; ".join(_told(name, turn, found) for name, turn in turns.items())
+    words = f"Without a look at the data: {listed}." if turns else "No kinetic quantity turns."
     alone = [QUANTITIES[name] for name in found["announced"] if name not in turns]
-    return words + (f" Without a turn: {', '.join(alone)}." if alone else "")
+    rest = f" Without a turn: {', '.join(alone)}." if turns and alone else ""
+    return f"{start}{words}{rest} {_controlled(found, set(turns))}"
+
+
+def _told(name: str, turn: dict[str, int], found: dict[str, Any]) -> str:
+    words = f"{QUANTITIES[name]} turns at step {turn['at']:,}, told at {turn['told']:,}"
+    onset = found["onset"]
+    if onset is None:
+        return words
+    ahead = onset - turn["told"]
+    if ahead == 0:
+        return f"{words}, at the onset"
+    return f"{words}, {abs(ahead):,} steps {'ahead of the onset' if ahead > 0 else 'after it'}"
+
+
+def _controlled(found: dict[str, Any], turned: set[str]) -> str:
+    control = found["control"]
+    if not control:
+        return "There are too few other images for a control that cannot copy."
+    also = [QUANTITIES[name] for name in turned if found["control turns"][name] is not None]
+    end = control[-1]
+    start = (
+        f"In the same training on all images, which at step {end['step']:,} copies "
+        f"{percent(end['f_mem'])} from the same few, "
+    )
+    if not turned:
+        return ""
+    if not also:
+        return f"{start}none of these turns by then."
+    only = sorted(QUANTITIES[name] for name in turned if QUANTITIES[name] not in also)
+    told = f"; {', '.join(only)} does not" if only else ": they announce no memorisation"
+    return f"{start}{', '.join(sorted(also))} turns as well{told}."
 
 
 def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
-    none = {"at": "none", "told": "none"}
-    turns = {name: turn or none for name, turn in found["announced"].items()}
-    first = min(
-        (name for name, turn in turns.items() if turn is not none),
-        key=lambda name: turns[name]["told"],
-        default=None,
-    )
-    lines = [Line("training step from which F_mem is clearly above held-out images", "",
-                  f"{found['onset'] or 'never'}")]  # fmt: skip
-    if first is not None:
-        what = f"step at which {QUANTITIES[first]} is seen to turn, without the data"
-        lines.append(Line(what, "", f"{turns[first]['told']}"))
+    lines = [
+        Line("training step from which F_mem is clearly above held-out images", "",
+             "never" if found["onset"] is None else f"{found['onset']:,}")
+    ]  # fmt: skip
+    for name, turn in found["announced"].items():
+        if turn is not None:
+            other = found["control turns"][name]
+            control = "no turn" if other is None else f"{other['told']:,}"
+            what = f"step at which {QUANTITIES[name]} is seen to turn; in a model of all images"
+            lines.append(Line(what, "", f"{turn['told']:,}; {control}"))
     return lines
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:
     """F_mem and each kinetic quantity over the steps of training."""
-    return {"onset": _plots.training(found["table"], found["onset"], QUANTITIES)}
+    return {"onset": _plots.training(found["table"], found["control"], found["onset"], QUANTITIES)}

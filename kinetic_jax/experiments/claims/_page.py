@@ -24,28 +24,45 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def into_readme(readme: str, results: dict[str, Any]) -> str:
-    """The README with the table between its marks.
+    """The README with the table between its marks, and the command that makes it.
+
+    Raises:
+        ValueError: if it has no marks, or the results are not all of the models that ship.
+    """
+    require_marks(readme)
+    whole = list(results["claims"]) == list(CLAIMS)
+    if results["quick"] or results["trained here"] or not whole:
+        raise ValueError("the README's table is of all claims, at full settings, of shipped models")
+    before, rest = readme.split(START, 1)
+    after = rest.split(END, 1)[1]
+    minutes = results["seconds"] / 60
+    words = (
+        f"`kinetic-jax reproduce all --into README.md` measured this in {minutes:.0f} minutes on "
+        f"{results['device']}, on {results['data']}; settings, numbers and verdicts are in\n"
+        f"[results.json](benchmarks/results/claims/results.json)."
+    )
+    return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
+
+
+def require_marks(readme: str) -> None:
+    """Refuses a README that has no place for the table.
 
     Raises:
         ValueError: if it has no marks.
     """
-    if START not in readme or END not in readme:
+    if START not in readme or END not in readme.split(START, 1)[1]:
         raise ValueError(f"the README must have the marks {START} and {END}")
-    before, rest = readme.split(START, 1)
-    after = rest.split(END, 1)[1]
-    return f"{before}{START}\n\n{results_table(results)}\n{END}{after}"
 
 
-def render_page(results: dict[str, Any], figures: dict[str, bytes]) -> str:
-    """One page with everything in it."""
+def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -> str:
+    """One page with everything in it; figures by claim and name."""
     environment = Environment(
         loader=PackageLoader("kinetic_jax.experiments.claims", "."),
         autoescape=True,
         undefined=StrictUndefined,
     )
-    shown = {name: base64.b64encode(data).decode() for name, data in figures.items()}
     pictures = {
-        claim: {name: data for name, data in shown.items() if name.split("-")[0] == claim}
+        claim: {name: base64.b64encode(data).decode() for name, data in figures[claim].items()}
         for claim in results["claims"]
     }
     page = environment.get_template("claims.html.jinja")

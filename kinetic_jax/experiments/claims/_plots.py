@@ -96,10 +96,13 @@ def speeds(profiles: dict[str, Any], off: dict[str, Any]) -> bytes:
     own.set(xlabel="time t (0 noise, 1 data)", ylabel="mean ||u||² along the flow's own paths")
     own.set_ylim(bottom=0)
     own.legend(frameon=False, fontsize=9, loc="lower left")
-    along.plot(
-        off["ts"], off["exact"], color=COLORS[0], label="exact flow, along the model's paths"
-    )
-    along.plot(off["ts"], off["learned"], color=COLORS[1], label="the model itself")
+    for number, (name, words) in enumerate(
+        {"exact": "exact flow, along the model's paths", "learned": "the model itself"}.items()
+    ):
+        ts, one = off["ts"], off[name]
+        along.plot(ts, one["value"], color=COLORS[number], label=words)
+        along.fill_between(ts, one["low"], one["high"], color=COLORS[number], alpha=0.25,
+                           linewidth=0)  # fmt: skip
     along.set(xlabel="time t", ylabel="median ½||v||²", yscale="log")
     along.legend(frameon=False, fontsize=9)
     for axis in (own, along):
@@ -109,12 +112,15 @@ def speeds(profiles: dict[str, Any], off: dict[str, Any]) -> bytes:
 
 def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
     """F_mem against Fréchet distance: all rows, and the crowded corner by itself."""
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     whole, near = figure.subplots(1, 2)
     baseline = rows[0]
     families = list(dict.fromkeys(row["family"] for row in rows))
-    for number, family in enumerate(families):
-        own = sorted((r for r in rows if r["family"] == family), key=lambda r: r["f_mem"]["value"])
+    for number, family in reversed(list(enumerate(families))):  # no gain on top
+        # From no gain on, in the order of strengths: the way that is compared at equal distance.
+        own = [row for row in (baseline, *rows[1:]) if row["family"] == family]
+        if family != baseline["family"]:
+            own = [baseline, *own]
         shares = [{k: 100 * v for k, v in row["f_mem"].items()} for row in own]
         distances = [row["frechet"] for row in own]
         middle = np.array([one["value"] for one in distances])
@@ -134,15 +140,20 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
         axis.set_xlabel("Fréchet distance to held-out images (classifier features)")
         axis.grid(alpha=0.25)
     whole.set_ylabel("F_mem in % (lower is better)")
-    # Of as many rows as a half of the held-out images has, as is no gain's beside it.
-    whole.axvline(held_out["frechet"], color="#777777", label="and their distance from others")
+    size = f"{held_out['size']:,} rows"
+    whole.axvline(held_out["frechet"], color="#777777",
+                  label=f"held-out images: distance of {size} from others")  # fmt: skip
+    whole.axvline(held_out["no gain"], color="#777777", linestyle="-.",
+                  label=f"no gain: distance of {size}, for comparison")  # fmt: skip
     whole.set_xscale("log")
     whole.set_title("all settings", fontsize=10)
     near.set_title("near the setting without a gain", fontsize=10)
     middle = baseline["frechet"]["value"]
     near.set_xlim(0.8 * middle, 1.6 * middle)
-    handles, labels = whole.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    known = dict(zip(*reversed(whole.get_legend_handles_labels()), strict=True))
+    labels = families + [words for words in known if words not in families]
+    figure.legend([known[words] for words in labels], labels, loc="outside lower center", ncols=3,
+                  frameon=False, fontsize=9)  # fmt: skip
     return png(figure)
 
 
@@ -166,26 +177,38 @@ def rows(panels: dict[str, dict[str, dict[str, Any]]]) -> bytes:
     return png(figure)
 
 
-def training(table: list[dict[str, Any]], onset: int | None, quantities: dict[str, str]) -> bytes:
-    """F_mem, Fréchet distance and every kinetic quantity over the steps of training."""
-    steps = [one["step"] for one in table]
-    curves = {"F_mem in %": [{k: 100 * v for k, v in one["f_mem"].items()} for one in table]}
-    curves["Fréchet distance"] = [dict.fromkeys(("value", "low", "high"), one["frechet"])
-                                  for one in table]  # fmt: skip
-    curves |= {
-        words: [one["quantities"][name] for one in table] for name, words in quantities.items()
+def training(
+    table: list[dict[str, Any]],
+    control: list[dict[str, Any]],
+    onset: int | None,
+    quantities: dict[str, str],
+) -> bytes:
+    """F_mem, Fréchet distance and every kinetic quantity over the steps of two trainings."""
+    curves: dict[str, Any] = {
+        "F_mem in %": lambda one: {k: 100 * v for k, v in one["f_mem"].items()},
+        "Fréchet distance": lambda one: one["frechet"],
     }
+    curves |= {
+        words: lambda one, name=name: one["quantities"][name] for name, words in quantities.items()
+    }
+    trainings = {"of few images, which it comes to copy": table, "of all images": control}
     figure = Figure(figsize=(11, 7.2), layout="constrained")
     axes = figure.subplots(3, 3, sharex=True)
     for axis, (words, curve) in zip(axes.flat, curves.items(), strict=True):
-        kinetic = words in quantities.values()
-        _bars(axis, steps, curve, color=COLORS[0 if kinetic else 1], marker="o")
+        for number, (name, rows) in enumerate(trainings.items()):
+            steps = [one["step"] for one in rows]
+            if rows:
+                _bars(axis, steps, [curve(one) for one in rows], color=COLORS[number],
+                      marker=MARKERS[number], label=f"model {name}")  # fmt: skip
         axis.set_title(words, fontsize=10)
         axis.set_xscale("log")
         axis.grid(alpha=0.25)
         if onset is not None:
             axis.axvline(onset, color="#777777", linestyle=":")
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
+                  frameon=False, fontsize=9)  # fmt: skip
     dotted = "" if onset is None else "; dotted: F_mem first clearly above held-out images"
     figure.supxlabel(f"training steps{dotted}", fontsize=10)
-    figure.supylabel("mean over samples; energies: ½ Σ over pixels in [−1, 1]", fontsize=10)
+    figure.supylabel("F_mem, distance, and means of kinetic quantities (½ Σ over pixels)",
+                     fontsize=10)  # fmt: skip
     return png(figure)

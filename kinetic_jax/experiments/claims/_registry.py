@@ -15,6 +15,7 @@ from kinetic_jax.experiments.claims import (
     _sparsity,
     _spike,
 )
+from kinetic_jax.experiments.claims._subjects import Subjects
 from kinetic_jax.experiments.claims._words import Line
 
 
@@ -23,30 +24,35 @@ class Claim(NamedTuple):
 
     Attributes:
         title: what it says.
+        prepare: (subjects, config) to the subjects with what else is to be trained.
         measure: (subjects, config, progress) to what `results.json` keeps; `progress` is called
             with the number of trajectories that are done.
         verdict: what came out, beside what was published, in a paragraph.
         table: the figures for the README.
         draw: pictures, as PNG bytes by name.
-        trajectories: how many trajectories `measure` runs, from the config and the checkpoints.
+        trajectories: how many trajectories `measure` runs, from config and prepared subjects.
     """
 
     title: str
+    prepare: Callable[[Subjects, dict[str, Any]], Subjects]
     measure: Callable[..., dict[str, Any]]
     verdict: Callable[[dict[str, Any]], str]
     table: Callable[[dict[str, Any]], list[Line]]
     draw: Callable[[dict[str, Any]], dict[str, bytes]]
-    trajectories: Callable[[dict[str, Any], int], int]
+    trajectories: Callable[[dict[str, Any], Subjects], int]
 
 
-def _claim(module: ModuleType, title: str, runs: Callable[[dict[str, Any], int], int]) -> Claim:
+def _claim(
+    module: ModuleType, title: str, runs: Callable[[dict[str, Any], Subjects], int]
+) -> Claim:
     return Claim(
         title,
+        getattr(module, "prepare", lambda subjects, config: subjects),
         module.measure,
         module.verdict,
         module.table,
         module.draw,
-        lambda config, checkpoints: config["samples"] * runs(config, checkpoints),
+        lambda config, subjects: config["samples"] * runs(config, subjects),
     )
 
 
@@ -60,7 +66,9 @@ CLAIMS: dict[str, Claim] = {
     "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
     "ablation": _claim(_ablation, "One factor at a time", lambda c, _: _ablation.count(c)),
     "onset": _claim(
-        _onset, "Memorisation announced in training", lambda _, checkpoints: checkpoints
+        _onset,
+        "Memorisation announced in training",
+        lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
 }
 

@@ -1,17 +1,17 @@
 """`reproduce`: claims measured one after the other, each kept as soon as it is done."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from kinetic_jax._checks import require
+from kinetic_jax._digest import digest
 from kinetic_jax._files import write_whole
 from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
@@ -19,6 +19,8 @@ from kinetic_jax.experiments.claims._page import render_page, results_table
 from kinetic_jax.experiments.claims._registry import CLAIMS, config_of
 from kinetic_jax.experiments.claims._subjects import Subjects
 
+# Raised whenever the same settings come to measure something else: what was kept is stale then.
+MEASUREMENT = 2
 VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy")
 
 
@@ -54,6 +56,7 @@ def reproduce(
     out = out / "quick" if quick else out
     (out / "figures").mkdir(parents=True, exist_ok=True)
     subject = _described(subjects)
+    figures: dict[str, dict[str, bytes]] = {}
     for name in names:
         config = config_of(name, quick=quick)
         about = {"config": config, "subject": subject}
@@ -65,19 +68,26 @@ def reproduce(
             began = time.monotonic()
             found = without_nan(_measured(name, subjects, config))
             seconds = round(time.monotonic() - began, 1)
-            record = {**about, "title": CLAIMS[name].title, "seconds": seconds,
-                      **_circumstances(), "found": found}  # fmt: skip
+            record = {**about, "data": subjects.data.name, "title": CLAIMS[name].title,
+                      "seconds": seconds, **_circumstances(), "found": found}  # fmt: skip
             write_whole(file, json.dumps(record, indent=1).encode())
         # Words and pictures are made of what is kept, so that they are those of today's code.
         found = json.loads(file.read_text())["found"]
-        for picture, png in CLAIMS[name].draw(found).items():
-            write_whole(out / "figures" / f"{picture}.png", png)
+        figures[name] = _drawn(name, found, out)
         say(f"  {CLAIMS[name].verdict(found)}")
-    return _report(out, subjects, subject, quick=quick)
+    return _report(out, subjects, subject, figures, quick=quick)
+
+
+def _drawn(name: str, found: dict[str, Any], out: Path) -> dict[str, bytes]:
+    pictures = CLAIMS[name].draw(found)
+    for picture, png in pictures.items():
+        write_whole(out / "figures" / f"{picture}.png", png)
+    return pictures
 
 
 def _measured(name: str, subjects: Subjects, config: dict[str, Any]) -> dict[str, Any]:
-    total = CLAIMS[name].trajectories(config, len(subjects.checkpoints))
+    subjects = CLAIMS[name].prepare(subjects, config)
+    total = CLAIMS[name].trajectories(config, subjects)
     done = 0
     with progress_bar(name, total) as update:
 
@@ -101,23 +111,26 @@ def _kept(file: Path, about: dict[str, Any]) -> bool:
 
 def _described(subjects: Subjects) -> dict[str, Any]:
     """What a result depends on but for its settings: the data, the weights, the versions."""
-    total = hashlib.sha256()
-    for tree in (
-        subjects.general,
-        *subjects.checkpoints.values(),
-        subjects.memorizing,
-        subjects.judge,
-    ):
-        for leaf in jax.tree.leaves(tree):
-            if hasattr(leaf, "dtype") and not jax.dtypes.issubdtype(
-                leaf.dtype, jax.dtypes.extended
-            ):
-                total.update(jax.device_get(leaf).tobytes())
     data = subjects.data
-    for part in (data.images, data.labels, data.held_out, data.held_out_labels):
-        total.update(b"" if part is None else part.tobytes())
-    return {"data": subjects.data.name, "digest": total.hexdigest()[:16],
-            "version": importlib.metadata.version("kinetic_jax")}  # fmt: skip
+    parts = (data.images, data.labels, data.held_out, data.held_out_labels)
+    return {
+        "images": _short(part for part in parts if part is not None),
+        "models": models_digest(subjects),
+        "version": importlib.metadata.version("kinetic_jax"),
+        "measurement": MEASUREMENT,
+    }
+
+
+def models_digest(subjects: Subjects) -> str:
+    """Which weights the claims are measured on."""
+    models = (subjects.general, *subjects.checkpoints.values(), subjects.memorizing, subjects.judge)
+    leaves = (leaf for leaf in jax.tree.leaves(models) if hasattr(leaf, "dtype"))
+    keys = jax.dtypes.extended  # a random key is no weight
+    return _short(leaf for leaf in leaves if not jax.dtypes.issubdtype(leaf.dtype, keys))
+
+
+def _short(arrays: Iterable[Any]) -> str:
+    return digest(arrays)[:16]
 
 
 def _circumstances() -> dict[str, Any]:
@@ -129,7 +142,12 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _report(
-    out: Path, subjects: Subjects, subject: dict[str, Any], *, quick: bool
+    out: Path,
+    subjects: Subjects,
+    subject: dict[str, Any],
+    figures: dict[str, dict[str, bytes]],
+    *,
+    quick: bool,
 ) -> dict[str, Any]:
     claims = {}
     for name in CLAIMS:
@@ -137,6 +155,8 @@ def _report(
         if _kept(file, {"config": config_of(name, quick=quick), "subject": subject}):
             record = json.loads(file.read_text())
             claims[name] = record | {"verdict": CLAIMS[name].verdict(record["found"])}
+            if name not in figures:  # kept from before: its pictures are made anew as well
+                figures[name] = _drawn(name, record["found"], out)
     results = {
         "data": subjects.data.name,
         "trained here": subjects.trained,
@@ -145,7 +165,6 @@ def _report(
         **_circumstances(),
         "claims": claims,
     }
-    figures = {file.stem: file.read_bytes() for file in sorted((out / "figures").glob("*.png"))}
     write_whole(out / "results.json", json.dumps(results, indent=1).encode())
     write_whole(out / "table.md", results_table(results).encode())
     write_whole(out / "report.html", render_page(results, figures).encode())

@@ -12,18 +12,6 @@ from kinetic_jax.metrics import Memorization, memorization
 FRECHET_RESAMPLES = 200
 
 
-class Spread(NamedTuple):
-    """What a row measures in each resample of the noise; the same resamples for every row.
-
-    Attributes:
-        f_mem: shape (resamples,).
-        frechet: shape (resamples,); biased upwards, by as much in every row.
-    """
-
-    f_mem: np.ndarray
-    frechet: np.ndarray
-
-
 class Row(NamedTuple):
     """One setting, measured.
 
@@ -32,14 +20,15 @@ class Row(NamedTuple):
         copied: which of them are copies.
         features: the classifier's, of the samples.
         frechet: their Fréchet distance to those of the held-out images.
-        spread: over resamples.
+        spread: that distance in resamples of the noise, the same for every row, shape
+            (resamples,); biased upwards, by as much in every row.
     """
 
     run: Run
     copied: Memorization
     features: np.ndarray
     frechet: float
-    spread: Spread
+    spread: np.ndarray
 
 
 def measured(run: Run, subjects: Subjects) -> Row:
@@ -47,14 +36,12 @@ def measured(run: Run, subjects: Subjects) -> Row:
     copied = memorization(run.images, subjects.few, progress=False)
     features = subjects.features(run.images)
     place = np.cumsum(run.good) - 1  # of a row of the noise among the good ones
-    draws, shares, distances = np.random.default_rng(0), [], []
+    draws, distances = np.random.default_rng(0), []
     for _ in range(FRECHET_RESAMPLES):
         drawn = draws.integers(len(run.good), size=len(run.good))
         own = place[drawn[run.good[drawn]]]
-        shares.append(copied.memorized[own].mean())
         distances.append(subjects.frechet(features[own]))
-    spread = Spread(np.array(shares), np.array(distances))
-    return Row(run, copied, features, subjects.frechet(features), spread)
+    return Row(run, copied, features, subjects.frechet(features), np.array(distances))
 
 
 def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
@@ -69,7 +56,7 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
     both = row.run.good & baseline.run.good
     mine, theirs = both[row.run.good], both[baseline.run.good]
     pairs = row.copied.memorized[mine].astype(float) - baseline.copied.memorized[theirs]
-    moved = row.spread.frechet - baseline.spread.frechet
+    moved = row.spread - baseline.spread
     return {
         "name": name,
         "family": family,
@@ -78,7 +65,7 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
         "energy": float(row.run.quantities["total"].mean()),
         "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
         "f_mem change": paired_difference(pairs),
-        "frechet": about(row.frechet, row.spread.frechet),
+        "frechet": about(row.frechet, row.spread),
         "frechet change": about(row.frechet - baseline.frechet, moved),
     }  # fmt: skip
 

@@ -67,12 +67,14 @@ def verdict(found: dict[str, Any]) -> str:
     for scale, judged in found["guidance"].items():
         margin = judged["by"]["total"]["margin"]
         fifths = margin["fifths"]
+        score = judged["by"]["total"]["score"]["fifths"]
         words = "without guidance" if scale == "1" else f"with guidance {scale}"
         sentences.append(
             f"From the lowest to the highest fifth of energy the margin {rise(fifths)} {words}: "
-            f"{with_interval(fifths[0], '.2f')} to {with_interval(fifths[-1], '.2f')}; within "
-            "classes "
-            f"it {rise(margin['fifths within classes'])} (ρ = "
+            f"{with_interval(fifths[0], '.2f')} to {with_interval(fifths[-1], '.2f')}, and the "
+            f"probability of the class {rise(score)}: {with_interval(score[0], '.3f')} to "
+            f"{with_interval(score[-1], '.3f')}; within classes "
+            f"the margin {rise(margin['fifths within classes'])} (ρ = "
             f"{with_interval(margin['correlation within classes'])}), and given ||x1||² the "
             f"correlation is {with_interval(margin['correlation given ||x1||²'])}. The samples "
             "are of "

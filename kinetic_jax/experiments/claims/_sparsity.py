@@ -38,6 +38,9 @@ def _correlated(run: Run, rows: np.ndarray, subjects: Subjects) -> dict[str, Any
     for space, (samples, reference) in spaces.items():
         supports[f"kNN, {space}"] = np.asarray(knn_support(samples, reference, 10, progress=False))
         supports[f"KDE, {space}"] = np.asarray(kde_support(samples, reference, progress=False))
+    # In many dimensions Scott's width is near the spread of all data: is it local at all?
+    away = (run.images - rows.mean(axis=0)).reshape(len(run.images), -1)
+    nearness = -np.linalg.norm(away, axis=1)
     return {
         "bad": run.bad,
         "support": {
@@ -51,6 +54,7 @@ def _correlated(run: Run, rows: np.ndarray, subjects: Subjects) -> dict[str, Any
             for name, support in supports.items()
         },
         "E and ||x1||²": correlation(run.quantities["total"], run.norm2),
+        "KDE and the mean image": correlation(supports["KDE, pixels"], nearness),
     }
 
 
@@ -58,20 +62,32 @@ def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
     sentences = []
     for name, model in found["models"].items():
-        near = model["support"]["kNN, pixels"]
-        total, excess = near["total"]["plain"], near["excess"]["plain"]
-        holds = "holds" if total["high"] < 0 else "does not hold"
+        of = model["support"]
+        near = of["kNN, pixels"]
         sentences.append(
-            f"Model of {name}: that energy is higher where the data are sparser {holds} for E "
-            "itself "
-            f"(ρ with kNN support in pixels {with_interval(total)}; given ||x1||² "
-            f"{with_interval(near['total']['given ||x1||²'])}); for the excess it is "
-            f"{with_interval(excess)}, in features "
-            f"{with_interval(model['support']['kNN, features']['excess']['plain'])}. E goes with "
-            f"||x1||² at ρ = {with_interval(model['E and ||x1||²'])}."
+            f"Model of {name}: that energy is higher where the data are sparser "
+            f"{_holds(near['total']['plain'])} for E itself (ρ with kNN support in pixels "
+            f"{_rho(near, 'total')}, in features {_rho(of['kNN, features'], 'total')}, with KDE "
+            f"{_rho(of['KDE, pixels'], 'total')} and {_rho(of['KDE, features'], 'total')}; in "
+            f"pixels given ||x1||² {with_interval(near['total']['given ||x1||²'])}), and "
+            f"{_holds(near['excess']['plain'])} for the excess (kNN {_rho(near, 'excess')} and "
+            f"{_rho(of['kNN, features'], 'excess')}, KDE {_rho(of['KDE, pixels'], 'excess')} and "
+            f"{_rho(of['KDE, features'], 'excess')}). E goes with ||x1||² at ρ = "
+            f"{with_interval(model['E and ||x1||²'])}, and KDE in pixels, of Scott's width, with "
+            f"nearness to the mean image at {with_interval(model['KDE and the mean image'])}."
         )
     published = "Published (CIFAR-10): kNN −0.65, KDE −0.64 for E."
     return " ".join([*sentences, published])
+
+
+def _rho(support: dict[str, Any], part: str) -> str:
+    return with_interval(support[part]["plain"])
+
+
+def _holds(found: dict[str, Any]) -> str:
+    if found["high"] >= 0:
+        return "does not hold"
+    return "holds" if found["value"] <= -0.3 else "holds weakly"
 
 
 def table(found: dict[str, Any]) -> list[Line]:

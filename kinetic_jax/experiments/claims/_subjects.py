@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax.data import Images, load_images
 from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
@@ -18,6 +19,7 @@ from kinetic_jax.experiments._recipes import (
     MEMORIZING,
     Recipe,
     require_alike,
+    shortened,
     train_recipe,
 )
 from kinetic_jax.fields import VelocityField
@@ -32,7 +34,7 @@ from kinetic_jax.pretrained import (
     write_classifier,
 )
 
-FEW = 1024  # images of the model that copies
+LEAST_HELD_OUT = 10  # in a half of them
 BATCH = 1000  # samples in memory together
 
 
@@ -46,6 +48,9 @@ class Subjects:
         memorizing: the flow of the first 1,024, without labels.
         checkpoints: that flow along its training, by step.
         judge: the classifier.
+        folder: where models are trained that do not come with the package.
+        recipe: of `memorizing`.
+        control: the same network trained on all images, by step; None before it is trained.
         trained: whether the models are this run's own, not those of the package.
     """
 
@@ -54,12 +59,15 @@ class Subjects:
     memorizing: VelocityField
     checkpoints: dict[int, Any]
     judge: ImageClassifier
+    folder: Path
+    recipe: Recipe = MEMORIZING
+    control: dict[int, Any] | None = None
     trained: bool = False
 
     @property
     def few(self) -> np.ndarray:
         """The images that `memorizing` was trained on."""
-        return self.data.images[:FEW]
+        return self.data.images[: self.recipe.num_train]
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """The classifier's features, shape (n, d)."""
@@ -100,18 +108,47 @@ def _in_batches(fn: Any, judge: ImageClassifier, images: np.ndarray) -> np.ndarr
     return np.concatenate([np.asarray(fn(judge, part)) for part in parts])
 
 
-def shipped_subjects(data: str | Path | None = None) -> Subjects:
+def shipped_subjects(folder: Path, data: str | Path | None = None) -> Subjects:
     """Fashion-MNIST and the models that come with the package."""
+    return with_shipped_models(load_images("fashion-mnist", data=data), folder)
+
+
+def with_shipped_models(data: Images, folder: Path) -> Subjects:
+    """Some images and the models that come with the package."""
     name = "fashion-mnist-1024"
     memorizing = pretrained(name)
     checkpoints = {step: pretrained(name, step=step) for step in pretrained_steps(name)}
     return Subjects(
-        load_images("fashion-mnist", data=data),
+        data,
         pretrained("fashion-mnist"),
         memorizing,
         checkpoints | {MEMORIZING.steps: memorizing},
         pretrained_classifier(),
+        folder,
     )
+
+
+def with_control(subjects: Subjects, steps: int) -> Subjects:
+    """With the network of `memorizing` trained on all images, up to some of its steps.
+
+    As it is, if there are few more images than those that are copied.
+    """
+    data, recipe = subjects.data, subjects.recipe
+    if not _enough(data, recipe):
+        return subjects
+    marks = tuple(mark for mark in recipe.marks if mark <= steps)
+    control = dataclasses.replace(recipe, num_train=None, marks=marks)
+    train_recipe(control, data.images, None, subjects.folder, "control", scaling=data.scaling,
+                 to_the_end=False)  # fmt: skip
+    files = {mark: subjects.folder / f"control-step-{mark}.npz" for mark in marks}
+    return dataclasses.replace(
+        subjects, control={mark: read_field(file) for mark, file in files.items()}
+    )
+
+
+def _enough(data: Images, recipe: Recipe) -> bool:
+    """Whether most images are not among those that are copied."""
+    return recipe.num_train is not None and len(data.images) >= 4 * recipe.num_train
 
 
 def trained_subjects(
@@ -121,13 +158,18 @@ def trained_subjects(
     memorizing: Recipe = MEMORIZING,
     *,
     epochs: int = EPOCHS,
+    quick: bool = False,
 ) -> Subjects:
     """Models of other images, trained in `folder`, or read from it if they are there.
 
+    `quick`: for a tenth of the steps.
+
     Raises:
-        ValueError: if the images have no labels.
+        ValueError: if the images have no labels, or too few classes or images.
     """
     data = with_held_out(data)
+    if quick:
+        general, memorizing, epochs = shortened(general), shortened(memorizing), epochs // 4
     train_models(data, folder, general, memorizing, epochs=epochs)
     along = {mark: read_field(folder / f"memorizing-step-{mark}.npz") for mark in memorizing.marks}
     memorized = read_field(folder / "memorizing.npz")
@@ -137,6 +179,8 @@ def trained_subjects(
         memorized,
         along | {memorizing.steps: memorized},
         read_classifier(folder / "classifier.npz"),
+        folder,
+        memorizing,
         trained=True,
     )
 
@@ -178,11 +222,14 @@ def train_models(
     """
     if data.labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
+    require((data.num_classes or 0) >= 2, f"{data.name}", data.num_classes, "have two classes")
+    least, found = 2 * LEAST_HELD_OUT, len(data.held_out)
+    require(found >= least, f"{data.name}", f"{found} held out", f"have {least} images held out")
     general = fitting(general, data.event_shape)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     file = folder / "classifier.npz"
-    judging = _for_judge(data)
+    judging = _for_judge(data, memorizing)
     about = {"made_of": digest([judging.images, judging.labels]), "epochs": epochs}
     if file.exists():
         require_alike(file, about)
@@ -199,14 +246,15 @@ def train_models(
         say(f"{name}: {time.monotonic() - began:.0f} s")
 
 
-def _for_judge(data: Images) -> Images:
+def _for_judge(data: Images, recipe: Recipe) -> Images:
     """`data` without the images that are copied, where that leaves most of them.
 
     A classifier that has seen them is surer of a copy than of another sample as good.
     """
-    if data.labels is None or len(data.images) < 4 * FEW:
+    if data.labels is None or not _enough(data, recipe):
         return data
-    return data._replace(images=data.images[FEW:], labels=data.labels[FEW:])
+    rest = slice(recipe.num_train, None)
+    return data._replace(images=data.images[rest], labels=data.labels[rest])
 
 
 def with_held_out(data: Images, share: float = 1 / 6) -> Images:
@@ -214,8 +262,8 @@ def with_held_out(data: Images, share: float = 1 / 6) -> Images:
 
     Images of which the first 1,024 lack a class are mixed.
     """
-    labels = data.labels
-    if labels is not None and len(np.unique(labels[:FEW])) < len(np.unique(labels)):
+    labels, few = data.labels, MEMORIZING.num_train
+    if labels is not None and len(np.unique(labels[:few])) < len(np.unique(labels)):
         order = np.random.default_rng(1).permutation(len(labels))
         data = data._replace(images=data.images[order], labels=labels[order])
     if len(data.held_out):

@@ -25,6 +25,7 @@ class Line(NamedTuple):
 
 CONFIDENCE = 0.95
 RESAMPLES = 500
+LEAST = 10
 
 
 def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict[str, float]]:
@@ -64,26 +65,33 @@ def bootstrap(
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """How often a positive sample scores higher than another: area under the ROC curve."""
+    """How often a positive sample scores higher than another: area under the ROC curve.
+
+    NaN with fewer than `LEAST` on either side: an interval from so few would be made up.
+    """
     ranks, count = rankdata(scores), int(positive.sum())
     rest = len(scores) - count
-    if not (count and rest):
+    if min(count, rest) < LEAST:
         return float("nan")
     return float((ranks[positive.astype(bool)].sum() - count * (count + 1) / 2) / (count * rest))
 
 
 def with_interval(found: dict[str, Any], form: str = "+.2f") -> str:
     """Value (low to high)."""
-    middle = found.get("value", found.get("mean"))
-    if middle is None:  # JSON's NaN
-        return "none"
-    return f"{middle:{form}} ({found['low']:{form}} to {found['high']:{form}})"
+    numbers = [found.get("value", found.get("mean")), found["low"], found["high"]]
+    if None in numbers:  # JSON's NaN
+        return "none" if numbers[0] is None else f"{numbers[0]:{form}} (no interval)"
+    middle, low, high = (f"{number:{form}}" for number in numbers)
+    return f"{middle} ({low} to {high})"
 
 
 def percent(found: dict[str, Any]) -> str:
     """A share with its interval, in percent."""
-    middle = found.get("value", found.get("mean", 0.0))
-    return f"{100 * middle:.1f}% ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+    numbers = [found.get("value", found.get("mean")), found["low"], found["high"]]
+    if None in numbers:
+        return "none"
+    middle, low, high = (f"{100 * number:.1f}" for number in numbers)
+    return f"{middle}% ({low} to {high})"
 
 
 def rise(grouped: list[dict[str, Any]]) -> str:

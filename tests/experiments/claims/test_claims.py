@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from kinetic_jax.experiments.claims import (
     _reproduce,
     _rows,
     _runs,
+    _spike,
     _words,
 )
 from kinetic_jax.experiments.claims._page import END, START, into_readme
@@ -34,7 +36,7 @@ SMALL = {
     "sparsity": {"samples": 60},
     "spike": {"samples": 40, "paths": 20},
     "goldilocks": {"samples": 60},
-    "kts": {"samples": 60, "strengths": [0.02], "matched": [0.02], "ssc": [0.05],
+    "kts": {"samples": 60, "strengths": [0.02], "matched": [0.02], "ssc": [0.05], "ssc_powers": [1.0],
             "stops": [0.9], "noise": [0.5], "shifts": [2.0]},
     "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
                  "launches": ["linear"], "landings": ["linear"]},
@@ -52,7 +54,9 @@ def subjects():
     judge = ImageClassifier((8, 8, 1), 10, widths=(16, 8), key=jax.random.key(0))
     gaussian = GaussianField(data.images.mean(axis=0), 0.5)
     labelled = EmpiricalField(data.images, labels=data.labels)
-    return claims.Subjects(data, labelled, exact, {1: gaussian, 10: exact}, judge)
+    control = {1: gaussian, 10: gaussian}
+    checkpoints = {1: gaussian, 10: exact}
+    return claims.Subjects(data, labelled, exact, checkpoints, judge, Path(), control=control)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +135,7 @@ def test_an_exact_flow_copies_whatever_the_gain(run):
     assert rows["copy plus noise"]["frechet change"]["low"] > 0
     # Nothing is lower at no greater distance, so that nothing is tried on other noise.
     assert found_of(run, "kts")["best on other noise"] is None
-    assert "No setting of KTS lowers F_mem" in run[1]["claims"]["kts"]["verdict"]
+    assert "No setting of KTS clearly lowers F_mem" in run[1]["claims"]["kts"]["verdict"]
     for row in found_of(run, "ablation")["rows"]:
         if row["family"] in ("τ", "evaluations", "grid"):
             assert row["f_mem change"]["value"] == 0
@@ -148,9 +152,10 @@ def test_two_runs_of_one_flow_never_part(run):
     found = found_of(run, "spike")
     names = list(found["profiles"])
     assert found["profiles"][names[0]]["speed2"] == found["profiles"][names[1]]["speed2"]
-    assert found["parting"][names[1]]["value"] is None  # JSON has no NaN
+    assert found["parting"][names[1]]["value"] == _spike.NEVER
     # The exact velocity along its own paths, which end on images: no growth.
-    assert abs(found["off the exact path"]["exact growth"]) < 0.1
+    assert abs(found["off the exact path"]["exact growth"]["value"]) < 0.1
+    assert found["off the exact path"]["growth apart"]["value"] == pytest.approx(0, abs=1e-3)
 
 
 def test_energies_are_those_of_sample(subjects):
@@ -176,13 +181,17 @@ def test_batches_change_nothing(subjects, monkeypatch):
 
 def test_readme_table(run):
     readme = f"# Title\n{START}\nstale\n{END}\nrest\n"
-    new = into_readme(readme, run[1])
+    whole = run[1] | {"quick": False}
+    new = into_readme(readme, whole)
     assert new.startswith("# Title\n")
     assert new.endswith(f"{END}\nrest\n")
     assert "stale" not in new
     assert new.count("| `kts` | F_mem without a gain | 37.34% (CelebA) | 100.0% (") == 1
     with pytest.raises(ValueError, match="must have the marks"):
-        into_readme("no marks", run[1])
+        into_readme("no marks", whole)
+    for part in ({"quick": True}, {"trained here": True}, {"claims": {"kts": {}}}):
+        with pytest.raises(ValueError, match="of all claims, at full settings"):
+            into_readme(readme, whole | part)
 
 
 def test_paired_difference():
@@ -199,16 +208,47 @@ def test_paired_difference():
 
 
 def test_a_turn_is_told_by_what_came_before():
-    def curve(*values):
-        return [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]
+    def turn(*values):
+        found = [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]
+        table = [{"step": at + 1, "quantities": {"E": one}} for at, one in enumerate(found)]
+        return _onset._turn(table, "E")
 
-    steps = [1, 2, 3, 4, 5]
-    assert _onset._turn(steps, curve(3, 2, 1, 2, 3)) == {"at": 3, "told": 4}
-    assert _onset._turn(steps, curve(1, 5, 4.5, 3, 9)) == {"at": 2, "told": 4}
-    assert _onset._turn(steps, curve(1, 2, 3, 4, 5)) is None
-    assert _onset._turn(steps, curve(1, 2, 3, 2.5, 3)) is None
+    assert turn(3, 2, 1, 2, 3) == {"at": 3, "told": 4}
+    assert turn(1, 5, 4.5, 3, 9) == {"at": 2, "told": 4}
+    assert turn(1, 2, 3, 4, 5) is None
+    assert turn(1, 2, 3, 2.5, 3) is None
     # What comes later changes nothing.
-    assert _onset._turn(steps[:4], curve(3, 2, 1, 2)) == {"at": 3, "told": 4}
+    assert turn(3, 2, 1, 2) == {"at": 3, "told": 4}
+
+
+def test_onset_stays():
+    def onset(*lows):
+        return _onset._onset(
+            [{"step": at, "f_mem": {"low": low}} for at, low in enumerate(lows)], 0.1
+        )
+
+    assert onset(0.0, 0.05, 0.2, 0.3) == 2
+    assert onset(0.0, 0.2, 0.05, 0.3) == 3
+    assert onset(0.0, 0.2, 0.3, 0.1) is None
+
+
+def test_a_control_that_turns_too_is_told():
+    at, none = {"at": 3, "told": 4}, None
+    found = {
+        "announced": {"total": at, "excess": at, "length": none},
+        "control turns": {"total": at, "excess": none, "length": none},
+        "control": [{"step": 8, "f_mem": {"value": 0.0, "low": 0.0, "high": 0.01}}],
+        "table": [{"f_mem": {"value": 0.4, "low": 0.3, "high": 0.5}}],
+        "onset": 6,
+    }
+    words = _onset.verdict(found)
+    assert "energy E turns at step 3, told at 4, 2 steps ahead of the onset" in words
+    assert "copies 0.0% (0.0 to 1.0) from the same few, energy E turns as well" in words
+    assert words.endswith("; excess does not.")
+    assert "Without a turn: path length." in words
+    both = found | {"control turns": found["announced"]}
+    assert _onset.verdict(both).endswith("turns as well: they announce no memorisation.")
+    assert "too few other images" in _onset.verdict(found | {"control": []})
 
 
 def test_other_shapes_have_the_same_integral():

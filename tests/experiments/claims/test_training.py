@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from kinetic_jax import load_images
-from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
+from kinetic_jax._digest import digest as digest_of
+from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, shortened
 from kinetic_jax.experiments.claims import train_models, trained_subjects, with_held_out
-from kinetic_jax.experiments.claims._subjects import fitting
+from kinetic_jax.experiments.claims._subjects import fitting, with_control
+from kinetic_jax.pretrained import read_about
 
 TINY = dataclasses.replace(GENERAL, config={"patch_size": 4, "width": 8, "depth": 1}, steps=20)
 FEW = dataclasses.replace(MEMORIZING, config={"width": 8, "depth": 1, "skip": True}, num_train=50,
@@ -75,6 +77,28 @@ def test_models_of_other_recipes_are_refused(digits, tmp_path):
         train_models(small, tmp_path, slower, FEW, epochs=1)
 
 
+def test_the_control_is_the_same_network_on_all_images(digits, tmp_path):
+    subjects = trained_subjects(digits, tmp_path, TINY, FEW, epochs=1)
+    controlled = with_control(subjects, 15)
+    assert list(controlled.control) == [10]
+    assert jax.tree.structure(controlled.control[10]) == jax.tree.structure(subjects.memorizing)
+    about = read_about(tmp_path / "control-step-10.npz")
+    assert about["recipe"]["num_train"] is None
+    assert about["recipe"]["steps"] == FEW.steps  # of the schedule, which is the same
+    assert not (tmp_path / "control.npz").exists()
+    assert len(subjects.few) == 50
+    # The judge has not seen the images that are copied; with few others there is no control.
+    digest = read_about(tmp_path / "classifier.npz")["made_of"]
+    assert digest == digest_of([subjects.data.images[50:], subjects.data.labels[50:]])
+    most = dataclasses.replace(subjects, recipe=dataclasses.replace(FEW, num_train=500))
+    assert with_control(most, 15).control is None
+
+
+def test_a_quick_training_is_a_tenth():
+    short = shortened(MEMORIZING)
+    assert (short.steps, short.marks[0], short.marks[-1]) == (6000, 25, 3200)
+
+
 def test_patches_divide_the_images():
     sides = {(28, 28, 1): 4, (30, 30, 3): 3, (9, 6, 1): 3, (7, 11, 1): 1}
     for shape, side in sides.items():
@@ -92,3 +116,9 @@ def test_images_sorted_by_class_are_mixed(digits):
 def test_images_without_labels_are_refused(digits, tmp_path):
     with pytest.raises(ValueError, match="digits must have labels"):
         trained_subjects(digits._replace(labels=None), tmp_path, TINY, FEW)
+    one = digits._replace(labels=np.zeros_like(digits.labels))
+    with pytest.raises(ValueError, match="digits must have two classes, got 1"):
+        trained_subjects(one, tmp_path, TINY, FEW)
+    few = digits._replace(images=digits.images[:90], labels=digits.labels[:90])
+    with pytest.raises(ValueError, match="must have 20 images held out, got 15 held out"):
+        trained_subjects(few, tmp_path, TINY, FEW)

@@ -1,0 +1,55 @@
+"""The figures of the README are those of the results that are committed, and of this code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kinetic_jax import load_images
+from kinetic_jax.experiments.claims import CLAIMS, into_readme
+from kinetic_jax.experiments.claims._registry import config_of
+from kinetic_jax.experiments.claims._reproduce import models_digest
+from kinetic_jax.experiments.claims._subjects import with_shipped_models
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "benchmarks" / "results" / "claims"
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads((FOLDER / "results.json").read_text())
+
+
+def test_the_readme_has_these_results(results):
+    readme = (ROOT / "README.md").read_text()
+    assert into_readme(readme, results) == readme
+
+
+def test_every_claim_is_there_with_its_committed_settings_and_words(results):
+    assert list(results["claims"]) == list(CLAIMS)
+    assert not results["quick"]
+    for name, claim in results["claims"].items():
+        assert claim["config"] == config_of(name, quick=False)
+        assert claim["verdict"] == CLAIMS[name].verdict(claim["found"])
+        for picture in CLAIMS[name].draw(claim["found"]):
+            assert (FOLDER / f"{picture}.png").stat().st_size > 10_000
+
+
+def test_they_are_of_the_models_that_ship(results):
+    """The images are not at hand everywhere: their sha256 is checked as they are read."""
+    shipped = models_digest(with_shipped_models(load_images("fashion-mnist-1024"), Path()))
+    assert {claim["subject"]["models"] for claim in results["claims"].values()} == {shipped}
+
+
+def test_intervals_are_as_narrow_as_promised(results):
+    found = {name: claim["found"] for name, claim in results["claims"].items()}
+    support = found["sparsity"]["models"]["all images"]["support"]["kNN, pixels"]
+    assert support["excess"]["plain"]["value"] <= -0.8
+    again = found["kts"]["best on other noise"]
+    assert again["f_mem change"]["high"] < 0
+    assert again["frechet change"]["value"] <= 0
+    for row in found["kts"]["rows"]:
+        assert row["f_mem"]["high"] - row["f_mem"]["low"] <= 0.02
+    for row in found["ablation"]["rows"]:
+        assert row["f_mem"]["high"] - row["f_mem"]["low"] <= 0.04
+    assert results["seconds"] < 3600
