@@ -165,8 +165,9 @@ def table(found: dict[str, Any]) -> list[Line]:
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:
-    """Margin, realism and F_mem by fifth, of E, the excess and what tells copies best."""
-    chosen = dict.fromkeys(["total", "excess", found["tells best"]])
+    """Margin, realism and F_mem by fifth of E, the excess, what turns most and tells copies."""
+    turning = [turn["name"] for turn in found["turns"].values()]
+    chosen = dict.fromkeys(["total", "excess", *turning, found["tells best"]])
     panels = {
         words: {QUANTITIES[name]: found["by"][name][what] for name in chosen}
         for what, words in (

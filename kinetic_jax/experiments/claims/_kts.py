@@ -135,7 +135,8 @@ def verdict(found: dict[str, Any]) -> str:
         f"{held_out['frechet']:.2f} from as many others, no gain {held_out['no gain']:.2f}. "
     )
     levels = " ".join(_level(level) for level in found["at equal distance"])
-    return f"{start}{_choice(found)} {levels} {PUBLISHED}"
+    how = "Each family's point is chosen on half of the noise and measured on the other. "
+    return f"{start}{_choice(found)} {how}{levels} {PUBLISHED}"
 
 
 def _choice(found: dict[str, Any]) -> str:
@@ -155,22 +156,26 @@ def _choice(found: dict[str, Any]) -> str:
 
 def _level(level: dict[str, Any]) -> str:
     families = level["families"]
-    where = "At no gain's distance" if level["margin"] == 0 else (
-        f"At a distance up to {100 * level['margin']:.0f}% greater")  # fmt: skip
     controls = {name: one for name, one in families.items() if name != OURS}
     nearest = min(controls, key=lambda name: controls[name]["f_mem"]["value"])
     more = _points(controls[nearest][f"more than {OURS}"])
     words = (
-        f"{where} (each point chosen on half of the noise and measured on the other) KTS reaches "
-        f"{percent(families[OURS]['f_mem'])}; the best control, {nearest}, "
-        f"{percent(controls[nearest]['f_mem'])} ({with_interval(more, '+.1f')} points more)"
+        f"{_room(level).capitalize()} KTS reaches {percent(families[OURS]['f_mem'])}, the best "
+        f"control, {nearest}, {percent(controls[nearest]['f_mem'])}: "
+        f"{with_interval(more, '+.1f')} points apart"
     )
     beating, open_ = better(level), undecided(level)
     if beating:
-        return f"{words}: KTS is not on the front, {_listed(beating)} is clearly lower."
+        return f"{words}; KTS is not on the front, clearly below it: {_listed(beating)}."
     if open_:
-        return f"{words}: no control is clearly lower, {_listed(open_)} not clearly higher."
-    return f"{words}: KTS is clearly below every control."
+        return f"{words}; no control is clearly below KTS, not clearly above: {_listed(open_)}."
+    return f"{words}; KTS is clearly below every control."
+
+
+def _room(level: dict[str, Any]) -> str:
+    if level["margin"] == 0:
+        return "no farther off than no gain"
+    return f"at most {100 * level['margin']:.0f}% farther off"
 
 
 def _listed(names: list[str]) -> str:
@@ -212,15 +217,13 @@ def table(found: dict[str, Any]) -> list[Line]:
 def draw(found: dict[str, Any]) -> dict[str, bytes]:
     """The fronts, and what each family reaches at equal distance."""
     levels = {
-        f"at most {100 * level['margin']:.0f}% farther off than no gain": {
-            name: _points(one["f_mem"]) for name, one in level["families"].items()
-        }
+        _room(level): {name: _points(one["f_mem"]) for name, one in level["families"].items()}
         for level in found["at equal distance"]
     }
     return {
         "kts": _plots.fronts(found["rows"], found["held out"]),
         "kts-equal": _plots.dots(
-            {"": levels}, "least F_mem in % at equal Fréchet distance (line: no gain)",
+            {"": levels}, "least F_mem in %, 95% (line: no gain)",
             centre=100 * found["rows"][0]["f_mem"]["value"],
         ),
     }  # fmt: skip
