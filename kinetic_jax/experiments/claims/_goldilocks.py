@@ -156,11 +156,18 @@ def _step(step: dict[str, Any]) -> str:
 
 def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
-    best, total = found["tells best"], found["by"]["total"]
+    best, total, turn = found["tells best"], found["by"]["total"], found["turns"]["margin"]
+    rise_and_drop = ", ".join(with_interval(turn[way], "+.2f") for way in ("rise", "drop"))
     return [
         Line("AUC of E for copies", "", with_interval(total["auc"], ".2f")),
         Line(f"AUC of {QUANTITIES[best]}", "", with_interval(found["its auc"], ".2f")),
         Line("fifth of E where the margin is highest", "", _peaks(total["peak"]["margin"])),
+        Line(
+            f"margin over {QUANTITIES[turn['name']]}: fifth {turn['fifth']} above the first, "
+            "above the last",
+            "",
+            rise_and_drop,
+        ),
     ]
 
 

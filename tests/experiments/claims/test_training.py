@@ -1,6 +1,8 @@
 """Models of other images: trained to files, gone on with, and read back."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 from kinetic_jax import load_images
 from kinetic_jax._digest import digest as digest_of
-from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, shortened
+from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, require_alike, shortened
 from kinetic_jax.experiments.claims import train_models, trained_subjects, with_held_out
 from kinetic_jax.experiments.claims._subjects import fitting, with_control
 from kinetic_jax.pretrained import read_about
@@ -26,9 +28,21 @@ def digits():
     return load_images("digits")
 
 
-def test_trained_and_gone_on_with(digits, tmp_path):
-    subjects = trained_subjects(digits, tmp_path, TINY, FEW, epochs=12)
-    first = {name: (tmp_path / name).read_bytes() for name in FILES}
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return folder, trained_subjects(digits, folder, TINY, FEW, epochs=12)
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A folder of its own with the same models."""
+    return Path(shutil.copytree(trained[0], tmp_path / "models"))
+
+
+def test_trained_and_gone_on_with(digits, trained, copied):
+    subjects = trained[1]
+    first = {name: (copied / name).read_bytes() for name in FILES}
     assert sorted(subjects.checkpoints) == [10, 20, 30]
     assert subjects.general.null_cond == 10
     assert subjects.memorizing.num_classes is None
@@ -36,9 +50,9 @@ def test_trained_and_gone_on_with(digits, tmp_path):
     logits = subjects.logits(subjects.data.held_out)
     assert np.mean(logits.argmax(axis=1) == subjects.data.held_out_labels) > 0.9
     # As after a kill before the last file was written: it is made again, the same.
-    (tmp_path / "memorizing.npz").unlink()
-    again = trained_subjects(digits, tmp_path, TINY, FEW, epochs=12)
-    assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
+    (copied / "memorizing.npz").unlink()
+    again = trained_subjects(digits, copied, TINY, FEW, epochs=12)
+    assert {name: (copied / name).read_bytes() for name in FILES} == first
     x = jnp.ones((8, 8, 1))
     want, got = (s.memorizing(jnp.array(0.5), x) for s in (subjects, again))
     np.testing.assert_array_equal(got, want)
@@ -54,42 +68,39 @@ def test_held_out_images_are_none_of_the_others(digits):
     assert jax.tree.leaves(whole.labels)[0].shape == (1797 - 1797 // 6,)
 
 
-def test_models_of_other_images_are_refused(digits, tmp_path):
-    small = digits._replace(images=digits.images[:300], labels=digits.labels[:300])
-    train_models(with_held_out(small), tmp_path, TINY, FEW, epochs=1)
-    (tmp_path / "general.npz").unlink()
-    train_models(with_held_out(small), tmp_path, TINY, FEW, epochs=1)
-    other = small._replace(images=-small.images)
+def test_models_of_other_images_are_refused(digits, copied):
+    other = with_held_out(digits._replace(images=-digits.images))
     with pytest.raises(ValueError, match=r"classifier\.npz is a model of other images"):
-        train_models(with_held_out(other), tmp_path, TINY, FEW, epochs=1)
-    (tmp_path / "classifier.npz").unlink()
+        train_models(other, copied, TINY, FEW, epochs=12)
+    # The judge has not seen the images that are copied.
+    seen = [-other.images[FEW.num_train :], other.labels[FEW.num_train :]]
+    assert read_about(copied / "classifier.npz")["made_of"] == digest_of(seen)
     with pytest.raises(ValueError, match=r"general\.npz is a model of other images"):
-        train_models(with_held_out(other), tmp_path, TINY, FEW, epochs=1)
+        require_alike(copied / "general.npz", {"made_of": digest_of([other.images])})
 
 
-def test_models_of_other_recipes_are_refused(digits, tmp_path):
-    small = with_held_out(digits._replace(images=digits.images[:300], labels=digits.labels[:300]))
-    train_models(small, tmp_path, TINY, FEW, epochs=1)
+def test_models_of_other_recipes_are_refused(digits, copied):
+    whole = with_held_out(digits)
     with pytest.raises(ValueError, match=r"classifier\.npz is a model of another epochs"):
-        train_models(small, tmp_path, TINY, FEW, epochs=2)
+        train_models(whole, copied, TINY, FEW, epochs=2)
     slower = dataclasses.replace(TINY, learning_rate=1e-4)
     with pytest.raises(ValueError, match=r"general\.npz is a model of another recipe"):
-        train_models(small, tmp_path, slower, FEW, epochs=1)
+        train_models(whole, copied, slower, FEW, epochs=12)
+    with pytest.raises(ValueError, match=r"classifier\.npz is a model of another recipe"):
+        require_alike(copied / "classifier.npz", {"recipe": {}})  # it says nothing of one
 
 
-def test_the_control_is_the_same_network_on_all_images(digits, tmp_path):
-    subjects = trained_subjects(digits, tmp_path, TINY, FEW, epochs=1)
+def test_the_control_is_the_same_network_on_all_images(trained, copied):
+    subjects = dataclasses.replace(trained[1], folder=copied)
     controlled = with_control(subjects, 15)
     assert list(controlled.control) == [10]
     assert jax.tree.structure(controlled.control[10]) == jax.tree.structure(subjects.memorizing)
-    about = read_about(tmp_path / "control-step-10.npz")
+    about = read_about(copied / "control-step-10.npz")
     assert about["recipe"]["num_train"] is None
     assert about["recipe"]["steps"] == FEW.steps  # of the schedule, which is the same
-    assert not (tmp_path / "control.npz").exists()
+    assert not (copied / "control.npz").exists()
     assert len(subjects.few) == 50
-    # The judge has not seen the images that are copied; with few others there is no control.
-    digest = read_about(tmp_path / "classifier.npz")["made_of"]
-    assert digest == digest_of([subjects.data.images[50:], subjects.data.labels[50:]])
+    # With few others there is none.
     most = dataclasses.replace(subjects, recipe=dataclasses.replace(FEW, num_train=500))
     assert with_control(most, 15).control is None
 
