@@ -66,6 +66,9 @@ def pretrained_steps(name: str) -> list[int]:
 def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
     """The classifier of Fashion-MNIST whose features and margins judge samples: no download.
 
+    It was trained on all training images but the first 1,024, so that copies of those are as new to
+    it as other samples.
+
     Args:
         name: "fashion-mnist".
 

@@ -100,8 +100,9 @@ def test_the_model_of_few_copies_them():
     assert found.low > 0.05
 
 
-def test_the_classifier_knows_the_images_that_ship():
+def test_the_classifier_tells_images_it_never_saw():
+    """The 1,024 that ship, which it was kept from; 0.91 of them, with a standard error of 0.01."""
     images = load_images("fashion-mnist-1024")
     told = np.asarray(pretrained_classifier()(images.images)).argmax(axis=1)
-    assert np.mean(told == images.labels) > 0.9
+    assert np.mean(told == images.labels) > 0.87
     assert read_about(WEIGHTS / "classifier.npz")["accuracy"] >= 0.90
