@@ -1,18 +1,13 @@
 """Claim: shaping lowers memorisation at no loss of quality; is it on the front of its controls?"""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kinetic_jax.experiments.claims import _controls, _plots
-from kinetic_jax.experiments.claims._fronts import (
-    OURS,
-    at_equal_distance,
-    better,
-    in_halves,
-    undecided,
-)
+from kinetic_jax.experiments.claims._fronts import OURS, beaten, measure_of
 from kinetic_jax.experiments.claims._rows import Row, compared, measured
 from kinetic_jax.experiments.claims._runs import common_noise, sampled
 from kinetic_jax.experiments.claims._subjects import Subjects
@@ -32,11 +27,11 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
     x0 = common_noise(n, shape, seed)
     baseline = run(x0)
-    rows, halves = [], []
+    rows, measures = [], []
 
     def keep(name: str, family: str, row: Row) -> None:
         rows.append(compared(name, family, row, baseline))
-        halves.append(in_halves(row, subjects.frechet))
+        measures.append(measure_of(name, family, row))
 
     keep("no gain", "no gain", baseline)
     for family, name, options in _settings(config):
@@ -56,7 +51,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "samples": n,
         "rows": rows,
         "best on other noise": again,
-        "at equal distance": at_equal_distance(rows, halves, config["margins"]),
+        "beaten": beaten(measures[1:]),
         "held out": _floor(subjects, baseline.features),
     }
 
@@ -79,7 +74,10 @@ def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
 
 
 def best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The setting of KTS of least F_mem among those clearly below no gain and no farther off."""
+    """The setting of KTS of least F_mem among those clearly below no gain and no farther off.
+
+    Clearly no farther off, if there are such: at the edge other noise would show it on either side.
+    """
     lower = [
         row
         for row in rows
@@ -87,7 +85,8 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         and row["f_mem change"]["high"] < 0
         and row["frechet change"]["value"] <= 0
     ]
-    return min(lower, key=lambda row: row["f_mem change"]["value"], default=None)
+    clear = [row for row in lower if row["frechet change"]["high"] <= 0]
+    return min(clear or lower, key=lambda row: row["f_mem change"]["value"], default=None)
 
 
 def count(config: dict[str, Any]) -> int:
@@ -132,11 +131,10 @@ def verdict(found: dict[str, Any]) -> str:
         f"Without a gain F_mem is {percent(baseline['f_mem'])} at a Fréchet distance of "
         f"{with_interval(baseline['frechet'], '.2f')}; held-out images have "
         f"{percent(held_out['f_mem'])}, and {held_out['size']:,} of them are "
-        f"{held_out['frechet']:.2f} from as many others, no gain {held_out['no gain']:.2f}. "
+        f"{held_out['frechet']:.2f} from as many others, as many samples without a gain "
+        f"{held_out['no gain']:.2f}. "
     )
-    levels = " ".join(_level(level) for level in found["at equal distance"])
-    how = "Each family's point is chosen on half of the noise and measured on the other. "
-    return f"{start}{_choice(found)} {how}{levels} {PUBLISHED}"
+    return f"{start}{_choice(found)} {_front(found)} {PUBLISHED}"
 
 
 def _choice(found: dict[str, Any]) -> str:
@@ -154,32 +152,31 @@ def _choice(found: dict[str, Any]) -> str:
     )
 
 
-def _level(level: dict[str, Any]) -> str:
-    families = level["families"]
-    controls = {name: one for name, one in families.items() if name != OURS}
-    nearest = min(controls, key=lambda name: controls[name]["f_mem"]["value"])
-    more = _points(controls[nearest][f"more than {OURS}"])
+def _front(found: dict[str, Any]) -> str:
+    of = found["beaten"]
+    lost = {name: by for name, by in of["kts"].items() if by}
+    won = {name: by for name, by in of["controls"].items() if by}
     words = (
-        f"{_room(level).capitalize()} KTS reaches {percent(families[OURS]['f_mem'])}, the best "
-        f"control, {nearest}, {percent(controls[nearest]['f_mem'])}: "
-        f"{with_interval(more, '+.1f')} points apart"
+        f"A setting beats another with clearly fewer copies on the same noise (5% over all "
+        f"{of['pairs']} comparisons) at no greater distance: {len(lost)} of the {len(of['kts'])} "
+        f"settings of KTS are beaten by a control"
     )
-    beating, open_ = better(level), undecided(level)
-    if beating:
-        return f"{words}; KTS is not on the front, clearly below it: {_listed(beating)}."
-    if open_:
-        return f"{words}; no control is clearly below KTS, not clearly above: {_listed(open_)}."
-    return f"{words}; KTS is clearly below every control."
+    if lost:
+        words += f" ({_families(by for names in lost.values() for by in names)})"
+    words += f", {len(won)} of the {len(of['controls'])} of controls by KTS"
+    if won:
+        words += f" ({_families(won)})"
+    chosen = best(found["rows"])
+    if chosen is not None:
+        by = of["kts"][f"{chosen['family']}: {chosen['name']}"]
+        words += f"; the setting above {'by ' + '; '.join(by) if by else 'by none'}"
+    free = len(of["kts"]) - len(lost)
+    told = "KTS is not on the front" if free == 0 else f"{free} settings of KTS are on the front"
+    return f"{words}. {told}."
 
 
-def _room(level: dict[str, Any]) -> str:
-    if level["margin"] == 0:
-        return "no farther off than no gain"
-    return f"at most {100 * level['margin']:.0f}% farther off"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)
+def _families(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(name.split(": ")[0] for name in names))
 
 
 def _points(share: dict[str, float]) -> dict[str, float]:
@@ -203,27 +200,16 @@ def table(found: dict[str, Any]) -> list[Line]:
             "−6.1 at α0 = β0 = 0.01",
             f"{change}, Fréchet distance {with_interval(again['frechet change'], '+.3f')}",
         ))  # fmt: skip
-    level = found["at equal distance"][0]
-    controls = {name: one["f_mem"] for name, one in level["families"].items() if name != OURS}
-    nearest = min(controls, key=lambda name: controls[name]["value"])
-    reached = [percent(level["families"][name]["f_mem"]) for name in (OURS, nearest)]
-    lines.append(
-        Line(f"F_mem at no gain's distance: KTS, the best control ({nearest})", "",
-             ", ".join(reached))
-    )  # fmt: skip
+    of = found["beaten"]
+    for side, words in (
+        ("kts", "settings of KTS beaten by a control (fewer copies, no farther off)"),
+        ("controls", "settings of controls beaten by KTS"),
+    ):
+        lost = sum(bool(by) for by in of[side].values())
+        lines.append(Line(words, "", f"{lost} of {len(of[side])}"))
     return lines
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:
-    """The fronts, and what each family reaches at equal distance."""
-    levels = {
-        _room(level): {name: _points(one["f_mem"]) for name, one in level["families"].items()}
-        for level in found["at equal distance"]
-    }
-    return {
-        "kts": _plots.fronts(found["rows"], found["held out"]),
-        "kts-equal": _plots.dots(
-            {"": levels}, "least F_mem in %, 95% (line: no gain)",
-            centre=100 * found["rows"][0]["f_mem"]["value"],
-        ),
-    }  # fmt: skip
+    """The fronts."""
+    return {"kts": _plots.fronts(found["rows"], found["held out"])}

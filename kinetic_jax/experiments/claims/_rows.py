@@ -77,13 +77,14 @@ def about(value: float, draws: np.ndarray) -> dict[str, float]:
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def paired_difference(pairs: np.ndarray) -> dict[str, float]:
+def paired_difference(pairs: np.ndarray, z: float = 1.96) -> dict[str, float]:
     """The mean of differences −1, 0 and 1 of paired samples, with an interval.
 
     Wald's with half a pair added to each kind (Agresti and Min, Simple improved confidence
-    intervals for comparing matched proportions, 2005): few pairs that differ show nothing.
+    intervals for comparing matched proportions, 2005): few pairs that differ show nothing. `z` is
+    the normal quantile, by default that of 95%.
     """
     more, less, n = np.sum(pairs > 0) + 0.5, np.sum(pairs < 0) + 0.5, len(pairs) + 2
     middle = (more - less) / n
-    half = 1.96 * np.sqrt(more + less - (more - less) ** 2 / n) / n
+    half = z * np.sqrt(more + less - (more - less) ** 2 / n) / n
     return {"value": float(pairs.mean()), "low": float(middle - half), "high": float(middle + half)}
