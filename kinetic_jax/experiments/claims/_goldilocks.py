@@ -115,60 +115,83 @@ def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
     if found["f_mem"]["value"] in (0, 1):
         return f"F_mem is {percent(found['f_mem'])}: samples do not differ in being copies."
-    total, best = found["by"]["total"], found["tells best"]
-    step = found["by"][best]["step"]
-    told = "" if step["value"] is None else f"; {_step(step)}"
-    turns = " ".join(_turning(what, turn) for what, turn in found["turns"].items())
+    total = found["by"]["total"]
+    turns = " ".join(
+        _turning(what, turn, found["by"][turn["name"]]["f_mem"])
+        for what, turn in found["turns"].items()
+    )
     return (
         f"F_mem is {percent(found['f_mem'])}. From the lowest to the highest fifth of energy E the "
         f"margin {rise(total['margin'])} and is highest in {_peaks(total['peak']['margin'])}, "
         f"realism {rise(total['realism'])} and is highest in {_peaks(total['peak']['realism'])}, "
-        f"and F_mem {rise(total['f_mem'])}; E tells copies with an AUC of "
-        f"{with_interval(total['auc'], '.2f')}. {turns} Chosen on half of the samples, "
-        f"{QUANTITIES[best]} tells copies best: on the other half with an AUC of "
-        f"{with_interval(found['its auc'], '.2f')}{told}. Published: semantics rise with energy "
-        "until late energy turns generation into copying."
+        f"and F_mem {_from_to(total['f_mem'])}; E tells copies with an AUC of "
+        f"{with_interval(total['auc'], '.2f')}. {turns} {_telling(found)} Published: semantics "
+        "rise with energy until late energy turns generation into copying."
     )
 
 
-def _turning(what: str, turn: dict[str, Any]) -> str:
+def _turning(what: str, turn: dict[str, Any], copied: list[dict[str, float]]) -> str:
     quantity = QUANTITIES[turn["name"]]
-    if not (turn["rise"]["low"] > 0 and turn["drop"]["low"] > 0):
-        return f"Over no quantity does the {what} clearly turn inside (nearest: {quantity})."
+    if not _turns(turn):
+        return f"Over {quantity}, chosen on half of the samples, the {what} does not clearly turn."
     return (
-        f"The {what} turns most over {quantity}: highest in fifth {turn['fifth']}, "
-        f"{with_interval(turn['rise'], '.2g')} above the first and "
-        f"{with_interval(turn['drop'], '.2g')} above the last, on samples not chosen on."
+        f"The {what} turns most over {quantity}, chosen on half of the samples: on the others it "
+        f"is highest in fifth {turn['fifth']}, {with_interval(turn['rise'], '.2g')} above the "
+        f"first and {with_interval(turn['drop'], '.2g')} above the last, while F_mem "
+        f"{_from_to(copied)}."
     )
+
+
+def _turns(turn: dict[str, Any]) -> bool:
+    return bool(turn["rise"]["low"] > 0 and turn["drop"]["low"] > 0)
+
+
+def _telling(found: dict[str, Any]) -> str:
+    best = found["tells best"]
+    if found["its auc"]["value"] is None:
+        return "There are too few copies, or others, to say what tells them."
+    of = found["by"][best]
+    return (
+        f"Chosen on half of the samples, {QUANTITIES[best]} tells copies best: on the others with "
+        f"an AUC of {with_interval(found['its auc'], '.2f')}; F_mem {_from_to(of['f_mem'])} by "
+        f"fifth{_split(of['step'])}."
+    )
+
+
+def _split(step: dict[str, Any]) -> str:
+    if step["value"] is None or step["p_value"] > 0.05:
+        return ""
+    return f", split in two best at {with_interval(step, '.3g')}"
+
+
+def _from_to(fifths: list[dict[str, float]]) -> str:
+    ends = " to ".join(percent(fifths[at]) for at in (0, -1))
+    return f"{rise(fifths)}, {ends}"
 
 
 def _peaks(peak: dict[str, Any]) -> str:
     return f"fifth {peak['value']:.0f}, {peak['low']:.0f} to {peak['high']:.0f}"
 
 
-def _step(step: dict[str, Any]) -> str:
-    side = "above" if step["upwards"] else "below"
-    return (
-        f"{side} {with_interval(step, '.3g')} F_mem is {100 * step['above']:.1f}%, else "
-        f"{100 * step['below']:.1f}% (p = {step['p_value']:.2g})"
-    )
-
-
 def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     best, total, turn = found["tells best"], found["by"]["total"], found["turns"]["margin"]
-    rise_and_drop = ", ".join(with_interval(turn[way], "+.2f") for way in ("rise", "drop"))
-    return [
+    lines = [
         Line("AUC of E for copies", "", with_interval(total["auc"], ".2f")),
         Line(f"AUC of {QUANTITIES[best]}", "", with_interval(found["its auc"], ".2f")),
         Line("fifth of E where the margin is highest", "", _peaks(total["peak"]["margin"])),
-        Line(
-            f"margin over {QUANTITIES[turn['name']]}: fifth {turn['fifth']} above the first, "
-            "above the last",
-            "",
-            rise_and_drop,
-        ),
     ]
+    if _turns(turn):
+        name = turn["name"]
+        ways = ", ".join(with_interval(turn[way], "+.2f") for way in ("rise", "drop"))
+        copied = found["by"][name]["f_mem"]
+        lines += [
+            Line(f"margin over {QUANTITIES[name]}: fifth {turn['fifth']} above first, above last",
+                 "", ways),
+            Line("F_mem there, first and last fifth", "late energy copies",
+                 ", ".join(percent(copied[at]) for at in (0, -1))),
+        ]  # fmt: skip
+    return lines
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

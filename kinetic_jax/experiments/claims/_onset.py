@@ -111,21 +111,21 @@ def _told(name: str, turn: dict[str, int], found: dict[str, Any]) -> str:
     ahead = onset - turn["told"]
     if ahead == 0:
         return f"{words}, at the onset"
-    return f"{words}, {abs(ahead):,} steps {'ahead of the onset' if ahead > 0 else 'after it'}"
+    return f"{words}, {abs(ahead):,} steps {'ahead of' if ahead > 0 else 'after'} the onset"
 
 
 def _controlled(found: dict[str, Any], turned: set[str]) -> str:
     control = found["control"]
     if not control:
         return "There are too few other images for a control that cannot copy."
+    if not turned:
+        return ""
     also = [QUANTITIES[name] for name in turned if found["control turns"][name] is not None]
     end = control[-1]
     start = (
-        f"In the same training on all images, which at step {end['step']:,} copies "
-        f"{percent(end['f_mem'])} from the same few, "
+        f"In one training of the same network on all images, followed to step {end['step']:,}, "
+        f"where it copies {percent(end['f_mem'])} from the same few, "
     )
-    if not turned:
-        return ""
     if not also:
         return f"{start}none of these turns by then."
     only = sorted(QUANTITIES[name] for name in turned if QUANTITIES[name] not in also)
@@ -141,8 +141,9 @@ def table(found: dict[str, Any]) -> list[Line]:
     ]  # fmt: skip
     for name, turn in found["announced"].items():
         if turn is not None:
-            other = found["control turns"][name]
-            control = "no turn" if other is None else f"{other['told']:,}"
+            other, end = found["control turns"][name], found["control"]
+            control = "none" if not end else f"no turn by {end[-1]['step']:,}"
+            control = control if other is None else f"{other['told']:,}"
             what = f"step at which {QUANTITIES[name]} is seen to turn; in a model of all images"
             lines.append(Line(what, "", f"{turn['told']:,}; {control}"))
     return lines

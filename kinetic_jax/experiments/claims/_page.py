@@ -38,8 +38,8 @@ def into_readme(readme: str, results: dict[str, Any]) -> str:
     minutes = results["seconds"] / 60
     words = (
         f"`kinetic-jax reproduce all --into README.md` measured this in {minutes:.0f} minutes on "
-        f"{results['device']}, on {results['data']}; settings, numbers and verdicts are in\n"
-        f"[results.json](benchmarks/results/claims/results.json)."
+        f"{results['device']} with {results['cores']} cores, on {results['data']}; settings, "
+        "numbers and verdicts are in [results.json](benchmarks/results/claims/results.json)."
     )
     return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
 

@@ -57,17 +57,15 @@ def _claim(
 
 
 CLAIMS: dict[str, Claim] = {
-    "semantics": _claim(
-        _semantics, "More energy, stronger semantics", lambda c, _: len(c["guidance"])
-    ),
-    "sparsity": _claim(_sparsity, "More energy, sparser support", lambda *_: 2),
-    "spike": _claim(_spike, "The exact flow spends late", lambda *_: 3),
-    "goldilocks": _claim(_goldilocks, "Quality turns into copying", lambda *_: 1),
+    "semantics": _claim(_semantics, "Energy and semantics", lambda c, _: len(c["guidance"])),
+    "sparsity": _claim(_sparsity, "Energy and support", lambda *_: 2),
+    "spike": _claim(_spike, "Exact flow and learned flows", lambda *_: 3),
+    "goldilocks": _claim(_goldilocks, "Quality and copies by energy", lambda *_: 1),
     "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
     "ablation": _claim(_ablation, "One factor at a time", lambda c, _: _ablation.count(c)),
     "onset": _claim(
         _onset,
-        "Memorisation announced in training",
+        "Energy along training",
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
 }

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -137,6 +138,7 @@ def _circumstances() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     return {
         "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "cores": os.cpu_count(),
         "versions": versions | {"python": platform.python_version()},
     }
 

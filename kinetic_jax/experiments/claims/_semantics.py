@@ -65,20 +65,19 @@ def verdict(found: dict[str, Any]) -> str:
     """What came out, beside what was published."""
     sentences = []
     for scale, judged in found["guidance"].items():
-        margin = judged["by"]["total"]["margin"]
-        fifths = margin["fifths"]
-        score = judged["by"]["total"]["score"]["fifths"]
+        margin, score = (judged["by"]["total"][what] for what in ("margin", "score"))
+        within_classes = margin["fifths within classes"]
         words = "without guidance" if scale == "1" else f"with guidance {scale}"
+        share = _gap(within_classes) / _gap(margin["fifths"]) if _gap(margin["fifths"]) else 0.0
         sentences.append(
-            f"From the lowest to the highest fifth of energy the margin {rise(fifths)} {words}: "
-            f"{with_interval(fifths[0], '.2f')} to {with_interval(fifths[-1], '.2f')}, and the "
-            f"probability of the class {rise(score)}: {with_interval(score[0], '.3f')} to "
-            f"{with_interval(score[-1], '.3f')}; within classes "
-            f"the margin {rise(margin['fifths within classes'])} (ρ = "
-            f"{with_interval(margin['correlation within classes'])}), and given ||x1||² the "
-            f"correlation is {with_interval(margin['correlation given ||x1||²'])}. The samples "
-            "are of "
-            f"the asked-for class in {100 * judged['accuracy']:.1f}%."
+            f"From the lowest to the highest fifth of energy the margin {rise(margin['fifths'])} "
+            f"{words}, {_ends(margin['fifths'], '.2f')}, and the probability of the class "
+            f"{rise(score['fifths'])}, {_ends(score['fifths'], '.3f')}. By fifths within each "
+            f"class the margin goes {_ends(within_classes, '.2f')}, {100 * share:.0f}% of that "
+            f"difference (ρ = {with_interval(margin['correlation within classes'])}): the rest is "
+            "which classes have much energy. Given ||x1||² ρ is "
+            f"{with_interval(margin['correlation given ||x1||²'])}. The samples are of the "
+            f"asked-for class in {100 * judged['accuracy']:.1f}%."
         )
     published = (
         "Published (ImageNet-256, guidance 1.5, low against high energy): CLIP margin 5.66 to "
@@ -88,19 +87,26 @@ def verdict(found: dict[str, Any]) -> str:
     return " ".join([*sentences, published])
 
 
+def _gap(fifths: list[dict[str, float]]) -> float:
+    return fifths[-1]["mean"] - fifths[0]["mean"]
+
+
+def _ends(fifths: list[dict[str, float]], form: str) -> str:
+    return " to ".join(with_interval(fifths[at], form) for at in (0, -1))
+
+
 def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     lines = []
     for scale, judged in found["guidance"].items():
         margin = judged["by"]["total"]["margin"]
-        ends = [with_interval(margin["fifths"][at], ".2f") for at in (0, -1)]
         lines.append(Line(
             f"margin, lowest and highest fifth of E, guidance {scale}",
             "5.66, 8.93 (CLIP, ImageNet)" if scale == "1.5" else "",
-            ", ".join(ends),
+            _ends(margin["fifths"], ".2f"),
         ))  # fmt: skip
-        within_classes = with_interval(margin["correlation within classes"])
-        lines.append(Line("its ρ with E within classes", "", within_classes))
+        lines.append(Line(f"the same within each class, guidance {scale}", "",
+                          _ends(margin["fifths within classes"], ".2f")))  # fmt: skip
     return lines
 
 

@@ -65,11 +65,12 @@ def verdict(found: dict[str, Any]) -> str:
         of = model["support"]
         near = of["kNN, pixels"]
         sentences.append(
-            f"Model of {name}: that energy is higher where the data are sparser "
-            f"{_holds(near['total']['plain'])} for E itself (ρ with kNN support in pixels "
-            f"{_rho(near, 'total')}, in features {_rho(of['kNN, features'], 'total')}, with KDE "
-            f"{_rho(of['KDE, pixels'], 'total')} and {_rho(of['KDE, features'], 'total')}; in "
-            f"pixels given ||x1||² {with_interval(near['total']['given ||x1||²'])}), and "
+            f"Model of {name}: that energy is higher where the data are sparser, by kNN in pixels, "
+            f"{_holds(near['total']['plain'])} for E itself (ρ with support "
+            f"{_rho(near, 'total')}; in features {_rho(of['kNN, features'], 'total')}, by KDE "
+            f"{_rho(of['KDE, pixels'], 'total')} in pixels and "
+            f"{_rho(of['KDE, features'], 'total')}; kNN in pixels given ||x1||² "
+            f"{with_interval(near['total']['given ||x1||²'])}), and "
             f"{_holds(near['excess']['plain'])} for the excess (kNN {_rho(near, 'excess')} and "
             f"{_rho(of['kNN, features'], 'excess')}, KDE {_rho(of['KDE, pixels'], 'excess')} and "
             f"{_rho(of['KDE, features'], 'excess')}). E goes with ||x1||² at ρ = "

@@ -131,6 +131,8 @@ def with_shipped_models(data: Images, folder: Path) -> Subjects:
 def with_control(subjects: Subjects, steps: int) -> Subjects:
     """With the network of `memorizing` trained on all images, up to some of its steps.
 
+    Of another recipe than today's it is trained anew: its folder is the recipe's own.
+
     As it is, if there are few more images than those that are copied.
     """
     data, recipe = subjects.data, subjects.recipe
@@ -138,9 +140,11 @@ def with_control(subjects: Subjects, steps: int) -> Subjects:
         return subjects
     marks = tuple(mark for mark in recipe.marks if mark <= steps)
     control = dataclasses.replace(recipe, num_train=None, marks=marks)
-    train_recipe(control, data.images, None, subjects.folder, "control", scaling=data.scaling,
+    own = digest([data.images, np.array(repr(control))])[:8]
+    folder = subjects.folder / f"control-{own}"
+    train_recipe(control, data.images, None, folder, "control", scaling=data.scaling,
                  to_the_end=False)  # fmt: skip
-    files = {mark: subjects.folder / f"control-step-{mark}.npz" for mark in marks}
+    files = {mark: folder / f"control-step-{mark}.npz" for mark in marks}
     return dataclasses.replace(
         subjects, control={mark: read_field(file) for mark, file in files.items()}
     )

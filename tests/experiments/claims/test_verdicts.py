@@ -1,0 +1,117 @@
+"""What is said of figures that are given: each outcome in its own words."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from kinetic_jax._cli import cli
+from kinetic_jax._json import without_nan
+from kinetic_jax.experiments.claims import _goldilocks, _kts, _words
+from kinetic_jax.experiments.claims._page import END, START
+
+
+def about(value, half=0.01):
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def row(family, name, share, moved=0.0, distance=-0.05):
+    return {"family": family, "name": name, "f_mem": about(share), "frechet": about(1.0),
+            "f_mem change": about(moved), "frechet change": about(distance)}  # fmt: skip
+
+
+@pytest.fixture
+def kts():
+    rows = [
+        row("no gain", "no gain", 0.4),
+        row("KTS, both", "α0 = β0 = 0.02", 0.3, -0.1),
+        row("early stop", "t = 0.9", 0.2, -0.2),
+    ]
+    return {
+        "rows": rows,
+        "best on other noise": row("KTS, both", "α0 = β0 = 0.02", 0.31, -0.09, -0.04),
+        "beaten": {"pairs": 2, "kts": {"KTS, both: α0 = β0 = 0.02": ["early stop: t = 0.9"]},
+                   "controls": {"early stop: t = 0.9": []}},
+        "held out": {"f_mem": about(0.0), "size": 500, "frechet": 0.5, "no gain": 0.9},
+    }  # fmt: skip
+
+
+def test_kts_beaten_by_a_control(kts):
+    words = _kts.verdict(kts)
+    assert "both with α0 = β0 = 0.02 lowers F_mem most" in words
+    assert "changes F_mem by -10.0 (-11.0 to -9.0) points" in words
+    assert "on other noise F_mem by -9.0 (-10.0 to -8.0) points" in words
+    assert "1 of the 1 settings of KTS are beaten by a control (early stop)" in words
+    assert "the setting above by early stop: t = 0.9. KTS is not on the front." in words
+    lines = {line.what: line.here for line in _kts.table(kts)}
+    assert lines["settings of KTS beaten by a control (fewer copies, no farther off)"] == "1 of 1"
+    assert any("-9.0 (-10.0 to -8.0), Fréchet distance -0.040" in here for here in lines.values())
+
+
+def test_kts_beaten_by_none(kts):
+    kts["beaten"]["kts"] = {"KTS, both: α0 = β0 = 0.02": []}
+    kts["beaten"]["controls"] = {"early stop: t = 0.9": ["KTS, both: α0 = β0 = 0.02"]}
+    words = _kts.verdict(kts)
+    assert "0 of the 1 settings of KTS are beaten by a control, 1 of the 1 of controls" in words
+    assert "the setting above by none. 1 settings of KTS are on the front." in words
+
+
+def goldilocks(bent):
+    """Copies have more of "late"; quality over it rises and, if `bent`, falls again."""
+    draws = np.random.default_rng(0)
+    n = 2000
+    late, total = draws.uniform(size=(2, n))
+    copied = draws.uniform(size=n) < 0.1 + 0.8 * late
+    quality = -((late - 0.5) ** 2) if bent else total
+    quantities = {"total": total, "late": late}
+    qualities = {"margin": quality, "realism": quality}
+    return without_nan({
+        "f_mem": about(0.5),
+        "by": {name: _goldilocks._by(of, qualities, copied) for name, of in quantities.items()},
+        "turns": {what: _goldilocks._turn_of(quantities, of) for what, of in qualities.items()},
+        "tells best": _goldilocks._tells_best(quantities, copied),
+        "its auc": _words.bootstrap(_words.auc, [late[1::2], copied[1::2]]),
+    })  # fmt: skip
+
+
+def test_goldilocks_that_turns():
+    found = goldilocks(bent=True)
+    words = _goldilocks.verdict(found)
+    assert "The margin turns most over energy, t ≥ 0.8" in words
+    assert "it is highest in fifth 3" in words
+    assert "energy, t ≥ 0.8 tells copies best" in words
+    # Copies have density 0.2 + 1.6 x, others 1.8 − 1.6 x: ∫ (1.8 − 1.6 x)(1 − 0.2 x − 0.8 x²) dx.
+    assert found["its auc"]["value"] == pytest.approx(1.8 - 0.98 - 1.12 / 3 + 0.32, abs=0.03)
+    assert "F_mem rises, 1" in words  # 18% in the first fifth
+    lines = {line.what for line in _goldilocks.table(found)}
+    assert "margin over energy, t ≥ 0.8: fifth 3 above first, above last" in lines
+
+
+def test_goldilocks_that_does_not_turn():
+    found = goldilocks(bent=False)
+    assert "does not clearly turn" in _goldilocks.verdict(found)
+    assert len(_goldilocks.table(found)) == 3
+
+
+def test_too_few_copies_tell_nothing():
+    copied = np.zeros(200, bool)
+    copied[:5] = True
+    amount = np.random.default_rng(0).uniform(size=200)
+    assert np.isnan(_words.auc(amount, copied))
+    found = without_nan(_words.bootstrap(_words.auc, [amount, copied]))
+    assert _words.with_interval(found) == "none"
+    assert _words.with_interval({"value": 0.5, "low": None, "high": None}) == "+0.50 (no interval)"
+    assert _words.percent({"value": None, "low": None, "high": None}) == "none"
+
+
+@pytest.mark.parametrize("options", [["all", "--quick"], ["kts"], ["all", "--data", "digits"]])
+def test_into_is_refused_before_anything_is_measured(tmp_path, options):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    command = ["reproduce", *options, "--into", str(readme), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(cli, command)
+    assert refused.exit_code == 1
+    assert "--into is for all claims, at full settings, of shipped models" in refused.output
+    readme.write_text("none")
+    refused = CliRunner().invoke(cli, ["reproduce", "all", "--into", str(readme)])
+    assert "must have the marks" in refused.output
+    assert not (tmp_path / "out").exists()
