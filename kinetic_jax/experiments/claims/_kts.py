@@ -176,7 +176,7 @@ def _front(found: dict[str, Any]) -> str:
 
 
 def _families(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(name.split(": ")[0] for name in names))
+    return "; ".join(dict.fromkeys(name.split(": ")[0] for name in names))
 
 
 def _points(share: dict[str, float]) -> dict[str, float]:
