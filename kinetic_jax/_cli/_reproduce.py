@@ -40,12 +40,13 @@ from kinetic_jax.experiments.claims import (
     "--into",
     "readme",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Puts the table of figures into the marked region of this README.",
+    help="Puts the table of figures into the marked region of this README: of all claims, at full "
+    "settings, on the models that come with the package.",
 )
 def reproduce_command(
     claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, readme: Path | None
 ) -> None:
-    r"""Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
+    """Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
 
     \b
     semantics   classifier's margin by energy
@@ -55,7 +56,7 @@ def reproduce_command(
     kts         shaping against its controls
     ablation    one factor at a time
     onset       what announces memorisation in training
-    """
+    """  # noqa: D301 - click's mark for lines as they are is the character itself
     console = Console()
 
     def say(words: str) -> None:
@@ -77,13 +78,14 @@ def reproduce_command(
             results = reproduce(names, out, subjects, quick=quick, say=say)
     except KeyboardInterrupt:
         raise click.ClickException(
-            f"interrupted; the same command goes on with the claim it was in, from {out}"
+            f"interrupted; the same command begins again with the claim it was in, from {out}"
         ) from None
     if readme is not None:
         with told():
             write_whole(readme, into_readme(readme.read_text(), results).encode())
     minutes = results["seconds"] / 60
-    say(f"\n{len(results['claims'])} claims, {minutes:.1f} minutes of measuring")
+    count = len(results["claims"])
+    say(f"\n{count} claim{'s' * (count != 1)}, {minutes:.1f} minutes of measuring")
     out = out / "quick" if quick else out
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 

@@ -1,5 +1,6 @@
 """`load_images`: known sets by name, and anybody's own from files and folders."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def _from_npz(path: Path) -> Images:
         with np.load(path, allow_pickle=False) as file:
             held = list(file.files)
     except Exception as error:  # readers of damaged files raise whatever they meet
-        raise ValueError(f"{path} is unreadable: {error}") from error
+        why = error if zipfile.is_zipfile(path) else "it is no .npz, or a damaged one"
+        raise ValueError(f"{path} is unreadable: {why}") from error
     for names in _NAMES:
         if names[0] in held:
             parts = [np.asarray(load_array(f"{path}:{n}")) if n in held else None for n in names]

@@ -44,7 +44,8 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     if step is None:
         return read_field(WEIGHTS / f"{MODELS[name]}.npz")
     steps = pretrained_steps(name)
-    require(step in steps, "step", step, f"be one of {steps}")
+    told = f"be one of {steps}" if steps else "be None, as this model has no checkpoints"
+    require(step in steps, "step", step, told)
     return read_field(WEIGHTS / f"{MODELS[name]}-step-{step}.npz")
 
 

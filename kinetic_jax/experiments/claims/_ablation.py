@@ -138,7 +138,7 @@ def table(found: dict[str, Any]) -> list[Line]:
         with_interval({k: 100 * v for k, v in row["f_mem change"].items()}, "+.1f") for row in ends
     )
     what = f"points of F_mem at α0 = β0 = {found['strength']:g}: least, most of any solver, grid"
-    return [Line(what, "−6 to −10 at 0.01", told)]
+    return [Line(what, "−6 to −10 (at 0.01)", told)]
 
 
 def draw(found: dict[str, Any]) -> dict[str, bytes]:

@@ -121,12 +121,14 @@ def verdict(found: dict[str, Any]) -> str:
         for what, turn in found["turns"].items()
     )
     return (
-        f"F_mem is {percent(found['f_mem'])}. From the lowest to the highest fifth of energy E the "
+        f"F_mem is {percent(found['f_mem'])} (held-out images: {100 * found['held out']:.1f}%). "
+        "From the lowest to the highest fifth of energy E the "
         f"margin {rise(total['margin'])} and is highest in {_peaks(total['peak']['margin'])}, "
         f"realism {rise(total['realism'])} and is highest in {_peaks(total['peak']['realism'])}, "
-        f"and F_mem {_from_to(total['f_mem'])}; E tells copies with an AUC of "
-        f"{with_interval(total['auc'], '.2f')}. {turns} {_telling(found)} Published: semantics "
-        "rise with energy until late energy turns generation into copying."
+        f"and F_mem {_from_to(total['f_mem'])}; copies have "
+        f"{_side(total['auc'])} E (AUC {with_interval(total['auc'], '.2f')}). {turns} "
+        f"{_telling(found)} Published: semantics rise with energy until late energy turns "
+        "generation into copying."
     )
 
 
@@ -150,12 +152,24 @@ def _telling(found: dict[str, Any]) -> str:
     best = found["tells best"]
     if found["its auc"]["value"] is None:
         return "There are too few copies, or others, to say what tells them."
-    of = found["by"][best]
+    of, auc_found = found["by"][best], found["its auc"]
+    if auc_found["low"] <= 0.5 <= auc_found["high"]:
+        return (
+            f"No quantity clearly tells copies: {QUANTITIES[best]}, chosen on half of the samples, "
+            f"has an AUC of {with_interval(auc_found, '.2f')} on the others."
+        )
     return (
-        f"Chosen on half of the samples, {QUANTITIES[best]} tells copies best: on the others with "
-        f"an AUC of {with_interval(found['its auc'], '.2f')}; F_mem {_from_to(of['f_mem'])} by "
-        f"fifth{_split(of['step'])}."
+        f"Chosen on half of the samples, {QUANTITIES[best]} tells copies best: on the others they "
+        f"have {_side(auc_found)} of it (AUC {with_interval(auc_found, '.2f')}); F_mem "
+        f"{_from_to(of['f_mem'])} by fifth{_split(of['step'])}."
     )
+
+
+def _side(found: dict[str, Any]) -> str:
+    """What copies have of a quantity, by the AUC with which it tells them."""
+    if found["low"] is None or found["low"] <= 0.5 <= found["high"]:
+        return "neither clearly more nor less"
+    return "more" if found["low"] > 0.5 else "less"
 
 
 def _split(step: dict[str, Any]) -> str:
@@ -177,8 +191,12 @@ def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     best, total, turn = found["tells best"], found["by"]["total"], found["turns"]["margin"]
     lines = [
-        Line("AUC of E for copies", "", with_interval(total["auc"], ".2f")),
-        Line(f"AUC of {QUANTITIES[best]}", "", with_interval(found["its auc"], ".2f")),
+        Line(
+            "AUC of E for copies (below 0.5: copies have less)",
+            "",
+            with_interval(total["auc"], ".2f"),
+        ),
+        Line(f"AUC of {QUANTITIES[best]} for copies", "", with_interval(found["its auc"], ".2f")),
         Line("fifth of E where the margin is highest", "", _peaks(total["peak"]["margin"])),
     ]
     if _turns(turn):

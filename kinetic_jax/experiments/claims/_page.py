@@ -66,4 +66,5 @@ def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -
         for claim in results["claims"]
     }
     page = environment.get_template("claims.html.jinja")
-    return page.render(**results, pictures=pictures, trained=results["trained here"])
+    tables = {name: CLAIMS[name].table(one["found"]) for name, one in results["claims"].items()}
+    return page.render(**results, pictures=pictures, tables=tables, trained=results["trained here"])

@@ -147,7 +147,7 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
     whole.set_title("all settings", fontsize=10)
     near.set_title("near no gain", fontsize=10)
     size = baseline["frechet"]["value"]
-    near.set_xlim(-0.25 * size, 0.4 * size)
+    near.set_xlim(-0.15 * size, 0.1 * size)
     figure.supxlabel(
         f"change of the Fréchet distance to held-out images, which without a gain is {size:.2f} "
         "(classifier features)", fontsize=10,

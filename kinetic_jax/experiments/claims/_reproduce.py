@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def reproduce(
         else:
             say(f"{name}: {CLAIMS[name].title.lower()}")
             began = time.monotonic()
-            found = without_nan(_measured(name, subjects, config))
+            found = without_nan(_measured(name, subjects, config, say))
             seconds = round(time.monotonic() - began, 1)
             record = {**about, "data": subjects.data.name, "title": CLAIMS[name].title,
                       "seconds": seconds, **_circumstances(), "found": found}  # fmt: skip
@@ -86,16 +87,22 @@ def _drawn(name: str, found: dict[str, Any], out: Path) -> dict[str, bytes]:
     return pictures
 
 
-def _measured(name: str, subjects: Subjects, config: dict[str, Any]) -> dict[str, Any]:
+def _measured(
+    name: str, subjects: Subjects, config: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
     subjects = CLAIMS[name].prepare(subjects, config)
     total = CLAIMS[name].trajectories(config, subjects)
-    done = 0
+    done, told = 0, time.monotonic()
     with progress_bar(name, total) as update:
 
         def progress(more: int) -> None:
-            nonlocal done
+            nonlocal done, told
             done += more
             update(done, "trajectories")
+            # Where no bar is drawn, as in a log, a line a minute.
+            if not sys.stderr.isatty() and time.monotonic() - told > 60:
+                told = time.monotonic()
+                say(f"  {done:,} of {total:,} trajectories")
 
         return CLAIMS[name].measure(subjects, config, progress)
 

@@ -141,8 +141,8 @@ def verdict(found: dict[str, Any]) -> str:
     )
     spike = (
         f". Along the paths of the {model}, which lead elsewhere, the exact velocity {told}, as "
-        f"(1 − t)^−p: {fits}. Published: the exact flow's energy spikes late, by its factor "
-        "1/(1 − t), and gives near-copies."
+        f"(1 − t)^−p at the times of {found['steps']} steps: {fits}. Published: the exact "
+        "flow's energy spikes late, by its factor 1/(1 − t), and gives near-copies."
     )
     return "; ".join(words) + spike
 

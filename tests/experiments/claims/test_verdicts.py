@@ -24,6 +24,8 @@ def kts():
     rows = [
         row("no gain", "no gain", 0.4),
         row("KTS, both", "α0 = β0 = 0.02", 0.3, -0.1),
+        row("KTS, both", "α0 = β0 = 0.01", 0.35, -0.05, 0.02),
+        row("copy plus noise", "σ = 0.1", 0.35, -0.05, 0.02),
         row("early stop", "t = 0.9", 0.2, -0.2),
     ]
     return {
@@ -43,8 +45,9 @@ def test_kts_beaten_by_a_control(kts):
     assert "1 of the 1 settings of KTS are beaten by a control (early stop)" in words
     assert "the setting above by early stop: t = 0.9. KTS is not on the front." in words
     lines = {line.what: line.here for line in _kts.table(kts)}
-    assert lines["settings of KTS beaten by a control (fewer copies, no farther off)"] == "1 of 1"
-    assert any("-9.0 (-10.0 to -8.0), Fréchet distance -0.040" in here for here in lines.values())
+    assert lines["settings of KTS with a control of fewer copies, no farther off"] == "1 of 1"
+    assert any("-9.0 (-10.0 to -8.0); -0.040" in here for here in lines.values())
+    assert any(line.published == "−6.1; −2.3" for line in _kts.table(kts))
 
 
 def test_kts_beaten_by_none(kts):
@@ -66,6 +69,7 @@ def goldilocks(bent):
     qualities = {"margin": quality, "realism": quality}
     return without_nan({
         "f_mem": about(0.5),
+        "held out": 0.0,
         "by": {name: _goldilocks._by(of, qualities, copied) for name, of in quantities.items()},
         "turns": {what: _goldilocks._turn_of(quantities, of) for what, of in qualities.items()},
         "tells best": _goldilocks._tells_best(quantities, copied),
@@ -78,7 +82,8 @@ def test_goldilocks_that_turns():
     words = _goldilocks.verdict(found)
     assert "The margin turns most over energy, t ≥ 0.8" in words
     assert "it is highest in fifth 3" in words
-    assert "energy, t ≥ 0.8 tells copies best" in words
+    assert "energy, t ≥ 0.8 tells copies best: on the others they have more of it" in words
+    assert "copies have neither clearly more nor less E (AUC" in words
     # Copies have density 0.2 + 1.6 x, others 1.8 − 1.6 x: ∫ (1.8 − 1.6 x)(1 − 0.2 x − 0.8 x²) dx.
     assert found["its auc"]["value"] == pytest.approx(1.8 - 0.98 - 1.12 / 3 + 0.32, abs=0.03)
     assert "F_mem rises, 1" in words  # 18% in the first fifth
@@ -90,6 +95,12 @@ def test_goldilocks_that_does_not_turn():
     found = goldilocks(bent=False)
     assert "does not clearly turn" in _goldilocks.verdict(found)
     assert len(_goldilocks.table(found)) == 3
+
+
+def test_nothing_tells_copies_where_the_interval_holds_a_half():
+    found = goldilocks(bent=True)
+    found["its auc"] = {"value": 0.44, "low": 0.33, "high": 0.56}
+    assert "No quantity clearly tells copies: energy, t ≥ 0.8" in _goldilocks.verdict(found)
 
 
 def test_too_few_copies_tell_nothing():
