@@ -1,5 +1,6 @@
 """Progress bars for long work: drawn on terminals, silent everywhere else."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +25,8 @@ def progress_bar(
         description: what is being done.
         total: how many pieces there are.
         done: how many of them were done before.
-        show: None shows the bar only on a terminal or in a notebook.
+        show: None shows the bar only on a terminal or in a notebook with ipywidgets, without which
+            Rich draws warnings.
     """
     console = Console(stderr=True)
     columns = (
@@ -36,7 +38,9 @@ def progress_bar(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    visible = console.is_terminal or console.is_jupyter if show is None else show
+    notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    on_terminal = console.is_terminal and not console.is_jupyter
+    visible = on_terminal or notebook if show is None else show
     with Progress(*columns, console=console, disable=not visible) as progress:
         task = progress.add_task(description, total=total, completed=done, note="")
 
