@@ -131,15 +131,14 @@ def with_shipped_models(data: Images, folder: Path) -> Subjects:
 def with_control(subjects: Subjects, steps: int) -> Subjects:
     """With the network of `memorizing` trained on all images, up to some of its steps.
 
-    Of another recipe than today's it is trained anew: its folder is the recipe's own.
-
-    As it is, if there are few more images than those that are copied.
+    As they are, if there are few more images than those that are copied.
     """
     data, recipe = subjects.data, subjects.recipe
     if not _enough(data, recipe):
         return subjects
     marks = tuple(mark for mark in recipe.marks if mark <= steps)
     control = dataclasses.replace(recipe, num_train=None, marks=marks)
+    # A folder of its own for every recipe and data: after a change it is trained anew.
     own = digest([data.images, np.array(repr(control))])[:8]
     folder = subjects.folder / f"control-{own}"
     train_recipe(control, data.images, None, folder, "control", scaling=data.scaling,
