@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetic_jax._checks import require
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
 
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
@@ -15,7 +16,7 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def load_array(path: str | Path) -> np.ndarray:
+def load_array(path: PathLike) -> np.ndarray:
     """The array of rows in a file or folder; `.npy` and raw idx files are mapped, not read.
 
     Args:
@@ -28,7 +29,7 @@ def load_array(path: str | Path) -> np.ndarray:
             such format.
         FileNotFoundError: if there is no such file.
     """
-    text = str(path)
+    text = str(local_path("path", path))
     name = None
     if ".npz:" in text:
         text, name = text.rsplit(":", 1)

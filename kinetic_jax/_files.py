@@ -1,10 +1,45 @@
-"""Files that are whole or not there."""
+"""Paths of this machine, and atomic writes to them."""
 
 import contextlib
 import os
+import re
 from pathlib import Path
+from typing import Any
 
+from kinetic_jax._checks import require
+
+PathLike = str | os.PathLike[str]
+# A URL, also as `Path` writes one: gs:/bucket. One letter alone is a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:/")
 PART = ".part"
+
+
+def local_path(name: str, value: Any) -> Path:
+    """A path that a user gave, with `~` expanded.
+
+    Args:
+        name: the argument's name, for the error.
+        value: the path, a string or a `pathlib.Path`.
+
+    Raises:
+        ValueError: naming the argument, if that is empty, a URL, or no path.
+
+    Example:
+        >>> local_path("out", "gs://bucket/job")
+        Traceback (most recent call last):
+        ValueError: out must be a path on this machine, not a URL, got 'gs://bucket/job'
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    is_path = isinstance(text, str) and text.strip() != "" and "\0" not in text
+    require(is_path, name, repr(value), "be a path on this machine")
+    expected = "be a path on this machine, not a URL"
+    require(_URL.match(str(text)) is None, name, repr(str(value)), expected)
+    try:
+        return Path(str(text)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} must be a path on this machine, got {value!r}: {error}"
+        ) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kinetic_jax._cli._options import FOLDER
 from kinetic_jax.experiments._demo import run_demo
 from kinetic_jax.experiments._settings import demo_settings
 from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
@@ -17,7 +18,7 @@ TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("demo-out"),
     show_default=True,
     help="Folder for the report, the numbers and the trained field.",

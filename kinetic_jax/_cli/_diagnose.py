@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kinetic_jax._arrays import load_array, pack
-from kinetic_jax._cli._options import chunk_option, plot_option, told
+from kinetic_jax._cli._options import FILE, FOLDER, ROWS, chunk_option, plot_option, told
 from kinetic_jax._files import write_whole
 from kinetic_jax._json import without_nan
 from kinetic_jax.experiments._job_figure import diagnosis_figure
@@ -14,9 +14,11 @@ from kinetic_jax.jobs import diagnose_job, open_job
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--train", required=True, help="The raw training data.")
-@click.option("--held-out", help="Raw data the model never saw: what they score is the floor.")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--train", type=ROWS, required=True, help="The raw training data.")
+@click.option(
+    "--held-out", type=ROWS, help="Raw data the model never saw: what they score is the floor."
+)
 @click.option("--threshold", type=float, default=1 / 3, show_default="1/3",
               help="Of the distances' ratio, nearest over second nearest.")  # fmt: skip
 @click.option("--confidence", type=float, default=0.95, show_default=True,
@@ -25,12 +27,12 @@ from kinetic_jax.jobs import diagnose_job, open_job
               help="The second nearest row must be no duplicate of the nearest.")  # fmt: skip
 @chunk_option
 @plot_option("Write energies, and F_mem by fifth of them, to this picture (.png).")
-@click.option("--table", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--table", type=FILE,
               help="Write the numbers of every sample to this file (.npz).")  # fmt: skip
 def diagnose(
     folder: Path,
-    train: str,
-    held_out: str | None,
+    train: Path,
+    held_out: Path | None,
     threshold: float,
     confidence: float,
     merge_duplicates: bool,

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from kinetic_jax._arrays import load_array
-from kinetic_jax._cli._options import chunk_option, load_samples, plot_option, told
+from kinetic_jax._cli._options import ROWS, chunk_option, load_samples, plot_option, told
 from kinetic_jax._files import write_whole
 from kinetic_jax._json import as_number
 from kinetic_jax.experiments._figures import distance_histogram, ratio_histogram
@@ -16,13 +16,13 @@ from kinetic_jax.metrics import Memorization, memorization, nearest_neighbors
 
 
 @click.command()
-@click.argument("samples")
-@click.argument("train")
+@click.argument("samples", type=ROWS)
+@click.argument("train", type=ROWS)
 @click.option("--k", type=click.IntRange(min=1), default=2, show_default=True,
               help="How many neighbours.")  # fmt: skip
 @chunk_option
 @plot_option("Write a histogram of the distances to this picture (.png).")
-def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -> None:
+def neighbors(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -> None:
     """The k training rows nearest to each sample, as JSON on standard output.
 
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs, read in the
@@ -47,9 +47,11 @@ def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -
 
 
 @click.command("memorization")
-@click.argument("samples")
-@click.argument("train")
-@click.option("--held-out", help="Data the model never saw: what they score is the floor.")
+@click.argument("samples", type=ROWS)
+@click.argument("train", type=ROWS)
+@click.option(
+    "--held-out", type=ROWS, help="Data the model never saw: what they score is the floor."
+)
 @click.option("--threshold", type=float, default=1 / 3, show_default="1/3",
               help="Of the distances' ratio, nearest over second nearest.")  # fmt: skip
 @click.option("--confidence", type=float, default=0.95, show_default=True,
@@ -61,9 +63,9 @@ def neighbors(samples: str, train: str, k: int, chunk: int, plot: Path | None) -
 @chunk_option
 @plot_option("Write a histogram of the distance ratios to this picture (.png).")
 def memorization_command(
-    samples: str,
-    train: str,
-    held_out: str | None,
+    samples: Path,
+    train: Path,
+    held_out: Path | None,
     threshold: float,
     confidence: float,
     merge_duplicates: bool,

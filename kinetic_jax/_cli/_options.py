@@ -9,7 +9,27 @@ import click
 import numpy as np
 
 from kinetic_jax._arrays import load_array
+from kinetic_jax._files import local_path
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+
+
+class LocalPath(click.Path):
+    """A path on this machine, with `~` expanded; URLs and "" are refused before any work."""
+
+    def __init__(self, **options: Any):
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, checked."""
+        try:
+            return super().convert(local_path("it", value), param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+FOLDER = LocalPath(file_okay=False)
+FILE = LocalPath(dir_okay=False)
+ROWS = LocalPath()  # a file, FILE.npz:NAME or a folder
 
 
 def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
@@ -24,8 +44,7 @@ def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
 
 def plot_option(words: str) -> Callable[..., Any]:
     """The option `--plot PNG`; `words` are its help."""
-    kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option("--plot", type=kind, callback=_picture, help=words)
+    return click.option("--plot", type=FILE, callback=_picture, help=words)
 
 
 chunk_option = click.option(
@@ -37,7 +56,7 @@ chunk_option = click.option(
 )
 
 
-def load_samples(path: str) -> np.ndarray:
+def load_samples(path: Path) -> np.ndarray:
     """The array in a file, in float32 unless it is in float64."""
     rows = np.asarray(load_array(path))
     return rows if rows.dtype == np.float64 else rows.astype(np.float32)

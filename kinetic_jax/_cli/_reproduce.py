@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kinetic_jax._cli._options import told
+from kinetic_jax._cli._options import FOLDER, LocalPath, told
 from kinetic_jax._files import write_whole
 from kinetic_jax.data import holds_fashion_mnist, load_images
 from kinetic_jax.experiments.claims import (
@@ -32,14 +32,14 @@ from kinetic_jax.experiments.claims import (
 @click.option("--quick", is_flag=True, help="Smaller settings, for a look: a few minutes.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder for results, figures and the report; what is done there is kept. "
     "By default claims-out, and one of its own for other images.",
 )
 @click.option(
     "--into",
     "readme",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False),
     help="Puts the table of figures into the marked region of this README: of all claims, at full "
     "settings, on the models that come with the package.",
 )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import jax
 
-from kinetic_jax._cli._options import told
+from kinetic_jax._cli._options import FOLDER, told
 from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_labels, run_job
 from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 
@@ -31,7 +31,7 @@ _whole = click.IntRange(min=1)
 @click.option("--field", required=True,
               help="Folder of save_field or fit (the demo leaves one), or a model's name.")
 @click.option("--n", type=_whole, required=True, help="How many samples.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+@click.option("--out", type=FOLDER, required=True,
               help="Folder for the shards.")
 @_setting("seed", click.IntRange(min=0), "Of the noise: sample i depends on (seed, i) alone.")
 @click.option("--batch", type=_whole, default=256, show_default=True,

@@ -4,22 +4,24 @@ from pathlib import Path
 
 import click
 
-from kinetic_jax._cli._options import told
+from kinetic_jax._cli._options import FOLDER, told
 from kinetic_jax.data import load_images
 from kinetic_jax.experiments.claims import train_models, with_held_out
 
 
 @click.command("train-models")
 @click.argument("images", metavar="NAME-OR-PATH")
-@click.option("--data", metavar="DIR", help="A folder to look for a known set in first.")
+@click.option(
+    "--data", metavar="DIR", type=FOLDER, help="A folder to look for a known set in first."
+)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("models-out"),
     show_default=True,
     help="Folder for the models; what is there is kept, and a training cut off goes on.",
 )
-def train_models_command(images: str, data: str | None, out: Path) -> None:
+def train_models_command(images: str, data: Path | None, out: Path) -> None:
     """Train the models of the claims on labelled images.
 
     A classifier, a flow of all images with labels, and a flow of the first 1,024 that comes to copy

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kinetic_jax._arrays import load_array
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.data._images import Images, as_images
 
@@ -34,7 +35,7 @@ SHA256_FIRST = {
 }
 
 
-def fashion_mnist(data: str | Path | None = None) -> Images:
+def fashion_mnist(data: Path | None = None) -> Images:
     """The 60,000 images to train on and the 10,000 held out, checked by their sha256.
 
     Args:
@@ -60,11 +61,13 @@ def first_1024() -> Images:
     )
 
 
-def _folder_of(data: str | Path | None) -> Path | None:
+def _folder_of(data: Path | None) -> Path | None:
     """The folder that has the files; None if none has. One that was named must have them."""
-    for given, words in ((data, "data"), (os.environ.get(ENVIRONMENT), f"${ENVIRONMENT}")):
-        if given:
-            folders = (Path(given), Path(given) / "fashion-mnist")
+    named = os.environ.get(ENVIRONMENT)
+    environment = local_path(f"${ENVIRONMENT}", named) if named else None
+    for given, words in ((data, "data"), (environment, f"${ENVIRONMENT}")):
+        if given is not None:
+            folders = (given, given / "fashion-mnist")
             for folder in folders:
                 if _held(folder):
                     return folder
@@ -86,12 +89,13 @@ def _held(folder: Path) -> list[Path] | None:
     return found
 
 
-def holds_fashion_mnist(folder: str | Path) -> bool:
+def holds_fashion_mnist(folder: PathLike) -> bool:
     """Whether a folder's files are those of Fashion-MNIST, as their labels tell.
 
     MNIST and others have files of the same names.
     """
-    for inside in (Path(folder), Path(folder) / "fashion-mnist"):
+    given = local_path("folder", folder)
+    for inside in (given, given / "fashion-mnist"):
         for file, name in zip(_held(inside) or (), FILES, strict=False):
             if "labels" in name:
                 try:

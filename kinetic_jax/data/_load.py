@@ -7,6 +7,7 @@ import numpy as np
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.data._fashion_mnist import fashion_mnist, first_1024
 from kinetic_jax.data._images import Images, as_images
 
@@ -20,7 +21,7 @@ _NAMES = (
 _HELD_OUT = ("t10k", "test", "held")  # how the names of idx files of held-out images begin
 
 
-def load_images(name_or_path: str | Path, *, data: str | Path | None = None) -> Images:
+def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Images:
     """Images by the name of a known set, or from files.
 
     Args:
@@ -54,14 +55,15 @@ def load_images(name_or_path: str | Path, *, data: str | Path | None = None) -> 
         >>> digits.images.shape, digits.num_classes
         ((1797, 8, 8, 1), 10)
     """
+    folder = None if data is None else local_path("data", data)
     known = {
         "digits": _digits,
-        "fashion-mnist": lambda: fashion_mnist(data),
+        "fashion-mnist": lambda: fashion_mnist(folder),
         "fashion-mnist-1024": first_1024,
     }
     if str(name_or_path) in known:
         return known[str(name_or_path)]()
-    path = Path(name_or_path)
+    path = local_path("name_or_path", name_or_path)
     if not path.exists():
         names = ", ".join(known)
         raise FileNotFoundError(f"there is no file, folder or known set {path} (known: {names})")

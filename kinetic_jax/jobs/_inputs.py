@@ -8,6 +8,7 @@ import numpy as np
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
+from kinetic_jax._files import local_path
 from kinetic_jax.networks import NetworkField
 from kinetic_jax.pretrained import MODELS, pretrained
 from kinetic_jax.training import load_field
@@ -23,7 +24,7 @@ def find_field(where: str, *, average: bool = True) -> NetworkField:
     Raises:
         ValueError: if there is neither, or the folder's field is damaged.
     """
-    folder = Path(where)
+    folder = local_path("field", where)
     if folder.is_dir():
         try:
             return load_field(folder, average=average)
@@ -64,6 +65,7 @@ def read_labels(text: str | None, n: int) -> Any:
         return text
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
-    labels = np.loadtxt(text, ndmin=1, dtype=int) if text.endswith(".txt") else load_array(text)
+    file = local_path("labels", text)
+    labels = np.loadtxt(file, ndmin=1, dtype=int) if file.suffix == ".txt" else load_array(file)
     require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
     return np.array(labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetic_jax._checks import require
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.jobs._folder import job_digest, read_description
 from kinetic_jax.jobs._settings import FORMAT
@@ -90,7 +91,7 @@ class Job:
             yield read_shard(self.path(number))
 
 
-def open_job(folder: str | Path) -> Job:
+def open_job(folder: PathLike) -> Job:
     """Opens a folder of samples that `run_job` or `kinetic-jax sample` left, finished or not.
 
     Args:
@@ -109,7 +110,7 @@ def open_job(folder: str | Path) -> Job:
         ...     [shard.x1.shape for shard in open_job(folder).check().shards()]
         [(3, 2), (2, 2)]
     """
-    where = Path(folder)
+    where = local_path("folder", folder)
     about = read_description(where)
     require(about.get("format") == FORMAT, f"{where}/job.json's format", about.get("format"),
             f"be {FORMAT}")  # fmt: skip

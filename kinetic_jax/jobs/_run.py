@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kinetic_jax._checks import require
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import replicated
 from kinetic_jax._progress import progress_bar
@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 def run_job(
     field: Any,
-    out: str | Path,
+    out: PathLike,
     settings: JobSettings,
     *,
     batch_size: int = 256,
@@ -87,12 +87,12 @@ def run_job(
         >>> job.n, job.num_shards
         (5, 2)
     """
+    folder, tell = local_path("out", out), say or (lambda _: None)
     plan = make_plan(field, settings)
     whole = isinstance(batch_size, int | np.integer) and batch_size >= 1
     require(whole, "batch_size", repr(batch_size), "be a whole number >= 1")
     process, count = (jax.process_index(), jax.process_count()) if part is None else part
     require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
-    folder, tell = Path(out), say or (lambda _: None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import PyTree
 
 from kinetic_jax._digest import digest
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.networks import NetworkField, NetworkSpec, wrapped
 
@@ -149,7 +150,7 @@ def describe_field(field: VelocityField) -> dict[str, Any] | None:
     return field.spec.to_json() if isinstance(field, NetworkField) else None
 
 
-def save_field(directory: str | Path, field: VelocityField) -> None:
+def save_field(directory: PathLike, field: VelocityField) -> None:
     """Writes a field made by `network_field` (trained by `fit`, say) to a folder.
 
     The folder says all that `load_field` needs: the network's name and configuration, the shape
@@ -180,7 +181,7 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
             "can be built anew; save a model of your own by its framework's means, and a "
             "transformed field as the field inside"
         )
-    folder = Path(directory)
+    folder = local_path("directory", directory)
     last = latest_step(folder)
     if last is not None and "settings" in read_about(folder, last):
         raise ValueError(
@@ -192,7 +193,7 @@ def save_field(directory: str | Path, field: VelocityField) -> None:
 
 
 def load_field(
-    directory: str | Path, *, step: int | None = None, average: bool = True
+    directory: PathLike, *, step: int | None = None, average: bool = True
 ) -> NetworkField:
     """Builds the field kept in a folder by `save_field`, or by `fit` as `checkpoint_dir`.
 
@@ -210,7 +211,7 @@ def load_field(
         ValueError: naming the checkpoint, if it is damaged, or holds a field that is not one of
             this package's own networks.
     """
-    folder = Path(directory)
+    folder = local_path("directory", directory)
     for _ in range(10):
         found = step
         try:

@@ -23,6 +23,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._checks import batch_size as rows_of
 from kinetic_jax._digest import digest
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.fields import VelocityField, check_cond, check_inputs, checked_field
@@ -66,7 +67,7 @@ def fit(
     cond_dropout: float = 0.0,
     null_cond: PyTree[Any] | None = None,
     ema: float | None = 0.999,
-    checkpoint_dir: str | Path | None = None,
+    checkpoint_dir: PathLike | None = None,
     checkpoint_every: int = 1000,
     checkpoints_kept: int = 2,
     progress: bool | None = None,
@@ -117,6 +118,7 @@ def fit(
         >>> bool(result.history[-20:].mean() < result.history[:20].mean())
         True
     """
+    folder = None if checkpoint_dir is None else local_path("checkpoint_dir", checkpoint_dir)
     field = checked_field(field)
     require_key("key", key)
     good = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
@@ -130,7 +132,8 @@ def fit(
         cond_dropout,
         "be 0 without cond and a null_cond",
     )
-    folder = None if checkpoint_dir is None else _writable_folder(Path(checkpoint_dir))
+    if folder is not None:
+        _make_writable(folder)
     state, static = initial_state(field, optimizer)
     dropout = jnp.asarray(cond_dropout, jnp.float32)
     decay = None if ema is None else float(ema)
@@ -178,14 +181,13 @@ def fit(
     return FitResult(trained, average, history[:steps], resumed_at)
 
 
-def _writable_folder(folder: Path) -> Path:
+def _make_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
             f"checkpoint_dir must be a folder to write to, got {folder}: {error}"
         ) from error
-    return folder
 
 
 def _checked_data(

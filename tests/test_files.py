@@ -1,0 +1,95 @@
+"""Paths as users give them: `~` expanded, URLs and things that are no path refused by name."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+from click.testing import CliRunner
+
+import kinetic_jax as kj
+from kinetic_jax._cli import cli
+from kinetic_jax._files import local_path
+
+FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
+
+
+def test_paths_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("out", "~/job") == local_path("out", Path("~/job")) == tmp_path / "job"
+    for path in ("job", "../job", ".", "/a/b:c", "rows.npz:images", "C:/job"):
+        assert local_path("out", path) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "gs://bucket/job", Path("s3://bucket/job"), "http://host/a.npy", "file:///job", "a\0b",
+     "~nobody-of-this-name/job", None, 3, b"job", ["job"]],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_path_of_this_machine(value, own_messages):
+    message = rf"out must be a path on this machine.*, got {re.escape(repr(str(value)))[1:-1]}|got"
+    with pytest.raises(ValueError, match=message):
+        local_path("out", value)
+
+
+TAKING_PATHS = {
+    "name_or_path": kj.load_images,
+    "data": lambda path: kj.load_images("fashion-mnist", data=path),
+    "directory": lambda path: kj.save_field(path, FIELD),
+    "directory ": kj.load_field,
+    "folder": kj.open_job,
+    "out": lambda path: kj.run_job(FIELD, path, kj.JobSettings(n=1)),
+    "checkpoint_dir": lambda path: kj.fit(
+        FIELD, None, key=None, steps=1, optimizer=None, batch_size=1, checkpoint_dir=path
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "function"), TAKING_PATHS.items(), ids=TAKING_PATHS)
+@pytest.mark.parametrize("value", ["gs://bucket/job", "", 3], ids=repr)
+def test_refused_before_any_work(name, function, value, tmp_path, monkeypatch, own_messages):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"^{name.strip()} must be a path on this machine"):
+        function(value)
+    assert not list(tmp_path.iterdir())
+
+
+COMMANDS = {
+    "--out": "sample --field fashion-mnist --n 1 --out",
+    "--field": "sample --n 1 --out job --field",
+    "--labels": "sample --field fashion-mnist --n 1 --out job --labels",
+    "DIR": "diagnose --train rows.npy",
+    "--train": "diagnose job --train",
+    "--held-out": "diagnose job --train rows.npy --held-out",
+    "--plot": "diagnose job --train rows.npy --plot",
+    "--table": "diagnose job --train rows.npy --table",
+    "SAMPLES": "neighbors --k 1",
+    "TRAIN": "memorization rows.npy",
+    "--data": "train-models fashion-mnist --data",
+    "demo --out": "demo --out",
+    "reproduce --out": "reproduce all --out",
+    "reproduce --data": "reproduce all --data",
+    "--into": "reproduce all --into",
+}
+
+
+@pytest.mark.parametrize("start", COMMANDS.values(), ids=COMMANDS)
+def test_commands_refuse_urls_and_nothing(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for value in ("gs://bucket/x.png", ""):
+        result = CliRunner().invoke(cli, [*start.split(), value], catch_exceptions=False)
+        assert result.exit_code in (1, 2)
+        output = " ".join(result.output.replace("\n", " ").split())
+        assert "must be a path on this machine" in output, (value, output)
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_expand_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kj.save_field("~/field", FIELD)
+    arguments = ["sample", "--field", "~/field", "--n", "2", "--out", "~/job", "--steps", "1"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert kj.open_job("~/job").n == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["field", "job"]
