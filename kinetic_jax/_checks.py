@@ -25,7 +25,7 @@ def require_between(
     """Checks that every entry of a concrete `value` lies in the interval; tracers pass."""
     if not is_concrete(value):
         return
-    number = np.asarray(value)
+    number = real_array(name, value)
     inside = (low <= number) & (number <= high) if closed else (low < number) & (number < high)
     brackets = "[]" if closed else "()"
     interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
@@ -36,9 +36,9 @@ def require_finite(name: str, value: ArrayLike) -> None:
     """Checks that every entry of a concrete `value` is finite; tracers pass."""
     if not is_concrete(value):
         return
-    bad = np.argwhere(~np.isfinite(np.asarray(value)))
+    array = numbers(name, value)
+    bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        array = np.asarray(value)
         first = tuple(map(int, bad[0]))
         where = f" (at {first}, one of {len(bad)} such entries)" if first else ""
         raise ValueError(f"{name} must be finite, got {array[first]}{where}")
@@ -58,15 +58,99 @@ def require_key(name: str, key: Any) -> None:
 
 
 def as_array(name: str, value: Any) -> Array:
-    """`jax.numpy.asarray(value)`.
+    """`jax.numpy.asarray(value)`, whatever the order of its bytes.
 
     Raises:
         ValueError: naming the argument, if that is no array of numbers.
     """
+    if isinstance(value, jax.Array):
+        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+        require(not is_key, name, _short(value), "be an array of numbers")
+        return value
+    # JAX gives Python's own numbers its default dtypes, and takes lists of tracers.
+    plain = isinstance(value, bool | int | float | complex) or not is_concrete(value)
     try:
-        return jax.numpy.asarray(value)
-    except (TypeError, ValueError) as error:
+        return jax.numpy.asarray(value if plain else numbers(name, value))
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """`value` as a NumPy array of numbers, its bytes in native order.
+
+    Raises:
+        ValueError: naming the argument, if that is no array of known numbers.
+    """
+    if not is_concrete(value):
+        raise ValueError(
+            f"{name} must be known numbers, got {_short(value)}: this is not for use inside jit, "
+            "grad, vmap or shard_map"
+        )
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
+    kind = array.dtype.kind in "biufc" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
+    require(kind, name, _short(value), "be an array of numbers")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a NumPy array in float64, for statistics on the host.
+
+    Raises:
+        ValueError: naming the argument, if that is no array of known real numbers.
+    """
+    array = numbers(name, value)
+    require(array.dtype.kind != "c", name, f"dtype {array.dtype}", "hold real numbers")
+    return array.astype(np.float64)
+
+
+def real_number(name: str, value: Any) -> float:
+    """`value`, one finite real number.
+
+    Raises:
+        ValueError: naming the argument, if it is none.
+    """
+    one = _is_scalar(value)
+    array = np.asarray(value) if one else np.zeros(0)
+    real = array.dtype.kind in "iuf" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
+    require(one and real and bool(np.isfinite(array)), name, _short(value), "be a finite number")
+    return float(array)
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value`, one number in (0, 1).
+
+    Raises:
+        ValueError: naming the argument, if it is none.
+    """
+    number = real_number(name, value)
+    require(0 < number < 1, name, value, "lie in (0, 1)")
+    return number
+
+
+def whole_number(
+    name: str, value: Any, least: int | None = None, most: int | None = None, *, why: str = ""
+) -> int:
+    """`value`, one whole number from `least` to `most` (`why` says what sets that limit).
+
+    Raises:
+        ValueError: naming the argument, if it is none.
+    """
+    one = _is_scalar(value) and np.asarray(value).dtype.kind in "iu"
+    within = one and (least is None or value >= least) and (most is None or value <= most)
+    limits = "" if least is None else f" >= {least}" if most is None else f" in [{least}, {most}]"
+    require(bool(within), name, _short(value), f"be a whole number{limits}{why}")
+    return int(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is one known number of Python, NumPy or JAX."""
+    if isinstance(value, np.ndarray | jax.Array):
+        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+        return is_concrete(value) and value.shape == () and not is_key
+    return isinstance(value, int | float | np.number)
 
 
 def _short(value: Any) -> str:
@@ -81,18 +165,17 @@ def float_array(value: ArrayLike, name: str) -> Array:
     """
     dtype = jax.dtypes.canonicalize_dtype(float)
     if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
-        dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(value.dtype.newbyteorder("="))
     # Inside someone's `jit` a number that is known stays known, and so its value is checked.
     known = jax.ensure_compile_time_eval() if is_concrete(value) else contextlib.nullcontext()
-    try:
-        with known:
-            # A number is cast by NumPy: JAX would compile a program for it in every first call.
-            number = isinstance(value, int | float)
-            return jax.numpy.asarray(np.asarray(value, dtype) if number else value, dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be a number or an array of numbers, got {value!r}"
-        ) from error
+    with known:
+        if isinstance(value, jax.Array) or not is_concrete(value):
+            given = as_array(name, value)
+            is_complex = jax.numpy.issubdtype(given.dtype, jax.numpy.complexfloating)
+            require(not is_complex, name, _short(value), "hold real numbers")
+        else:  # by NumPy: JAX would compile a program for a number in every first call
+            given = real_array(name, value)
+        return jax.numpy.asarray(given, dtype)
 
 
 def float_scalar(value: ArrayLike, name: str) -> Array:
@@ -101,9 +184,9 @@ def float_scalar(value: ArrayLike, name: str) -> Array:
     Raises:
         ValueError: if it is an array with axes.
     """
-    shape = np.shape(value)
-    require(shape == (), name, f"shape {shape}", "be one number")
-    return float_array(value, name)
+    array = float_array(value, name)
+    require(array.shape == (), name, f"shape {array.shape}", "be one number")
+    return array
 
 
 def batch_size(name: str, tree: Any) -> int:
