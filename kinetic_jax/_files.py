@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,33 @@ def write_whole(path: Path, content: bytes) -> None:
     """Writes a file beside its place and moves it there: a kill leaves the old one or the new.
 
     It is on the disk before it is in its place, so that a machine that stops leaves no empty one.
+
+    Raises:
+        OSError: naming the file, if it cannot be written (the disk is full, say).
     """
     beside = path.with_name(f".{path.name}{PART}")
     try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
+        with naming(path):
+            with beside.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(path)
     except BaseException:  # Ctrl-C as well
         beside.unlink(missing_ok=True)
         raise
     _keep_name(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts the file's name into errors of the system that lack it, as those of a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _keep_name(folder: Path) -> None:

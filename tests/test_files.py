@@ -1,5 +1,7 @@
-"""Paths as users give them: `~` expanded, URLs and things that are no path refused by name."""
+"""Paths as users give them (`~` expanded, URLs refused by name), and files on a full disk."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 
 import kinetic_jax as kj
 from kinetic_jax._cli import cli
-from kinetic_jax._files import local_path
+from kinetic_jax._files import local_path, write_whole
 
 FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
 
@@ -93,3 +95,19 @@ def test_commands_expand_the_home_folder(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert kj.open_job("~/job").n == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["field", "job"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_names_the_file(call, tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"the old one")
+    if call == "write":  # the system's own full device
+        (tmp_path / ".x.npz.part").symlink_to("/dev/full")
+    else:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match=rf"No space left on device: '{re.escape(str(path))}'"):
+        write_whole(path, b"the new one")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "x.npz": b"the old one"
+    }

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kinetic_jax._files import PART
+from kinetic_jax._files import PART, naming
 from kinetic_jax.jobs._shards import checksum_says, write_checked
 
 try:
@@ -112,8 +112,9 @@ def locked_log(folder: Path, process: int, count: int) -> Iterator[Log]:
 
         def log(text: str) -> None:
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-            stream.write(f"{now} {text}\n")
-            stream.flush()
+            with naming(folder / name):
+                stream.write(f"{now} {text}\n")
+                stream.flush()
 
         yield log
 

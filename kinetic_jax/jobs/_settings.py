@@ -173,8 +173,12 @@ def make_plan(field: Any, settings: JobSettings) -> Plan:
 
 
 def job_key(seed: int) -> Any:
-    """The key of a job's noise."""
-    return jax.random.key(seed, impl=GENERATOR)
+    """The key of a job's noise, made of both halves of a seed of 64 bits.
+
+    (`jax.random.key` sees the lower half alone, unless 64-bit types are enabled.)
+    """
+    halves = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
+    return jax.random.wrap_key_data(halves, impl=GENERATOR)
 
 
 def _cycle(settings: JobSettings, field: Any) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """What is in the files of a job: what `sample` gives, whatever the batch."""
 
 import hashlib
+import io
 import json
 
 import diffrax
@@ -21,6 +22,7 @@ from kinetic_jax import (
     sample,
 )
 from kinetic_jax._arrays import pack
+from kinetic_jax.jobs._settings import job_key
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 
@@ -98,6 +100,20 @@ def test_noise_is_bitwise_that_of_the_index(tmp_path):
                 say=None)  # fmt: skip
         x0 = noise(jax.random.key(7), jnp.arange(9), (3,))
         np.testing.assert_array_equal(everything(out)["x1"], x0)
+
+
+def test_all_bits_of_a_seed_count(run, undisturbed, tmp_path):
+    """Seeds below 2³² keep their samples; with more bits the upper half counts as well."""
+    with np.load(io.BytesIO(undisturbed["shard-00000.npz"])) as shard:
+        small = shard["x1"]
+    run(tmp_path / "one", seed=2**32)
+    assert np.abs(everything(tmp_path / "one")["x1"][:10] - small).min() > 1e-4
+    for seed in (0, 7, 2**32 - 1):
+        want = jax.random.key_data(jax.random.key(seed, impl="threefry2x32"))
+        np.testing.assert_array_equal(jax.random.key_data(job_key(seed)), want)
+    with jax.enable_x64(True):  # where JAX itself sees all bits
+        want = jax.random.key_data(jax.random.key(2**63 - 2, impl="threefry2x32"))
+    np.testing.assert_array_equal(jax.random.key_data(job_key(2**63 - 2)), want)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 1000])

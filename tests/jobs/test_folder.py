@@ -1,7 +1,9 @@
 """Folders of jobs: begun with other settings, damaged, in use, left by a kill."""
 
+import errno
 import fcntl
 import json
+import os
 import re
 
 import equinox as eqx
@@ -106,6 +108,17 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
+
+
+def test_a_full_disk_names_the_file_of_a_job(run, folder, undisturbed, contents, monkeypatch):
+    (folder / "shard-00001.npz").unlink()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+        with pytest.raises(OSError, match=r"No space left on device: '.*/shard-00001\.npz'"):
+            run(folder)
+    run(folder)
+    assert contents(folder) == undisturbed
 
 
 @pytest.mark.parametrize("number", [1, 2])
