@@ -10,6 +10,7 @@ from benchmarks._machine import in_words, machine
 from benchmarks._record import Recorder
 from benchmarks._results import RESULTS, read_results, results_file, write_suite
 from benchmarks._table import into_readme, markdown_table
+from kinetic_jax._cli._options import FOLDER, LocalPath
 
 # Imported when run: some need peers that others do not (the extra `bench`).
 SUITES = (
@@ -23,11 +24,11 @@ PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 @click.option("--rounds", type=click.IntRange(min=1), default=21, show_default=True,
               help="Interleaved rounds; medians over them are printed.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes: whether suites run, not what they cost.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=RESULTS,
+@click.option("--out", type=FOLDER, default=RESULTS,
               help="Folder of the results; benchmarks/results by default.")  # fmt: skip
-@click.option("--table", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--table", "file", type=LocalPath(exists=True, dir_okay=False),
               help="Measures nothing: prints a file of results as a Markdown table.")  # fmt: skip
-@click.option("--into", "readme", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--into", "readme", type=LocalPath(exists=True, dir_okay=False),
               help="With --table: puts it into the marked region of this README.")  # fmt: skip
 def main(
     suites: tuple[str, ...], rounds: int, quick: bool, out: Path, file: Path | None,

@@ -12,6 +12,9 @@ from click.testing import CliRunner
 import kinetic_jax as kj
 from kinetic_jax._cli import cli
 from kinetic_jax._files import local_path, write_whole
+from kinetic_jax.experiments._demo import run_demo
+from kinetic_jax.experiments.claims import reproduce, shipped_subjects, train_models
+from kinetic_jax.pretrained import read_field, write_field
 
 FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
 
@@ -42,6 +45,12 @@ TAKING_PATHS = {
     "directory ": kj.load_field,
     "folder": kj.open_job,
     "out": lambda path: kj.run_job(FIELD, path, kj.JobSettings(n=1)),
+    "out ": lambda path: run_demo(path, None, quick=True),
+    "out  ": lambda path: reproduce([], path, None),
+    "path": read_field,
+    "path ": lambda path: write_field(path, FIELD),
+    "folder ": lambda path: shipped_subjects(path),
+    "folder  ": lambda path: train_models(kj.load_images("digits"), path),
     "checkpoint_dir": lambda path: kj.fit(
         FIELD, None, key=None, steps=1, optimizer=None, batch_size=1, checkpoint_dir=path
     ),

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array
 
 from kinetic_jax._arrays import pack
-from kinetic_jax._files import write_whole
+from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.experiments import _figures
 from kinetic_jax.experiments._digits import PIXELS, Digits, split_digits
@@ -39,7 +39,7 @@ VERSIONED = ("kinetic_jax", "jax", "flax", "diffrax", "optax", "numpy", "scikit-
 
 
 def run_demo(
-    out: Path, settings: DemoSettings, *, quick: bool, say: Callable[[str], None] = print
+    out: PathLike, settings: DemoSettings, *, quick: bool, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Runs the demo and leaves its files in `out`.
 
@@ -55,6 +55,7 @@ def run_demo(
     Returns:
         What `results.json` holds.
     """
+    out = local_path("out", out)
     out.mkdir(parents=True, exist_ok=True)
     digits = split_digits(settings.num_train, settings.seed)
     say(f"training a flow on {settings.num_train} digits, {settings.training_steps} steps")

@@ -1,7 +1,6 @@
 """Models as one file each: half-precision weights in a `.npz`, without pickle."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -14,13 +13,13 @@ from jaxtyping import PyTree
 from kinetic_jax._arrays import pack
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
-from kinetic_jax._files import write_whole
+from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax.networks import ImageClassifier, NetworkField, NetworkSpec, wrapped
 
 FORMAT = 1
 
 
-def write_field(path: Path, field: NetworkField, **about: Any) -> None:
+def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
     """Writes a field of this package's networks; weights are rounded to float16.
 
     Args:
@@ -34,7 +33,7 @@ def write_field(path: Path, field: NetworkField, **about: Any) -> None:
     _write(path, field, {"field": field.spec.to_json(), **about})
 
 
-def read_field(path: Path) -> NetworkField:
+def read_field(path: PathLike) -> NetworkField:
     """The field in a file of `write_field`.
 
     Raises:
@@ -47,13 +46,13 @@ def read_field(path: Path) -> NetworkField:
     return _filled(path, fresh, arrays)
 
 
-def write_classifier(path: Path, classifier: ImageClassifier, **about: Any) -> None:
+def write_classifier(path: PathLike, classifier: ImageClassifier, **about: Any) -> None:
     """Writes a classifier, as `write_field` does a field."""
     sizes = [list(weight.shape) for weight in classifier.weights]
     _write(path, classifier, {"classifier": sizes, **about})
 
 
-def read_classifier(path: Path) -> ImageClassifier:
+def read_classifier(path: PathLike) -> ImageClassifier:
     """The classifier in a file of `write_classifier`.
 
     Raises:
@@ -68,7 +67,7 @@ def read_classifier(path: Path) -> ImageClassifier:
     return _filled(path, fresh, arrays)
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_about(path: PathLike) -> dict[str, Any]:
     """What a file of this module says of its model.
 
     Raises:
@@ -77,7 +76,7 @@ def read_about(path: Path) -> dict[str, Any]:
     return _read(path, None)[1]
 
 
-def _write(path: Path, tree: PyTree[Any], about: dict[str, Any]) -> None:
+def _write(path: PathLike, tree: PyTree[Any], about: dict[str, Any]) -> None:
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
     with np.errstate(over="ignore"):  # told below
         rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
@@ -85,10 +84,11 @@ def _write(path: Path, tree: PyTree[Any], about: dict[str, Any]) -> None:
     require(good, "weights", "a number out of float16's range", "be finite in float16")
     said = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)
     numbered = {f"{number:05d}": leaf for number, leaf in enumerate(rounded)}
-    write_whole(path, pack({"about": np.array(said)} | numbered))
+    write_whole(local_path("path", path), pack({"about": np.array(said)} | numbered))
 
 
-def _read(path: Path, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any]]:
+def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any]]:
+    path = local_path("path", path)
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
@@ -102,7 +102,7 @@ def _read(path: Path, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any
     return arrays, about
 
 
-def _filled(path: Path, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any:
+def _filled(path: PathLike, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any:
     """`fresh`, a tree of shapes, with the arrays as its floating leaves, in their own precision."""
     wanted, rest = eqx.partition(fresh, _is_weight)
     shapes, treedef = jax.tree.flatten(wanted)

@@ -14,7 +14,7 @@ import jax
 
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
-from kinetic_jax._files import write_whole
+from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.experiments.claims._page import render_page, results_table
@@ -28,7 +28,7 @@ VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy"
 
 def reproduce(
     names: Sequence[str],
-    out: Path,
+    out: PathLike,
     subjects: Subjects,
     *,
     quick: bool = False,
@@ -55,7 +55,7 @@ def reproduce(
     """
     for name in names:
         require(name in CLAIMS, "claim", repr(name), f"be one of {', '.join(CLAIMS)}")
-    out = out / "quick" if quick else out
+    out = local_path("out", out) / ("quick" if quick else "")
     (out / "figures").mkdir(parents=True, exist_ok=True)
     subject = _described(subjects)
     figures: dict[str, dict[str, bytes]] = {}

@@ -12,6 +12,7 @@ import numpy as np
 
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
+from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.data import Images, load_images
 from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
 from kinetic_jax.experiments._recipes import (
@@ -108,8 +109,9 @@ def _in_batches(fn: Any, judge: ImageClassifier, images: np.ndarray) -> np.ndarr
     return np.concatenate([np.asarray(fn(judge, part)) for part in parts])
 
 
-def shipped_subjects(folder: Path, data: str | Path | None = None) -> Subjects:
+def shipped_subjects(folder: PathLike, data: PathLike | None = None) -> Subjects:
     """Fashion-MNIST and the models that come with the package."""
+    folder = local_path("folder", folder)
     return with_shipped_models(load_images("fashion-mnist", data=data), folder)
 
 
@@ -156,7 +158,7 @@ def _enough(data: Images, recipe: Recipe) -> bool:
 
 def trained_subjects(
     data: Images,
-    folder: Path,
+    folder: PathLike,
     general: Recipe = GENERAL,
     memorizing: Recipe = MEMORIZING,
     *,
@@ -170,7 +172,7 @@ def trained_subjects(
     Raises:
         ValueError: if the images have no labels, or too few classes or images.
     """
-    data = with_held_out(data)
+    folder, data = local_path("folder", folder), with_held_out(data)
     if quick:
         general, memorizing, epochs = shortened(general), shortened(memorizing), epochs // 4
     train_models(data, folder, general, memorizing, epochs=epochs)
@@ -200,7 +202,7 @@ def fitting(recipe: Recipe, event_shape: tuple[int, ...]) -> Recipe:
 
 def train_models(
     data: Images,
-    folder: Path,
+    folder: PathLike,
     general: Recipe = GENERAL,
     memorizing: Recipe = MEMORIZING,
     *,
@@ -223,6 +225,7 @@ def train_models(
         ValueError: if the images have no labels, or the folder has models of other images or
             recipes.
     """
+    folder = local_path("folder", folder)
     if data.labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
     require((data.num_classes or 0) >= 2, f"{data.name}", data.num_classes, "have two classes")
