@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import hypothesis
 import jax
 import jaxtyping
@@ -33,14 +35,19 @@ def compilations():
     return lambda: len(_COMPILED)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs_at_a_time():
-    """Lets a module's compiled programs go: each maps memory, and a process has 65,530 maps.
+MAPS = Path("/proc/self/maps")
+MANY_MAPS = 30_000
 
-    Beyond that LLVM's next one ends in a segmentation fault.
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory_maps():
+    """Drops compiled programs before they map too much memory; until then modules share them.
+
+    A process has 65,530 maps; LLVM's next one ends in a segmentation fault.
     """
     yield
-    jax.clear_caches()
+    if not MAPS.exists() or len(MAPS.read_bytes().splitlines()) > MANY_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture
