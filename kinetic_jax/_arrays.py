@@ -1,17 +1,19 @@
-"""Arrays from files (NumPy's formats, idx (MNIST's), folders of PNGs), and to them."""
+"""Arrays from files (NumPy's formats, idx (MNIST's), folders of pictures), and to them."""
 
 import gzip
 import io
+import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from kinetic_jax._checks import require
-from kinetic_jax._files import PathLike, local_path
-from kinetic_jax._progress import progress_bar
+from kinetic_jax._files import PathLike, local_path, with_size
+from kinetic_jax._pictures import picture_files, read_pictures
 
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
+_GZIP_RATIO = 1032  # no gzip packs more bytes into one
 # The third byte of an idx file says what its numbers are, big endian.
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -21,8 +23,8 @@ def load_array(path: PathLike) -> np.ndarray:
 
     Args:
         path: `.npy`; `.npz` with one array, or `FILE.npz:NAME`; an idx file, gzipped or raw
-            (any other ending); or a folder of PNG images of one shape, in the order of their
-            names.
+            (any other ending); or a folder of PNG and JPEG pictures of one shape, in the natural
+            order of their names (2 before 10), without hidden files.
 
     Raises:
         ValueError: naming the file and its size, if it cannot be read, is cut short, or is of no
@@ -37,7 +39,7 @@ def load_array(path: PathLike) -> np.ndarray:
     if not file.exists():
         raise FileNotFoundError(f"there is no file or folder {file}")
     if file.is_dir():
-        return _images(file)
+        return read_pictures(picture_files(file))
     try:
         if file.suffix == ".npy":
             array = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -49,7 +51,7 @@ def load_array(path: PathLike) -> np.ndarray:
     except Exception as error:  # readers of damaged files raise whatever they meet
         # NumPy takes what it does not know for a pickle, and advises to load it unsafely.
         why = "it is no NumPy file" if "pickle" in str(error) else error
-        raise ValueError(f"{_named(file)} is unreadable: {why}") from error
+        raise ValueError(f"{with_size(file)} is unreadable: {why}") from error
 
 
 def _from_npz(file: Path, name: str | None) -> np.ndarray:
@@ -76,44 +78,17 @@ def _from_idx(file: Path) -> np.ndarray:
         require(len(axes) == 4 * head[3], "its header", f"{4 + len(axes)} bytes", "be whole")
         shape = tuple(int(side) for side in np.frombuffer(axes, ">u4"))
         dtype, start = np.dtype(_IDX_DTYPES[head[2]]), 4 + len(axes)
-        wanted = int(np.prod(shape)) * dtype.itemsize
+        wanted = math.prod(shape) * dtype.itemsize
         if not gzipped:
             found = file.stat().st_size - start
             require(found == wanted, "its numbers", f"{found:,} bytes", f"take {wanted:,} bytes")
             return np.memmap(file, dtype, "r", start, shape)
-        body = stream.read()
-    require(len(body) == wanted, "its numbers", f"{len(body):,} bytes", f"take {wanted:,} bytes")
+        most = _GZIP_RATIO * file.stat().st_size
+        require(wanted <= most, "its numbers", f"at most {most:,}", f"take {wanted:,} bytes")
+        body = stream.read(wanted + 1)  # no more, however much is packed
+    got = f"{len(body):,} bytes" if len(body) <= wanted else "more"
+    require(len(body) == wanted, "its numbers", got, f"take {wanted:,} bytes")
     return np.frombuffer(body, dtype).reshape(shape)
-
-
-def _images(folder: Path) -> np.ndarray:
-    from PIL import Image  # of the extra `demo`
-
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png")
-    require(bool(files), "folder", folder, "hold PNG images (*.png)")
-    images: list[np.ndarray] = []
-    with progress_bar(f"reading {folder.name}", len(files)) as update:
-        for file in files:
-            try:
-                with Image.open(file) as opened:
-                    # Of a palette the colours, not their numbers; of bits 0 and 255.
-                    mode = {"P": "RGB", "1": "L"}.get(opened.mode, opened.mode)
-                    image = np.asarray(opened.convert(mode))
-            except Exception as error:
-                raise ValueError(f"{_named(file)} is unreadable: {error}") from error
-            wanted = images[0].shape if images else image.shape
-            words = f"have the shape of {files[0].name}, {wanted}"
-            require(image.shape == wanted, str(file), f"shape {image.shape}", words)
-            kind = images[0].dtype if images else image.dtype
-            words = f"have the depth of {files[0].name}, {kind}"
-            require(image.dtype == kind, str(file), image.dtype, words)
-            images.append(image)
-            update(len(images), "")
-    return np.stack(images)
-
-
-def _named(file: Path) -> str:
-    return f"{file} ({file.stat().st_size:,} bytes)"
 
 
 def pack(arrays: dict[str, np.ndarray]) -> bytes:

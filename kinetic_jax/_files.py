@@ -43,6 +43,14 @@ def local_path(name: str, value: Any) -> Path:
         ) from error
 
 
+def with_size(path: Path) -> str:
+    """A file's name and size, for errors: a file cut short shows."""
+    try:
+        return f"{path} ({path.stat().st_size:,} bytes)"
+    except OSError:
+        return str(path)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file beside its place and moves it there: a kill leaves the old one or the new.
 

@@ -1,8 +1,11 @@
 """Files of arrays, good and bad, and the commands that read them."""
 
 import gzip
+import io
 import json
 import struct
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -105,6 +108,31 @@ def test_truncated_files_are_named_with_their_size(tmp_path, kind):
             load_array(path)
 
 
+@pytest.mark.parametrize("claimed", [10, 2**31], ids=["less than it holds", "more"])
+def test_a_gzip_is_unpacked_no_further_than_its_header_says(tmp_path, claimed):
+    header = struct.pack(">BBBBI", 0, 0, 8, 1, claimed)
+    packed = gzip.compress(header + bytes(2**26), 1)
+    (tmp_path / "rows.gz").write_bytes(packed)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"rows\.gz .* must take {claimed:,} bytes, got"):
+        load_array(tmp_path / "rows.gz")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
+
+
+def test_an_array_that_claims_more_than_its_file_holds(tmp_path):
+    member = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**45,)}
+    np.lib.format.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(tmp_path / "rows.npz", "w") as archive:
+        archive.writestr("rows.npy", member.getvalue() + bytes(10))
+    (tmp_path / "rows.npy").write_bytes(member.getvalue() + bytes(10))
+    for name in ("rows.npz", "rows.npy"):
+        with pytest.raises(ValueError, match=rf"{name} \([\d,]+ bytes\) is unreadable"):
+            load_array(tmp_path / name)
+
+
 def test_other_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*nothing"):
         load_array(tmp_path / "nothing")
@@ -112,7 +140,10 @@ def test_other_bad_files(tmp_path):
     with pytest.raises(ValueError, match=r"text\.txt \(10 bytes\).* be those of an idx file"):
         load_array(tmp_path / "text.txt")
     (tmp_path / "images").mkdir()
-    with pytest.raises(ValueError, match=r"folder must hold PNG images"):
+    with pytest.raises(
+        ValueError,
+        match=r"images must hold pictures in the formats .*, got none",
+    ):
         load_array(tmp_path / "images")
     (tmp_path / "images" / "a.png").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"a\.png \(4 bytes\) is unreadable"):

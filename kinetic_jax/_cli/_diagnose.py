@@ -47,7 +47,7 @@ def diagnose(
     say) by the scaling that the field was trained with. Rows of another shape are taken if they
     have as many numbers.
 
-    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs.
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs.
     """
     if table is not None and (table.suffix != ".npz" or not table.parent.is_dir()):
         raise click.BadParameter(f"{table} must end in .npz, in a folder that is there")

@@ -25,8 +25,8 @@ from kinetic_jax.metrics import Memorization, memorization, nearest_neighbors
 def neighbors(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -> None:
     """The k training rows nearest to each sample, as JSON on standard output.
 
-    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs, read in the
-    order of their names as text.
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs, read
+    in the natural order of their names (2 before 10).
     """
     with told():
         queries, reference = load_samples(samples), load_array(train)
@@ -75,8 +75,8 @@ def memorization_command(
 ) -> None:
     """The share of samples that are copies of training rows, as JSON on standard output.
 
-    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs, read in the
-    order of their names as text.
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs, read
+    in the natural order of their names (2 before 10).
     """
     with told():
         reference = load_array(train)

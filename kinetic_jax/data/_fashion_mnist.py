@@ -21,7 +21,19 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-# Of the numbers inside, headers included: what a gzip around them looks like is its packer's.
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+# Checksums of the numbers inside, headers included: the gzip around them depends on its packer.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -50,7 +62,7 @@ def fashion_mnist(data: Path | None = None) -> Images:
     files = [_download(name) for name in FILES] if folder is None else _held(folder)
     assert files is not None
     arrays = [_checked(file, SHA256[name]) for file, name in zip(files, FILES, strict=True)]
-    return as_images("fashion-mnist", *arrays)
+    return as_images("fashion-mnist", *arrays, classes=CLASSES)
 
 
 def first_1024() -> Images:
@@ -58,6 +70,7 @@ def first_1024() -> Images:
     return as_images(
         "fashion-mnist-1024",
         *(_checked(FIRST_1024 / f"{name}.gz", SHA256_FIRST[name]) for name in FILES[:2]),
+        classes=CLASSES,
     )
 
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
-from kinetic_jax._files import PathLike, local_path
+from kinetic_jax._files import PathLike, local_path, with_size
+from kinetic_jax._pictures import (
+    is_picture,
+    listed,
+    picture_files,
+    read_pictures,
+    visible,
+    warn_of_others,
+)
 from kinetic_jax.data._fashion_mnist import fashion_mnist, first_1024
 from kinetic_jax.data._images import Images, as_images
 
@@ -18,6 +26,8 @@ _NAMES = (
     ("train", "train_labels", "held_out", "held_out_labels"),
     ("x_train", "y_train", "x_test", "y_test"),  # Keras
 )
+# How the folders of a data set's parts are called; no classes.
+_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "held_out")
 _HELD_OUT = ("t10k", "test", "held")  # how the names of idx files of held-out images begin
 
 
@@ -34,19 +44,24 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
             - "fashion-mnist-1024": the first 1,024 of those, which come with the package;
             - a folder of idx files, gzipped or raw, as MNIST's are named
               ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-…");
-            - a folder of PNGs of one shape, or of one such folder a class;
-            - a `.npz` with "images" (or "train", "x_train") and, if it has them, "labels",
-              "held_out", "held_out_labels" (Keras' "y_train", "x_test", "y_test"), or one array;
+            - a folder of PNG and JPEG pictures of one shape, in the natural order of their names (2
+              before 10), or of one such folder a class, numbered in that order. Hidden files are
+              skipped; other files that are left out are named by a warning;
+            - a `.npz` with "images" (or "train", "x_train") and, if it has them, "labels" of shape
+              (n,) or (n, 1), "held_out", "held_out_labels" (Keras' "y_train", "x_test", "y_test"),
+              or one array;
             - a `.npy`.
         data: a folder to look for a known set in first, itself or its folder "fashion-mnist".
 
     Returns:
-        The images, scaled to [−1, 1]: whole numbers by the range of their dtype, floats in [0, 1]
-        by it, floats with negative numbers as they are.
+        The images, scaled to [−1, 1]: whole numbers by the range of their dtype, floats by their
+        range, [0, 1] or [−1, 1], which they may leave by rounding (5e-4).
 
     Raises:
-        ValueError: naming the file, if it is damaged or no such images; if a known set is not what
-            was published, by its sha256.
+        ValueError: naming the argument, if it is no path; naming the file, if it is damaged or no
+            such images; naming the folder, if it mixes pictures and folders, or its folders are
+            parts (train, test) and no classes; if a known set is not what was published, by its
+            sha256.
         FileNotFoundError: if there is no such file, folder or set.
 
     Example:
@@ -61,9 +76,9 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
         "fashion-mnist": lambda: fashion_mnist(folder),
         "fashion-mnist-1024": first_1024,
     }
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]()
     path = local_path("name_or_path", name_or_path)
+    if str(path) in known:
+        return known[str(path)]()
     if not path.exists():
         names = ", ".join(known)
         raise FileNotFoundError(f"there is no file, folder or known set {path} (known: {names})")
@@ -87,7 +102,7 @@ def _from_npz(path: Path) -> Images:
             held = list(file.files)
     except Exception as error:  # readers of damaged files raise whatever they meet
         why = error if zipfile.is_zipfile(path) else "it is no .npz, or a damaged one"
-        raise ValueError(f"{path} is unreadable: {why}") from error
+        raise ValueError(f"{with_size(path)} is unreadable: {why}") from error
     for names in _NAMES:
         if names[0] in held:
             parts = [np.asarray(load_array(f"{path}:{n}")) if n in held else None for n in names]
@@ -97,21 +112,34 @@ def _from_npz(path: Path) -> Images:
 
 
 def _from_folder(folder: Path) -> Images:
-    # Of a file and its gzip the file, which needs no unpacking.
-    found = sorted(file for file in folder.iterdir() if "-idx" in file.name and file.is_file())
+    inside = visible(folder)
+    found = [file for file in inside if "-idx" in file.name and file.is_file()]
+    # A file rather than its gzip, which would need unpacking.
     idx = list({file.name.removesuffix(".gz"): file for file in reversed(found)}.values())[::-1]
     if idx:
+        warn_of_others(folder, [path for path in inside if path not in found])
         return _from_idx(folder, idx)
-    if any(file.suffix.lower() == ".png" for file in folder.iterdir()):
+    folders = [path for path in inside if path.is_dir()]
+    beside = [path for path in inside if not path.is_dir()]
+    if any(is_picture(path) for path in beside):
         return as_images(str(folder), load_array(folder))
-    classes = sorted(inside for inside in folder.iterdir() if any(inside.glob("*.[pP][nN][gG]")))
-    require(bool(classes), f"folder {folder}", "none", "hold idx files or PNGs, or folders of PNGs")
-    parts = [load_array(inside) for inside in classes]
-    for inside, part in zip(classes, parts, strict=True):
-        words = f"have the shape of those in {classes[0]}, {parts[0].shape[1:]}"
-        require(part.shape[1:] == parts[0].shape[1:], str(inside), part.shape[1:], words)
-    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return as_images(str(folder), np.concatenate(parts), labels)
+    expected = "hold idx files, pictures (PNG, JPEG), or a folder of pictures for each class"
+    require(bool(folders), f"folder {folder}", listed(beside), expected)
+    return _from_classes(folder, folders, beside)
+
+
+def _from_classes(folder: Path, folders: list[Path], beside: list[Path]) -> Images:
+    splits = [path for path in folders if path.name.lower() in _SPLITS]
+    if len(splits) >= 2 or len(splits) == len(folders):
+        raise ValueError(
+            f"folder {folder} must hold a folder for each class, got {listed(folders)}: load one "
+            f"part by itself, {splits[0]} say"
+        )
+    warn_of_others(folder, beside)
+    files = [picture_files(path) for path in folders]
+    labels = np.repeat(np.arange(len(files)), [len(part) for part in files])
+    images = read_pictures([file for part in files for file in part])
+    return as_images(str(folder), images, labels, classes=[path.name for path in folders])
 
 
 def _from_idx(folder: Path, files: list[Path]) -> Images:

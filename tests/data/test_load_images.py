@@ -7,7 +7,6 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from kinetic_jax import load_images
@@ -44,6 +43,8 @@ def test_the_images_that_ship():
     assert (first.images.min(), first.images.max()) == (-1.0, 1.0)
     assert first.labels[:4].tolist() == [9, 0, 0, 3]  # ankle boot, two shirts, dress
     assert first.num_classes == 10
+    assert first.classes[0] == "T-shirt/top"
+    assert first.classes[9] == "Ankle boot"
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
@@ -83,36 +84,54 @@ def test_npz_of_one_array_and_npy(tmp_path):
         np.testing.assert_allclose(load_images(tmp_path / file).images, expected(), atol=1e-6)
 
 
-def test_folders_of_pngs(tmp_path):
-    for i, image in enumerate(RAW):
-        folder = tmp_path / "classes" / "abc"[LABELS[i]]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i}.png")
-        (tmp_path / "flat").mkdir(exist_ok=True)
-        Image.fromarray(image).save(tmp_path / "flat" / f"{i}.png")
-    flat, classes = load_images(tmp_path / "flat"), load_images(tmp_path / "classes")
-    np.testing.assert_allclose(flat.images, expected(), atol=1e-6)
-    assert flat.labels is None
-    assert flat.num_classes is None
-    order = np.argsort(LABELS, kind="stable")
-    np.testing.assert_allclose(classes.images, expected(RAW[order]), atol=1e-6)
-    np.testing.assert_array_equal(classes.labels, LABELS[order])
-
-
 @pytest.mark.parametrize(
     ("raw", "want"),
     [
         (RAW.astype(np.uint16) * 257, Scaling(32767.5, 32767.5)),
+        ((RAW.astype(np.uint16) * 257).astype(">u2"), Scaling(32767.5, 32767.5)),
         (RAW / 255, Scaling(0.5, 0.5)),
         (RAW / 127.5 - 1, Scaling(0.0, 1.0)),
     ],
-    ids=["16 bits", "floats in [0, 1]", "floats in [-1, 1]"],
+    ids=["16 bits", "the other byte order", "floats in [0, 1]", "floats in [-1, 1]"],
 )
 def test_scalings(tmp_path, raw, want):
     np.save(tmp_path / "raw.npy", raw)
     found = load_images(tmp_path / "raw.npy")
     assert found.scaling == want
     np.testing.assert_allclose(found.images, expected(), atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-4.6e-7, 0.0, 4.6e-7])
+def test_pixels_beyond_their_range_by_rounding(tmp_path, shift):
+    raw = np.array([[[0.0, 1.0]], [[0.3, 0.6]]])
+    np.savez(tmp_path / "raw.npz", images=raw + shift, held_out=raw - shift)
+    images = load_images(tmp_path / "raw.npz")
+    assert images.scaling == Scaling(0.5, 0.5)
+    for part in (images.images, images.held_out):
+        assert part.min() >= -1
+        assert part.max() <= 1
+        np.testing.assert_allclose(part[..., 0], 2 * raw - 1, atol=1e-6)
+    assert images.images.min() == -1 or shift > 0
+
+
+def test_labels_in_a_column(tmp_path):
+    """As Keras has those of CIFAR; other shapes are refused."""
+    np.savez(tmp_path / "a.npz", x_train=RAW, y_train=LABELS[:, None], x_test=RAW[:2],
+             y_test=LABELS[:2, None])  # fmt: skip
+    images = load_images(tmp_path / "a.npz")
+    np.testing.assert_array_equal(images.labels, LABELS)
+    np.testing.assert_array_equal(images.held_out_labels, LABELS[:2])
+    for wrong in (LABELS[None], np.eye(3, dtype=np.uint8)[LABELS], LABELS[:, None, None]):
+        np.savez(tmp_path / "a.npz", images=RAW, labels=wrong)
+        with pytest.raises(ValueError, match=r"one whole number >= 0 for each of 6 images"):
+            load_images(tmp_path / "a.npz")
+
+
+def test_labels_beyond_32_bits(tmp_path):
+    np.savez(tmp_path / "a.npz", images=RAW[:2], labels=np.array([2**40, 5], np.uint64))
+    images = load_images(tmp_path / "a.npz")
+    assert images.labels.tolist() == [1, 0]
+    assert images.classes == ("5", str(2**40))
 
 
 BAD = {
@@ -151,6 +170,7 @@ def test_labels_are_numbered_without_gaps(tmp_path):
     np.testing.assert_array_equal(found.labels, LABELS)
     np.testing.assert_array_equal(found.held_out_labels, np.ones(6))
     assert found.num_classes == 3
+    assert found.classes == ("1", "6", "11")
 
 
 def test_a_file_and_its_gzip_are_one(tmp_path):
@@ -171,7 +191,7 @@ def test_fashion_mnist_is_told_from_files_of_the_same_names(small_set):
 def test_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"known set .*nowhere \(known: digits, fashion-mn"):
         load_images(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"must hold idx files or PNGs"):
+    with pytest.raises(ValueError, match=r"must hold idx files, pictures \(PNG, JPEG\), or a fol"):
         load_images(tmp_path)
     (tmp_path / "labels-idx1").write_bytes(idx(LABELS))
     with pytest.raises(ValueError, match=r"must hold idx images to train on"):
