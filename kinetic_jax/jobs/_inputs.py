@@ -8,7 +8,7 @@ import numpy as np
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
-from kinetic_jax._files import local_path
+from kinetic_jax._files import local_path, with_size
 from kinetic_jax.networks import NetworkField
 from kinetic_jax.pretrained import MODELS, pretrained
 from kinetic_jax.training import load_field
@@ -66,6 +66,13 @@ def read_labels(text: str | None, n: int) -> Any:
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
     file = local_path("labels", text)
-    labels = np.loadtxt(file, ndmin=1, dtype=int) if file.suffix == ".txt" else load_array(file)
+    labels = _from_text(file) if file.suffix == ".txt" else load_array(file)
     require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
     return np.array(labels)
+
+
+def _from_text(file: Path) -> np.ndarray:
+    try:
+        return np.loadtxt(file, ndmin=1, dtype=int)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{with_size(file)} is unreadable: {error}") from error

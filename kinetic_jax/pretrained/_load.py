@@ -2,6 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks import ImageClassifier, NetworkField
@@ -40,12 +43,12 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
         >>> sample(guided, x0, jnp.array([0, 9]), num_steps=2).x1.shape
         (2, 28, 28, 1)
     """
-    require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
+    _require_name(name)
     if step is None:
         return read_field(WEIGHTS / f"{MODELS[name]}.npz")
     steps = pretrained_steps(name)
     told = f"be one of {steps}" if steps else "be None, as this model has no checkpoints"
-    require(step in steps, "step", step, told)
+    require(isinstance(step, int | np.integer) and step in steps, "step", repr(step), told)
     return read_field(WEIGHTS / f"{MODELS[name]}-step-{step}.npz")
 
 
@@ -57,7 +60,7 @@ def pretrained_steps(name: str) -> list[int]:
         >>> pretrained_steps("fashion-mnist")
         []
     """
-    require(name in MODELS, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
+    _require_name(name)
     found = (
         re.fullmatch(rf"{MODELS[name]}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir()
     )
@@ -82,5 +85,11 @@ def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
         >>> pretrained_classifier().features(jnp.zeros((3, 28, 28, 1))).shape
         (3, 128)
     """
-    require(name == "fashion-mnist", "name", repr(name), "be 'fashion-mnist'")
+    known = isinstance(name, str) and name == "fashion-mnist"
+    require(known, "name", repr(name), "be 'fashion-mnist'")
     return read_classifier(WEIGHTS / "classifier.npz")
+
+
+def _require_name(name: Any) -> None:
+    known = isinstance(name, str) and name in MODELS
+    require(known, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")

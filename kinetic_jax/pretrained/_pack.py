@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from kinetic_jax._arrays import pack
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
-from kinetic_jax._files import PathLike, local_path, write_whole
+from kinetic_jax._files import PathLike, local_path, with_size, write_whole
 from kinetic_jax.networks import ImageClassifier, NetworkField, NetworkSpec, wrapped
 
 FORMAT = 1
@@ -59,8 +59,11 @@ def read_classifier(path: PathLike) -> ImageClassifier:
         ValueError: naming the file, if it is damaged or holds no classifier.
     """
     arrays, about = _read(path, "classifier")
-    first, *hidden = [size[0] for size in about["classifier"]]
-    classes = about["classifier"][-1][1]
+    sizes = [list(array.shape) for array in arrays if array.ndim == 2]
+    same = bool(sizes) and about["classifier"] == sizes
+    require(same, f"{path}", "weights of other shapes", "fit the model that it describes")
+    first, *hidden = [size[0] for size in sizes]
+    classes = sizes[-1][1]
     fresh = eqx.filter_eval_shape(
         lambda: ImageClassifier((first,), classes, widths=tuple(hidden), key=jax.random.key(0))
     )
@@ -94,9 +97,10 @@ def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str,
             about = json.loads(str(file["about"]))
             arrays = [file[name] for name in sorted(file.files) if name != "about"]
     except Exception as error:  # readers of damaged files raise whatever they meet
-        raise ValueError(f"{path} is unreadable: {error}") from error
-    require(about.get("format") == FORMAT, f"{path}", about.get("format"), f"be of format {FORMAT}")
-    if digest(arrays) != about["digest"]:
+        raise ValueError(f"{with_size(path)} is unreadable: {error}") from error
+    said = about.get("format") if isinstance(about, dict) else about
+    require(said == FORMAT, f"{path}", said, f"be of format {FORMAT}")
+    if digest(arrays) != about.get("digest"):
         raise ValueError(f"{path} is damaged: its weights are not what was written")
     require(kind is None or kind in about, f"{path}", sorted(about), f"hold a {kind}")
     return arrays, about

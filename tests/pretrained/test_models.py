@@ -80,6 +80,16 @@ def test_errors():
         pretrained_classifier("digits")
 
 
+@pytest.mark.parametrize("value", [None, 3, ["fashion-mnist"], np.zeros(3), b"fashion-mnist"])
+def test_names_and_steps_of_other_kinds(value, own_messages):
+    for function in (pretrained, pretrained_steps, pretrained_classifier):
+        with pytest.raises(ValueError, match=r"^name must be"):
+            function(value)
+    if value is not None:
+        with pytest.raises(ValueError, match=r"^step must be one of"):
+            pretrained("fashion-mnist-1024", step=value)
+
+
 def test_samples_are_of_the_class_they_are_asked_for():
     field, judge = pretrained("fashion-mnist"), pretrained_classifier()
     x0 = noise(jax.random.key(0), jnp.arange(60), field.event_shape)

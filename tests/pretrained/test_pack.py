@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import ImageClassifier, Scaling, network_field
-from kinetic_jax.pretrained import read_classifier, read_field, write_classifier, write_field
+from kinetic_jax.pretrained import _pack, read_classifier, read_field, write_classifier, write_field
 from kinetic_jax.pretrained._pack import read_about
 
 KEY = jax.random.key(0)
@@ -62,7 +62,9 @@ def test_damage_is_told_by_name(tmp_path):
     write_field(file, random_field())
     whole = file.read_bytes()
     file.write_bytes(whole[:-400])
-    with pytest.raises(ValueError, match=r"field\.npz is unreadable"):
+    with pytest.raises(
+        ValueError, match=rf"field\.npz \({len(whole) - 400:,} bytes\) is unreadable"
+    ):
         read_field(file)
     file.write_bytes(whole)
     with np.load(file) as held:
@@ -76,6 +78,18 @@ def test_damage_is_told_by_name(tmp_path):
     np.savez(file, **arrays)
     with pytest.raises(ValueError, match=r"field\.npz must be of format 1, got 99"):
         read_field(file)
+    arrays["about"] = np.array("[1]")
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"field\.npz must be of format 1, got \[1\]"):
+        read_field(file)
+
+
+@pytest.mark.parametrize("sizes", [[], "x", None, [[10**9, 10**9]], [[16, 6], [6, 4], [4, 3]]])
+def test_a_description_that_does_not_fit_the_weights(tmp_path, sizes):
+    judge = ImageClassifier((4, 4, 1), 3, widths=(6, 5), key=KEY)
+    _pack._write(tmp_path / "judge.npz", judge, {"classifier": sizes})
+    with pytest.raises(ValueError, match=r"judge\.npz must fit the model that it describes"):
+        read_classifier(tmp_path / "judge.npz")
 
 
 def test_other_kinds_are_refused(tmp_path):
