@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kinetic_jax.sampling import _hoist
-
 
 class Timing(NamedTuple):
     """Seconds of one contender.
@@ -61,7 +59,6 @@ def compare_first_calls(
 
     def tracing_and_compiling(call: Callable[[], Any]) -> float:
         jax.clear_caches()
-        _hoist._programs.cache_clear()
         return seconds(call) - seconds(call)
 
     for call in contenders.values():

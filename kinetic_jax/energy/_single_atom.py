@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_array, require, require_between
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree, result
 from kinetic_jax.transforms import Gain, own_tau_split
 
@@ -70,7 +71,7 @@ def single_atom(gain: Any, t: Float[ArrayLike, "*times"]) -> AtomLanding:
     eta = _gain_of(gain, times.dtype)
     shape = jax.eval_shape(lambda: jnp.asarray(eta(jnp.zeros((), times.dtype)))).shape
     require(shape == (), "gain", f"shape {shape}", "return one number for one time")
-    ratio, energy = _land_all(eta, times.reshape(-1))
+    ratio, energy = call_opened(_land_all, eta, times.reshape(-1))
     return AtomLanding(ratio.reshape(times.shape), energy.reshape(times.shape))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import batch_size, refuse_memmap, require
+from kinetic_jax._open import call_opened
 from kinetic_jax.energy import energy_identity, squared_norm
 from kinetic_jax.fields import (
     EmpiricalField,
@@ -17,7 +18,7 @@ from kinetic_jax.fields import (
     checked_field,
     checked_velocity,
 )
-from kinetic_jax.sampling import Trajectories, hoist
+from kinetic_jax.sampling import Trajectories
 
 
 class DensityProfile(NamedTuple):
@@ -234,8 +235,7 @@ def _energies(
     field: VelocityField, ts: Array, path: Array, cond: PyTree[Any]
 ) -> Float[Array, "batch times"]:
     """½||u||² of any field at every saved point."""
-    field = hoist(checked_field(field), jnp.zeros((), path.dtype), path[:, 0], cond)
-    return _energies_along(field, ts, path, cond)
+    return call_opened(_energies_along, checked_field(field), ts, path, cond)
 
 
 @eqx.filter_jit

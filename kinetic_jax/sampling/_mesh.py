@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._mesh import alone_on, checked_mesh, placed, replicated
+from kinetic_jax._open import OpenFunction, call_opened
 from kinetic_jax.fields import VelocityField, own_mesh, partition_specs
 
 WHOLE = PartitionSpec()
@@ -45,6 +46,19 @@ def solve_on(
     Raises:
         ValueError: if `mesh` is no mesh, or the field's own arrays take up all of its axes.
     """
+    run = functools.partial(_solve_opened, mesh, solve, axis)
+    return call_opened(run, field, x0, cond, *plan)
+
+
+def _solve_opened(
+    mesh: Mesh | None,
+    solve: Callable[..., Any],
+    axis: int,
+    field: Any,
+    x0: Array,
+    cond: PyTree[Any],
+    *plan: Any,
+) -> Any:
     if mesh is None or not x0.shape[0]:
         # Where the field's own rows are split, all that it meets must be on those devices.
         mesh = own_mesh(field)
@@ -53,9 +67,6 @@ def solve_on(
         with alone_on(mesh, (x0, cond)):
             return solve(field, *replicated((x0, cond, *plan), mesh))
     mesh = checked_mesh(mesh)
-    hidden = [leaf for leaf in getattr(field, "constants", ()) if _is_split(leaf)]
-    words = "hold the arrays that it splits over devices as a pytree, not close over them"
-    require(not hidden, "field", [leaf.shape for leaf in hidden], words)
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
     spare = -batch % pieces
@@ -83,6 +94,11 @@ def place_on(mesh: Mesh, field: Any, x0: Array, cond: PyTree[Any], plan: Any) ->
 
 def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
     """How the field's arrays lie on the mesh, and the axes that are left for the batch."""
+    closed = lambda node: isinstance(node, OpenFunction)  # noqa: E731
+    functions = filter(closed, jax.tree.leaves(field, is_leaf=closed))
+    hidden = [a.shape for function in functions for a in function.arrays if _is_split(a)]
+    words = "hold the arrays that it splits over devices as a pytree, not close over them"
+    require(not hidden, "field", hidden, words)
     specs = partition_specs(field, mesh)
     own = {name for spec in specs for name in _names(spec)}
     free = tuple(name for name in mesh.axis_names if name not in own)

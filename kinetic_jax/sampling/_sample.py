@@ -23,7 +23,6 @@ from kinetic_jax.sampling._adaptive import (
 from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
-from kinetic_jax.sampling._hoist import hoist
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
@@ -117,10 +116,9 @@ def sample(
         nodes = time_nodes(grid, num_steps, start, end, dtype)
         plan = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
-        with network_hint(field):
-            field = hoist(field, jax.ShapeDtypeStruct((), dtype), x0, cond)
         rest = (nodes_as(nodes, dtype), tau, stages, plan, arrival)
-        return solve_on(mesh, solve_fixed, field, x0, cond, *rest)
+        with network_hint(field):
+            return solve_on(mesh, solve_fixed, field, x0, cond, *rest)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
@@ -142,8 +140,7 @@ def sample(
         arrival=arrival,
     )
     with network_hint(field):
-        field = hoist(field, jax.ShapeDtypeStruct((), dtype), x0, cond)
-    return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive)
+        return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive)
 
 
 def _save_plan(

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_finite
+from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
 from kinetic_jax.sampling._grid import checked_span, nodes_as, time_nodes
-from kinetic_jax.sampling._hoist import hoist
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import place_on, solve_on
 from kinetic_jax.sampling._trajectories import Trajectories
@@ -127,10 +127,10 @@ def sweep(
     )
     _check_gains(plan, allow_reversal)
     with network_hint(field):
-        field = hoist(field, jax.ShapeDtypeStruct((), x0.dtype), x0, cond)
-    if mesh is None or reduce is None:
-        return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
-    return _solve(*place_on(mesh, field, x0, cond, plan))
+        if mesh is None or reduce is None:
+            return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
+        run = lambda *given: _solve(*place_on(mesh, *given))  # noqa: E731
+        return call_opened(run, field, x0, cond, plan)
 
 
 class SweepPlan(eqx.Module):

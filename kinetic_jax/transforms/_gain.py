@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import is_concrete, require
 from kinetic_jax._dtypes import as_time
+from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, WrappedField, checked_field
 from kinetic_jax.transforms._phases import own_tau_split
@@ -95,7 +96,7 @@ def _refuse_reversal(fn: Callable[..., Any]) -> None:
         tau = float(tau_split)
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
-        eta = _gain_at(fn, jnp.asarray(nodes, float))
+        eta = call_opened(_gain_at, fn, jnp.asarray(nodes, float))
     require(eta.ndim == 1, "fn", f"shape {eta.shape[1:]}", "return one number for one time")
     if not is_concrete(eta):
         return  # the function closes over a tracer

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import kts, sample
-from kinetic_jax.sampling._hoist import HoistedField, hoist
+from kinetic_jax._open import opened
 
 MODES = {
     "fixed": {"solver": diffrax.Heun(), "num_steps": 10},
@@ -98,9 +98,8 @@ def compilations():
 def test_closed_over_arrays_become_leaves(normal):
     """Not constants of the program: those are compiled in, and held twice."""
     weight, x0 = jnp.asarray(normal(0, 64, 64)), jnp.asarray(normal(1, 2, 64))
-    field = hoist(closure(weight), jnp.float32(0.0), x0, None)
-    assert isinstance(field, HoistedField)
-    assert [leaf.shape for leaf in field.constants] == [(64, 64)]
+    field = opened(closure(weight))
+    assert [leaf.shape for leaf in jax.tree.leaves(field)] == [(64, 64)]
     time = jnp.float32(0.3)
     np.testing.assert_allclose(field(time, x0[0]), weight @ x0[0], rtol=1e-6)
     text = jax.jit(lambda f, x: f(time, x)).lower(eqx.filter(field, eqx.is_array), x0[0])
