@@ -337,6 +337,7 @@ def _is_copied(kind: type) -> bool:
         files = [getattr(sys.modules.get(base.__module__), "__file__", None) for base in bases]
         _COPIED[kind] = (
             type(kind) in (type, ABCMeta)
+            and kind.__dictoffset__ != 0
             and kind.__new__ is object.__new__
             and kind.__reduce_ex__ is object.__reduce_ex__
             and not any(hasattr(kind, name) for name in ("__del__", "__copy__"))

@@ -25,9 +25,12 @@ class VelocityField(Protocol):
     `jax.vmap`; `equinox.filter_jit(field)` compiles one. A field is best a pytree whose leaves are
     its arrays (every field of this package is an `equinox.Module`): it then passes through `jit`,
     `vmap` and `grad` as an argument, and a changed weight never recompiles. A plain function works
-    too; the arrays it closes over become arguments as well, read anew by each `sample`. Other
-    values (NumPy scalars too, and what an inner `jit` or `scan` of its own closes over) are read
-    once, as under `jit`.
+    too: each `sample` reads what it holds (in its closure, its defaults and the globals that it
+    names; there in lists, dicts, pytrees, NNX modules, partials, methods, inner `jit`s and plain
+    objects of your own classes). Arrays, NumPy's too, are arguments of the program; a Python number
+    that changes compiles another one. What the objects of other packages hold, and the names of
+    other modules, is read once, as under `jit`. A program calls a copy of the function: what it
+    writes to such a list or object is lost.
 
     Example:
         >>> import jax.numpy as jnp
