@@ -120,3 +120,9 @@ def test_a_full_disk_names_the_file(call, tmp_path, monkeypatch):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
         "x.npz": b"the old one"
     }
+
+
+def test_a_text_file_that_holds_no_labels(tmp_path):
+    (tmp_path / "labels.txt").write_text("1\ntwo\n")
+    with pytest.raises(ValueError, match=r"labels\.txt \(6 bytes\) is unreadable: .*two"):
+        kj.jobs.read_labels(str(tmp_path / "labels.txt"), 2)
