@@ -50,7 +50,7 @@ def load_array(path: PathLike) -> np.ndarray:
         return array
     except Exception as error:  # readers of damaged files raise whatever they meet
         # NumPy takes what it does not know for a pickle, and advises to load it unsafely.
-        why = "it is no NumPy file" if "pickle" in str(error) else error
+        why = "it is no NumPy file of numbers" if "pickle" in str(error) else error
         raise ValueError(f"{with_size(file)} is unreadable: {why}") from error
 
 
@@ -63,7 +63,9 @@ def _from_npz(file: Path, name: str | None) -> np.ndarray:
             )
             name = names[0]
         require(name in names, "the name", name, f"be one of {names}")
-        return arrays[name]
+        array = arrays[name]
+        require(isinstance(array, np.ndarray), name, "other content", "be an array")
+        return array
 
 
 def _from_idx(file: Path) -> np.ndarray:

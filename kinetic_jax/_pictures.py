@@ -64,18 +64,18 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in (*_ENDINGS, *_OTHER_PICTURES)
 
 
-def warn_of_others(folder: Path, others: Sequence[Path]) -> None:
-    """Says which content of a data folder is left out."""
+def warn_of_others(where: Path, others: Sequence[Path] | Sequence[str]) -> None:
+    """Names what is left out of a folder's or file's content."""
     if others:
-        warnings.warn(f"left out of {folder}: {listed(others)}", stacklevel=2)
+        warnings.warn(f"left out of {where}: {listed(others)}", stacklevel=2)
 
 
-def listed(paths: Sequence[Path]) -> str:
-    """How many files or folders, and the first names."""
-    if not paths:
-        return "none"
-    listed = ", ".join(path.name for path in paths[:3])
-    return listed if len(paths) <= 3 else f"{len(paths):,} ({listed}, ...)"
+def listed(content: Sequence[Path] | Sequence[str]) -> str:
+    """The first names, and how many there are if they are more."""
+    names = [path.name if isinstance(path, Path) else path for path in content[:3]]
+    if len(content) > 3:
+        return f"{', '.join(names)} and {len(content) - 3:,} more"
+    return ", ".join(names) or "none"
 
 
 def read_pictures(files: Sequence[Path]) -> np.ndarray:
@@ -102,6 +102,7 @@ def _read(file: Path) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError  # in the extra `demo`
 
     try:
+        require(file.is_file(), "it", "another kind", "be a regular file")  # a pipe would block
         # Pillow would guess other formats: it hands PostScript to Ghostscript, which runs it.
         with Image.open(file, formats=("PNG", "JPEG")) as opened:
             upright = ImageOps.exif_transpose(opened)

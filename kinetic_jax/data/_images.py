@@ -73,7 +73,7 @@ def as_images(
     Raises:
         ValueError: if shapes, labels or numbers do not fit.
     """
-    require(raw.ndim > 0 and len(raw) > 0, name, f"shape {raw.shape}", "hold images")
+    require(raw.ndim > 0 and raw.size > 0, name, f"shape {raw.shape}", "hold images")
     raw = _native(raw)
     scaling = _scaling(name, raw, largest)
     images = _scaled(name, raw, scaling)
@@ -133,5 +133,7 @@ def _checked_labels(name: str, labels: np.ndarray | None, n: int) -> np.ndarray 
     column = labels[:, 0] if labels.shape == (n, 1) else labels  # as CIFAR's come with Keras
     are_classes = column.shape == (n,) and column.dtype.kind in "iu" and bool((column >= 0).all())
     expected = f"be one whole number >= 0 for each of {n} images"
-    require(are_classes, f"labels of {name}", f"{labels.dtype} of shape {labels.shape}", expected)
+    least = f", the smallest {column.min()}" if column.size and column.dtype.kind == "i" else ""
+    got = f"{labels.dtype} of shape {labels.shape}{least}"
+    require(are_classes, f"labels of {name}", got, expected)
     return column

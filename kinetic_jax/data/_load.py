@@ -105,6 +105,7 @@ def _from_npz(path: Path) -> Images:
         raise ValueError(f"{with_size(path)} is unreadable: {why}") from error
     for names in _NAMES:
         if names[0] in held:
+            warn_of_others(path, [name for name in held if name not in names])
             parts = [np.asarray(load_array(f"{path}:{n}")) if n in held else None for n in names]
             assert parts[0] is not None
             return as_images(str(path), parts[0], *parts[1:])

@@ -127,6 +127,12 @@ def test_labels_in_a_column(tmp_path):
             load_images(tmp_path / "a.npz")
 
 
+def test_arrays_that_are_left_out_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", images=RAW, label=LABELS)
+    with pytest.warns(UserWarning, match=r"left out of .*a\.npz: label$"):
+        load_images(tmp_path / "a.npz")
+
+
 def test_labels_beyond_32_bits(tmp_path):
     np.savez(tmp_path / "a.npz", images=RAW[:2], labels=np.array([2**40, 5], np.uint64))
     images = load_images(tmp_path / "a.npz")
@@ -147,6 +153,8 @@ BAD = {
         {"images": RAW, "labels": LABELS, "held_out": RAW, "held_out_labels": LABELS + 1},
         r"labels of .*, held out, must be among those to train on",
     ),
+    "no pixels": ({"images": np.zeros((2, 0, 3))}, r"must hold images, got shape \(2, 0, 3\)"),
+    "negative labels": ({"images": RAW, "labels": LABELS.astype(int) - 1}, r", the smallest -1$"),
     "none": ({"images": RAW[:0]}, r"must hold images, got shape \(0, 4, 3\)"),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Folders of pictures: classes by natural order, hidden names skipped, mixtures refused."""
 
+import os
 import re
 
 import numpy as np
@@ -133,6 +134,10 @@ def test_damage_is_named_with_the_size(tmp_path):
     content = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(content[:-30])
     with pytest.raises(ValueError, match=rf"1\.png \({len(content) - 30} bytes\) is unreadable"):
+        load_images(tmp_path)
+    (tmp_path / "1.png").unlink()
+    os.mkfifo(tmp_path / "1.png")
+    with pytest.raises(ValueError, match=r"1\.png .* is unreadable: it must be a regular file"):
         load_images(tmp_path)
     (tmp_path / "1.png").unlink()
     (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
