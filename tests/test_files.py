@@ -12,9 +12,9 @@ from click.testing import CliRunner
 import kinetic_jax as kj
 from kinetic_jax._cli import cli
 from kinetic_jax._files import local_path, write_whole
+from kinetic_jax._pretrained import read_field, write_field
 from kinetic_jax.experiments._demo import run_demo
 from kinetic_jax.experiments.claims import reproduce, shipped_subjects, train_models
-from kinetic_jax.pretrained import read_field, write_field
 
 FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
 

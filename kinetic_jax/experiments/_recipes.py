@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 from kinetic_jax._digest import digest
+from kinetic_jax._pretrained import read_about, write_field
 from kinetic_jax.networks import Scaling, network_field
-from kinetic_jax.pretrained import read_about, write_field
 from kinetic_jax.training import fit
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
 from kinetic_jax._files import local_path, with_size
+from kinetic_jax._pretrained import MODELS, pretrained
 from kinetic_jax.networks import NetworkField
-from kinetic_jax.pretrained import MODELS, pretrained
 from kinetic_jax.training import load_field
 
 

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
-from scipy.special import xlogy
 
 from kinetic_jax._checks import require, require_between
 from kinetic_jax._progress import progress_bar
@@ -145,5 +144,7 @@ def _lost(
 
 def _likelihood(count: Any, number: Any) -> Any:
     """The greatest log-likelihood of `count` successes of `number`."""
+    from scipy.special import xlogy
+
     share = count / number
     return xlogy(count, share) + xlogy(number - count, 1 - share)

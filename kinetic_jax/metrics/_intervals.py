@@ -1,11 +1,12 @@
 """Intervals of shares and means."""
 
 import numpy as np
-from scipy.stats import binom, binomtest
 
 
 def wilson(count: int, number: int, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a share; NaN of nothing."""
+    from scipy.stats import binomtest  # most of a second
+
     if not number:
         return float("nan"), float("nan")
     found = binomtest(count, number).proportion_ci(confidence, method="wilson")
@@ -17,6 +18,8 @@ def bootstrap_share(count: int, number: int, confidence: float) -> tuple[float, 
 
     The count in a resample of the same number is binomial, and so its quantiles are known.
     """
+    from scipy.stats import binom
+
     if not number:
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy.stats import mannwhitneyu
 
 from kinetic_jax._checks import require, require_between
 from kinetic_jax.metrics._intervals import wilson
@@ -130,6 +129,8 @@ def ct_score(
         bad = int(np.sum(~np.isfinite(nearest)))
         require(bad == 0, name, f"{bad} rows that are not", "be finite")
         sets[name] = nearest
+    from scipy.stats import mannwhitneyu
+
     n, m = len(sets["samples"]), len(sets["held_out"])
     pairs = float(mannwhitneyu(sets["samples"], sets["held_out"]).statistic)
     return float((pairs - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))

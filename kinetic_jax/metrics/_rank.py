@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy import stats
 
 from kinetic_jax._checks import require, require_between
 from kinetic_jax._progress import progress_bar
@@ -89,7 +88,9 @@ def spearman(
 
 def _correlation(*quantities: np.ndarray) -> float:
     """Of the first two, given the third if there is one."""
-    ranks = [stats.rankdata(values) for values in quantities]
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values) for values in quantities]
     if not all(np.ptp(own) for own in ranks):
         return float("nan")  # a draw of equal numbers
     rho = np.corrcoef(ranks)

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._pytree import result
@@ -85,4 +84,6 @@ def _everywhere(array: Array) -> Any:
     """`array` in this process, also if other processes hold parts of it."""
     if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
         return array
+    from jax.experimental import multihost_utils
+
     return multihost_utils.process_allgather(array, tiled=True)

@@ -14,11 +14,11 @@ from kinetic_jax import (
     pretrained_steps,
     sample,
 )
+from kinetic_jax._pretrained import MODELS
+from kinetic_jax._pretrained._load import WEIGHTS
+from kinetic_jax._pretrained._pack import read_about
 from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
 from kinetic_jax.networks import Scaling
-from kinetic_jax.pretrained import MODELS
-from kinetic_jax.pretrained._load import WEIGHTS
-from kinetic_jax.pretrained._pack import read_about
 
 NAMES = list(MODELS)
 

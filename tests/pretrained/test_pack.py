@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from kinetic_jax import ImageClassifier, Scaling, network_field
-from kinetic_jax.pretrained import _pack, read_classifier, read_field, write_classifier, write_field
-from kinetic_jax.pretrained._pack import read_about
+from kinetic_jax._pretrained import (
+    _pack,
+    read_classifier,
+    read_field,
+    write_classifier,
+    write_field,
+)
+from kinetic_jax._pretrained._pack import read_about
 
 KEY = jax.random.key(0)
 

@@ -13,6 +13,14 @@ import numpy as np
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
+from kinetic_jax._pretrained import (
+    pretrained,
+    pretrained_classifier,
+    pretrained_steps,
+    read_classifier,
+    read_field,
+    write_classifier,
+)
 from kinetic_jax.data import Images, load_images
 from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
 from kinetic_jax.experiments._recipes import (
@@ -26,14 +34,6 @@ from kinetic_jax.experiments._recipes import (
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 from kinetic_jax.networks import ImageClassifier
-from kinetic_jax.pretrained import (
-    pretrained,
-    pretrained_classifier,
-    pretrained_steps,
-    read_classifier,
-    read_field,
-    write_classifier,
-)
 
 LEAST_HELD_OUT = 10  # in a half of them
 BATCH = 1000  # samples in memory together

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from kinetic_jax._checks import require
+from kinetic_jax._pretrained._pack import read_classifier, read_field
 from kinetic_jax.networks import ImageClassifier, NetworkField
-from kinetic_jax.pretrained._pack import read_classifier, read_field
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "pretrained" / "weights"
 # Name and file, as `kinetic-jax train-models` writes them.
 MODELS = {"fashion-mnist": "general", "fashion-mnist-1024": "memorizing"}
 
