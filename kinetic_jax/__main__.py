@@ -1,18 +1,31 @@
-"""The command line, `kinetic-jax`; it needs the extra `demo`."""
+"""The command line, `kinetic-jax`, which is also `python -m kinetic_jax`."""
 
+import os
+import signal
 import sys
+
+from kinetic_jax._interrupt import exit_at_once
 
 
 def main() -> None:
-    """Runs the command line, or says which extra is missing."""
+    """Runs the command line. From here on Ctrl-C ends it with a line, also while it imports JAX."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may ignore it
+        signal.signal(signal.SIGINT, exit_at_once)
+    from kinetic_jax._cli import cli
+
     try:
-        from kinetic_jax._cli import cli
-    except ModuleNotFoundError as error:
-        sys.exit(
-            f"kinetic-jax needs the package {error.name}: pip install 'kinetic_jax[demo]' (from a "
-            "clone: pip install -e '.[demo]')"
-        )
-    cli(prog_name="kinetic-jax")
+        cli(prog_name="kinetic-jax")
+    finally:
+        _drop_what_nobody_reads()
+
+
+def _drop_what_nobody_reads() -> None:
+    """Spares the interpreter output that can no longer be written, which it would complain of."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

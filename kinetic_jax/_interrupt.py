@@ -1,16 +1,22 @@
-"""Ctrl-C that waits for a good moment."""
+"""Deferred interrupts, and interrupts that end the process."""
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from types import FrameType
+
+EXIT_STATUS = 130  # of a process that Ctrl-C ended, as shells count
+_SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
+_advice = ""
 
 
-@contextmanager
+@contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether Ctrl-C was pressed; a second one interrupts at once.
+    """Yields a function that returns whether Ctrl-C was pressed; a second one interrupts at once.
 
-    Outside the main thread, where signals cannot be caught, it always tells False.
+    Outside the main thread, where signals cannot be caught, it always returns False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -18,10 +24,10 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     pressed = False
     before = signal.getsignal(signal.SIGINT)
 
-    def note(signum: int, frame: object) -> None:
+    def note(signum: int, frame: FrameType | None) -> None:
         nonlocal pressed
         if pressed:
-            raise KeyboardInterrupt
+            (before if callable(before) else signal.default_int_handler)(signum, frame)
         pressed = True
 
     signal.signal(signal.SIGINT, note)
@@ -29,3 +35,33 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def advice_on_interrupt(advice: str) -> Iterator[None]:
+    """Adds how to go on to the line that Ctrl-C leaves, unless the work says it more exactly."""
+    global _advice
+    _advice = advice
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or advice) from None
+    finally:
+        _advice = ""
+
+
+def interrupted(advice: str) -> str:
+    """The line that Ctrl-C leaves."""
+    return f"interrupted; {advice}" if advice else "interrupted"
+
+
+def exit_at_once(signum: int, frame: FrameType | None) -> None:
+    """A signal handler that ends the process with a line.
+
+    It raises nothing: an exception is lost where Python or JAX call back from C. Files are written
+    atomically, so that there is nothing to clean up.
+    """
+    before = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{before}{interrupted(_advice)}\n".encode())
+    os._exit(EXIT_STATUS)

@@ -3,16 +3,18 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+def _console() -> Any:
+    """Standard error; work goes on when nobody reads that any more, and Rich would exit."""
+    from rich.console import Console
+
+    class Lenient(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+
+    return Lenient(stderr=True)
 
 
 @contextmanager
@@ -28,20 +30,22 @@ def progress_bar(
         show: None shows the bar only on a terminal or in a notebook with ipywidgets, without which
             Rich draws warnings.
     """
-    console = Console(stderr=True)
+    from rich import progress as rich
+
+    console = _console()
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[note]}", markup=False),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("left"),
+        rich.TimeRemainingColumn(),
     )
     notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
     on_terminal = console.is_terminal and not console.is_jupyter
     visible = on_terminal or notebook if show is None else show
-    with Progress(*columns, console=console, disable=not visible) as progress:
+    with rich.Progress(*columns, console=console, disable=not visible) as progress:
         task = progress.add_task(description, total=total, completed=done, note="")
 
         def update(done: int, note: str = "") -> None:

@@ -4,18 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from kinetic_jax._cli._options import FOLDER
-from kinetic_jax.experiments._demo import run_demo
-from kinetic_jax.experiments._settings import demo_settings
-from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
+from kinetic_jax._cli._output import say
+from kinetic_jax._interrupt import advice_on_interrupt
 
 TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
 
 
-@click.command()
+@click.command("demo")
 @click.option(
     "--out",
     type=FOLDER,
@@ -25,35 +22,33 @@ TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its
 )
 @click.option("--quick", is_flag=True, help="A smaller experiment, in under a minute.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def demo(out: Path, quick: bool, seed: int) -> None:
+def command(out: Path, quick: bool, seed: int) -> None:
     """Train a flow on real digits; see how its samples move.
 
     The energy, copies and quality of its samples are compared with and without shaping.
     About three minutes on two CPU cores.
     """
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
+    from kinetic_jax.experiments._demo import run_demo
+    from kinetic_jax.experiments._settings import demo_settings
+
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.BadParameter(f"cannot write to {out}: {error}", param_hint="--out") from error
-    try:
-        results = run_demo(
-            out, demo_settings(quick=quick, seed=seed), quick=quick, say=console.print
-        )
-    except KeyboardInterrupt:
-        raise click.ClickException(
-            f"interrupted; the same command goes on from {out / 'training'}"
-        ) from None
-    except (OSError, ValueError, FloatingPointError) as error:
-        raise click.ClickException(str(error)) from error
-    console.print(_demo_table(results))
+    with advice_on_interrupt(f"the same command goes on from {out / 'training'}"):
+        results = run_demo(out, demo_settings(quick=quick, seed=seed), quick=quick, say=say)
+    say(_table(results))
     for sentence in results["verdict"]:
-        console.print(f"- {sentence}", highlight=False, soft_wrap=True)
-    console.print(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
+        say(f"- {sentence}")
+    say(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
-def _demo_table(results: dict[str, Any]) -> Table:
+def _table(results: dict[str, Any]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
+
     title = "every row from the same noise"
     table = Table(title=title, caption=FLOOR_NOTE, caption_justify="right")
     for position, name in enumerate(HEADER):
@@ -62,4 +57,8 @@ def _demo_table(results: dict[str, Any]) -> Table:
         table.add_row(*cells(row))
     table.add_section()
     table.add_row(*held_out_cells(results["held_out"]))
-    return table
+    console = Console(markup=False)
+    console.width = max(console.width, TABLE_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")

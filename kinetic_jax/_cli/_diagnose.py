@@ -1,35 +1,38 @@
 """`kinetic-jax diagnose`: what the samples of a job show."""
 
-import json
 from pathlib import Path
 
 import click
 
 from kinetic_jax._arrays import load_array, pack
-from kinetic_jax._cli._options import FILE, FOLDER, ROWS, chunk_option, plot_option, told
+from kinetic_jax._cli._options import (
+    FILE,
+    FOLDER,
+    ROWS,
+    chunk_option,
+    confidence_option,
+    merge_option,
+    plot_option,
+    threshold_option,
+)
+from kinetic_jax._cli._output import answer, warn
 from kinetic_jax._files import write_whole
-from kinetic_jax._json import without_nan
-from kinetic_jax.experiments._job_figure import diagnosis_figure
 from kinetic_jax.jobs import diagnose_job, open_job
 
 
-@click.command()
+@click.command("diagnose")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--train", type=ROWS, required=True, help="The raw training data.")
 @click.option(
-    "--held-out", type=ROWS, help="Raw data the model never saw: what they score is the floor."
+    "--held-out", type=ROWS, help="Raw data the model never saw: their score is the floor."
 )
-@click.option("--threshold", type=float, default=1 / 3, show_default="1/3",
-              help="Of the distances' ratio, nearest over second nearest.")  # fmt: skip
-@click.option("--confidence", type=float, default=0.95, show_default=True,
-              help="Of the intervals.")  # fmt: skip
-@click.option("--merge-duplicates", is_flag=True,
-              help="The second nearest row must be no duplicate of the nearest.")  # fmt: skip
+@threshold_option
+@confidence_option
+@merge_option
 @chunk_option
 @plot_option("Write energies, and F_mem by fifth of them, to this picture (.png).")
-@click.option("--table", type=FILE,
-              help="Write the numbers of every sample to this file (.npz).")  # fmt: skip
-def diagnose(
+@click.option("--table", type=FILE, help="Write the numbers of every sample to this file (.npz).")
+def command(
     folder: Path,
     train: Path,
     held_out: Path | None,
@@ -51,25 +54,25 @@ def diagnose(
     """
     if table is not None and (table.suffix != ".npz" or not table.parent.is_dir()):
         raise click.BadParameter(f"{table} must end in .npz, in a folder that is there")
-    with told():
-        found = diagnose_job(
-            open_job(folder),
-            load_array(train),
-            held_out=None if held_out is None else load_array(held_out),
-            threshold=threshold,
-            confidence=confidence,
-            merge_duplicates=merge_duplicates,
-            chunk_size=chunk,
-        )
-        if plot is not None:
-            write_whole(plot, diagnosis_figure(found))
-        if table is not None:
-            write_whole(table, pack(found.table))
-    scale = found.summary["scale"]
+    diagnosis = diagnose_job(
+        open_job(folder),
+        load_array(train),
+        held_out=None if held_out is None else load_array(held_out),
+        threshold=threshold,
+        confidence=confidence,
+        merge_duplicates=merge_duplicates,
+        chunk_size=chunk,
+    )
+    if plot is not None:
+        from kinetic_jax.experiments._job_figure import diagnosis_figure
+
+        write_whole(plot, diagnosis_figure(diagnosis))
+    if table is not None:
+        write_whole(table, pack(diagnosis.table))
+    scale = diagnosis.summary["scale"]
     if not scale["alike"]:
-        click.echo(
+        warn(
             "the samples' numbers have a standard deviation of {samples:.3g}, the training data's "
-            "of {train:.3g}: are these the raw data that the field was trained on?".format(**scale),
-            err=True,
+            "of {train:.3g}: are these the raw data that the field was trained on?".format(**scale)
         )
-    click.echo(json.dumps(without_nan(found.summary)))
+    answer(diagnosis.summary)

@@ -1,7 +1,7 @@
-"""What several commands share: options, the form of numbers, errors without tracebacks."""
+"""What several commands share: kinds of arguments, options, samples from files."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from kinetic_jax._arrays import load_array
+from kinetic_jax._cli._errors import missing
 from kinetic_jax._files import local_path
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
@@ -33,12 +34,16 @@ ROWS = LocalPath()  # a file, FILE.npz:NAME or a folder
 
 
 def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
-    """Refuses a picture that could not be written, before anything is computed."""
+    """Refuses a picture that could not be drawn or written, before anything is computed."""
     del context, parameter
-    if path is not None and path.suffix.lower() != ".png":
+    if path is None:
+        return None
+    if path.suffix.lower() != ".png":
         raise click.BadParameter(f"{path} must end in .png")
-    if path is not None and not path.parent.is_dir():
+    if not path.parent.is_dir():
         raise click.BadParameter(f"there is no folder {path.parent}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise missing("matplotlib")
     return path
 
 
@@ -54,18 +59,25 @@ chunk_option = click.option(
     show_default=True,
     help="Training rows looked at together.",
 )
+threshold_option = click.option(
+    "--threshold",
+    type=float,
+    default=1 / 3,
+    show_default="1/3",
+    help="Ratio of the distances to the nearest and the second nearest row, below which a sample "
+    "is a copy.",
+)
+confidence_option = click.option(
+    "--confidence", type=float, default=0.95, show_default=True, help="Level of the intervals."
+)
+merge_option = click.option(
+    "--merge-duplicates",
+    is_flag=True,
+    help="The second nearest row must be no duplicate of the nearest.",
+)
 
 
 def load_samples(path: Path) -> np.ndarray:
     """The array in a file, in float32 unless it is in float64."""
     rows = np.asarray(load_array(path))
     return rows if rows.dtype == np.float64 else rows.astype(np.float32)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turns what the library raises for bad input into a line without a traceback."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error

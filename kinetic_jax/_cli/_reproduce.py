@@ -4,24 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from kinetic_jax._cli._options import FOLDER, LocalPath, told
+from kinetic_jax._cli._options import FOLDER, LocalPath
+from kinetic_jax._cli._output import say
 from kinetic_jax._files import write_whole
+from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import holds_fashion_mnist, load_images
-from kinetic_jax.experiments.claims import (
-    CLAIMS,
-    into_readme,
-    reproduce,
-    require_marks,
-    shipped_subjects,
-    trained_subjects,
-)
+
+CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "onset")
 
 
 @click.command("reproduce")
-@click.argument("claims", nargs=-1, required=True, metavar="CLAIM...",
-                type=click.Choice([*CLAIMS, "all"]))  # fmt: skip
+@click.argument(
+    "claims", nargs=-1, required=True, metavar="CLAIM...", type=click.Choice([*CLAIMS, "all"])
+)
 @click.option(
     "--data",
     metavar="NAME-OR-PATH",
@@ -43,7 +39,7 @@ from kinetic_jax.experiments.claims import (
     help="Puts the table of figures into the marked region of this README: of all claims, at full "
     "settings, on the models that come with the package.",
 )
-def reproduce_command(
+def command(
     claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, readme: Path | None
 ) -> None:
     """Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
@@ -57,32 +53,23 @@ def reproduce_command(
     ablation    one factor at a time
     onset       what announces memorisation in training
     """  # noqa: D301 - click's mark for lines as they are is the character itself
-    console = Console()
-
-    def say(words: str) -> None:
-        console.print(words, highlight=False, soft_wrap=True)
+    from kinetic_jax.experiments.claims import into_readme, reproduce, require_marks
 
     names = list(CLAIMS) if "all" in claims else list(dict.fromkeys(claims))
-    with told():
-        shipped = data is None or data == "fashion-mnist" or holds_fashion_mnist(data)
-        if out is None:
-            out = Path("claims-out" if shipped else f"claims-out-{Path(str(data)).stem}")
-        if readme is not None:
-            if quick or not shipped or names != list(CLAIMS):
-                raise ValueError("--into is for all claims, at full settings, of shipped models")
-            require_marks(readme.read_text())
-    try:
-        with told():
-            out.mkdir(parents=True, exist_ok=True)
-            subjects = _subjects(data, out, say, shipped=shipped, quick=quick)
-            results = reproduce(names, out, subjects, quick=quick, say=say)
-    except KeyboardInterrupt:
-        raise click.ClickException(
-            f"interrupted; the same command begins again with the claim it was in, from {out}"
-        ) from None
+    shipped = data is None or data == "fashion-mnist" or holds_fashion_mnist(data)
+    if out is None:
+        out = Path("claims-out" if shipped else f"claims-out-{Path(str(data)).stem}")
     if readme is not None:
-        with told():
-            write_whole(readme, into_readme(readme.read_text(), results).encode())
+        if quick or not shipped or names != list(CLAIMS):
+            raise ValueError("--into is for all claims, at full settings, of shipped models")
+        require_marks(readme.read_text())
+    out.mkdir(parents=True, exist_ok=True)
+    advice = f"the same command begins again with the claim it was in, from {out}"
+    with advice_on_interrupt(advice):
+        subjects = _subjects(data, out, shipped=shipped, quick=quick)
+        results = reproduce(names, out, subjects, quick=quick, say=say)
+    if readme is not None:
+        write_whole(readme, into_readme(readme.read_text(), results).encode())
     minutes = results["seconds"] / 60
     count = len(results["claims"])
     say(f"\n{count} claim{'s' * (count != 1)}, {minutes:.1f} minutes of measuring")
@@ -90,7 +77,9 @@ def reproduce_command(
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
-def _subjects(data: str | None, out: Path, say: Any, *, shipped: bool, quick: bool) -> Any:
+def _subjects(data: str | None, out: Path, *, shipped: bool, quick: bool) -> Any:
+    from kinetic_jax.experiments.claims import shipped_subjects, trained_subjects
+
     folder = (out / "quick" if quick else out) / "models"
     if shipped:
         return shipped_subjects(folder, None if data == "fashion-mnist" else data)

@@ -6,7 +6,9 @@ from typing import Any
 import click
 import jax
 
-from kinetic_jax._cli._options import FOLDER, told
+from kinetic_jax._cli._options import FOLDER
+from kinetic_jax._cli._output import say
+from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_labels, run_job
 from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 
@@ -27,7 +29,7 @@ _whole = click.IntRange(min=1)
 
 
 # fmt: off
-@click.command()
+@click.command("sample")
 @click.option("--field", required=True,
               help="Folder of save_field or fit (the demo leaves one), or a model's name.")
 @click.option("--n", type=_whole, required=True, help="How many samples.")
@@ -55,7 +57,7 @@ _whole = click.IntRange(min=1)
 @click.option("--raw", is_flag=True, help="Of a folder of fit the plain weights, no average.")
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
-def sample(
+def command(
     field: str, n: int, out: Path, batch: int, labels: str | None, raw: bool, distributed: bool,
     **settings: Any,
 ) -> None:
@@ -66,26 +68,21 @@ def sample(
     `sha256sum -c` reads, job.json with the settings, and job.log. Killed and run again it ends with
     the same files. A folder begun with other settings is refused; a damaged shard is made again.
     """
-    with told():
-        if distributed:
-            _join_others()
-        devices = jax.local_devices()
-        mesh = None
-        if len(devices) > 1:
-            mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
-        try:
-            run_job(
-                find_field(field, average=not raw),
-                out,
-                JobSettings(n=n, labels=read_labels(labels, n), **settings),
-                batch_size=batch,
-                mesh=mesh,
-                say=click.echo,
-            )
-        except KeyboardInterrupt as interrupt:
-            where = str(interrupt) or f"the same command goes on from what is in {out}"
-            click.echo(f"interrupted; {where}", err=True)
-            raise SystemExit(130) from None
+    if distributed:
+        _join_others()
+    devices = jax.local_devices()
+    mesh = None
+    if len(devices) > 1:
+        mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
+    with advice_on_interrupt(f"the same command goes on from what is in {out}"):
+        run_job(
+            find_field(field, average=not raw),
+            out,
+            JobSettings(n=n, labels=read_labels(labels, n), **settings),
+            batch_size=batch,
+            mesh=mesh,
+            say=say,
+        )
 
 
 def _join_others() -> None:

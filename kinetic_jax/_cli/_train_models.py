@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from kinetic_jax._cli._options import FOLDER, told
+from kinetic_jax._cli._options import FOLDER
+from kinetic_jax._cli._output import say
+from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import load_images
-from kinetic_jax.experiments.claims import train_models, with_held_out
 
 
 @click.command("train-models")
@@ -21,16 +22,15 @@ from kinetic_jax.experiments.claims import train_models, with_held_out
     show_default=True,
     help="Folder for the models; what is there is kept, and a training cut off goes on.",
 )
-def train_models_command(images: str, data: Path | None, out: Path) -> None:
+def command(images: str, data: Path | None, out: Path) -> None:
     """Train the models of the claims on labelled images.
 
     A classifier, a flow of all images with labels, and a flow of the first 1,024 that comes to copy
     them, with checkpoints along the way. On Fashion-MNIST these are the models that come with the
     package: about 40 and 20 minutes on two CPU cores.
     """
-    try:
-        with told():
-            train_models(with_held_out(load_images(images, data=data)), out, say=click.echo)
-    except KeyboardInterrupt:
-        raise click.ClickException(f"interrupted; the same command goes on from {out}") from None
-    click.echo(f"models: {out}")
+    from kinetic_jax.experiments.claims import train_models, with_held_out
+
+    with advice_on_interrupt(f"the same command goes on from {out}"):
+        train_models(with_held_out(load_images(images, data=data)), out, say=say)
+    say(f"models: {out}")

@@ -3,8 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 
 from kinetic_jax.experiments._digits import Part
 
@@ -18,6 +16,9 @@ class Classifier:
     """
 
     def __init__(self, part: Part, seed: int):
+        from sklearn.exceptions import ConvergenceWarning  # of the extra `demo`
+        from sklearn.neural_network import MLPClassifier
+
         self._model = MLPClassifier((128, 64), max_iter=60, random_state=seed)
         with warnings.catch_warnings():
             # A fixed number of passes is meant; its accuracy is measured and reported.

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks import Scaling
@@ -35,6 +34,8 @@ class Digits(NamedTuple):
 
 def split_digits(num_train: int, seed: int) -> Digits:
     """Splits the digits at random: `num_train`, 900 held out, and the rest for the metrics."""
+    from sklearn.datasets import load_digits  # of the extra `demo`
+
     bunch = load_digits()
     images = PIXELS.apply(bunch.images.astype(np.float32))
     most = len(images) - NUM_HELD_OUT - 300

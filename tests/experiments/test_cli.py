@@ -1,7 +1,7 @@
 """The command line says what it can do and what it misses."""
 
-import subprocess
-import sys
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from kinetic_jax import __version__
 from kinetic_jax._cli import cli
+from kinetic_jax.experiments import _demo
 from kinetic_jax.experiments.claims import CLAIMS
 
 
@@ -57,23 +58,29 @@ def test_images_that_do_not_serve(command, tmp_path):
         assert "Traceback" not in told.output
 
 
-@pytest.mark.parametrize("missing", ["click", "sklearn", "matplotlib", "jinja2"])
-def test_missing_extra_is_named(missing):
-    program = (
-        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['kinetic-jax']; "
-        "from kinetic_jax.__main__ import main; main()"
-    )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert told.returncode == 1
-    assert "pip install 'kinetic_jax[demo]'" in told.stderr
-    assert missing in told.stderr
+def test_paths_with_square_brackets_are_printed_whole(monkeypatch, tmp_path):
+    """Rich takes [bold] for markup."""
+    committed = Path(__file__).parents[2] / "benchmarks/results/demo/results.json"
+
+    def run_demo(out, settings, *, quick, say):
+        say(f"kept in {out}")
+        return json.loads(committed.read_text())
+
+    monkeypatch.setattr(_demo, "run_demo", run_demo)
+    out = tmp_path / "[bold]a[/bold]"
+    done = CliRunner().invoke(cli, ["demo", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert f"kept in {out}\n" in done.output
+    assert f"report: {out / 'report.html'}\n" in done.output
+    assert "held-out digits" in done.output  # the table
 
 
-def test_core_imports_no_extra():
-    program = (
-        "import sys, kinetic_jax; "
-        "extras = ('click', 'jinja2', 'matplotlib', 'sklearn', 'torch', 'pandas'); "
-        "print([name for name in extras if name in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert found.stdout.strip() == "[]", found.stderr
+def test_ctrl_c_is_a_line_and_a_status(monkeypatch, tmp_path):
+    def run_demo(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_demo, "run_demo", run_demo)
+    done = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path)])
+    assert done.exit_code == 130
+    where = tmp_path / "training"
+    assert done.stderr == f"interrupted; the same command goes on from {where}\n"

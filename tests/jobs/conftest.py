@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, Scaling, network_field, run_job
+from kinetic_jax import JobSettings, Scaling, network_field, run_job, save_field
 
 SETTINGS = {"n": 25, "shard_size": 10, "steps": 4, "labels": "all", "alpha0": 0.1, "beta0": 0.01}
 
@@ -46,6 +46,13 @@ def make_field():
 @pytest.fixture(scope="session")
 def field():
     return build(num_classes=3)
+
+
+@pytest.fixture(scope="session")
+def saved(field, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    save_field(folder / "field", field)
+    return folder / "field"
 
 
 @pytest.fixture(scope="session")

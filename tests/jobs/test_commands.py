@@ -9,7 +9,7 @@ import optax
 import pytest
 from click.testing import CliRunner
 
-from kinetic_jax import JobSettings, diagnose_job, fit, load_field, open_job, run_job, save_field
+from kinetic_jax import JobSettings, diagnose_job, fit, load_field, open_job, run_job
 from kinetic_jax._cli import cli
 
 OPTIONS = ["--n=25", "--shard-size=10", "--steps=4", "--labels=all", "--alpha0=0.1",
@@ -18,13 +18,6 @@ OPTIONS = ["--n=25", "--shard-size=10", "--steps=4", "--labels=all", "--alpha0=0
 
 def call(*arguments):
     return CliRunner().invoke(cli, list(map(str, arguments)))
-
-
-@pytest.fixture(scope="session")
-def saved(field, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    save_field(folder / "field", field)
-    return folder / "field"
 
 
 def assert_same_samples(found, wanted):

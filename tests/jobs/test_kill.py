@@ -9,18 +9,11 @@ import time
 
 import pytest
 
-from kinetic_jax import JobSettings, run_job, save_field
+from kinetic_jax import JobSettings, run_job
 from kinetic_jax.jobs import find_field
 
 SETTINGS = {"labels": "all", "steps": 20, "alpha0": 0.05}
 BATCH = 8
-
-
-@pytest.fixture(scope="module")
-def saved(field, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    save_field(folder, field)
-    return folder
 
 
 def start(saved, out, n, shard_size):

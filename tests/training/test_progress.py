@@ -93,9 +93,21 @@ def test_file_switched_on(surroundings):
 
 def test_what_was_done_before_counts(surroundings):
     def run():
-        with progress_bar("work", 8, done=4, show=True) as update:
+        with progress_bar("of a[bold]b", 8, done=4, show=True) as update:
             update(6, "note of the day")
 
     written = in_a_file(surroundings, run)
     assert "6/8" in written
+    assert "of a[bold]b" in written  # no markup: names of folders come in here
     assert "note of the day" in written
+
+
+def test_reader_that_is_gone(surroundings):
+    """Rich would end the process."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    surroundings.setattr(sys, "stderr", os.fdopen(writer, "w"))
+    with progress_bar("work", 2, show=True) as update:
+        update(1)
+    with pytest.raises(BrokenPipeError):
+        sys.stderr.close()

@@ -1,0 +1,63 @@
+"""What goes wrong in a command, as one line and an exit status."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from kinetic_jax._interrupt import EXIT_STATUS, interrupted
+
+# Packages of the extra `demo`, by the names they are imported by.
+EXTRAS = {
+    "PIL": "Pillow",
+    "jinja2": "Jinja2",
+    "matplotlib": "Matplotlib",
+    "pooch": "Pooch",
+    "sklearn": "scikit-learn",
+}
+
+
+def missing(package: str) -> click.ClickException:
+    """The error for a package that only some commands need."""
+    return click.ClickException(
+        f"this needs the package {EXTRAS[package]}: pip install 'kinetic_jax[demo]' (from a clone: "
+        "pip install -e '.[demo]')"
+    )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what the library raises for bad input, and what the machine lacks, into a line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).split(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise missing(package) from error
+    except KeyboardInterrupt as interrupt:
+        click.echo(interrupted(str(interrupt)), err=True)
+        raise click.exceptions.Exit(EXIT_STATUS) from None
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise click.ClickException(str(error)) from error
+    except (click.exceptions.Exit, click.Abort):
+        raise
+    except (RuntimeError, AssertionError) as error:
+        _refuse_without_device()
+        raise error
+
+
+def _refuse_without_device() -> None:
+    """Raises if JAX finds no device: whatever failed then failed for that."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # one without a word, for a missing plugin
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split())
+        raise click.ClickException(
+            f"JAX has no device of the kind that JAX_PLATFORMS={asked!r} asks for"
+            + (f": {reason}" if reason else "; JAX_PLATFORMS=cpu computes on the processor")
+        ) from error

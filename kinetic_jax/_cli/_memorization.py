@@ -1,0 +1,101 @@
+"""`kinetic-jax memorization`: which samples in files are copies."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from kinetic_jax._arrays import load_array
+from kinetic_jax._cli._options import (
+    ROWS,
+    chunk_option,
+    confidence_option,
+    load_samples,
+    merge_option,
+    plot_option,
+    threshold_option,
+)
+from kinetic_jax._cli._output import answer
+from kinetic_jax._files import write_whole
+from kinetic_jax._json import as_number
+from kinetic_jax.metrics import Memorization, memorization
+
+
+@click.command("memorization")
+@click.argument("samples", type=ROWS)
+@click.argument("train", type=ROWS)
+@click.option("--held-out", type=ROWS, help="Data the model never saw: their score is the floor.")
+@threshold_option
+@confidence_option
+@merge_option
+@click.option(
+    "--duplicate-distance",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Training rows no farther apart count as duplicates.",
+)
+@chunk_option
+@plot_option("Write a histogram of the distance ratios to this picture (.png).")
+def command(
+    samples: Path,
+    train: Path,
+    held_out: Path | None,
+    threshold: float,
+    confidence: float,
+    merge_duplicates: bool,
+    duplicate_distance: float,
+    chunk: int,
+    plot: Path | None,
+) -> None:
+    """The share of samples that are copies of training rows, as JSON on standard output.
+
+    Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs, read
+    in the natural order of their names (2 before 10).
+    """
+    reference = load_array(train)
+    found = memorization(
+        load_samples(samples),
+        reference,
+        threshold=threshold,
+        confidence=confidence,
+        held_out=None if held_out is None else load_samples(held_out),
+        merge_duplicates=merge_duplicates,
+        duplicate_distance=duplicate_distance,
+        chunk_size=chunk,
+    )
+    if plot is not None:
+        from kinetic_jax.experiments._figures import ratio_histogram
+
+        write_whole(plot, ratio_histogram(found, threshold))
+    result: dict[str, Any] = {"train": len(reference), "threshold": threshold}
+    result["samples"] = _as_json(found)
+    if found.held_out is not None:
+        result["held_out"] = _as_json(found.held_out)
+        excess, low, high = map(as_number, found.excess)
+        result["excess"] = {"fraction": excess, "interval": [low, high]}
+    answer(result)
+
+
+def _as_json(found: Memorization) -> dict[str, Any]:
+    valid = np.isfinite(found.ratios)
+
+    def where_valid(values: np.ndarray) -> list[Any]:
+        return [value if ok else None for value, ok in zip(values.tolist(), valid, strict=True)]
+
+    return {
+        "fraction": as_number(found.fraction),
+        "interval": [as_number(found.low), as_number(found.high)],
+        "bootstrap_interval": list(map(as_number, found.bootstrap)),
+        "sweep": {
+            "thresholds": found.sweep.thresholds.round(9).tolist(),
+            "fraction": list(map(as_number, found.sweep.fraction.tolist())),
+        },
+        "number": len(valid),
+        "not_finite": np.flatnonzero(~valid).tolist(),
+        "ratios": where_valid(found.ratios),
+        "nearest": where_valid(found.indices[:, 0]),
+        "memorized": where_valid(found.memorized),
+        "duplicated": found.duplicated.tolist(),
+    }
