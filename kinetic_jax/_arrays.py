@@ -74,16 +74,16 @@ def _from_idx(file: Path) -> np.ndarray:
     opened = gzip.open if gzipped else open
     with opened(file, "rb") as stream:
         head = stream.read(4)
-        good = len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_DTYPES and head[3] >= 1
-        require(good, "its first four bytes", head.hex(" "), "be those of an idx file")
+        is_idx = len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_DTYPES and head[3] >= 1
+        require(is_idx, "its first four bytes", head.hex(" "), "be those of an idx file")
         axes = stream.read(4 * head[3])
         require(len(axes) == 4 * head[3], "its header", f"{4 + len(axes)} bytes", "be whole")
         shape = tuple(int(side) for side in np.frombuffer(axes, ">u4"))
         dtype, start = np.dtype(_IDX_DTYPES[head[2]]), 4 + len(axes)
         wanted = math.prod(shape) * dtype.itemsize
         if not gzipped:
-            found = file.stat().st_size - start
-            require(found == wanted, "its numbers", f"{found:,} bytes", f"take {wanted:,} bytes")
+            size = file.stat().st_size - start
+            require(size == wanted, "its numbers", f"{size:,} bytes", f"take {wanted:,} bytes")
             return np.memmap(file, dtype, "r", start, shape)
         most = _GZIP_RATIO * file.stat().st_size
         require(wanted <= most, "its numbers", f"at most {most:,}", f"take {wanted:,} bytes")

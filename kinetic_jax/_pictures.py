@@ -60,7 +60,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether its ending is that of a picture, of a format that is read or of another."""
+    """Recognises pictures by their ending, also those of formats that are not read."""
     return path.suffix.lower() in (*_ENDINGS, *_OTHER_PICTURES)
 
 

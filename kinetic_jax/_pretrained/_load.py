@@ -47,8 +47,8 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     if step is None:
         return read_field(WEIGHTS / f"{MODELS[name]}.npz")
     steps = pretrained_steps(name)
-    told = f"be one of {steps}" if steps else "be None, as this model has no checkpoints"
-    require(isinstance(step, int | np.integer) and step in steps, "step", repr(step), told)
+    expected = f"be one of {steps}" if steps else "be None, as this model has no checkpoints"
+    require(isinstance(step, int | np.integer) and step in steps, "step", repr(step), expected)
     return read_field(WEIGHTS / f"{MODELS[name]}-step-{step}.npz")
 
 
@@ -61,10 +61,10 @@ def pretrained_steps(name: str) -> list[int]:
         []
     """
     _require_name(name)
-    found = (
+    matches = (
         re.fullmatch(rf"{MODELS[name]}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir()
     )
-    return sorted(int(match[1]) for match in found if match)
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:

@@ -25,7 +25,7 @@ def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
     Args:
         path: a `.npz`.
         field: the field, without transforms.
-        **about: what else the file should say, as JSON has it.
+        **about: further entries of the description, of JSON's types.
 
     Raises:
         ValueError: if a weight is out of float16's range.
@@ -71,7 +71,7 @@ def read_classifier(path: PathLike) -> ImageClassifier:
 
 
 def read_about(path: PathLike) -> dict[str, Any]:
-    """What a file of this module says of its model.
+    """The description of the model in a file of this module.
 
     Raises:
         ValueError: naming the file, if it is damaged.
@@ -81,10 +81,10 @@ def read_about(path: PathLike) -> dict[str, Any]:
 
 def _write(path: PathLike, tree: PyTree[Any], about: dict[str, Any]) -> None:
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # refused below
         rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
-    good = all(np.isfinite(leaf).all() for leaf in rounded)
-    require(good, "weights", "a number out of float16's range", "be finite in float16")
+    is_finite = all(np.isfinite(leaf).all() for leaf in rounded)
+    require(is_finite, "weights", "a number out of float16's range", "be finite in float16")
     said = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)
     numbered = {f"{number:05d}": leaf for number, leaf in enumerate(rounded)}
     write_whole(local_path("path", path), pack({"about": np.array(said)} | numbered))

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: where it may be, and whether it is what was published."""
+"""Fashion-MNIST: its places on a machine, its checksums, its download."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kinetic_jax._arrays import load_array
-from kinetic_jax._files import PathLike, local_path
+from kinetic_jax._files import PathLike, local_path, with_size
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.data._images import Images, as_images
 
@@ -75,37 +75,40 @@ def first_1024() -> Images:
 
 
 def _folder_of(data: Path | None) -> Path | None:
-    """The folder that has the files; None if none has. One that was named must have them."""
+    """The folder that has the files, or None; a folder that is named must have them."""
     named = os.environ.get(ENVIRONMENT)
     environment = local_path(f"${ENVIRONMENT}", named) if named else None
-    for given, words in ((data, "data"), (environment, f"${ENVIRONMENT}")):
+    for given, argument in ((data, "data"), (environment, f"${ENVIRONMENT}")):
         if given is not None:
             folders = (given, given / "fashion-mnist")
             for folder in folders:
                 if _held(folder):
                     return folder
             raise FileNotFoundError(
-                f"{words} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, gzipped "
-                f"or not), or with a folder fashion-mnist that has them, got {given}"
+                f"{argument} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, "
+                f"gzipped or not), or with a folder fashion-mnist that has them, got {given}"
             )
     return next((folder for folder in (DEBIAN,) if _held(folder)), None)
 
 
 def _held(folder: Path) -> list[Path] | None:
     """The four files in a folder, or None if it lacks one."""
-    found = []
+    files = []
     for name in FILES:
-        there = [file for file in (folder / f"{name}.gz", folder / name) if file.is_file()]
-        if not there:
+        present = [file for file in (folder / f"{name}.gz", folder / name) if file.is_file()]
+        if not present:
             return None
-        found.append(there[0])
-    return found
+        files.append(present[0])
+    return files
 
 
 def holds_fashion_mnist(folder: PathLike) -> bool:
-    """Whether a folder's files are those of Fashion-MNIST, as their labels tell.
+    """Recognises the files of Fashion-MNIST in a folder by their labels.
 
     MNIST and others have files of the same names.
+
+    Raises:
+        ValueError: if `folder` is no path of this machine.
     """
     given = local_path("folder", folder)
     for inside in (given, given / "fashion-mnist"):
@@ -123,11 +126,12 @@ def _checked(file: Path, sha256: str) -> np.ndarray:
     array = np.asarray(load_array(file))
     kind, axes = array.dtype, array.shape
     header = bytes([0, 0, 8, len(axes)]) + np.array(axes, ">u4").tobytes()
-    found = hashlib.sha256(header + array.tobytes()).hexdigest() if kind == np.uint8 else str(kind)
-    if found != sha256:
+    checksum = hashlib.sha256(header + array.tobytes()).hexdigest()
+    got = checksum if kind == np.uint8 else str(kind)
+    if got != sha256:
         raise ValueError(
-            f"{file} is not the file of Fashion-MNIST as it was published: its sha256, unpacked, "
-            f"must be {sha256}, got {found}"
+            f"{with_size(file)} is not the published file of Fashion-MNIST: its sha256, unpacked, "
+            f"must be {sha256}, got {got}"
         )
     return array
 
@@ -162,7 +166,7 @@ class _Bar:
         self._update: Any = None
 
     def update(self, size: int) -> None:
-        """So many bytes more."""
+        """Adds to the bytes that are done."""
         if self._opened is None:
             self._opened = progress_bar(f"downloading {self.name}", self.total)
             self._update = self._opened.__enter__()
@@ -170,10 +174,10 @@ class _Bar:
         self._update(self.done, "bytes")
 
     def reset(self) -> None:
-        """Before Pooch fills the bar up once more at the end."""
+        """Starts at 0: Pooch fills the bar a second time at the end."""
         self.done = 0
 
     def close(self) -> None:
-        """At the end, or when it failed."""
+        """Removes the bar, after success and failure."""
         if self._opened is not None:
             self._opened.__exit__(None, None, None)

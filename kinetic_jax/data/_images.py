@@ -1,4 +1,4 @@
-"""Image data as every experiment takes them: scaled, labelled where there are labels, and split."""
+"""Image data of every experiment: scaled, labelled where there are labels, and split."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _ROUNDING = 5e-4
 
 
 class Images(NamedTuple):
-    """Images in [−1, 1], as the library's fields move them.
+    """Images in [−1, 1], the scale of the library's fields.
 
     Attributes:
         name: the set's name or path.
@@ -61,13 +61,13 @@ def as_images(
     """Scales raw images, and checks that the parts fit each other.
 
     Args:
-        name: what they are called, in errors as well.
+        name: the set's name or path, for errors as well.
         raw: shape (n, height, width) or (n, height, width, channels).
         labels: shape (n,) or (n, 1).
         held_out: shape (m, …), of the same kind.
         held_out_labels: shape (m,) or (m, 1).
         largest: the largest raw number, 0 being the smallest; by default that of the dtype for
-            whole numbers, and for floats what their range says: [0, 1] or [−1, 1].
+            whole numbers, and for floats the end of their range, [0, 1] or [−1, 1].
         classes: the name of each raw label, 0 to the largest; by default the label as text.
 
     Raises:
@@ -81,8 +81,8 @@ def as_images(
     kinds = f"be of the others' dtype, {raw.dtype}"
     require(held_out.dtype == raw.dtype, f"{name}, held out,", held_out.dtype, kinds)
     other = _scaled(f"{name}, held out,", held_out, scaling)
-    words = f"be of the shape of the others, {images.shape[1:]}"
-    require(other.shape[1:] == images.shape[1:], f"{name}, held out,", other.shape[1:], words)
+    shapes = f"be of the shape of the others, {images.shape[1:]}"
+    require(other.shape[1:] == images.shape[1:], f"{name}, held out,", other.shape[1:], shapes)
     own = _checked_labels(name, labels, len(images))
     others = _checked_labels(f"{name}, held out,", held_out_labels, len(other))
     named = None
@@ -117,8 +117,8 @@ def _scaling(name: str, raw: np.ndarray, largest: float | None) -> Scaling:
 
 def _scaled(name: str, raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     with_channels = raw[..., None] if raw.ndim == 3 else raw
-    words = "have the shape (n, height, width) or (n, height, width, channels)"
-    require(with_channels.ndim == 4, name, f"shape {raw.shape}", words)
+    expected = "have the shape (n, height, width) or (n, height, width, channels)"
+    require(with_channels.ndim == 4, name, f"shape {raw.shape}", expected)
     images = np.asarray(scaling.apply(with_channels.astype(np.float32)), np.float32)
     bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
     require(bad == 0, name, f"{bad} images that are not", "be finite")

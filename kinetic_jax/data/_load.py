@@ -1,4 +1,4 @@
-"""`load_images`: known sets by name, and anybody's own from files and folders."""
+"""`load_images`: known sets by name, and others from files and folders."""
 
 import zipfile
 from pathlib import Path
@@ -19,14 +19,14 @@ from kinetic_jax._pictures import (
 from kinetic_jax.data._fashion_mnist import fashion_mnist, first_1024
 from kinetic_jax.data._images import Images, as_images
 
-# What a .npz may call its arrays, in the order of the arguments of `as_images`; the first that
-# fits the images decides.
+# Names of the arrays in a .npz, in the order of the arguments of `as_images`; the first that
+# names the images decides.
 _NAMES = (
     ("images", "labels", "held_out", "held_out_labels"),
     ("train", "train_labels", "held_out", "held_out_labels"),
     ("x_train", "y_train", "x_test", "y_test"),  # Keras
 )
-# How the folders of a data set's parts are called; no classes.
+# Names of folders that hold a part of a data set, and no class.
 _SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "held_out")
 _HELD_OUT = ("t10k", "test", "held")  # how the names of idx files of held-out images begin
 
@@ -42,7 +42,7 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
               variable KINETIC_JAX_DATA, that of Debian's package dataset-fashion-mnist, the user's
               cache; else they are downloaded there, with a progress bar;
             - "fashion-mnist-1024": the first 1,024 of those, which come with the package;
-            - a folder of idx files, gzipped or raw, as MNIST's are named
+            - a folder of idx files, gzipped or raw, with the names that MNIST's have
               ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-…");
             - a folder of PNG and JPEG pictures of one shape, in the natural order of their names (2
               before 10), or of one such folder a class, numbered in that order. Hidden files are
@@ -114,11 +114,11 @@ def _from_npz(path: Path) -> Images:
 
 def _from_folder(folder: Path) -> Images:
     inside = visible(folder)
-    found = [file for file in inside if "-idx" in file.name and file.is_file()]
+    files = [file for file in inside if "-idx" in file.name and file.is_file()]
     # A file rather than its gzip, which would need unpacking.
-    idx = list({file.name.removesuffix(".gz"): file for file in reversed(found)}.values())[::-1]
+    idx = list({file.name.removesuffix(".gz"): file for file in reversed(files)}.values())[::-1]
     if idx:
-        warn_of_others(folder, [path for path in inside if path not in found])
+        warn_of_others(folder, [path for path in inside if path not in files])
         return _from_idx(folder, idx)
     folders = [path for path in inside if path.is_dir()]
     beside = [path for path in inside if not path.is_dir()]
@@ -145,17 +145,16 @@ def _from_classes(folder: Path, folders: list[Path], beside: list[Path]) -> Imag
 
 def _from_idx(folder: Path, files: list[Path]) -> Images:
     """Images and labels by their names: "<part>-images-idx…" and "<part>-labels-idx…"."""
-    found: dict[str, dict[str, np.ndarray]] = {"train": {}, "held out": {}}
+    arrays: dict[str, dict[str, np.ndarray]] = {"train": {}, "held out": {}}
     for file in files:
         head = file.name.split("-idx")[0].lower()
         part = "held out" if head.startswith(_HELD_OUT) else "train"
         kind = "labels" if head.endswith("labels") else "images"
-        if kind in found[part]:
-            words = f"hold one file of {part} {kind}, got {file.name} as well"
-            raise ValueError(f"folder {folder} must {words}")
-        found[part][kind] = np.asarray(load_array(file))
-    require("images" in found["train"], f"folder {folder}", [f.name for f in files],
+        expected = f"hold one file of {part} {kind}"
+        require(kind not in arrays[part], f"folder {folder}", f"{file.name} as well", expected)
+        arrays[part][kind] = np.asarray(load_array(file))
+    require("images" in arrays["train"], f"folder {folder}", [f.name for f in files],
             "hold idx images to train on (train-images-idx3-ubyte)")  # fmt: skip
-    parts = [found[part].get(kind) for part in found for kind in ("images", "labels")]
+    parts = [arrays[part].get(kind) for part in arrays for kind in ("images", "labels")]
     assert parts[0] is not None
     return as_images(str(folder), parts[0], *parts[1:])

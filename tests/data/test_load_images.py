@@ -1,4 +1,4 @@
-"""Images from every form they come in, scaled as said, and refused by name when damaged."""
+"""Images from files of every format, scaled; damaged files are refused by name."""
 
 import gzip
 import shutil
@@ -54,11 +54,11 @@ def test_folder_of_idx(tmp_path, pack):
              "t10k-images-idx3": RAW[4:], "t10k-labels-idx1": LABELS[4:]}  # fmt: skip
     for name, part in parts.items():
         (tmp_path / f"{name}-ubyte{end}").write_bytes(pack(idx(part)))
-    found = load_images(tmp_path)
-    np.testing.assert_allclose(found.images, expected(RAW[:4]), atol=1e-6)
-    np.testing.assert_allclose(found.held_out, expected(RAW[4:]), atol=1e-6)
-    np.testing.assert_array_equal(found.labels, LABELS[:4])
-    np.testing.assert_array_equal(found.held_out_labels, LABELS[4:])
+    images = load_images(tmp_path)
+    np.testing.assert_allclose(images.images, expected(RAW[:4]), atol=1e-6)
+    np.testing.assert_allclose(images.held_out, expected(RAW[4:]), atol=1e-6)
+    np.testing.assert_array_equal(images.labels, LABELS[:4])
+    np.testing.assert_array_equal(images.held_out_labels, LABELS[4:])
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_folder_of_idx(tmp_path, pack):
 def test_npz(tmp_path, names):
     arrays = dict(zip(names, (RAW[:4], LABELS[:4], RAW[4:]), strict=True))
     np.savez(tmp_path / "some.npz", **arrays)
-    found = load_images(tmp_path / "some.npz")
-    np.testing.assert_allclose(found.images, expected(RAW[:4]), atol=1e-6)
-    np.testing.assert_allclose(found.held_out, expected(RAW[4:]), atol=1e-6)
-    np.testing.assert_array_equal(found.labels, LABELS[:4])
-    assert found.held_out_labels is None
+    images = load_images(tmp_path / "some.npz")
+    np.testing.assert_allclose(images.images, expected(RAW[:4]), atol=1e-6)
+    np.testing.assert_allclose(images.held_out, expected(RAW[4:]), atol=1e-6)
+    np.testing.assert_array_equal(images.labels, LABELS[:4])
+    assert images.held_out_labels is None
 
 
 def test_npz_of_one_array_and_npy(tmp_path):
@@ -96,9 +96,9 @@ def test_npz_of_one_array_and_npy(tmp_path):
 )
 def test_scalings(tmp_path, raw, want):
     np.save(tmp_path / "raw.npy", raw)
-    found = load_images(tmp_path / "raw.npy")
-    assert found.scaling == want
-    np.testing.assert_allclose(found.images, expected(), atol=1e-6)
+    images = load_images(tmp_path / "raw.npy")
+    assert images.scaling == want
+    np.testing.assert_allclose(images.images, expected(), atol=1e-6)
 
 
 @pytest.mark.parametrize("shift", [-4.6e-7, 0.0, 4.6e-7])
@@ -174,11 +174,11 @@ def test_labels_are_numbered_without_gaps(tmp_path):
         "held_out_labels": LABELS * 0 + 6,
     }
     np.savez(tmp_path / "some.npz", **some)
-    found = load_images(tmp_path / "some.npz")
-    np.testing.assert_array_equal(found.labels, LABELS)
-    np.testing.assert_array_equal(found.held_out_labels, np.ones(6))
-    assert found.num_classes == 3
-    assert found.classes == ("1", "6", "11")
+    images = load_images(tmp_path / "some.npz")
+    np.testing.assert_array_equal(images.labels, LABELS)
+    np.testing.assert_array_equal(images.held_out_labels, np.ones(6))
+    assert images.num_classes == 3
+    assert images.classes == ("1", "6", "11")
 
 
 def test_a_file_and_its_gzip_are_one(tmp_path):
@@ -187,7 +187,7 @@ def test_a_file_and_its_gzip_are_one(tmp_path):
     np.testing.assert_allclose(load_images(tmp_path).images, expected(), atol=1e-6)
 
 
-def test_fashion_mnist_is_told_from_files_of_the_same_names(small_set):
+def test_fashion_mnist_among_files_of_the_same_names(small_set):
     assert holds_fashion_mnist(small_set)
     assert holds_fashion_mnist(small_set.parent)
     for name in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):

@@ -63,16 +63,16 @@ def test_the_same_bytes_each_time(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_damage_is_told_by_name(tmp_path):
+def test_damage_is_named(tmp_path):
     file = tmp_path / "field.npz"
     write_field(file, random_field())
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-400])
+    content = file.read_bytes()
+    file.write_bytes(content[:-400])
     with pytest.raises(
-        ValueError, match=rf"field\.npz \({len(whole) - 400:,} bytes\) is unreadable"
+        ValueError, match=rf"field\.npz \({len(content) - 400:,} bytes\) is unreadable"
     ):
         read_field(file)
-    file.write_bytes(whole)
+    file.write_bytes(content)
     with np.load(file) as held:
         arrays = dict(held)
     arrays["00001"] = arrays["00001"] + np.float16(1)
