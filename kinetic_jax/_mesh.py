@@ -1,11 +1,13 @@
 """Device meshes: where arrays are placed, and whether a trace is of one device's part."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -42,25 +44,118 @@ def refuse_split(name: str, tree: Any) -> None:
 
 
 @contextlib.contextmanager
-def alone_on(mesh: Mesh, arrays: Any) -> Iterator[None]:
+def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
     """Lets a program for `mesh` be called where the user has set another mesh, or other types.
 
-    In a trace, which `arrays` tell by being traced, only the trace is told.
+    Inside, no mesh is set; in a trace, where that cannot be, the one that is set has the types of
+    `mesh`. Yields whether no mesh is set.
     """
-    context: Any = contextlib.nullcontext()
-    if not jax.sharding.get_abstract_mesh().empty:
-        context = (
-            jax.set_mesh(mesh)
-            if is_concrete(arrays)
-            else jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
-        )
-    with context:
-        yield
+    if jax.sharding.get_abstract_mesh().empty:
+        yield True
+        return
+    free = is_concrete(arrays)
+    try:
+        context: Any = jax.set_mesh(None) if free else contextlib.nullcontext()
+    except ValueError:  # in a trace over other arrays than these
+        free, context = False, contextlib.nullcontext()
+    with context, contextlib.ExitStack() as stack:
+        if not free:
+            stack.enter_context(jax.sharding.use_abstract_mesh(mesh.abstract_mesh))
+        yield free
+
+
+def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
+    """`tree`, which lies on Auto axes of `mesh` as `specs` say, in the types of the mesh that is set.
+
+    Where no mesh is set, or one of other axes, nothing changes.
+    """
+    outer = jax.sharding.get_abstract_mesh()
+    if AxisType.Explicit not in outer.axis_types or outer.axis_names != mesh.axis_names:
+        return tree
+    if isinstance(specs, PartitionSpec):
+        specs = jax.tree.map(lambda _: specs, tree)
+    return jax.tree.map(jax.reshard, tree, specs)
+
+
+def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work(*args)` with the Explicit axes of a mesh as Auto ones; its results are whole on them.
+
+    A program that indexes, or loops over what is split, needs it. Under `jax.vmap` only axes of
+    ONE call are meant: a batch that is split stays so.
+    """
+
+    @functools.wraps(work)
+    def call(*args: Any) -> Any:
+        arrays, static = eqx.partition(args, eqx.is_array)
+        meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays))
+        meshes = (jax.sharding.get_abstract_mesh(), *meshes)
+        mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+        if mesh is None:
+            return work(*args)
+        run = lambda arrays: work(*eqx.combine(arrays, static))  # noqa: E731
+        spec = NamedSharding(mesh, PartitionSpec())
+        return jax.sharding.auto_axes(run, out_sharding=spec)(arrays)
+
+    return call
 
 
 def is_inside(axis: str) -> bool:
     """Whether what is being traced is the work of ONE device along `axis` of a mesh."""
     return axis in jax.sharding.get_abstract_mesh().manual_axes
+
+
+def is_checked() -> bool:
+    """Whether this is inside a `jax.shard_map` that checks what differs between devices."""
+    numbers = map(jax.lax.axis_index, jax.sharding.get_abstract_mesh().manual_axes)
+    return any(jax.typeof(own) != jax.typeof(jnp.zeros((), own.dtype)) for own in numbers)
+
+
+def refuse_varying(name: str, value: Any, *trees: Any) -> None:
+    """Raises if an array may differ between the devices of a checked `jax.shard_map`.
+
+    Raises:
+        ValueError: naming the argument that makes Diffrax solve something.
+    """
+    if not is_checked():
+        return
+    alike = jax.typeof(jnp.zeros((), bool))
+    arrays = filter(eqx.is_array, jax.tree.leaves(trees))
+    if any(jax.typeof(jnp.zeros_like(leaf, bool, shape=())) != alike for leaf in arrays):
+        raise ValueError(
+            f"{name} must be used outside of a jax.shard_map that checks what differs between "
+            f"devices, got {value} inside: the loops of Diffrax do not pass the checks; give "
+            "jax.shard_map check_vma=False"
+        )
+
+
+def varied_as(tree: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """`tree`, typed to differ between devices wherever a part of `function(*args)` does.
+
+    Zeros are the same on every device, and a `jax.shard_map` with its checks on refuses a loop
+    that begins with them and goes on with what differs. The function is called for its types
+    alone, of which XLA keeps nothing; elsewhere than in such a `shard_map` it is not called.
+    """
+    if not is_checked():
+        return tree
+    leaves = filter(eqx.is_array, jax.tree.leaves(function(*args)))
+    marks = [jnp.zeros_like(leaf, bool, shape=()) for leaf in leaves]
+    mark = functools.reduce(jnp.logical_or, marks)
+    return jax.tree.map(lambda leaf: jnp.where(mark, leaf, leaf), tree)
+
+
+def scan(step: Callable[..., Any], start: Any, xs: Any) -> Any:
+    """`jax.lax.scan(step, start, xs)`, also inside a `jax.shard_map` with its checks on."""
+    if not is_checked():
+        return jax.lax.scan(step, start, xs)
+
+    def once() -> Any:
+        return start, step(start, jax.tree.map(lambda leaf: leaf[0], xs))[0]
+
+    def alike(carry: Any, x: Any) -> Any:
+        after, y = step(carry, x)
+        return varied_as(after, lambda: carry), y
+
+    return jax.lax.scan(alike, varied_as(start, once), xs)
 
 
 def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:

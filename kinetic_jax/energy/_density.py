@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import as_array, is_concrete, require, require_between
 from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._pytree import result
 from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
 from kinetic_jax.fields import EmpiricalField, log_ratio, log_volume
@@ -106,6 +107,7 @@ def energy_identity(
 
 # Compiled here, so that calls one at a time find their program again.
 @eqx.filter_jit
+@untyped_axes
 def _identity(
     field: EmpiricalField, t: Array, x: Array, index: Array | None, cond: Any
 ) -> EnergyIdentity:

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_array, require, require_between
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import refuse_varying, untyped_axes
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree, result
 from kinetic_jax.transforms import Gain, own_tau_split
@@ -71,6 +72,7 @@ def single_atom(gain: Any, t: Float[ArrayLike, "*times"]) -> AtomLanding:
     eta = _gain_of(gain, times.dtype)
     shape = jax.eval_shape(lambda: jnp.asarray(eta(jnp.zeros((), times.dtype)))).shape
     require(shape == (), "gain", f"shape {shape}", "return one number for one time")
+    refuse_varying("single_atom", f"times of shape {times.shape}", eta, times)
     ratio, energy = call_opened(_land_all, eta, times.reshape(-1))
     return AtomLanding(ratio.reshape(times.shape), energy.reshape(times.shape))
 
@@ -98,6 +100,7 @@ def _gain_of(gain: Any, dtype: Any) -> Callable[..., Any]:
 
 
 @eqx.filter_jit
+@untyped_axes
 def _land_all(eta: Callable[..., Any], times: Float[Array, " times"]) -> tuple[Array, Array]:
     tau = own_tau_split(eta)
     corner = jnp.ones((), times.dtype) if tau is None else tau.astype(times.dtype)

@@ -8,6 +8,7 @@ import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from kinetic_jax._mesh import untyped_axes
 from kinetic_jax.fields._posterior import (
     Posterior,
     farthest,
@@ -39,6 +40,7 @@ jax.export.register_namedtuple_serialization(
 
 # Compiled here, so that calls one at a time (in a notebook, say) find their programs again.
 @eqx.filter_jit
+@untyped_axes
 @on_shards
 def values_at(field: Any, t: Array, x: Array, cond: Any) -> EmpiricalValues:
     """See `EmpiricalField.values`."""
@@ -53,6 +55,7 @@ def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> Em
 
 
 @eqx.filter_jit
+@untyped_axes
 @on_shards
 def farthest_from(field: Any, x: Array, cond: Any) -> Array:
     """See `EmpiricalField.farthest`."""
@@ -60,6 +63,7 @@ def farthest_from(field: Any, x: Array, cond: Any) -> Array:
 
 
 @eqx.filter_jit
+@untyped_axes
 @on_shards
 def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
     """See `EmpiricalField.posterior`."""
@@ -80,6 +84,7 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
 
 
 @eqx.filter_jit
+@untyped_axes
 @on_shards
 def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
     """Log of the number of rows that count, or of the sum of their weights."""

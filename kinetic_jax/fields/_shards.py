@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 from jax.sharding import PartitionSpec
 
-from kinetic_jax._mesh import alone_on, is_inside
+from kinetic_jax._mesh import alone_on, in_caller_types, is_inside
 
 
 def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +36,7 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
             axis_names={shards.axis},
         )  # fmt: skip
         with alone_on(shards.mesh, leaves):
-            return run(leaves)
+            found = run(leaves)
+        return in_caller_types(found, shards.mesh, PartitionSpec())
 
     return call

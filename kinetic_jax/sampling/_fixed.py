@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import scan
 from kinetic_jax.energy import (
     PhaseTotals,
     energy_state,
@@ -193,7 +194,7 @@ def solve_fixed(
     profile = (jnp.zeros((batch, steps), dtype),) * 2
     # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
     start = x0, x0, no_totals((batch,), dtype), profile, saved
-    (x1, _, totals, profile, saved), _ = jax.lax.scan(
+    (x1, _, totals, profile, saved), _ = scan(
         step, start, (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots)
     )
     found = completed(x0, x1, totals, profile, nodes, evals * len(stages.c))

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
-from kinetic_jax._mesh import alone_on, checked_mesh, placed, replicated
+from kinetic_jax._mesh import alone_on, checked_mesh, in_caller_types, placed, replicated
 from kinetic_jax._open import OpenFunction, call_opened
 from kinetic_jax.fields import VelocityField, own_mesh, partition_specs
 
@@ -27,6 +27,7 @@ def solve_on(
     cond: PyTree[Any],
     *plan: Any,
     axis: int = 0,
+    own_steps: bool = False,
 ) -> Any:
     """`solve(field, x0, cond, *plan)`, the batch split over the mesh, if there is one.
 
@@ -42,11 +43,14 @@ def solve_on(
         cond: their conditions.
         *plan: more arguments, whole on every device.
         axis: the result's batch axis, of every array but those called `ts`.
+        own_steps: whether each sample steps on its own. Equinox's loops then compare numbers
+            outside of the trace, which JAX refuses in a `shard_map` where a mesh is set: in a
+            trace there XLA splits the program, whose devices step together.
 
     Raises:
         ValueError: if `mesh` is no mesh, or the field's own arrays take up all of its axes.
     """
-    run = functools.partial(_solve_opened, mesh, solve, axis)
+    run = functools.partial(_solve_opened, mesh, solve, axis, own_steps)
     return call_opened(run, field, x0, cond, *plan)
 
 
@@ -54,6 +58,7 @@ def _solve_opened(
     mesh: Mesh | None,
     solve: Callable[..., Any],
     axis: int,
+    own_steps: bool,
     field: Any,
     x0: Array,
     cond: PyTree[Any],
@@ -64,8 +69,9 @@ def _solve_opened(
         mesh = own_mesh(field)
         if mesh is None:
             return solve(field, x0, cond, *plan)
-        with alone_on(mesh, (x0, cond)):
-            return solve(field, *replicated((x0, cond, *plan), mesh))
+        with alone_on(mesh, (field, x0, cond, plan)):
+            found = solve(field, *replicated((x0, cond, *plan), mesh))
+        return in_caller_types(found, mesh, WHOLE)
     mesh = checked_mesh(mesh)
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
@@ -73,13 +79,19 @@ def _solve_opened(
     fill = functools.partial(_filled, spare=spare)
     rows = placed((fill(x0), jax.tree.map(fill, cond)), mesh, PartitionSpec(free))
     field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
-    with alone_on(mesh, rows):
-        found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
-        return _trimmed(found, mesh, axis, batch) if spare else found
+    with alone_on(mesh, (field, rows, plan)) as is_alone:
+        if is_alone or not own_steps:
+            found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
+        else:
+            found = solve(field, *rows, *plan)
+        found = _trimmed(found, mesh, axis, batch) if spare else found
+    return in_caller_types(found, mesh, _result_specs(found, axis, () if spare else free))
 
 
-def place_on(mesh: Mesh, field: Any, x0: Array, cond: PyTree[Any], plan: Any) -> Any:
-    """The same arguments on a mesh, the batch split over it, for a program that XLA splits.
+def solve_together(
+    mesh: Mesh, solve: Callable[..., Any], field: Any, x0: Array, cond: PyTree[Any], plan: Any
+) -> Any:
+    """`solve(field, x0, cond, plan)` as one program that XLA splits over the mesh, by the batch.
 
     Raises:
         ValueError: if the batch does not divide by the devices that it is split over.
@@ -89,7 +101,10 @@ def place_on(mesh: Mesh, field: Any, x0: Array, cond: PyTree[Any], plan: Any) ->
     words = f"divide by the {pieces} devices that it is split over"
     require(x0.shape[0] % pieces == 0, "x0", f"{x0.shape[0]} rows", words)
     rows = placed((x0, cond), mesh, PartitionSpec(free))
-    return _placed_field(field, specs, mesh), *rows, replicated(plan, mesh)
+    field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
+    with alone_on(mesh, (field, rows, plan)):
+        found = solve(field, *rows, plan)
+    return in_caller_types(found, mesh, WHOLE)
 
 
 def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
@@ -134,9 +149,7 @@ def _solve_on_mesh(
         return solve(field, x0, cond, *plan)
 
     split = PartitionSpec(free)
-    result = PartitionSpec(*(None,) * axis, free)
-    shapes = eqx.filter_eval_shape(solve, field, *rows, *plan)
-    outputs = jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else result, shapes)
+    outputs = _result_specs(eqx.filter_eval_shape(solve, field, *rows, *plan), axis, free)
     # Nothing is exchanged, so there is nothing to check of what devices have in common.
     run = jax.shard_map(
         local, mesh=mesh, in_specs=(list(specs), split, split), out_specs=outputs, check_vma=False
@@ -159,6 +172,12 @@ def _trimmed(found: Any, mesh: Mesh, axis: int, batch: int) -> Any:
         return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
 
     return jax.tree.map_with_path(cut, found)
+
+
+def _result_specs(found: Any, axis: int, axes: tuple[str, ...]) -> Any:
+    """How a result's arrays lie on the mesh, the batch (its `axis`) split over `axes`."""
+    split = PartitionSpec(*(None,) * axis, axes) if axes else WHOLE
+    return jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else split, found)
 
 
 def _is_clock(path: Any) -> bool:

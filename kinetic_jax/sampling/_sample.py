@@ -14,6 +14,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
 )
+from kinetic_jax._mesh import refuse_varying
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
@@ -119,6 +120,7 @@ def sample(
         rest = (nodes_as(nodes, dtype), tau, stages, plan, arrival)
         with network_hint(field):
             return solve_on(mesh, solve_fixed, field, x0, cond, *rest)
+    refuse_varying("controller", type(controller).__name__, field, x0, cond)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
@@ -140,7 +142,7 @@ def sample(
         arrival=arrival,
     )
     with network_hint(field):
-        return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive)
+        return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive, own_steps=True)
 
 
 def _save_plan(

@@ -1,6 +1,7 @@
 """`sweep`: a whole grid of KTS settings, in one program that shares what they have in common."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_finite
+from kinetic_jax._mesh import scan, varied_as
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
@@ -20,7 +22,7 @@ from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
 from kinetic_jax.sampling._grid import checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
-from kinetic_jax.sampling._mesh import place_on, solve_on
+from kinetic_jax.sampling._mesh import solve_on, solve_together
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing, is_within, kts
 
@@ -129,7 +131,7 @@ def sweep(
     with network_hint(field):
         if mesh is None or reduce is None:
             return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
-        run = lambda *given: _solve(*place_on(mesh, *given))  # noqa: E731
+        run = functools.partial(solve_together, mesh, _solve)
         return call_opened(run, field, x0, cond, plan)
 
 
@@ -220,11 +222,12 @@ def _walk(
 
         def stay(x: Array, previous: Array) -> Any:
             shapes = jax.eval_shape(go, x, previous)[1]
-            return (x, previous), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            return varied_as(((x, previous), nothing), go, x, previous)
 
         return jax.lax.cond(on, go, stay, *carry)
 
-    return jax.lax.scan(step, start, (plan.nodes[:-1], plan.nodes[1:], active))
+    return scan(step, start, (plan.nodes[:-1], plan.nodes[1:], active))
 
 
 def _vector(name: str, values: Any) -> Float[Array, " values"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from kinetic_jax._mesh import scan
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.streaming._reductions import Reduction
 from kinetic_jax.streaming._rows import RowChunk, row_chunks
@@ -57,7 +58,7 @@ def stream(
 
     numbers = jnp.arange(-(-total // chunk_size), dtype=jnp.int32)
     body = jax.checkpoint(look, prevent_cse=False) if recompute else look
-    carry, _ = jax.lax.scan(body, reduction.start(size, dtype), numbers)
+    carry, _ = scan(body, reduction.start(size, dtype), numbers)
     found = reduction.finish(carry)
     return found if shards is None else reduction.across(found, shards.axis)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_between, require_finite
 from kinetic_jax._dtypes import as_time
+from kinetic_jax._mesh import varied_as
 from kinetic_jax.fields import VelocityField, WrappedField, check_cond, checked_field
 from kinetic_jax.transforms._phases import is_within, own_tau_split
 
@@ -33,7 +34,7 @@ class CFGField(WrappedField):
         inside = is_within(t, *self.interval)
         # Functions, not the modules themselves: `cond` hashes its branches, arrays have no hash.
         guided = lambda t, x, cond: self._guided(t, x, cond)  # noqa: E731
-        plain = lambda t, x, cond: self.field(t, x, cond)  # noqa: E731
+        plain = lambda *at: varied_as(self.field(*at), guided, *at)  # noqa: E731
         return jax.lax.cond(inside, guided, plain, t, x, cond)
 
     def check_cond(self, cond: PyTree[Any], name: str) -> None:
