@@ -65,7 +65,7 @@ def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
 
 
 def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
-    """`tree`, which lies on Auto axes of `mesh` as `specs` say, in the types of the mesh that is set.
+    """`tree`, on Auto axes of `mesh` as `specs` say, in the types of the mesh that is set.
 
     Where no mesh is set, or one of other axes, nothing changes.
     """
