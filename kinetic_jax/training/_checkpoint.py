@@ -10,7 +10,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import nnx
 from jaxtyping import PyTree
 
@@ -24,6 +23,8 @@ FORMAT = 1
 
 @contextmanager
 def _manager(directory: Path, *, write: bool = False, keep: int | None = None) -> Iterator[Any]:
+    import orbax.checkpoint as ocp  # a quarter of a second
+
     # A step is written beside its place and renamed or marked as complete at the end, so that
     # one cut off by a kill is never taken for a checkpoint; the next writer clears it away.
     options = ocp.CheckpointManagerOptions(
@@ -48,6 +49,8 @@ def write_checkpoint(
     directory: Path, step: int, about: dict[str, Any], trees: dict[str, PyTree[Any]], keep: int
 ) -> None:
     """Writes the arrays of `trees` and the description `about` as checkpoint `step`, atomically."""
+    import orbax.checkpoint as ocp
+
     items: dict[str, Any] = {}
     digests = {}
     for name, tree in trees.items():
@@ -67,6 +70,8 @@ def read_about(directory: Path, step: int) -> dict[str, Any]:
     Raises:
         ValueError: naming the checkpoint, if it is damaged or of another format.
     """
+    import orbax.checkpoint as ocp
+
     with _refusing(directory / str(step)), _manager(directory) as found:
         args = ocp.args.Composite(about=ocp.args.JsonRestore())
         about = dict(found.restore(step, args=args)["about"])
@@ -89,6 +94,8 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
     Raises:
         ValueError: naming the checkpoint, if it is damaged or does not fit `like`.
     """
+    import orbax.checkpoint as ocp
+
     path = directory / str(step)
     about = read_about(directory, step)
     originals, treedef = jax.tree.flatten(like)
