@@ -63,6 +63,7 @@ class AdaptivePlan(eqx.Module):
         controller: the step size controller.
         dt0: the first step, or None.
         max_steps: the step limit.
+        adjoint: how the solve is differentiated.
         times: the saved times, or None.
         arrival: the last time at which the field is looked at, or None.
     """
@@ -74,6 +75,7 @@ class AdaptivePlan(eqx.Module):
     controller: diffrax.AbstractStepSizeController
     dt0: Float[Array, ""] | None
     max_steps: int = eqx.field(static=True)
+    adjoint: diffrax.AbstractAdjoint
     times: Float[Array, " times"] | None
     arrival: Float[Array, ""] | None
 
@@ -106,6 +108,7 @@ def _solve_one(
         saveat=diffrax.SaveAt(subs=saves, solver_state=True, controller_state=True),
         stepsize_controller=_blind(plan.controller, own_tau_split(field), x0.dtype),
         max_steps=plan.max_steps,
+        adjoint=plan.adjoint,
         throw=False,
     )
     end = jax.tree.map(lambda leaf: leaf[-1], solution.ys["end"])

@@ -41,6 +41,7 @@ def sample(
     controller: diffrax.AbstractStepSizeController | None = None,
     dt0: ArrayLike | None = None,
     max_steps: int = 4096,
+    adjoint: diffrax.AbstractAdjoint | None = None,
     t0: ArrayLike = 0.0,
     t1: ArrayLike = 1.0,
     tau_split: ArrayLike | None = None,
@@ -65,6 +66,10 @@ def sample(
             `field.tau_split` if the field carries one (its gain has a kink there).
         dt0: the first step of an adaptive solve; None lets the controller choose.
         max_steps: step limit of an adaptive solve, accepted and rejected steps together.
+        adjoint: how an adaptive solve is differentiated. `diffrax.RecursiveCheckpointAdjoint()`,
+            the default, serves `jax.grad`, `jax.vjp` and `jax.jacrev`; `diffrax.ForwardMode()`
+            `jax.jvp` and `jax.jacfwd`; `diffrax.DirectAdjoint()` all of them and `jax.hessian`, in
+            memory and time that grow with `max_steps`. A fixed grid needs none: all work there.
         t0: start, a number in [0, 1).
         t1: end, a number in (t0, 1].
         tau_split: where the energy is split into launch and landing. Default: the field's own
@@ -104,6 +109,7 @@ def sample(
     for name, value, kind in (
         ("solver", solver, diffrax.AbstractSolver),
         ("controller", controller, diffrax.AbstractStepSizeController),
+        ("adjoint", adjoint, diffrax.AbstractAdjoint),
     ):
         good = value is None or isinstance(value, kind)
         require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
@@ -114,6 +120,8 @@ def sample(
     arrival = arrival_of(field, dtype)
     if controller is None:
         require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
+        words = "be left out on a fixed grid, which every kind of derivative passes through"
+        require(adjoint is None, "adjoint", type(adjoint).__name__, words)
         nodes = time_nodes(grid, num_steps, start, end, dtype)
         plan = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
@@ -138,6 +146,7 @@ def sample(
         controller=controller,
         dt0=_checked_first_step(dt0, start, end, dtype),
         max_steps=max_steps,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         times=times,
         arrival=arrival,
     )

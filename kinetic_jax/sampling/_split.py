@@ -57,6 +57,12 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         """As the wrapped solver."""
         return self.solver.term_compatible_contr_kwargs
 
+    @property
+    def scan_kind(self) -> Any:
+        """That of the Runge–Kutta method inside, which Diffrax sets for forward mode."""
+        inner: Any = self.solver
+        return (inner.solver if isinstance(inner, diffrax.HalfSolver) else inner).scan_kind
+
     def order(self, terms: Any) -> int | None:
         """As the wrapped solver."""
         return self.solver.order(terms)

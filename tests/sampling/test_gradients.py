@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import kts, sample
+from kinetic_jax import GaussianField, kts, sample
 
 # τ lies between the nodes of the grid (steps of 1/16): its effect comes through the gain.
 PARAMETERS = {"alpha0": 0.3, "beta0": 0.03, "tau_split": 0.61}
@@ -88,3 +88,33 @@ def test_a_field_at_rest_has_a_gradient(x64):
         return sample(still, jnp.zeros((1, 2)), num_steps=3).energy.length[0]
 
     np.testing.assert_array_equal(jax.grad(length)(jnp.asarray(2.0)), 0.0)
+
+
+def gaussian_energy(x0, adjoint):
+    """Of one path, by few adaptive steps; in closed form (s − 1) μ·x0 + (1 + s² − πs/2) x0²/2."""
+    controller = diffrax.PIDController(rtol=1e-5, atol=1e-5)
+    settings = {"controller": controller, "max_steps": 16, "adjoint": adjoint}
+    return sample(GaussianField(MEAN, SCALE), x0[None], **settings).energy.total[0]
+
+
+MEAN, SCALE = np.array([1.0, -2.0], np.float32), 0.5
+START = np.array([0.3, -1.2], np.float32)
+CURVATURE = 1 + SCALE**2 - np.pi * SCALE / 2
+
+
+def test_forward_mode_of_adaptive_steps():
+    slope = jax.jit(jax.jacfwd(lambda x0: gaussian_energy(x0, diffrax.ForwardMode())))(START)
+    np.testing.assert_allclose(slope, (SCALE - 1) * MEAN + CURVATURE * START, atol=3e-3)
+
+
+def test_second_derivatives_of_adaptive_steps():
+    hessian = jax.jit(jax.hessian(lambda x0: gaussian_energy(x0, diffrax.DirectAdjoint())))(START)
+    np.testing.assert_allclose(hessian, CURVATURE * np.eye(2), atol=3e-3)
+
+
+def test_adjoints_are_checked(own_messages):
+    field = GaussianField(MEAN, SCALE)
+    with pytest.raises(ValueError, match="adjoint must be left out on a fixed grid.*got ForwardM"):
+        sample(field, START[None], adjoint=diffrax.ForwardMode())
+    with pytest.raises(ValueError, match=r"adjoint must be .*diffrax.AbstractAdjoint, got 'forwa"):
+        sample(field, START[None], controller=diffrax.ConstantStepSize(), adjoint="forward")
