@@ -114,7 +114,7 @@ def test_second_derivatives_of_adaptive_steps():
 
 def test_adjoints_are_checked(own_messages):
     field = GaussianField(MEAN, SCALE)
-    with pytest.raises(ValueError, match="adjoint must be left out on a fixed grid.*got ForwardM"):
+    with pytest.raises(ValueError, match=r"adjoint must be left out on a fixed grid.*got ForwardM"):
         sample(field, START[None], adjoint=diffrax.ForwardMode())
     with pytest.raises(ValueError, match=r"adjoint must be .*diffrax.AbstractAdjoint, got 'forwa"):
         sample(field, START[None], controller=diffrax.ConstantStepSize(), adjoint="forward")
