@@ -17,7 +17,7 @@ def show(record: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines[1:]:
         table.add_row(*line)
-    console = Console()
+    console = Console(markup=False)
     console.width = max(console.width, 120)
     console.print(table)
     for claim in record["claims"]:
