@@ -9,7 +9,7 @@ import jax
 from kinetic_jax._cli._options import FOLDER
 from kinetic_jax._cli._output import say
 from kinetic_jax._interrupt import advice_on_interrupt
-from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_labels, run_job
+from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_grid, read_labels, run_job
 from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 
 DEFAULTS = JobSettings(n=1)
@@ -46,9 +46,15 @@ _whole = click.IntRange(min=1)
 @_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
 @_setting("k", float, "Steepness of the exponential shapes.")
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
-@_setting("steps", _whole, "Steps of the time grid.")
-@_setting("grid", click.Choice(["uniform", "cosine"]), "The time grid.")
-@_setting("solver", click.Choice(list(SOLVERS)), "The solver.")
+@click.option("--steps", type=_whole, show_default="100", help="Steps of the time grid.")
+@_setting("grid", str, "The time grid: uniform, cosine, or a file of times.")
+@click.option("--solver", type=click.Choice(list(SOLVERS)),
+              show_default="euler; tsit5 with tolerances", help="The solver.")
+@_setting("t0", float, "Where the paths begin, in [0, 1).")
+@_setting("t1", float, "Where the paths end, in (t0, 1].")
+@_setting("rtol", float, "Relative tolerance: with --atol each sample takes steps of its own.")
+@_setting("atol", float, "Absolute tolerance.")
+@_setting("max_steps", _whole, "Step limit, with tolerances.")
 @_setting("labels", str,
           "'all' (the classes in turn), classes (3, or 0,1,2 in turn), or a file of n labels.")
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
@@ -58,8 +64,8 @@ _whole = click.IntRange(min=1)
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
 def command(
-    field: str, n: int, out: Path, batch: int, labels: str | None, raw: bool, distributed: bool,
-    **settings: Any,
+    field: str, n: int, out: Path, batch: int, labels: str | None, grid: str, raw: bool,
+    distributed: bool, **settings: Any,
 ) -> None:
     # fmt: on
     """Sample a trained field into a folder; whatever happens, run it again to go on.
@@ -78,7 +84,7 @@ def command(
         run_job(
             find_field(field, average=not raw),
             out,
-            JobSettings(n=n, labels=read_labels(labels, n), **settings),
+            JobSettings(n=n, labels=read_labels(labels, n), grid=read_grid(grid), **settings),
             batch_size=batch,
             mesh=mesh,
             say=say,

@@ -20,6 +20,7 @@ from kinetic_jax.metrics import (
     nearest_two,
     spearman,
 )
+from kinetic_jax.sampling import STEP_LIMIT
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 # Each search reads all training rows, and so is made for several shards, up to so many samples or
@@ -199,7 +200,7 @@ def _summary(
         "train": train_rows,
         "threshold": threshold,
         "confidence": confidence,
-        "bad_samples": _bad(good),
+        "bad_samples": _bad(table["status"], good),
         "energy": {name: _spread(values) for name, values in energy.items()},
         "nearest_distance": _spread(nearest),
         "memorization": _share(found),
@@ -217,10 +218,12 @@ def _summary(
     return summary
 
 
-def _bad(good: np.ndarray) -> dict[str, Any]:
-    """How many samples are not finite, and the first of them."""
+def _bad(status: np.ndarray, good: np.ndarray) -> dict[str, Any]:
+    """How many samples are left out, why, and the first of them."""
     which = np.flatnonzero(~good)
-    return {"not_finite": which.size, "first": which[:BAD_NAMED].tolist()}
+    limit = int(np.sum(status == STEP_LIMIT))
+    first = which[:BAD_NAMED].tolist()
+    return {"not_finite": which.size - limit, "step_limit": limit, "first": first}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

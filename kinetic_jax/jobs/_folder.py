@@ -1,125 +1,85 @@
-"""The folder of a job: its description, its log, and the lock that keeps a second run out."""
+"""The folder of a job: its log, the lock that keeps a second run out, and whose files are in it."""
 
 import datetime
-import hashlib
-import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from kinetic_jax._files import PART, naming
-from kinetic_jax.jobs._shards import checksum_says, write_checked
+from kinetic_jax.jobs._description import DESCRIPTION
+from kinetic_jax.jobs._shards import is_of_a_job, number_of
 
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-DESCRIPTION = "job.json"
 LOG = "job.log"
 Log = Callable[[str], None]
+# How the log of a run begins.
+_OWN_LOG = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (begun with|interrupted|done|shard-\d+\.npz)\b")
 
 
-def as_text(about: dict[str, Any]) -> bytes:
-    """A job's description as it is written down, the same bytes for the same settings."""
-    return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
+class Part(NamedTuple):
+    """One of the processes that share a folder, and the files that it writes.
 
-
-def job_digest(about: dict[str, Any]) -> str:
-    """What a shard says of the job it belongs to."""
-    return hashlib.sha256(as_text(about)).hexdigest()
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """The description of the job in a folder.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming it, if it is damaged.
+    Attributes:
+        process: its number.
+        count: the number of processes.
+        shards: the numbers of its shards.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no job in {folder}: it has no {DESCRIPTION}")
-    try:
-        about = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    # A run that was killed between the two files leaves the first without its checksum.
-    wrong = checksum_says(path)
-    if not isinstance(about, dict) or (wrong is not None and "damaged" in wrong):
-        raise ValueError(f"{path} {wrong or 'is damaged: it holds no settings'}")
-    return about
 
+    process: int
+    count: int
+    shards: range
 
-def refuse_another_job(folder: Path, about: dict[str, Any]) -> None:
-    """Refuses a folder whose description is of another job.
+    @property
+    def log(self) -> str:
+        """The file name of its log."""
+        return LOG if self.count == 1 else f"job-{self.process}.log"
 
-    Raises:
-        ValueError: naming every setting that differs, with both values.
-    """
-    try:
-        found = read_description(folder)
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; remove it and run the same command again: shards of that job are kept"
-        ) from error
-    names = sorted({*found, *about})
-    differing = [name for name in names if found.get(name) != about.get(name)]
-    if differing:
-        values = "; ".join(
-            f"{name} = {_short(found.get(name))}, got {_short(about.get(name))}"
-            for name in differing
-        )
-        raise ValueError(
-            f"{folder} holds a job with {values}: choose another folder, or the same settings"
-        )
-
-
-def describe(folder: Path, about: dict[str, Any]) -> None:
-    """Writes the description of a job into its folder, if it is not there with its checksum."""
-    path = folder / DESCRIPTION
-    if not path.is_file() or checksum_says(path) is not None:
-        write_checked(path, as_text(about))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:30]}..."
+    def writes(self, name: str) -> bool:
+        """Whether it writes files of that name, if only for a moment."""
+        if name in {LOG, self.log}:
+            return True
+        if name.startswith(".") and name.endswith(PART):
+            name = name.removeprefix(".").removesuffix(PART)
+        name = name.removesuffix(".sha256")
+        if name == DESCRIPTION:
+            return self.process == 0
+        number = number_of(name)
+        return number is not None and number in self.shards
 
 
 @contextmanager
-def locked_log(folder: Path, process: int, count: int) -> Iterator[Log]:
+def locked_log(folder: Path, part: Part) -> Iterator[Log]:
     """Yields a function that writes a line with the time to the log, while no other run can.
 
     Logs are the only files with clock times, and what is locked: the system lets go of them when
-    the process ends, however it ends. Of a run over several processes each has its own log, and
+    the process ends, however it ends. In a run over several processes each has its own log, and
     all share `job.log`, which a run alone has for itself.
 
     Raises:
         ValueError: if another run holds the lock.
     """
-    name = LOG if count == 1 else f"job-{process}.log"
-    with (
-        (folder / LOG).open("a", encoding="utf-8") as shared,
-        (folder / name).open("a", encoding="utf-8") as stream,
-    ):
-        if count > 1:
+    path = folder / part.log
+    # Without a buffer: a line that did not fit on the disk is not tried again.
+    with (folder / LOG).open("ab", 0) as shared, path.open("ab", 0) as stream:
+        if part.count > 1:
             _lock(shared, alone=False)
         _lock(stream, alone=True)
 
         def log(text: str) -> None:
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-            with naming(folder / name):
-                stream.write(f"{now} {text}\n")
-                stream.flush()
+            with naming(path):
+                stream.write(f"{now} {text}\n".encode())
 
         yield log
 
 
-def _lock(stream: IO[str], *, alone: bool) -> None:
+def _lock(stream: IO[Any], *, alone: bool) -> None:
     if fcntl is None:
         return
     try:
@@ -132,9 +92,43 @@ def _lock(stream: IO[str], *, alone: bool) -> None:
         ) from error
 
 
-def clear_parts(folder: Path, names: set[str]) -> None:
-    """Removes what a killed run had begun to write of the files with those names."""
+def refuse_files_of_others(folder: Path, part: Part, *, begun: bool) -> None:
+    """Refuses a folder with files that a run would write over, and that no job wrote.
+
+    Args:
+        folder: the folder, in which the run has written nothing yet.
+        part: the run's files.
+        begun: whether the folder holds the description of the job.
+
+    Raises:
+        ValueError: naming the first such file.
+    """
+    files = sorted(file for file in folder.iterdir() if part.writes(file.name))
+    shards = [file for file in files if number_of(file.name) is not None]
+    logs = [file for file in files if file.suffix == ".log"]
+    begun = begun or any(map(_is_own_log, logs))
+    begun = begun or any(is_of_a_job(file, begun=False) for file in shards)
+    for file in files:
+        if file in shards:
+            is_ours = is_of_a_job(file, begun=begun)
+        elif file in logs:
+            is_ours = _is_own_log(file) or not file.stat().st_size
+        else:
+            is_ours = begun
+        if not is_ours:
+            raise ValueError(
+                f"out must be a folder without other people's files, got {file}, which no job "
+                "wrote and this one would write over: choose another folder, or move the file away"
+            )
+
+
+def clear_parts(folder: Path, part: Part) -> None:
+    """Removes the files that a killed run had begun to write, of those that this run writes."""
     for path in folder.glob(f".*{PART}"):
-        whole = path.name.removeprefix(".").removesuffix(PART).removesuffix(".sha256")
-        if whole in names:
+        if part.writes(path.name):
             path.unlink()
+
+
+def _is_own_log(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return _OWN_LOG.match(stream.readline(100)) is not None

@@ -65,14 +65,29 @@ def read_labels(text: str | None, n: int) -> Any:
         return text
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
-    file = local_path("labels", text)
-    labels = _from_text(file) if file.suffix == ".txt" else load_array(file)
+    labels = _read_numbers("labels", text, int)
     require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
     return np.array(labels)
 
 
-def _from_text(file: Path) -> np.ndarray:
+def read_grid(text: str) -> str | np.ndarray:
+    """A grid for `JobSettings`: "uniform", "cosine", or the times in a file.
+
+    Args:
+        text: as given; a file is .txt, or as `load_array` reads it.
+
+    Raises:
+        ValueError: if the file is unreadable.
+        FileNotFoundError: if there is no such file.
+    """
+    return text if text in ("uniform", "cosine") else _read_numbers("grid", text, float)
+
+
+def _read_numbers(name: str, text: str, dtype: type) -> np.ndarray:
+    file = local_path(name, text)
+    if file.suffix != ".txt" or not file.is_file():
+        return load_array(file)
     try:
-        return np.loadtxt(file, ndmin=1, dtype=int)
+        return np.loadtxt(file, ndmin=1, dtype=dtype)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{with_size(file)} is unreadable: {error}") from error

@@ -1,17 +1,18 @@
 """Reading the folder of a job, a shard at a time."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kinetic_jax._checks import require
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._folder import job_digest, read_description
-from kinetic_jax.jobs._settings import FORMAT
-from kinetic_jax.jobs._shards import Shard, read_shard, shard_name, what_is_wrong
+from kinetic_jax.jobs._description import job_digest, read_description
+from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_name, what_is_wrong
 from kinetic_jax.networks import Scaling
+
+BAD_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Job:
 
     def what_is_wrong(self, number: int) -> str | None:
         """Why a shard cannot be used ("is missing", "is damaged: ..."); None if it can."""
-        return what_is_wrong(self.path(number), job_digest(self.about))
+        about, rows = self.about, self.rows(number)
+        return what_is_wrong(self.path(number), job_digest(about), about.get("probes"), rows)
 
     def check(self, *, progress: bool | None = None) -> "Job":
         """Returns itself if every shard is there and matches its checksum.
@@ -65,17 +67,25 @@ class Job:
         Raises:
             ValueError: naming those that are not.
         """
-        wrong = []
-        with progress_bar("checking shards", self.num_shards, show=progress) as update:
-            for number in range(self.num_shards):
+        # By what is in the folder: the description may promise any number of shards.
+        names = map(number_of, (file.name for file in self.folder.iterdir()))
+        there = sorted(n for n in names if n is not None and n < self.num_shards)
+        wrong = {}
+        with progress_bar("checking shards", len(there), show=progress) as update:
+            for place, number in enumerate(there):
                 if (why := self.what_is_wrong(number)) is not None:
-                    wrong.append(f"{shard_name(number)} {why}")
-                update(number + 1, "")
-        if wrong:
-            some = "; ".join(wrong[:10]) + ("; ..." if len(wrong) > 10 else "")
+                    wrong[number] = why
+                update(place + 1, "")
+        lacking = self.num_shards - len(there) + len(wrong)
+        if lacking:
+            known = set(there)
+            absent = (number for number in range(self.num_shards) if number not in known)
+            wrong |= dict.fromkeys(itertools.islice(absent, BAD_NAMED), "is missing")
+            some = [f"{shard_name(n)} {wrong[n]}" for n in sorted(wrong)[:BAD_NAMED]]
+            more = "; ..." if lacking > BAD_NAMED else ""
             raise ValueError(
-                f"{self.folder} lacks {len(wrong)} of its {self.num_shards} shards ({some}): the "
-                "command that began it makes them"
+                f"{self.folder} lacks {lacking:,} of its {self.num_shards:,} shards "
+                f"({'; '.join(some)}{more}): the command that began it makes them"
             )
         return self
 
@@ -99,7 +109,8 @@ def open_job(folder: PathLike) -> Job:
 
     Raises:
         FileNotFoundError: if there is no job in it.
-        ValueError: if its description is damaged or of another format.
+        ValueError: naming the file, if its description is damaged or of another format, and the
+            field, if it makes no sense.
 
     Example:
         >>> import jax, tempfile
@@ -111,7 +122,4 @@ def open_job(folder: PathLike) -> Job:
         [(3, 2), (2, 2)]
     """
     where = local_path("folder", folder)
-    about = read_description(where)
-    require(about.get("format") == FORMAT, f"{where}/job.json's format", about.get("format"),
-            f"be {FORMAT}")  # fmt: skip
-    return Job(where, about)
+    return Job(where, read_description(where))

@@ -5,25 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import replicated
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._folder import (
-    DESCRIPTION,
-    Log,
-    clear_parts,
-    describe,
-    job_digest,
-    locked_log,
-    refuse_another_job,
-)
-from kinetic_jax.jobs._read import Job
-from kinetic_jax.jobs._settings import SOLVERS, JobSettings, Plan, job_key, make_plan
+from kinetic_jax.jobs._description import agreed_description, describe, job_digest
+from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_files_of_others
+from kinetic_jax.jobs._plan import Plan, Start, make_plan
+from kinetic_jax.jobs._read import BAD_NAMED, Job
+from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
     PROFILE,
@@ -33,9 +26,10 @@ from kinetic_jax.jobs._shards import (
     was_written,
     write_shard,
 )
-from kinetic_jax.sampling import noise, sample
+from kinetic_jax.sampling import NOT_FINITE, STEP_LIMIT, sample
 
-BAD_NAMED = 10
+# Samples that failed, by their status.
+FAILURES = {NOT_FINITE: "not finite", STEP_LIMIT: "at the step limit"}
 Say = Callable[[str], None]
 
 
@@ -44,6 +38,8 @@ def run_job(
     out: PathLike,
     settings: JobSettings,
     *,
+    event_shape: tuple[int, ...] | None = None,
+    x0: Start | None = None,
     batch_size: int = 256,
     mesh: jax.sharding.Mesh | None = None,
     part: tuple[int, int] | None = None,
@@ -57,10 +53,18 @@ def run_job(
     but `*.log`. Shards that are there are checked first; those that are damaged are named and made
     again. No more than a shard of samples is in memory.
 
+    A job knows its field by what it computes: by its arrays, and for a field that is not of
+    `network_field` by its velocity at a few fixed points as well (up to rounding, so that another
+    machine may go on).
+
     Args:
-        field: a field that knows its `event_shape`, without transforms (see `network_field`).
-        out: the folder, made if it is not there.
-        settings: all that decides the samples.
+        field: the velocity field, without the transforms of `settings`.
+        out: the folder, made if it is not there. A file in it that no job wrote, and this one would
+            write over, is never touched.
+        settings: all else that decides the samples.
+        event_shape: shape of one sample, for a field that does not say it.
+        x0: where samples begin, instead of noise: a function from their indices, a NumPy array of
+            shape (batch,), to an array (batch, *event). Like the field it is known by its values.
         batch_size: samples computed together; like `mesh` and `part`, nothing depends on it but
             rounding.
         mesh: devices of this process to split batches over; see `sample`.
@@ -74,7 +78,9 @@ def run_job(
 
     Raises:
         ValueError: if a setting is out of range or does not fit the field; naming each setting
-            that differs, if the folder holds a job with others; if another run is at work there.
+            that differs, if the folder holds a job with others, or of another field; naming a file
+            that no job wrote; if another run is at work there.
+        OSError: naming the file that cannot be written (the disk is full, say).
         KeyboardInterrupt: after Ctrl-C, when the batch at hand is done; nothing is left half made.
 
     Example:
@@ -88,27 +94,29 @@ def run_job(
         (5, 2)
     """
     folder, tell = local_path("out", out), say or (lambda _: None)
-    plan = make_plan(field, settings)
-    whole = isinstance(batch_size, int | np.integer) and batch_size >= 1
-    require(whole, "batch_size", repr(batch_size), "be a whole number >= 1")
-    process, count = (jax.process_index(), jax.process_count()) if part is None else part
-    require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
+    require(isinstance(settings, JobSettings), "settings", repr(settings), "be JobSettings")
+    require(x0 is None or callable(x0), "x0", repr(x0), "be a function of sample indices")
+    plan = make_plan(field, settings, event_shape=event_shape, x0=x0)
+    batch_size = whole_number("batch_size", batch_size, 1)
+    process, count = _checked_part(part)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"out must be a folder to write to, got {out}: {error}") from error
     job = Job(folder, plan.about)
     mine = range(process, job.num_shards, count)
+    files = Part(process, count, mine)
+    # Before anything is written; once more below, as another run may be at work until then.
+    begun = agreed_description(folder, plan.about) is not None
+    refuse_files_of_others(folder, files, begun=begun)
     if mesh is not None:
         plan = plan._replace(velocity=replicated(plan.velocity, mesh))
-    with locked_log(folder, process, count) as log:
-        clear_parts(folder, {job.path(number).name for number in mine})
-        if process == 0:
-            clear_parts(folder, {DESCRIPTION})
-        refuse_another_job(folder, plan.about)
+    with locked_log(folder, files) as log:
+        clear_parts(folder, files)
+        job = Job(folder, agreed_description(folder, plan.about) or plan.about)
         todo = _still_to_make(job, mine, tell, log, progress)  # refuses another job's shards
         if process == 0:
-            describe(folder, plan.about)
+            describe(folder, job.about)
         _make(
             job,
             plan,
@@ -122,6 +130,16 @@ def run_job(
         tell(_summary(job, mine))
         log("done")
     return job
+
+
+def _checked_part(part: Any) -> tuple[int, int]:
+    if part is None:
+        return jax.process_index(), jax.process_count()
+    is_pair = isinstance(part, tuple | list) and len(part) == 2
+    require(is_pair, "part", repr(part), "be a pair (p, count) with 0 <= p < count")
+    process, count = (whole_number("part", number) for number in part)
+    require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
+    return process, count
 
 
 def _still_to_make(job: Job, mine: range, tell: Say, log: Log, progress: bool | None) -> list[int]:
@@ -155,7 +173,7 @@ def _make(
     log: Log,
     progress: bool | None,
 ) -> None:
-    digest = job_digest(job.about)
+    of = job_digest(job.about), job.about.get("probes")
     total = done + _samples(job, todo)
     speed = _Speed(done)
     with (
@@ -171,7 +189,7 @@ def _make(
                     raise KeyboardInterrupt(f"the same command goes on from {where}")
                 batches.append(_sampled(plan, index, batch_size, mesh))
                 update(speed.count(index.size), speed.words())
-            write_shard(job.path(number), _joined(batches), digest)
+            write_shard(job.path(number), _joined(batches), *of)
             log(f"{shard_name(number)} is written {speed.words()}".rstrip())
 
 
@@ -208,13 +226,10 @@ def _sampled(
     label = plan.labels_of(filled)
     found = sample(
         plan.velocity,
-        noise(job_key(settings.seed), jnp.asarray(filled), plan.event_shape),
-        None if label is None else jnp.asarray(label),
-        solver=SOLVERS[settings.solver](),
-        num_steps=settings.steps,
-        grid=settings.grid,
-        tau_split=settings.tau_split,
+        plan.start_of(filled),
+        plan.cond_of(filled),
         mesh=mesh,
+        **plan.solve_options(),
     )
     arrays = {"x1": found.x1, "status": found.status, "num_evals": found.num_evals}
     arrays |= {name: getattr(found.energy, name) for name in ENERGIES}
@@ -237,16 +252,21 @@ def _samples(job: Job, numbers: Sequence[int]) -> int:
 
 
 def _summary(job: Job, mine: range) -> str:
-    """What a finished run says of its samples: how many are bad, and the first of them."""
-    count, some = 0, list[str]()
+    """A sentence on the samples of a finished run: how many failed, and the first of them."""
+    counts, first = dict.fromkeys(FAILURES, 0), {status: list[str]() for status in FAILURES}
     for number in mine:
-        bad = np.flatnonzero(read_status(job.path(number)))
-        count += bad.size
-        some += [str(job.rows(number)[place]) for place in bad[: max(BAD_NAMED - len(some), 0)]]
+        statuses = read_status(job.path(number))
+        for status in FAILURES:
+            bad = np.flatnonzero(statuses == status)
+            counts[status] += bad.size
+            room = max(BAD_NAMED - len(first[status]), 0)
+            first[status] += [str(job.rows(number)[place]) for place in bad[:room]]
+    failed = [
+        f"{counts[status]:,} {failure} (samples {', '.join(first[status])}"
+        + (", ...)" if counts[status] > len(first[status]) else ")")
+        for status, failure in FAILURES.items()
+        if counts[status]
+    ]
     plural = "" if len(mine) == 1 else "s"
-    told = f"{_samples(job, mine):,} samples in {len(mine):,} shard{plural}, "
-    if not count:
-        return told + "all of them finite"
-    # On a fixed grid there is no other failure.
-    more = ", ..." if count > len(some) else ""
-    return told + f"{count:,} not finite (samples {', '.join(some)}{more})"
+    of_how_many = f"{_samples(job, mine):,} samples in {len(mine):,} shard{plural}"
+    return ", ".join([of_how_many, *(failed or ["all of them finite"])])

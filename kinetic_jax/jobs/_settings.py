@@ -1,27 +1,20 @@
-"""All that decides the samples of a job, as arguments and as the job's description."""
+"""All that decides the samples of a job, beside its field."""
 
 import dataclasses
-import hashlib
-import json
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import ArrayLike, PyTree
 
-from kinetic_jax._checks import require
-from kinetic_jax._digest import digest
-from kinetic_jax.fields import check_cond
-from kinetic_jax.networks import Scaling
-from kinetic_jax.sampling import noise, time_nodes
-from kinetic_jax.training import describe_field
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, Transform, cfg, chain, kts
+from kinetic_jax._checks import numbers, real_number, require, require_between, whole_number
+from kinetic_jax.sampling import time_nodes
+from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, LANDING_SHAPES, LAUNCH_SHAPES
 
-FORMAT = 1
-GENERATOR = "threefry2x32"  # draws the same on every machine, in every batch
-LABELS_TOLD = 100  # a longer cycle of labels is told by its digest
+DEFAULT_STEPS, MAX_STEPS = 100, 4096
 SOLVERS: dict[str, Any] = {
     "euler": diffrax.Euler,
     "midpoint": diffrax.Midpoint,
@@ -30,15 +23,22 @@ SOLVERS: dict[str, Any] = {
     "tsit5": diffrax.Tsit5,
     "dopri5": diffrax.Dopri5,
 }
+_LIMITS = {
+    "n": (1, 2**32),
+    "seed": (0, 2**63 - 1),
+    "shard_size": (1, 2**32),
+    "steps": (1, 2**31 - 1),
+    "max_steps": (1, 2**31 - 1),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class JobSettings:
-    """What decides the samples of a job, beside its field.
+    """All that decides the samples of a job, beside its field.
 
     Attributes:
         n: how many samples; sample i depends on (seed, i) alone.
-        seed: of the noise.
+        seed: of the noise, 64 bits.
         shard_size: samples per file.
         alpha0: strength of the launch; see `kts`.
         beta0: strength of the landing.
@@ -47,15 +47,24 @@ class JobSettings:
         landing: shape of the landing, a name.
         k: steepness of the exponential shapes.
         allow_reversal: whether strengths may stop or reverse the flow; see `kts`.
-        steps: of the time grid.
-        grid: "uniform" or "cosine".
-        solver: "euler", "midpoint", "heun", "bosh3", "tsit5" or "dopri5".
+        steps: of the time grid, 100 by default.
+        grid: "uniform", "cosine" or N + 1 times from t0 to t1.
+        solver: "euler" (the default), "midpoint", "heun", "bosh3", "tsit5" (the default with
+            rtol and atol) or "dopri5".
         labels: one class, or a cycle of them: sample i is of class labels[i mod their number];
             "all": the field's classes in turn. None: no class, for a field with classes its null
             class.
-        cfg: weight of the guidance (`cfg`), which needs labels; None: no guidance.
+        cfg: weight of the guidance (`cfg`), which needs labels or cond; None: no guidance.
         cfg_interval: the times between which it acts.
         profile: whether to keep speed and bend per step.
+        t0: start, a number in [0, 1).
+        t1: end, a number in (t0, 1].
+        rtol: relative tolerance; with it and `atol` each sample takes adaptive steps of its own,
+            by a `diffrax.PIDController`, and steps, grid and profile are left out.
+        atol: absolute tolerance.
+        max_steps: step limit of an adaptive solve.
+        cond: conditions that are no labels: an array or a pytree of arrays (memmaps, say) of n
+            rows, a row per sample, or of one row for all.
 
     Raises:
         ValueError: naming the setting that is out of range.
@@ -64,6 +73,8 @@ class JobSettings:
         >>> from kinetic_jax import JobSettings
         >>> JobSettings(n=50_000, alpha0=0.01, beta0=0.01).shard_size
         1024
+        >>> JobSettings(n=50_000, rtol=1e-4, atol=1e-4).solver
+        'tsit5'
     """
 
     n: int
@@ -76,162 +87,124 @@ class JobSettings:
     landing: str = "exponential"
     k: float = 3.0
     allow_reversal: bool = False
-    steps: int = 100
-    grid: str = "uniform"
-    solver: str = "euler"
-    labels: str | int | Sequence[int] | np.ndarray | None = None
+    steps: int | None = None
+    grid: str | ArrayLike | Sequence[float] = "uniform"
+    solver: str | None = None
+    labels: str | ArrayLike | Sequence[int] | None = None
     cfg: float | None = None
-    cfg_interval: tuple[float, float] = (0.0, 1.0)
+    cfg_interval: Sequence[float] = (0.0, 1.0)
     profile: bool = False
+    t0: float = 0.0
+    t1: float = 1.0
+    rtol: float | None = None
+    atol: float | None = None
+    max_steps: int = MAX_STEPS
+    cond: PyTree[Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha0", "beta0", "tau_split", "k"):  # 1 and 1.0 are one setting
-            object.__setattr__(self, name, _as_float(name, getattr(self, name)))
-        if self.cfg is not None:
-            object.__setattr__(self, "cfg", _as_float("cfg", self.cfg))
-        for name, least, most in (
-            ("n", 1, 2**32),
-            ("seed", 0, 2**63 - 1),
-            ("shard_size", 1, 2**32),
-            ("steps", 1, 2**31 - 1),
-        ):
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            words = f"be a whole number from {least} to {most}"
-            require(whole and least <= value <= most, name, repr(value), words)
-        require(isinstance(self.grid, str), "grid", repr(self.grid), "be 'uniform' or 'cosine'")
-        known = ", ".join(map(repr, SOLVERS))
-        require(self.solver in SOLVERS, "solver", repr(self.solver), f"be one of {known}")
-        for name in ("launch", "landing"):  # a function could not be written down
-            value = getattr(self, name)
-            require(isinstance(value, str), name, repr(value), "be a shape's name")
+        keep = functools.partial(object.__setattr__, self)
+        for name in ("alpha0", "beta0", "tau_split", "k", "t0", "t1", "cfg", "rtol", "atol"):
+            if getattr(self, name) is not None or name not in ("cfg", "rtol", "atol"):
+                keep(name, real_number(name, getattr(self, name)) + 0.0)  # −0 is 0
+        for name, (least, most) in _LIMITS.items():
+            if name != "steps" or self.steps is not None:
+                keep(name, whole_number(name, getattr(self, name), least, most))
         for name in ("allow_reversal", "profile"):
             value = getattr(self, name)
             require(isinstance(value, bool), name, repr(value), "be True or False")
-        interval = tuple(self.cfg_interval)
-        acts = self.cfg is not None or interval == (0.0, 1.0)
-        require(acts, "cfg_interval", interval, "be left out without cfg, which acts within it")
-        guided = self.cfg is None or self.labels is not None
-        require(guided, "cfg", self.cfg, "be left out without labels, which it strengthens")
+        _check_name("launch", self.launch, LAUNCH_SHAPES)  # a function could not be written down
+        _check_name("landing", self.landing, LANDING_SHAPES)
+        if self.solver is None:
+            keep("solver", "euler" if self.rtol is None else "tsit5")
+        _check_name("solver", self.solver, SOLVERS)
+        _check_span(self.t0, self.t1)
+        _check_tolerances(self)
+        if self.rtol is None:
+            keep("grid", _checked_grid(self))
+            fixed = DEFAULT_STEPS if isinstance(self.grid, str) else len(np.asarray(self.grid)) - 1
+            keep("steps", self.steps or fixed)
+        keep("labels", _checked_labels(self.labels, self.n))
+        keep("cond", _checked_cond(self))
+        keep("cfg_interval", _checked_interval(self))
 
 
-def _as_float(name: str, value: Any) -> float:
-    try:
-        return float(value) + 0.0  # −0 and 0 are one setting as well
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a number, got {value!r}") from error
+def _check_name(name: str, value: Any, known: Any) -> None:
+    is_known = isinstance(value, str) and value in known
+    require(is_known, name, repr(value), f"be one of {', '.join(map(repr, known))}")
 
 
-class Plan(NamedTuple):
-    """A job that is ready to be run: the field under its transforms, and how it is described.
-
-    Attributes:
-        velocity: the field under guidance and gain.
-        settings: as given.
-        labels: the cycle of labels, or None.
-        about: what `job.json` holds.
-    """
-
-    velocity: Any
-    settings: JobSettings
-    labels: np.ndarray | None
-    about: dict[str, Any]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return tuple(self.about["event_shape"])
-
-    def labels_of(self, index: np.ndarray) -> np.ndarray | None:
-        """The labels of the samples with those global indices."""
-        return None if self.labels is None else self.labels[index % len(self.labels)]
+def _check_span(t0: float, t1: float) -> None:
+    require(0 <= t0 < 1, "t0", t0, "lie in [0, 1)")
+    require(t0 < t1 <= 1, "t1", t1, f"lie in (t0, 1], with t0 = {t0:g}")
 
 
-def make_plan(field: Any, settings: JobSettings) -> Plan:
-    """Checks that field and settings go together, before a folder is made.
-
-    Raises:
-        ValueError: naming what does not.
-    """
-    shape: Any = getattr(field, "event_shape", None)
-    words = "know the shape of a sample (event_shape), as the fields of network_field do"
-    require(shape is not None, "field", type(field).__name__, words)
-    labels = _cycle(settings, field)
-    transforms: list[Transform] = []
-    if settings.cfg is not None:
-        null = getattr(field, "null_cond", None)
-        require(null is not None, "cfg", settings.cfg, "be left out for a field without null_cond")
-        transforms.append(cfg(settings.cfg, null, interval=settings.cfg_interval))
-    numbers = {name: getattr(settings, name) for name in ("alpha0", "beta0", "tau_split", "k")}
-    shapes: dict[str, Any] = {"launch": settings.launch, "landing": settings.landing}
-    transforms.append(kts(**numbers, **shapes, allow_reversal=settings.allow_reversal))
-    x0 = jax.eval_shape(lambda: noise(job_key(0), 0, shape))
-    time_nodes(settings.grid, settings.steps, 0.0, 1.0, x0.dtype)
-    about = _described(field, settings, labels) | {"dtype": x0.dtype.name}
-    # As JSON has it, which knows no tuples: what is read from a folder is compared with it.
-    return Plan(chain(*transforms)(field), settings, labels, json.loads(json.dumps(about)))
+def _check_tolerances(given: JobSettings) -> None:
+    together = (given.rtol is None) == (given.atol is None)
+    require(together, "rtol, atol", (given.rtol, given.atol), "be given together")
+    if given.rtol is None or given.atol is None:
+        words = "be left out without rtol and atol, as a fixed grid has its own number of steps"
+        require(given.max_steps == MAX_STEPS, "max_steps", given.max_steps, words)
+        return
+    for name in ("rtol", "atol"):
+        require(getattr(given, name) >= 0, name, getattr(given, name), "be >= 0")
+    require(given.rtol + given.atol > 0, "rtol, atol", (given.rtol, given.atol), "not both be 0")
+    estimates = issubclass(SOLVERS[str(given.solver)], diffrax.AbstractAdaptiveSolver)
+    require(estimates, "solver", repr(given.solver), "estimate its error, for rtol and atol")
+    is_default = isinstance(given.grid, str) and given.grid == "uniform"
+    left_out = {"steps": given.steps is None, "grid": is_default, "profile": not given.profile}
+    for name, is_left_out in left_out.items():
+        words = "be left out with rtol and atol, which decide the steps"
+        require(is_left_out, name, repr(getattr(given, name)), words)
 
 
-def job_key(seed: int) -> Any:
-    """The key of a job's noise, made of both halves of a seed of 64 bits.
+def _checked_grid(given: JobSettings) -> str | np.ndarray:
+    """The name of the grid, or its times in float64."""
+    is_name = isinstance(given.grid, str)
+    grid = given.grid if isinstance(given.grid, str) else numbers("grid", given.grid)
+    # To look at a name, one step is enough.
+    steps = 1 if is_name else given.steps
+    nodes = time_nodes(grid, steps, given.t0, given.t1, np.float64)
+    return given.grid if isinstance(given.grid, str) else np.asarray(nodes)
 
-    (`jax.random.key` sees the lower half alone, unless 64-bit types are enabled.)
-    """
-    halves = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
-    return jax.random.wrap_key_data(halves, impl=GENERATOR)
 
-
-def _cycle(settings: JobSettings, field: Any) -> np.ndarray | None:
-    if settings.labels is None:
-        return None
-    classes: Any = getattr(field, "num_classes", None)
-    if isinstance(settings.labels, str):
-        require(settings.labels == "all", "labels", repr(settings.labels), "be 'all' or numbers")
-        require(classes is not None, "labels", "'all'", "be left out for a field without classes")
-        return np.arange(classes, dtype=np.int32)
-    given = np.atleast_1d(np.asarray(settings.labels))
-    good = given.ndim == 1 and given.dtype.kind in "iu" and 1 <= given.size <= settings.n
-    words = f"be one axis of 1 to n = {settings.n} whole numbers"
-    require(good, "labels", f"{given.dtype} of shape {given.shape}", words)
-    lacks = hasattr(field, "num_classes") and classes is None
-    require(not lacks, "labels", given[:3], "be left out for a field without classes")
-    check_cond(field, "labels", given)
+def _checked_labels(labels: Any, n: int) -> str | np.ndarray | None:
+    """The cycle of labels, unless the field decides it."""
+    if labels is None or isinstance(labels, str):
+        require(labels in (None, "all"), "labels", repr(labels), "be 'all' or numbers")
+        return labels
+    given = np.atleast_1d(numbers("labels", labels))
+    is_cycle = given.ndim == 1 and given.dtype.kind in "iu" and 1 <= given.size <= n
+    words = f"be one axis of 1 to n = {n} whole numbers"
+    require(is_cycle, "labels", f"{given.dtype} of shape {given.shape}", words)
+    require_between("labels", given, -(2.0**31), 2.0**31 - 1, closed=True)
     return given.astype(np.int32)
 
 
-def _described(field: Any, settings: JobSettings, labels: np.ndarray | None) -> dict[str, Any]:
-    scaling = getattr(field, "scaling", Scaling())
-    about: dict[str, Any] = {
-        field.name: _plain(getattr(settings, field.name))
-        for field in dataclasses.fields(settings)
-        if field.name not in ("labels", "cfg_interval")
-    }
-    about["cfg_interval"] = [float(bound) for bound in settings.cfg_interval]
-    about["labels"] = labels if labels is None else labels.tolist()
-    if labels is not None and labels.size > LABELS_TOLD:
-        about["labels"] = {"number": labels.size, "sha256": digest([labels])}
-    return about | {
-        "format": FORMAT,
-        "generator": GENERATOR,
-        "field": _fingerprint(field),
-        "event_shape": tuple(field.event_shape),
-        "num_classes": getattr(field, "num_classes", None),
-        "scaling": dataclasses.asdict(scaling),
-    }
+def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
+    """The conditions, on the host, where a batch of them is a slice."""
+    if given.cond is None:
+        return None
+    require(given.labels is None, "labels", given.labels, "be left out with cond")
+    leaves = jax.tree.leaves(given.cond)
+    rows = [getattr(leaf, "shape", ())[:1] for leaf in leaves]
+    have_rows = bool(rows) and all(some in ((given.n,), (1,)) for some in rows)
+    got = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
+    words = f"be arrays of n = {given.n} rows, or of one row for all"
+    require(have_rows, "cond", got, words)
+    on_host = lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf  # noqa: E731
+    return jax.tree.map(on_host, given.cond)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _fingerprint(field: Any) -> str:
-    """A digest of the field's weights and of what it is, whatever folder it came from."""
-    arrays = eqx.filter(field, eqx.is_array)
-    known = describe_field(field)
-    if known is None:
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(arrays)]
-        # Numbers and settings that are no arrays, too; functions by their names.
-        told = eqx.tree_pformat(field, short_arrays=True)
-        known = {"class": type(field).__qualname__, "arrays": paths, "told": told}
-    text = json.dumps(known, sort_keys=True) + digest(jax.tree.leaves(arrays))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _checked_interval(given: JobSettings) -> tuple[float, float]:
+    pair = given.cfg_interval
+    is_pair = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
+    require(is_pair, "cfg_interval", repr(pair), "be a pair (lo, hi)")
+    low, high = (real_number("cfg_interval", bound) for bound in pair)
+    require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= lo <= hi <= 1")
+    acts = given.cfg is not None or (low, high) == (0.0, 1.0)
+    words = "be left out without cfg, which acts within it"
+    require(acts, "cfg_interval", (low, high), words)
+    guided = given.cfg is None or given.labels is not None or given.cond is not None
+    words = "be left out without labels or cond, which it strengthens"
+    require(guided, "cfg", given.cfg, words)
+    return low, high

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from kinetic_jax._arrays import pack
 from kinetic_jax._files import write_whole
 from kinetic_jax.energy import PathEnergy
+from kinetic_jax.jobs._identity import Probes, same_within_rounding
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
 TIMES = "ts"  # of the profile, shared by all samples
@@ -21,9 +24,10 @@ class Shard:
 
     Attributes:
         x1: the samples, in the field's own scale, shape (some, *event).
-        index: their noise indices: x0 is `noise(key, index, event_shape)`; shape (some,).
+        index: their indices in the job: x0 is `noise(key, index, event_shape)`, or what `run_job`
+            was given as x0; shape (some,).
         label: their classes, shape (some,), or None.
-        status: 0 ok, 1 not finite, shape (some,).
+        status: 0 ok, 1 not finite, 2 step limit (of an adaptive solve), shape (some,).
         num_evals: calls of the field, shape (some,).
         energy: the parts of `PathEnergy` by name, each (some,).
         profile: "ts" (steps,), "speed2" and "bend2" (some, steps), if they were kept.
@@ -43,9 +47,20 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.npz"
 
 
-def write_shard(path: Path, arrays: dict[str, np.ndarray], job: str) -> None:
-    """Writes the arrays of a shard of the job with the digest `job`, then its checksum."""
-    write_checked(path, pack({**arrays, "job": np.array(job)}))
+def number_of(name: str) -> int | None:
+    """The number of the shard with a file name; None if it is the name of none."""
+    match = re.fullmatch(r"shard-(\d{5,})\.npz", name)
+    return int(match[1]) if match and shard_name(int(match[1])) == name else None
+
+
+def write_shard(path: Path, arrays: dict[str, np.ndarray], job: str, probes: Probes | None) -> None:
+    """Writes the arrays of a shard, what job it is of (digest and probes), then its checksum."""
+    named = {"job": np.array(job)}
+    if probes is not None:
+        named["probes"] = np.array(json.dumps(probes, sort_keys=True))
+    # A damaged one goes before its checksum does, which shows that it was a job's.
+    path.unlink(missing_ok=True)
+    write_checked(path, pack(arrays | named))
 
 
 def read_shard(path: Path) -> Shard:
@@ -70,11 +85,29 @@ def read_status(path: Path) -> np.ndarray:
 
 def was_written(path: Path) -> bool:
     """Whether something is left of a shard, or of its checksum."""
-    return path.exists() or _checksum_of(path).exists()
+    return path.exists() or checksum_of(path).exists()
 
 
-def what_is_wrong(path: Path, job: str) -> str | None:
+def is_of_a_job(path: Path, *, begun: bool) -> bool:
+    """Whether a shard was written by a job, as far as can be told.
+
+    It says so itself; if it is unreadable, its checksum says so in a folder where a job was begun.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return "job" in arrays
+    except Exception:  # readers of damaged files raise whatever they meet
+        return begun and checksum_of(path).is_file()
+
+
+def what_is_wrong(path: Path, job: str, probes: Probes | None, rows: range) -> str | None:
     """Why a shard cannot be used, in words; None if it is as it was written.
+
+    Args:
+        path: its file.
+        job: the digest of the job.
+        probes: the job's, or None.
+        rows: the indices of the samples that it is to hold.
 
     Raises:
         ValueError: if it is whole, but of another job: it is nothing to write over.
@@ -85,25 +118,29 @@ def what_is_wrong(path: Path, job: str) -> str | None:
         return wrong
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = str(arrays["job"])
+            index, its_job = arrays["index"], str(arrays["job"])
+            its_probes = json.loads(str(arrays["probes"])) if "probes" in arrays else None
+            same = its_job == job and same_within_rounding(its_probes, probes)
     except Exception as error:  # readers of damaged files raise whatever they meet
         return f"is unreadable ({error})"
-    if found != job:
+    if not same:
         raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
+    if not np.array_equal(index, np.arange(rows.start, rows.stop)):
+        return f"holds other samples than {rows.start} to {rows.stop - 1}"
     return None
 
 
 def write_checked(path: Path, content: bytes) -> None:
     """Writes a file, and beside it its checksum as `sha256sum` writes it."""
-    _checksum_of(path).unlink(missing_ok=True)  # of an older file of that name
+    checksum_of(path).unlink(missing_ok=True)  # of an older file of that name
     write_whole(path, content)
     line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
-    write_whole(_checksum_of(path), line.encode())
+    write_whole(checksum_of(path), line.encode())
 
 
 def checksum_says(path: Path) -> str | None:
     """What is wrong with a file by its checksum, in words; None if nothing is."""
-    beside = _checksum_of(path)
+    beside = checksum_of(path)
     if not beside.is_file():
         return "has no checksum"
     with path.open("rb") as stream:
@@ -112,5 +149,6 @@ def checksum_says(path: Path) -> str | None:
     return None if good else "is damaged: its checksum is another"
 
 
-def _checksum_of(path: Path) -> Path:
+def checksum_of(path: Path) -> Path:
+    """Where the checksum of a file is."""
     return path.with_name(f"{path.name}.sha256")

@@ -8,6 +8,7 @@ from kinetic_jax.networks._network_field import NetworkField as NetworkField
 from kinetic_jax.networks._network_field import NetworkSpec as NetworkSpec
 from kinetic_jax.networks._network_field import Scaling as Scaling
 from kinetic_jax.networks._network_field import network_field as network_field
+from kinetic_jax.networks._network_field import own_spec as own_spec
 from kinetic_jax.networks._network_field import wrapped as wrapped
 from kinetic_jax.networks._unet import AUTHORS_UNET as AUTHORS_UNET
 from kinetic_jax.networks._unet import UNet as UNet

@@ -197,6 +197,16 @@ def network_field(
     return NetworkField(wrapped(spec.build(nnx.Rngs(params=key))), spec)
 
 
+def own_spec(field: Any) -> NetworkSpec | None:
+    """How a field was built, if with its weights that is all it computes.
+
+    (None for another field, for one of a class derived from this package's, and for one whose
+    network was replaced.)
+    """
+    is_own = type(field) is NetworkField and getattr(field.velocity, "call", None) is _call
+    return field.spec if is_own else None
+
+
 def wrapped(model: nnx.Module) -> Any:
     """A network of this package as a field."""
     return from_nnx(model, call=_call)

@@ -4,5 +4,7 @@ from kinetic_jax.sampling._grid import time_nodes as time_nodes
 from kinetic_jax.sampling._noise import noise as noise
 from kinetic_jax.sampling._sample import sample as sample
 from kinetic_jax.sampling._sweep import sweep as sweep
+from kinetic_jax.sampling._trajectories import NOT_FINITE as NOT_FINITE
+from kinetic_jax.sampling._trajectories import STEP_LIMIT as STEP_LIMIT
 from kinetic_jax.sampling._trajectories import KineticProfile as KineticProfile
 from kinetic_jax.sampling._trajectories import Trajectories as Trajectories

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from kinetic_jax import JobSettings, diagnose_job, fit, load_field, open_job, run_job
-from kinetic_jax._cli import cli
+from kinetic_jax._cli import _sample, cli
 
 OPTIONS = ["--n=25", "--shard-size=10", "--steps=4", "--labels=all", "--alpha0=0.1",
            "--beta0=0.01", "--batch=4"]  # fmt: skip
@@ -72,6 +72,24 @@ def test_a_folder_of_fit(field, tmp_path):
     assert np.abs(results[0] - results[1]).max() > 1e-4
 
 
+def test_span_grid_and_tolerances(saved, tmp_path, monkeypatch):
+    """They reach the library; what it makes of them is its own tests' business."""
+    given = []
+    monkeypatch.setattr(
+        _sample, "run_job", lambda field, out, settings, **_: given.append(settings)
+    )
+    np.savetxt(tmp_path / "times.txt", [0.1, 0.4, 0.9])
+    same = ["--field", saved, "--n=3", "--out", tmp_path / "out", "--t0=0.1", "--t1=0.9"]
+    call("sample", *same, "--grid", tmp_path / "times.txt")
+    call("sample", *same, "--rtol=1e-2", "--atol=1e-3", "--max-steps=50")
+    names = ("t0", "t1", "rtol", "atol", "max_steps", "steps", "solver")
+    assert [[getattr(settings, name) for name in names] for settings in given] == [
+        [0.1, 0.9, None, None, 4096, 2, "euler"],
+        [0.1, 0.9, 1e-2, 1e-3, 50, None, "tsit5"],
+    ]
+    np.testing.assert_array_equal(given[0].grid, [0.1, 0.4, 0.9])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -84,6 +102,8 @@ def test_a_folder_of_fit(field, tmp_path):
         (["--cfg-interval", "0.5", "0.6"], "cfg_interval must be left out without cfg"),
         (["--labels=5"], "labels must lie in"),
         (["--labels=nowhere.npy"], "there is no file or folder nowhere.npy"),
+        (["--grid=nowhere.npy"], "there is no file or folder nowhere.npy"),
+        (["--rtol=0.1"], "rtol, atol must be given together"),
         (["--cfg=2"], "cfg must be left out without labels"),
         (["--beta0=0.3"], "beta0 must keep the gain above 0"),
     ],
@@ -155,7 +175,7 @@ def test_diagnose_without_a_finite_sample(field, tmp_path):
                 tmp_path / "all.png")  # fmt: skip
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert told["bad_samples"] == {"not_finite": 3, "first": [0, 1, 2]}
+    assert told["bad_samples"] == {"not_finite": 3, "step_limit": 0, "first": [0, 1, 2]}
     assert told["memorization"]["fraction"] is None
     assert told["energy"]["total"]["mean"] is None
     assert (tmp_path / "all.png").exists()

@@ -22,7 +22,7 @@ from kinetic_jax import (
     sample,
 )
 from kinetic_jax._arrays import pack
-from kinetic_jax.jobs._settings import job_key
+from kinetic_jax.jobs._plan import job_key
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 

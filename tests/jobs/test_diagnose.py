@@ -146,7 +146,11 @@ def test_bad_samples_are_counted_and_left_out(make_field, poisoned, train, tmp_p
     settings = JobSettings(n=24, shard_size=10, steps=3, labels="all")
     found = diagnose_job(run_job(field, tmp_path, settings, say=None), train)
     summary = found.summary
-    assert summary["bad_samples"] == {"not_finite": 12, "first": list(range(1, 21, 2))}
+    assert summary["bad_samples"] == {
+        "not_finite": 12,
+        "step_limit": 0,
+        "first": list(range(1, 21, 2)),
+    }
     assert summary["memorization"]["number"] == 12
     good = found.table["total"][::2].astype(float)
     assert summary["energy"]["total"]["mean"] == pytest.approx(good.mean(), rel=1e-12)
