@@ -14,8 +14,8 @@ from kinetic_jax._cli._options import FOLDER, LocalPath
 
 # Imported when run: some need peers that others do not (the extra `bench`).
 SUITES = (
-    "overhead", "memory", "network", "unet", "sweep", "scaling", "empirical", "neighbors", "peers",
-    "imports",
+    "overhead", "closures", "memory", "network", "unet", "sweep", "scaling", "empirical",
+    "neighbors", "peers", "imports",
 )  # fmt: skip
 PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 

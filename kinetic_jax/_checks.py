@@ -119,6 +119,11 @@ def real_number(name: str, value: Any) -> float:
     return float(array)
 
 
+def require_flag(name: str, value: Any) -> None:
+    """Checks that `value` is True or False."""
+    require(isinstance(value, bool | np.bool_), name, _short(value), "be True or False")
+
+
 def fraction(name: str, value: Any) -> float:
     """`value`, one number in (0, 1).
 

@@ -20,6 +20,7 @@ from kinetic_jax.fields import VelocityField as VelocityField
 from kinetic_jax.fields import from_linen as from_linen
 from kinetic_jax.fields import from_nnx as from_nnx
 from kinetic_jax.fields import from_reversed_time as from_reversed_time
+from kinetic_jax.fields import from_scaled_time as from_scaled_time
 from kinetic_jax.fields import from_vector_field as from_vector_field
 from kinetic_jax.jobs import Job as Job
 from kinetic_jax.jobs import JobSettings as JobSettings

@@ -28,6 +28,9 @@ class _Same:
     def __repr__(self) -> str:
         return repr(self.fn)
 
+    def __reduce__(self) -> Any:
+        return _Same, (self.fn,)  # another process has another id
+
 
 class PlainFunction(eqx.Module):
     """A plain function as a pytree without leaves, so that what holds it passes through `jit`."""

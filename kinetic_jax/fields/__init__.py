@@ -1,6 +1,7 @@
 """Velocity fields: what moves a sample from noise to data."""
 
 from kinetic_jax.fields._adapters import from_reversed_time as from_reversed_time
+from kinetic_jax.fields._adapters import from_scaled_time as from_scaled_time
 from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
 from kinetic_jax.fields._empirical import EmpiricalField as EmpiricalField
 from kinetic_jax.fields._flax import from_linen as from_linen
@@ -18,4 +19,6 @@ from kinetic_jax.fields._protocol import declared as declared
 from kinetic_jax.fields._protocol import network_hint as network_hint
 from kinetic_jax.fields._protocol import own_mesh as own_mesh
 from kinetic_jax.fields._protocol import partition_specs as partition_specs
+from kinetic_jax.fields._protocol import require_function as require_function
+from kinetic_jax.fields._protocol import require_takes_cond as require_takes_cond
 from kinetic_jax.fields._values import log_volume as log_volume

@@ -1,17 +1,24 @@
-"""Fields made of other people's vector fields: Diffrax signatures, reversed clocks."""
+"""Fields made of other people's vector fields: Diffrax signatures, other clocks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_array, float_scalar, is_concrete, require, require_finite
+from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields._protocol import VelocityField, WrappedField, checked_field
+from kinetic_jax.fields._protocol import (
+    VelocityField,
+    WrappedField,
+    checked_event_shape,
+    checked_field,
+    checked_velocity,
+    require_function,
+    traced_args,
+)
 
 
 class VectorFieldAdapter(eqx.Module):
@@ -19,6 +26,8 @@ class VectorFieldAdapter(eqx.Module):
 
     vf: Callable[..., Any]
     args: PyTree[Any]
+    event_shape: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    takes_cond: ClassVar[bool] = False
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -28,19 +37,25 @@ class VectorFieldAdapter(eqx.Module):
         return self.vf(t, x, self.args)
 
 
-def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> VectorFieldAdapter:
+def from_vector_field(
+    vf: Callable[..., Any],
+    args: PyTree[Any] = None,
+    *,
+    event_shape: tuple[int, ...] | None = None,
+) -> VectorFieldAdapter:
     """Turns a Diffrax vector field `vf(t, y, args)` into a velocity field of one sample.
 
     Args:
         vf: a function of time, state and `args`; the state is one sample, an array.
         args: a pytree; its arrays and Python floats are traced, not baked in: weights belong
-            here. A condition per sample does not reach `vf`.
+            here. A condition per sample does not reach `vf`, so `cfg` refuses the field.
+        event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
 
     Returns:
         A field whose leaves are those of `args`.
 
     Raises:
-        ValueError: if `vf` is not callable.
+        ValueError: if `vf` is no function of three arguments, or `event_shape` no shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,26 +65,30 @@ def from_vector_field(vf: Callable[..., Any], args: PyTree[Any] = None) -> Vecto
         >>> field(jnp.array(0.0), jnp.array([1.0, 3.0]))
         Array([-2., -6.], dtype=float32)
     """
-    require(callable(vf), "vf", repr(vf), "be callable as vf(t, y, args)")
-    traced = lambda leaf: float_array(leaf, "args") if isinstance(leaf, float) else leaf  # noqa: E731
-    return VectorFieldAdapter(as_pytree(vf), jax.tree.map(traced, args))
+    require_function("vf", vf, "t", "y", "args")
+    return VectorFieldAdapter(as_pytree(vf), traced_args(args), checked_event_shape(event_shape))
 
 
-class ReversedTimeField(WrappedField):
-    """See `from_reversed_time`."""
+class OtherClockField(WrappedField):
+    """A field whose model reads another clock than t."""
 
     time_scale: Float[Array, ""]
 
     def arrival(self, dtype: Any) -> None:
-        """Of another clock than the field inside."""
+        """The field inside says so of its own clock only."""
         del dtype
+
+
+class ReversedTimeField(OtherClockField):
+    """See `from_reversed_time`."""
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """`-field(time_scale (1 − t), x, cond)`."""
         t = as_time(t, x)
-        return -self.field(self.time_scale.astype(t.dtype) * (1 - t), x, cond)
+        reading = self.time_scale.astype(t.dtype) * (1 - t)
+        return -checked_velocity(self.field(reading, x, cond), x)
 
 
 def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> ReversedTimeField:
@@ -93,8 +112,47 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
         >>> from_reversed_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([-750., -750.], dtype=float32)
     """
+    return ReversedTimeField(checked_field(field), _checked_scale(time_scale))
+
+
+class ScaledTimeField(OtherClockField):
+    """See `from_scaled_time`."""
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """`field(time_scale t, x, cond)`."""
+        t = as_time(t, x)
+        return checked_velocity(self.field(self.time_scale.astype(t.dtype) * t, x, cond), x)
+
+
+def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTimeField:
+    """A model that runs from noise to data on a clock from 0 to `time_scale`.
+
+    `u(t, x) = v(time_scale t, x)`: `time_scale` is only the clock the network reads (often 0 to
+    1,000); the velocity stays per unit of t. `from_reversed_time` is for models that run from
+    data to noise.
+
+    Args:
+        field: the model, a field of its own clock.
+        time_scale: the largest reading of that clock, positive; traced.
+
+    Raises:
+        ValueError: if `field` is no velocity field, or `time_scale` not finite and positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import from_scaled_time
+        >>> clock = lambda t, x, cond=None: t * jnp.ones_like(x)
+        >>> from_scaled_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
+        Array([250., 250.], dtype=float32)
+    """
+    return ScaledTimeField(checked_field(field), _checked_scale(time_scale))
+
+
+def _checked_scale(time_scale: ArrayLike) -> Float[Array, ""]:
     scale = float_scalar(time_scale, "time_scale")
     require_finite("time_scale", scale)
     if is_concrete(scale):
         require(bool(np.asarray(scale) > 0), "time_scale", time_scale, "be positive")
-    return ReversedTimeField(checked_field(field), scale)
+    return scale

@@ -11,6 +11,13 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._protocol import (
+    checked_event_shape,
+    require_function,
+    require_one_array,
+    traced_args,
+)
 
 
 def _batch_of_one(tree: PyTree[Any]) -> PyTree[Any]:
@@ -20,13 +27,12 @@ def _batch_of_one(tree: PyTree[Any]) -> PyTree[Any]:
 
 
 def _one_velocity(output: Any, x: Float[Array, "*event"], name: str) -> Float[Array, "*event"]:
-    shape = getattr(output, "shape", None)
-    require(
-        shape == (1, *x.shape),
-        f"the output of {name}",
-        f"shape {shape}",
-        f"have the shape of its input, {(1, *x.shape)} for a batch of one",
-    )
+    name = f"the output of {name}"
+    wanted = f"have the shape of its input, {(1, *x.shape)} for a batch of one"
+    require_one_array(name, output, wanted)
+    require(output.shape == (1, *x.shape), name, f"shape {output.shape}", wanted)
+    is_real = jax.numpy.issubdtype(output.dtype, jax.numpy.floating)
+    require(is_real, name, f"dtype {output.dtype}", "be floating")
     return output[0].astype(x.dtype)
 
 
@@ -55,28 +61,37 @@ class LinenField(eqx.Module):
     """See `from_linen`."""
 
     variables: PyTree[Any]
+    args: PyTree[Any]
+    call: Callable[..., Any] | None
     module: nn.Module = eqx.field(static=True)
-    call: Callable[..., Any] = eqx.field(static=True)
+    event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "LinenField":
         """Which leaves are parameters: those of the collection "params"."""
         mask = {
-            name: jax.tree.map(lambda leaf, good=name == "params": good, tree)
+            name: jax.tree.map(lambda leaf, trained=name == "params": trained, tree)
             for name, tree in self.variables.items()
         }
-        return LinenField(type(self.variables)(mask), self.module, self.call)
+        variables, others = type(self.variables)(mask), _untrained((self.args, self.call))
+        return LinenField(variables, *others, self.module, self.event_shape)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample."""
-        inputs = _batch_of_one((t, x, cond))
-        output = self.call(self.module, self.variables, *inputs)
+        call = _call_linen if self.call is None else self.call
+        given = () if self.args is None else (self.args,)
+        output = call(self.module, self.variables, *given, *_batch_of_one((t, x, cond)))
         return _one_velocity(output, x, type(self.module).__name__)
 
 
 def from_linen(
-    module: nn.Module, variables: PyTree[Any], *, call: Callable[..., Any] | None = None
+    module: nn.Module,
+    variables: PyTree[Any],
+    *,
+    call: Callable[..., Any] | None = None,
+    args: PyTree[Any] = None,
+    event_shape: tuple[int, ...] | None = None,
 ) -> LinenField:
     """A velocity field made of a batch-first `flax.linen` module and its variables.
 
@@ -87,13 +102,18 @@ def from_linen(
             shape (batch,), `x` of shape (batch, *event), a leading batch axis on every leaf of
             `cond` (or None). Default: `module.apply(variables, t, x)`, and `cond` after `x` where
             there is one. Pass it for another order of arguments, for `train=False`, and so on.
+        args: a pytree of what `call` needs besides, which is then
+            `call(module, variables, args, t, x, cond)`; its arrays and Python floats are traced,
+            and not trained by `fit`.
+        event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
 
     Returns:
         A field; the network's output is cast to the dtype of `x`, so it may run in bfloat16.
 
     Raises:
-        ValueError: if `module` is no module or `variables` no mapping; when first called, if the
-            output has not the shape of `x`.
+        ValueError: if `module` is no module, `variables` no mapping of arrays, `call` no such
+            function, or there are `args` without one; when first called, if the output is no
+            floating array of the shape of `x`.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp
@@ -108,11 +128,32 @@ def from_linen(
         >>> field(jnp.array(0.5), jnp.ones(3))
         Array([0.5, 0.5, 0.5], dtype=float32)
     """
-    good = isinstance(module, nn.Module)
-    require(good, "module", type(module).__name__, "be a flax.linen Module")
-    good = isinstance(variables, Mapping)
-    require(good, "variables", type(variables).__name__, "be what module.init returned")
-    return LinenField(variables, module, _call_linen if call is None else call)
+    require(
+        isinstance(module, nn.Module), "module", type(module).__name__, "be a flax.linen Module"
+    )
+    leaves = jax.tree.leaves(variables) if isinstance(variables, Mapping) else [None]
+    are_arrays = all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)
+    require(are_arrays, "variables", type(variables).__name__, "be what module.init returned")
+    call, args = _checked_call(call, args, "module", "variables")
+    return LinenField(variables, args, call, module, checked_event_shape(event_shape))
+
+
+def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any]]:
+    """`call` and its `args` as pytrees.
+
+    Raises:
+        ValueError: if `call` is no function of `model`, args (if there are any), t, x and cond.
+    """
+    if call is None:
+        require(args is None, "args", args, "come with a call that takes them")
+        return None, None
+    given = () if args is None else ("args",)
+    require_function("call", call, *model, *given, "t", "x", "cond")
+    return as_pytree(call), traced_args(args)
+
+
+def _untrained(tree: PyTree[Any]) -> PyTree[Any]:
+    return jax.tree.map(lambda leaf: False, tree)
 
 
 def _call_nnx(model: Any, t: Array, x: Array, cond: PyTree[Any]) -> Any:
@@ -125,41 +166,79 @@ class NNXField(eqx.Module):
     """See `from_nnx`."""
 
     state: PyTree[Any]
+    args: PyTree[Any]
+    call: Callable[..., Any] | None
     graphdef: nnx.GraphDef = eqx.field(static=True)
-    call: Callable[..., Any] = eqx.field(static=True)
-    is_param: tuple[bool, ...] = eqx.field(static=True)
+    kinds: tuple[type, ...] = eqx.field(static=True)
+    event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "NNXField":
         """Which leaves are parameters (`nnx.Param`), rather than statistics or constants."""
-        mask = jax.tree.unflatten(jax.tree.structure(self.state), self.is_param)
-        return NNXField(mask, self.graphdef, self.call, self.is_param)
+        is_param = [issubclass(kind, nnx.Param) for kind in self.kinds]
+        mask = jax.tree.unflatten(jax.tree.structure(self.state), is_param)
+        others = _untrained((self.args, self.call))
+        return NNXField(mask, *others, self.graphdef, self.kinds, self.event_shape)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample."""
         model = nnx.merge(self.graphdef, self.state)
-        name = type(model).__name__
-        output = self.call(model, *_batch_of_one((t, x, cond)))
-        _refuse_changes(self.state, model, name)
+        name, inputs = type(model).__name__, _batch_of_one((t, x, cond))
+        output = self._output(model, inputs)
+        changed = self._changed(model)
+        if set(changed.values()) == {nnx.RngCount} and not self._is_random(inputs):
+            changed = {}
+        require(
+            not changed,
+            f"model {name}",
+            f"a call that changes {', '.join(changed)}",
+            "leave its variables as they are in evaluation mode, being a pure function",
+        )
         return _one_velocity(output, x, name)
 
+    def _output(self, model: nnx.Module, inputs: tuple[Any, ...]) -> Any:
+        call = _call_nnx if self.call is None else self.call
+        return call(model, *(() if self.args is None else (self.args,)), *inputs)
 
-def _refuse_changes(before: PyTree[Any], model: nnx.Module, name: str) -> None:
-    after = dict(_leaves_with_names(nnx.as_pure(nnx.state(model))))
-    changed = [path for path, leaf in _leaves_with_names(before) if after.get(path) is not leaf]
-    if changed:
-        raise ValueError(
-            f"model {name} must leave its variables as they are in evaluation mode, got a call "
-            f"that changes {', '.join(changed)}: a velocity field is a pure function"
-        )
+    def _changed(self, model: nnx.Module) -> dict[str, type]:
+        """The variables that a call changed, and of which kind they are."""
+        after = dict(_leaves_with_names(nnx.as_pure(nnx.state(model))))
+        before = zip(_leaves_with_names(self.state), self.kinds, strict=True)
+        return {path: kind for (path, leaf), kind in before if after.get(path) is not leaf}
+
+    def _is_random(self, inputs: tuple[Any, ...]) -> bool:
+        """Whether the output depends on a random key: a counter that moves is no state if not.
+
+        `vmap` tells: mapped over the keys alone, it refuses an output that depends on them.
+        """
+        is_key = [issubclass(kind, nnx.RngKey) for kind in self.kinds]
+        is_key = jax.tree.unflatten(jax.tree.structure(self.state), is_key)
+        keys, rest = eqx.partition(self.state, is_key)
+
+        def output_of(keys: PyTree[Any]) -> Any:
+            model = nnx.merge(self.graphdef, eqx.combine(keys, rest))
+            return self._output(model, inputs)
+
+        keys = jax.tree.map(lambda key: key[None], keys)
+        try:
+            jax.vmap(output_of, out_axes=None, axis_size=1)(keys)
+        except ValueError:
+            return True
+        return False
 
 
 def _leaves_with_names(tree: PyTree[Any]) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 
-def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NNXField:
+def from_nnx(
+    model: nnx.Module,
+    *,
+    call: Callable[..., Any] | None = None,
+    args: PyTree[Any] = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> NNXField:
     """A velocity field made of a batch-first Flax NNX model.
 
     The model is split once, in evaluation mode (dropout off, batch statistics frozen) on a copy
@@ -171,14 +250,19 @@ def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NN
         call: `call(model, t, x, cond)` returns the velocities of a batch: `t` of shape (batch,),
             `x` of shape (batch, *event), a leading batch axis on every leaf of `cond` (or None).
             Default: `model(t, x)`, and `cond` after `x` where there is one.
+        args: a pytree of what `call` needs besides, which is then `call(model, args, t, x, cond)`;
+            its arrays and Python floats are traced, and not trained by `fit`.
+        event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
 
     Returns:
         A field whose leaves are the model's arrays; the output is cast to the dtype of `x`, so
         the network may run in bfloat16.
 
     Raises:
-        ValueError: if `model` is no NNX module; when first called, if the output has not the
-            shape of `x`, or if the call changes a variable of the model even in evaluation mode.
+        ValueError: if `model` is no NNX module, `call` no such function, or there are `args`
+            without one; when first called, if the output is no floating array of the shape of
+            `x`, or if the call changes a variable of the model even in evaluation mode (a random
+            stream's counter is none, unless the output depends on a key).
 
     Example:
         >>> import jax.numpy as jnp
@@ -195,7 +279,7 @@ def from_nnx(model: nnx.Module, *, call: Callable[..., Any] | None = None) -> NN
     view.eval()
     graphdef, state = nnx.split(view)
     variables = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, nnx.Variable))
-    is_param = tuple(
-        isinstance(variable, nnx.Param) for variable in variables for _ in jax.tree.leaves(variable)
-    )
-    return NNXField(nnx.as_pure(state), graphdef, _call_nnx if call is None else call, is_param)
+    kinds = tuple(type(variable) for variable in variables for _ in jax.tree.leaves(variable))
+    call, args = _checked_call(call, args, "model")
+    shape = checked_event_shape(event_shape)
+    return NNXField(nnx.as_pure(state), args, call, graphdef, kinds, shape)

@@ -1,6 +1,6 @@
 """The exact flow of Gaussian data."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -37,6 +37,7 @@ class GaussianField(eqx.Module):
 
     mean: Float[Array, "*event"]
     scale: Float[Array, "..."]
+    takes_cond: ClassVar[bool] = False
 
     def __init__(self, mean: ArrayLike, scale: ArrayLike):
         self.mean = float_array(mean, "mean")

@@ -9,11 +9,12 @@ import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import float_array, require
 from kinetic_jax._pytree import PlainFunction, as_pytree
 
 
@@ -34,6 +35,7 @@ class VelocityField(Protocol):
 
     Example:
         >>> import jax.numpy as jnp
+    import numpy as np
         >>> from kinetic_jax import VelocityField
         >>> def towards_one(t, x, cond=None):
         ...     return jnp.ones_like(x) - x
@@ -106,19 +108,24 @@ def network_hint(field: Any) -> Iterator[None]:
 
 
 def checked_velocity(velocity: Any, x: Array) -> Array:
-    """`velocity`, what a field returned at `x`.
+    """`velocity`, what a field returned at `x`, in the dtype of x: half precision is cast.
 
     Raises:
-        ValueError: if its shape or dtype is not that of x.
+        ValueError: if it is no array of the shape and dtype of x.
     """
-    shape, dtype = getattr(velocity, "shape", None), getattr(velocity, "dtype", None)
-    require(
-        (shape, dtype) == (x.shape, x.dtype),
-        "the field's output",
-        f"shape {shape} and dtype {dtype}",
-        f"have the shape {x.shape} and dtype {x.dtype} of x",
-    )
-    return velocity
+    name, wanted = "the field's output", f"have the shape {x.shape} and dtype {x.dtype} of x"
+    require_one_array(name, velocity, wanted)
+    shape, dtype = velocity.shape, velocity.dtype
+    is_half = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    fits = shape == x.shape and (dtype == x.dtype or is_half)
+    require(fits, name, f"shape {shape} and dtype {dtype}", wanted)
+    return velocity if dtype == x.dtype else velocity.astype(x.dtype)
+
+
+def require_one_array(name: str, output: Any, wanted: str) -> None:
+    """Checks that a model's output is an array, not a tuple, a dict or a number of Python's."""
+    is_array = isinstance(output, jax.Array | np.ndarray | np.generic)
+    require(is_array, name, f"a {type(output).__name__}", wanted)
 
 
 def check_inputs(field: Any, name: str, x: Array, cond: PyTree[Any]) -> None:
@@ -143,6 +150,50 @@ def check_cond(field: Any, name: str, cond: PyTree[Any]) -> None:
         check = getattr(level, "check_cond", None)
         if check is not None and cond is not None:
             check(cond, name)
+
+
+def require_takes_cond(field: Any, why: str) -> None:
+    """Checks that the field inside all transforms does not ignore its condition.
+
+    A field that ignores it says so by `takes_cond = False`.
+
+    Raises:
+        ValueError: if it does.
+    """
+    inner = _levels(field)[-1]
+    takes = getattr(inner, "takes_cond", True)
+    require(takes, "field", f"{type(inner).__name__}, which ignores it", f"use cond {why}")
+
+
+def checked_event_shape(event_shape: Any) -> tuple[int, ...] | None:
+    """The shape of one sample as a tuple of whole numbers, or None.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if event_shape is None:
+        return None
+    is_sequence = isinstance(event_shape, tuple | list)
+    sides = is_sequence and all(isinstance(n, int | np.integer) and n >= 1 for n in event_shape)
+    require(sides, "event_shape", repr(event_shape), "be a tuple of whole numbers >= 1")
+    return tuple(map(int, event_shape))
+
+
+def require_function(name: str, function: Any, *arguments: str) -> None:
+    """Checks that `function` can be called with so many arguments."""
+    takes = callable(function) and _takes(function, len(arguments))
+    require(takes, name, repr(function), f"be callable as {name}({', '.join(arguments)})")
+
+
+def traced_args(args: PyTree[Any]) -> PyTree[Any]:
+    """A pytree of arguments, its Python floats as arrays and its plain functions as pytrees."""
+
+    def traced(leaf: Any) -> Any:
+        if isinstance(leaf, float):
+            return float_array(leaf, "args")
+        return as_pytree(leaf) if callable(leaf) else leaf
+
+    return jax.tree.map(traced, args)
 
 
 def arrival_of(field: Any, dtype: Any) -> Float[Array, ""] | None:

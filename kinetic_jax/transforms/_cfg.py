@@ -8,10 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, is_concrete, require, require_between, require_finite
+from kinetic_jax._checks import (
+    as_array,
+    float_scalar,
+    is_concrete,
+    require,
+    require_between,
+    require_finite,
+)
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._mesh import varied_as
-from kinetic_jax.fields import VelocityField, WrappedField, check_cond, checked_field
+from kinetic_jax.fields import (
+    VelocityField,
+    WrappedField,
+    check_cond,
+    checked_field,
+    checked_velocity,
+    require_takes_cond,
+)
 from kinetic_jax.transforms._phases import is_within, own_tau_split
 
 
@@ -34,8 +48,11 @@ class CFGField(WrappedField):
         inside = is_within(t, *self.interval)
         # Functions, not the modules themselves: `cond` hashes its branches, arrays have no hash.
         guided = lambda t, x, cond: self._guided(t, x, cond)  # noqa: E731
-        plain = lambda *at: varied_as(self.field(*at), guided, *at)  # noqa: E731
+        plain = lambda *at: varied_as(self._velocity(*at), guided, *at)  # noqa: E731
         return jax.lax.cond(inside, guided, plain, t, x, cond)
+
+    def _velocity(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
+        return checked_velocity(self.field(t, x, cond), x)
 
     def check_cond(self, cond: PyTree[Any], name: str) -> None:
         """Refuses a condition whose dtype cannot hold the null condition (a null class of 256)."""
@@ -47,7 +64,7 @@ class CFGField(WrappedField):
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         pair = _stack(cond, self.null_cond)
-        conditional, unconditional = jax.vmap(self.field, in_axes=(None, None, 0))(t, x, pair)
+        conditional, unconditional = jax.vmap(lambda c: self._velocity(t, x, c))(pair)
         scale = self.scale.astype(x.dtype)
         return unconditional + scale * (conditional - unconditional)
 
@@ -88,8 +105,10 @@ class CFG(eqx.Module):
 
     def __call__(self, field: VelocityField) -> CFGField:
         """Wraps `field`."""
+        field = checked_field(field)
+        require_takes_cond(field, "to be guided by it")
         check_cond(field, "null_cond", self.null_cond)
-        return CFGField(checked_field(field), self.scale, self.null_cond, self.interval)
+        return CFGField(field, self.scale, self.null_cond, self.interval)
 
 
 def cfg(
@@ -107,9 +126,9 @@ def cfg(
         interval: the times (lo, hi) between which guidance acts (arXiv 2404.07724). Traced.
 
     Raises:
-        ValueError: if the scale is not finite, the null condition empty, the interval not within
-            [0, 1] or reversed; when first called, if `cond` and `null_cond` differ in structure
-            or shape.
+        ValueError: if the scale or the null condition is not finite, the null condition empty, the
+            interval not within [0, 1] or reversed; when applied, if the field ignores its
+            condition; when first called, if `cond` and `null_cond` differ in structure or shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,6 +144,9 @@ def cfg(
     weight = float_scalar(scale, "scale")
     require_finite("scale", weight)
     require(bool(jax.tree.leaves(null_cond)), "null_cond", null_cond, "hold at least one array")
+    null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
+    for leaf in jax.tree.leaves(null_cond):
+        require_finite("null_cond", leaf)
     pair = isinstance(interval, tuple | list) and len(interval) == 2
     require(pair, "interval", interval, "be a pair (lo, hi)")
     low, high = (float_scalar(bound, "interval") for bound in interval)
@@ -135,4 +157,4 @@ def cfg(
         ends = float(np.asarray(low)), float(np.asarray(high))
         require(ends[0] <= ends[1], "interval", interval, "have lo <= hi")
         everywhere = ends == (0.0, 1.0)
-    return CFG(weight, jax.tree.map(jnp.asarray, null_cond), None if everywhere else (low, high))
+    return CFG(weight, null_cond, None if everywhere else (low, high))

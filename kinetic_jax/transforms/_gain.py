@@ -9,11 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._checks import as_array, is_concrete, require, require_flag
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField, WrappedField, checked_field
+from kinetic_jax.fields import (
+    VelocityField,
+    WrappedField,
+    checked_field,
+    checked_velocity,
+    require_function,
+)
 from kinetic_jax.transforms._phases import own_tau_split
 
 
@@ -27,8 +33,8 @@ class GainField(WrappedField):
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; the network still sees t: a gain is no change of time."""
         t = as_time(t, x)
-        velocity = self.field(t, x, cond)
-        return jnp.asarray(self.fn(t), velocity.dtype) * velocity
+        velocity = checked_velocity(self.field(t, x, cond), x)
+        return _one_number(self.fn(t), velocity.dtype) * velocity
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:
@@ -52,16 +58,17 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
 
     Args:
         fn: the gain η, a function of a scalar time. A pytree that is callable (an
-            `equinox.Module`) passes its numbers as traced leaves; those a plain function closes
-            over are constants. `sample` splits the energy at its attribute `tau_split`, if any.
+            `equinox.Module`) passes its numbers as traced leaves; a plain function's arrays are
+            read as a field's are. `sample` splits the energy at its attribute `tau_split`, if any.
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
     Returns:
         A transform of velocity fields. The dtype of the velocity is kept.
 
     Raises:
-        ValueError: if η(t) ≤ 0 or is not finite at one of 1,001 times that span [0, 1] (checked
-            when η's numbers are concrete), unless `allow_reversal`.
+        ValueError: if `fn` is no function of one time, or η(t) ≤ 0 or is not finite at one of
+            1,001 times that span [0, 1] (checked when η's numbers are concrete), unless
+            `allow_reversal`.
 
     Example:
         SSC (arXiv 2605.14819), η = 1 + a (1 − t)^b:
@@ -73,7 +80,8 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
         >>> field(jnp.array(0.0), jnp.zeros(2))
         Array([1.5, 1.5], dtype=float32)
     """
-    require(callable(fn), "fn", repr(fn), "be a function of time")
+    require_function("fn", fn, "t")
+    require_flag("allow_reversal", allow_reversal)
     eta = as_pytree(fn)
     if not allow_reversal:
         _refuse_reversal(eta)
@@ -83,7 +91,16 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
 # One compiled program per gain's structure, not per number in it.
 @eqx.filter_jit
 def _gain_at(fn: Callable[..., Any], times: Float[Array, " times"]) -> Float[Array, " times"]:
-    return jax.vmap(lambda t: jnp.asarray(fn(t), times.dtype))(times)
+    return jax.vmap(lambda t: _one_number(fn(t), times.dtype))(times)
+
+
+def _one_number(value: Any, dtype: Any) -> Array:
+    """What a gain returned for one time, as an array."""
+    array = as_array("the output of fn", value)
+    is_real = not jnp.issubdtype(array.dtype, jnp.complexfloating)
+    got = f"shape {array.shape} and dtype {array.dtype}"
+    require(array.shape == () and is_real, "fn", got, "return one number for one time")
+    return array.astype(dtype)
 
 
 def _refuse_reversal(fn: Callable[..., Any]) -> None:
@@ -97,7 +114,6 @@ def _refuse_reversal(fn: Callable[..., Any]) -> None:
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
         eta = call_opened(_gain_at, fn, jnp.asarray(nodes, float))
-    require(eta.ndim == 1, "fn", f"shape {eta.shape[1:]}", "return one number for one time")
     if not is_concrete(eta):
         return  # the function closes over a tracer
     values = np.asarray(eta)

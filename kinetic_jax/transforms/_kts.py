@@ -1,5 +1,6 @@
 """Kinetic trajectory shaping (KTS): more speed in the launch, less in the landing."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,25 +15,48 @@ from kinetic_jax._checks import (
     is_concrete,
     require,
     require_finite,
+    require_flag,
 )
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields import require_function
 from kinetic_jax.transforms._gain import Gain, gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
 
 Shape = Callable[[Array, Array], ArrayLike]
 
+# The default of a strength, another object than the 0.0 that a user writes: `kts()` says that it
+# changes nothing.
+_NO_STRENGTH = float("0")
+
+
+def _linear(own_time: Array, k: Array) -> Array:
+    return own_time
+
+
+def _constant(own_time: Array, k: Array) -> Array:
+    return jnp.ones_like(own_time)
+
+
+def _exponential(own_time: Array, k: Array) -> Array:
+    return jnp.expm1(k * own_time)
+
+
+def _normalised_exponential(own_time: Array, k: Array) -> Array:
+    return jnp.expm1(k * own_time) / jnp.expm1(k)
+
+
 # A shape takes the phase's own time (q = 1 − t/τ in the launch, s = (t − τ)/(1 − τ) in the
 # landing) and the steepness k, and is multiplied by α0 or β0. The landing's exponential is not
 # normalised: it reaches e^k − 1 = 19.09 at k = 3. Both are the authors' own definitions.
 LAUNCH_SHAPES: dict[str, Shape] = {
-    "linear": lambda q, k: q,
-    "constant": lambda q, k: jnp.ones_like(q),
-    "exponential": lambda q, k: jnp.expm1(k * q) / jnp.expm1(k),
+    "linear": _linear,
+    "constant": _constant,
+    "exponential": _normalised_exponential,
 }
 LANDING_SHAPES: dict[str, Shape] = {
-    "exponential": lambda s, k: jnp.expm1(k * s),
-    "linear": lambda s, k: s,
-    "constant": lambda s, k: jnp.ones_like(s),
+    "exponential": _exponential,
+    "linear": _linear,
+    "constant": _constant,
 }
 
 
@@ -84,6 +108,7 @@ def _shape(
         require(shape in shapes, name, repr(shape), f"be one of {known} or a callable")
         return as_pytree(shapes[shape])
     require(callable(shape), name, repr(shape), "be a shape's name or a callable")
+    require_function(name, shape, "q" if name == "launch" else "s")
     return UserShape(as_pytree(shape))
 
 
@@ -145,12 +170,14 @@ def kts_gain(
         >>> kts_gain(jnp.array([0.0, 0.3, 0.6, 1.0]), alpha0=0.1, beta0=0.01).round(2)
         Array([1.1 , 1.05, 1.  , 0.81], dtype=float32)
     """
-    return _kts_gain(alpha0, beta0, tau_split, launch, landing, k)(float_array(t, "t"))
+    times = float_array(t, "t")
+    require_finite("t", times)
+    return _kts_gain(alpha0, beta0, tau_split, launch, landing, k)(times)
 
 
 def kts(
-    alpha0: ArrayLike = 0.0,
-    beta0: ArrayLike = 0.0,
+    alpha0: ArrayLike = _NO_STRENGTH,
+    beta0: ArrayLike = _NO_STRENGTH,
     tau_split: ArrayLike = DEFAULT_TAU_SPLIT,
     *,
     launch: str | Callable[..., Any] = "linear",
@@ -188,7 +215,8 @@ def kts(
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
     Returns:
-        A transform; it differentiates in α0, β0, τ and k, and composes with guidance by `chain`.
+        A transform; without a strength it changes nothing, and a warning says so. It
+        differentiates in α0, β0, τ and k, and composes with guidance by `chain`.
 
     Raises:
         ValueError: if `tau_split` lies outside (0, 1), a number is not finite, a shape is
@@ -205,6 +233,10 @@ def kts(
     References:
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
+    if alpha0 is _NO_STRENGTH and beta0 is _NO_STRENGTH:
+        words = "kts() has no strength and changes nothing: pass alpha0, beta0 or both"
+        warnings.warn(words, UserWarning, stacklevel=2)
+    require_flag("allow_reversal", allow_reversal)
     eta = _kts_gain(alpha0, beta0, tau_split, launch, landing, k)
     try:
         return gain(eta, allow_reversal=allow_reversal)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import _loops, scaling, sweep
+from benchmarks import _loops, closures, scaling, sweep
 from benchmarks._record import Recorder
 from benchmarks.peers import require_same
 from kinetic_jax import GaussianField, noise, sample
@@ -51,6 +51,13 @@ def test_sweep_shares_launches():
 def test_sweep_suite(recorder):
     sweep.run(recorder)
     assert [record["unit"] for record in recorder.records] == ["s", "evaluations"]
+
+
+def test_closures_suite(recorder):
+    """The suite itself asserts that all its ways agree."""
+    closures.run(recorder)
+    (record,) = recorder.records
+    assert [claim["of"] for claim in record["claims"]] == list(record["rows"])[1:]
 
 
 def test_scaling_suite(recorder, monkeypatch):

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, from_reversed_time, from_vector_field, noise, sample
+from kinetic_jax import (
+    GaussianField,
+    cfg,
+    from_reversed_time,
+    from_scaled_time,
+    from_vector_field,
+    kts,
+    noise,
+    sample,
+)
 
 
 def decay(t, y, args):
@@ -122,3 +131,61 @@ def test_reversed_time_scale_not_positive(value):
 def test_reversed_time_scale_not_finite(value):
     with pytest.raises(ValueError, match=f"time_scale must be finite, got {value}"):
         from_reversed_time(decay, time_scale=value)
+
+
+def test_a_scaled_clock_reads_from_0_to_time_scale():
+    clock = lambda t, x, cond=None: t * jnp.ones_like(x)  # noqa: E731
+    field = from_scaled_time(clock, time_scale=1000.0)
+    for t in (0.0, 0.25, 1.0):
+        np.testing.assert_array_equal(field(jnp.array(t), jnp.zeros(2)), [1000 * t, 1000 * t])
+    # Euler reads the left ends: ∫ = (1/n) Σ_{i<n} 1000 i/n = 500 (n − 1)/n.
+    np.testing.assert_allclose(sample(field, jnp.zeros((1, 1)), num_steps=10).x1, 450.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrap", [from_vector_field, lambda vf: kts(0.1)(from_vector_field(vf))])
+def test_guidance_of_a_field_that_ignores_its_condition_is_refused(wrap):
+    field = wrap(lambda t, y, args: -y)
+    with pytest.raises(ValueError, match=r"field must use cond .*got VectorFieldAdapter"):
+        cfg(7.0, 0.0)(field)
+    with pytest.raises(ValueError, match=r"field must use cond .*got GaussianField, which"):
+        cfg(7.0, 0.0)(GaussianField(jnp.ones(2), 1.0))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda f: f,
+        kts(0.0, 0.0),
+        cfg(1.0, 0.0),
+        from_reversed_time,
+        lambda f: from_scaled_time(f, time_scale=1.0),
+    ],
+)
+def test_half_precision_of_a_plain_function_is_cast(dtype, wrap):
+    field = lambda t, x, cond: (x / 3).astype(dtype)  # noqa: E731
+    x0 = jnp.ones((1, 2))
+    result = sample(wrap(field), x0, jnp.zeros(1), num_steps=1)
+    third = float(jnp.asarray(1 / 3, dtype))
+    assert result.x1.dtype == jnp.float32
+    sign = -1 if wrap is from_reversed_time else 1
+    np.testing.assert_allclose(result.x1, 1 + sign * third, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda x: (x, x), r"the field's output must have the shape .*got a tuple"),
+        (lambda x: {"v": x}, r"the field's output must have the shape .*got a dict"),
+        (lambda x: None, r"the field's output must have the shape .*got a NoneType"),
+        (
+            lambda x: x.astype(complex),
+            r"the field's output must have .*got shape .* and dtype complex64",
+        ),
+        (lambda x: x.astype(int), r"the field's output must have .*got shape .* and dtype int32"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda f: f, kts(0.1), from_reversed_time])
+def test_an_output_that_is_no_real_array_is_refused(output, message, wrap):
+    with pytest.raises(ValueError, match=message):
+        sample(wrap(lambda t, x, cond: output(x)), jnp.ones((1, 2)), num_steps=1)

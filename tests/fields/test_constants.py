@@ -147,7 +147,7 @@ def closure_inside_adapters(matrix):
 
 
 def closure_inside_transforms(matrix):
-    return chain(kts(), gain(lambda t: 1.0))(closure(matrix))
+    return chain(kts(0.0), gain(lambda t: 1.0))(closure(matrix))
 
 
 CLOSURES = [

@@ -18,6 +18,7 @@ from kinetic_jax import (
     from_linen,
     from_nnx,
     from_reversed_time,
+    from_scaled_time,
     from_vector_field,
 )
 
@@ -79,6 +80,11 @@ FIELDS = {
     "nnx": Case(lambda seed: from_nnx(NNXNet(nnx.Rngs(seed)))),
     "vector_field": Case(
         lambda seed: from_vector_field(rotate, {"matrix": numbers(seed, DIM, DIM)})
+    ),
+    "scaled_time": Case(
+        lambda seed: from_scaled_time(
+            GaussianField(numbers(seed, DIM), numbers(seed)), time_scale=0.75 + 0.05 * seed
+        )
     ),
     "reversed_time": Case(
         lambda seed: from_reversed_time(

@@ -182,3 +182,92 @@ def test_wrong_output_shape_names_the_class(batch):
     call = lambda model, t, x, cond: model(t, x)[:, :2]  # noqa: E731
     with pytest.raises(ValueError, match=r"the output of MLP must .*\(1, 3\).* got shape \(1, 2\)"):
         from_nnx(MLP(nnx.Rngs(0)), call=call)(t[0], x[0])
+
+
+class Drawn(nnx.Module):
+    """Draws a key at every call, and needs it in training only."""
+
+    def __init__(self, rngs):
+        self.dropout = nnx.Dropout(0.5)
+        self.rngs = rngs
+
+    def __call__(self, t, x):
+        return self.dropout(2 * x, rngs=self.rngs.noise.fork())
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_counter_of_a_stream_that_decides_nothing_is_no_state(batch, use):
+    model = Drawn(nnx.Rngs(0, noise=1))
+    model(*batch)
+    before = arrays_of(model)
+    use(from_nnx(model), *batch)
+    np.testing.assert_array_equal(from_nnx(model)(batch[0][0], batch[1][0]), 2 * batch[1][0])
+    assert_same_arrays(before, arrays_of(model))
+
+
+def test_args_are_traced_and_not_trained(batch):
+    t, x = batch
+    traces = []
+
+    def call(model, args, t, x, cond):
+        traces.append(1)
+        return args["scale"] * model(t, x) + args["shift"][None]
+
+    field = lambda scale: from_nnx(  # noqa: E731
+        MLP(nnx.Rngs(0)), call=call, args={"scale": scale, "shift": jnp.ones(DIM)}
+    )
+    want = lambda scale: scale * MLP(nnx.Rngs(0))(t, x) + 1  # noqa: E731
+    run = jax.jit(lambda field: jax.vmap(field)(t, x))
+    for scale in (2.0, -3.0):
+        np.testing.assert_allclose(run(field(scale)), want(scale), rtol=1e-5, atol=1e-5)
+    assert len(traces) == 1
+    trained = field(2.0).trainable()
+    assert jax.tree.leaves(trained.args) == [False, False]
+    assert all(jax.tree.leaves(trained.state))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"call": "model"}, r"call must be callable as call\(model, t, x, cond\), got 'model'"),
+        ({"call": lambda model, t, x: x}, r"call must be callable as call\(model, t, x, cond\)"),
+        ({"args": 2.0}, "args must come with a call that takes them, got 2.0"),
+        (
+            {"args": 2.0, "call": lambda model, t, x, cond: x},
+            r"call must be callable as call\(model, args, t, x, cond\)",
+        ),
+        ({"event_shape": 3}, "event_shape must be a tuple of whole numbers >= 1, got 3"),
+        ({"event_shape": (0,)}, "event_shape must be a tuple of whole numbers >= 1"),
+    ],
+)
+def test_wrong_arguments(arguments, message, own_messages):
+    with pytest.raises(ValueError, match=message):
+        from_nnx(MLP(nnx.Rngs(0)), **arguments)
+
+
+def test_a_declared_event_shape_is_checked(batch):
+    field = from_nnx(MLP(nnx.Rngs(0)), event_shape=(DIM + 1,))
+    with pytest.raises(ValueError, match=r"x0 must have the field's, \(4,\), got rows of shape"):
+        sample(field, batch[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda out: out.astype(complex),
+            "the output of MLP must be floating, got dtype complex64",
+        ),
+        (lambda out: out.astype(int), "the output of MLP must be floating, got dtype int32"),
+        (
+            lambda out: (out, out),
+            r"the output of MLP must have the shape .*got a tuple",
+        ),
+        (lambda out: {"v": out}, r"the output of MLP must have the shape .*got a dict"),
+        (lambda out: 1.0, r"the output of MLP must have the shape .*got a float"),
+    ],
+)
+def test_an_output_that_is_no_real_array_is_refused(batch, change, message):
+    call = lambda model, t, x, cond: change(model(t, x))  # noqa: E731
+    with pytest.raises(ValueError, match=message):
+        from_nnx(MLP(nnx.Rngs(0)), call=call)(batch[0][0], batch[1][0])

@@ -11,6 +11,7 @@ from kinetic_jax import GaussianField, cfg, chain, gain, identity, kts
 from kinetic_jax.transforms import own_tau_split
 
 FIELD = GaussianField(jnp.array([1.0, -2.0]), 0.7)
+LABELLED = lambda t, x, cond=None: x if cond is None else x + cond  # noqa: E731
 X = jnp.array([0.4, 1.3])
 
 
@@ -61,28 +62,30 @@ def test_gains_multiply():
 @pytest.mark.parametrize(
     "transform",
     [
-        kts(tau_split=0.75),
-        chain(kts(tau_split=0.75), identity()),
-        chain(kts(tau_split=0.75), gain(lambda t: 2.0)),
-        chain(gain(lambda t: 2.0), kts(tau_split=0.75)),
-        chain(kts(tau_split=0.75), cfg(2.0, 0.0)),
-        chain(cfg(2.0, 0.0, interval=(0.1, 0.5)), chain(kts(tau_split=0.75))),
-        chain(kts(tau_split=0.25), kts(tau_split=0.75)),  # the outer gain is the one that acts last
+        kts(0.1, tau_split=0.75),
+        chain(kts(0.1, tau_split=0.75), identity()),
+        chain(kts(0.1, tau_split=0.75), gain(lambda t: 2.0)),
+        chain(gain(lambda t: 2.0), kts(0.1, tau_split=0.75)),
+        chain(kts(0.1, tau_split=0.75), cfg(2.0, 0.0)),
+        chain(cfg(2.0, 0.0, interval=(0.1, 0.5)), chain(kts(0.1, tau_split=0.75))),
+        chain(
+            kts(0.1, tau_split=0.25), kts(0.1, tau_split=0.75)
+        ),  # the outer gain is the one that acts last
     ],
 )
 def test_tau_split_is_carried(transform):
-    assert float(own_tau_split(transform(FIELD))) == 0.75
+    assert float(own_tau_split(transform(LABELLED))) == 0.75
 
 
 @pytest.mark.parametrize("transform", [identity(), chain(), gain(lambda t: 2.0), cfg(2.0, 0.0)])
 def test_no_tau_split_where_there_is_no_kts(transform):
-    assert own_tau_split(transform(FIELD)) is None
+    assert own_tau_split(transform(LABELLED)) is None
 
 
 def test_not_callable():
     # Without the run-time type check that these tests run under, as users call it.
     with pytest.raises(ValueError, match=r"transforms\[1\] must be callable, got 0\.5"):
-        inspect.unwrap(chain)(kts(), 0.5)
+        inspect.unwrap(chain)(kts(0.1), 0.5)
 
 
 def test_numbers_of_all_links_are_leaves():

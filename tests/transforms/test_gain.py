@@ -79,8 +79,8 @@ class Step(eqx.Module):
 
 def test_tau_split_of_the_gain_goes_before_that_of_the_field():
     assert float(gain(Step(jnp.array(0.25)))(FIELD).tau_split) == 0.25
-    assert float(gain(Step(jnp.array(0.25)))(kts(tau_split=0.75)(FIELD)).tau_split) == 0.25
-    assert float(gain(lambda t: 2.0)(kts(tau_split=0.75)(FIELD)).tau_split) == 0.75
+    assert float(gain(Step(jnp.array(0.25)))(kts(0.1, tau_split=0.75)(FIELD)).tau_split) == 0.25
+    assert float(gain(lambda t: 2.0)(kts(0.1, tau_split=0.75)(FIELD)).tau_split) == 0.75
     assert own_tau_split(gain(lambda t: 2.0)(FIELD)) is None
 
 

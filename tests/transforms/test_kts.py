@@ -138,7 +138,7 @@ def test_under_a_trace_only_names_and_shapes_are_checked():
 
 def test_numbers_that_are_concrete_under_a_trace_are_still_checked():
     with pytest.raises(ValueError, match=r"tau_split must lie in \(0, 1\), got 2\.0"):
-        jax.jit(lambda x: kts(tau_split=2.0)(FIELD)(jnp.array(1.0), x))(X)
+        jax.jit(lambda x: kts(0.1, tau_split=2.0)(FIELD)(jnp.array(1.0), x))(X)
     with pytest.raises(ValueError, match="gain must stay finite and above 0"):
         jax.jit(lambda x: kts(beta0=1.0)(FIELD)(jnp.array(1.0), x))(X)
 
