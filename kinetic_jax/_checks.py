@@ -143,11 +143,27 @@ def whole_number(
     Raises:
         ValueError: naming the argument, if it is none.
     """
-    one = _is_scalar(value) and np.asarray(value).dtype.kind in "iu"
-    within = one and (least is None or value >= least) and (most is None or value <= most)
+    is_whole = _is_whole(value)
+    within = is_whole and (least is None or value >= least) and (most is None or value <= most)
     limits = "" if least is None else f" >= {least}" if most is None else f" in [{least}, {most}]"
     require(bool(within), name, _short(value), f"be a whole number{limits}{why}")
     return int(value)
+
+
+def whole_numbers(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
+    """`value`, a list or tuple of whole numbers from `least` on: a shape, say.
+
+    Raises:
+        ValueError: naming the argument, if it is none.
+    """
+    is_list = isinstance(value, tuple | list)
+    fits = is_list and all(_is_whole(side) and side >= least for side in value)
+    require(fits, name, _short(value), f"be a tuple of whole numbers >= {least}")
+    return tuple(int(side) for side in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_scalar(value) and np.asarray(value).dtype.kind in "iu"
 
 
 def _is_scalar(value: Any) -> bool:

@@ -4,10 +4,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._checks import as_array, is_concrete, require, require_between
+from kinetic_jax._checks import as_array, is_concrete, require, require_between, whole_number
 from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._pytree import result
@@ -90,11 +89,12 @@ def energy_identity(
     """
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
     require_between("t", t, 0.0, 1.0, closed=True)
-    rows = field.rows
+    if cond is not None:
+        cond = as_array("cond", cond)
+        field.check_cond(cond)
     if index is not None:
         if is_concrete(index):
-            inside = 0 <= int(np.asarray(index)) < rows
-            require(inside, "index", index, f"lie in [0, {rows})")
+            index = whole_number("index", index, 0, field.rows - 1, why=", a row's number")
         if cond is not None and is_concrete(index, cond, field.labels) and field.labels is not None:
             own = int(field.labels[index])
             counts = int(cond) in (own, -1)

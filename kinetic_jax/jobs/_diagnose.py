@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import numbers, require
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.jobs._read import Job
 from kinetic_jax.jobs._shards import ENERGIES
@@ -93,6 +93,7 @@ def diagnose_job(
         >>> found.summary["n"], found.table["ratio"].shape
         (20, (20,))
     """
+    require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     rows = _rows_like_samples("train", train, job)
     reserved = None if held_out is None else _rows_like_samples("held_out", held_out, job)
@@ -125,7 +126,7 @@ def diagnose_job(
 
 def _rows_like_samples(name: str, data: Any, job: Job) -> Any:
     """`data` in the samples' own shape, unread."""
-    data = data if hasattr(data, "shape") else np.asarray(data)
+    data = data if hasattr(data, "shape") else numbers(name, data)
     size, wanted = int(np.prod(data.shape[1:])), int(np.prod(job.event_shape))
     words = f"have rows of {wanted} numbers, as the samples of shape {job.event_shape} do"
     require(data.ndim >= 1 and size == wanted, name, f"shape {data.shape}", words)

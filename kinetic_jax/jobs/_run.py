@@ -93,7 +93,8 @@ def run_job(
         >>> job.n, job.num_shards
         (5, 2)
     """
-    folder, tell = local_path("out", out), say or (lambda _: None)
+    folder, tell = local_path("out", out), (lambda _: None) if say is None else say
+    require(callable(tell), "say", repr(say), "be a function of a message, or None")
     require(isinstance(settings, JobSettings), "settings", repr(settings), "be JobSettings")
     require(x0 is None or callable(x0), "x0", repr(x0), "be a function of sample indices")
     plan = make_plan(field, settings, event_shape=event_shape, x0=x0)

@@ -10,7 +10,14 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, PyTree
 
-from kinetic_jax._checks import numbers, real_number, require, require_between, whole_number
+from kinetic_jax._checks import (
+    numbers,
+    real_number,
+    require,
+    require_between,
+    require_flag,
+    whole_number,
+)
 from kinetic_jax.sampling import time_nodes
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, LANDING_SHAPES, LAUNCH_SHAPES
 
@@ -110,8 +117,7 @@ class JobSettings:
             if name != "steps" or self.steps is not None:
                 keep(name, whole_number(name, getattr(self, name), least, most))
         for name in ("allow_reversal", "profile"):
-            value = getattr(self, name)
-            require(isinstance(value, bool), name, repr(value), "be True or False")
+            require_flag(name, getattr(self, name))
         _check_name("launch", self.launch, LAUNCH_SHAPES)  # a function could not be written down
         _check_name("landing", self.landing, LANDING_SHAPES)
         if self.solver is None:
@@ -184,13 +190,13 @@ def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
     """The conditions, on the host, where a batch of them is a slice."""
     if given.cond is None:
         return None
-    require(given.labels is None, "labels", given.labels, "be left out with cond")
     leaves = jax.tree.leaves(given.cond)
     rows = [getattr(leaf, "shape", ())[:1] for leaf in leaves]
     have_rows = bool(rows) and all(some in ((given.n,), (1,)) for some in rows)
     got = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
     words = f"be arrays of n = {given.n} rows, or of one row for all"
     require(have_rows, "cond", got, words)
+    require(given.labels is None, "labels", given.labels, "be left out with cond")
     on_host = lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf  # noqa: E731
     return jax.tree.map(on_host, given.cond)
 

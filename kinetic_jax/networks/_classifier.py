@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require_key, whole_number, whole_numbers
 
 
 class ImageClassifier(eqx.Module):
@@ -17,7 +17,10 @@ class ImageClassifier(eqx.Module):
         event_shape: (height, width, channels) of one image.
         num_classes: number of classes.
         widths: of the hidden layers; the last one's values are the features.
-        key: where the initial weights come from.
+        key: where the initial weights come from, a JAX random key.
+
+    Raises:
+        ValueError: if a size is no whole number in range, or `key` no random key.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -39,8 +42,10 @@ class ImageClassifier(eqx.Module):
         widths: tuple[int, ...] = (1024, 512, 128),
         key: PRNGKeyArray,
     ):
-        require(num_classes >= 2, "num_classes", num_classes, "be at least 2")
-        sizes = (math.prod(event_shape), *widths, num_classes)
+        classes = whole_number("num_classes", num_classes, 2)
+        layers = whole_numbers("widths", widths)
+        sizes = (math.prod(whole_numbers("event_shape", event_shape)), *layers, classes)
+        require_key("key", key)
         keys = jax.random.split(key, len(sizes) - 1)
         pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
         self.weights = [jax.random.normal(k, (a, b)) * math.sqrt(2 / a) for k, a, b in pairs]

@@ -194,7 +194,7 @@ def test_it_can_be_exported():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"index": 3}, r"index must lie in \[0, 3\), got 3"),
+        ({"index": 3}, r"index must be a whole number in \[0, 2\], a row.s number, got 3"),
         ({"t": 1.5}, r"t must lie in \[0, 1\], got 1.5"),
         ({"x": jnp.ones(4)}, r"x must have the data's, \(3,\), got shape \(4,\)"),
         ({"x": jnp.ones((2, 3))}, r"x must have the data's, \(3,\), got shape \(2, 3\)"),
@@ -207,7 +207,7 @@ def test_it_can_be_exported():
             },
             "index must be a row of class 1, not 0, got 0",
         ),
-        ({"index": -1}, r"index must lie in \[0, 3\), got -1"),
+        ({"index": -1}, r"index must be a whole number in \[0, 2\], a row.s number, got -1"),
         ({"field": GaussianField(jnp.ones(3), 0.5)}, "field must be EmpiricalField, got Gauss"),
     ],
 )

@@ -55,5 +55,5 @@ def test_dropout_keeps_the_mean(model):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number >= 2, got 1"):
         ImageClassifier((4, 4, 1), 1, key=jax.random.key(0))
