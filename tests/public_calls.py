@@ -1,0 +1,240 @@
+"""A small valid call of each public name; run as a program, each with arguments of wrong kinds.
+
+A program of its own, because runtime type checks, which pytest installs, would speak first.
+"""
+
+import inspect
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import diffrax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import kinetic_jax as kj
+
+
+class Call(NamedTuple):
+    """A callable, and the arguments of a valid call by name."""
+
+    function: Any
+    arguments: dict[str, Any]
+
+
+WRONG = {
+    "None": None,
+    "a string": "text",
+    "a complex number": 1j,
+    "a nested list": [1, [2]],
+    "a nested object": {"a": object()},
+    "NaN": float("nan"),
+    "an array of strings": np.array(["a", "b"]),
+}
+
+
+class Linen(nn.Module):
+    """The smallest network of Flax Linen."""
+
+    @nn.compact
+    def __call__(self, t, x):
+        return nn.Dense(2)(x)
+
+
+def still(t, x, cond=None):
+    """A field that moves nothing."""
+    return jnp.zeros_like(x)
+
+
+def calls(folder: Path) -> dict[str, Call]:
+    """By public name; those after a dot are methods, those in brackets what a call returned."""
+    key = jax.random.key(0)
+    rows = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    x0, numbers, copied = jnp.asarray(rows[:4]), rows[:, 0], np.arange(6) % 2 == 0
+    sides, rngs = (4, 4, 1), nnx.Rngs(0)
+    network = kj.network_field("mlp", (2,), key=key, num_classes=3, width=4, depth=1)
+    plain = kj.network_field("mlp", (2,), key=key, width=4, depth=1)
+    exact = kj.EmpiricalField(rows)
+    classes = kj.EmpiricalField(rows, labels=np.arange(6) % 2)
+    saved = kj.sample(exact, x0, num_steps=4, save_at=jnp.array([0.5, 0.75]))
+    state = kj.energy_init(x0)
+    settings = kj.JobSettings(n=4, shard_size=4, steps=2)
+    job = kj.run_job(plain, folder / "job", settings, say=None, progress=False)
+    kj.save_field(folder / "field", plain)
+    linen = Linen()
+    variables = linen.init(key, jnp.zeros(1), jnp.zeros((1, 2)))
+    two = {"samples": rows[:4], "train": rows}
+    pair = {"a": rows, "b": rows + 1}
+    found = {
+        "EmpiricalField": Call(kj.EmpiricalField, {"data": rows}),
+        "EmpiricalField.__call__": Call(exact, {"t": 0.5, "x": x0[0]}),
+        "EmpiricalField.__call__, labelled": Call(classes, {"t": 0.5, "x": x0[0], "cond": 1}),
+        "EmpiricalField.log_density": Call(exact.log_density, {"t": 0.5, "x": x0[0]}),
+        "EmpiricalField.on_batch": Call(classes.on_batch, {"t": 0.5, "x": rows, "cond": 1}),
+        "EmpiricalField.posterior": Call(exact.posterior, {"t": 0.5, "x": x0[0], "k": 2}),
+        "GaussianField": Call(kj.GaussianField, {"mean": jnp.zeros(2), "scale": 1.0}),
+        "ImageClassifier": Call(
+            kj.ImageClassifier, {"event_shape": sides, "num_classes": 2, "widths": (4,), "key": key}
+        ),
+        "JobSettings": Call(kj.JobSettings, {"n": 4, "labels": 1, "cfg": 2.0}),
+        "PatchMixer": Call(
+            kj.PatchMixer, {"event_shape": sides, "width": 4, "depth": 1, "told": 4, "rngs": rngs}
+        ),
+        "ResidualMLP": Call(
+            kj.ResidualMLP, {"event_shape": (2,), "width": 4, "depth": 1, "rngs": rngs}
+        ),
+        "Scaling": Call(kj.Scaling, {}),
+        "UNet": Call(
+            kj.UNet,
+            {
+                "event_shape": sides,
+                "base_channels": 4,
+                "multiples": (1,),
+                "attention": (False,),
+                "num_res_blocks": 1,
+                "groups": 1,
+                "heads": 1,
+                "rngs": rngs,
+            },
+        ),
+        "authpct": Call(kj.authpct, two),
+        "cfg": Call(kj.cfg, {"scale": 2.0, "null_cond": 3}),
+        "cfg()": Call(kj.cfg(2.0, 3), {"field": network}),
+        "cfm_loss": Call(kj.cfm_loss, {"field": plain, "key": key, "x1": x0}),
+        "chain": Call(lambda transforms: kj.chain(transforms), {"transforms": kj.identity()}),
+        "ct_score": Call(kj.ct_score, two | {"held_out": rows + 1}),
+        "density_profile": Call(kj.density_profile, {"field": exact, "trajectories": saved}),
+        "diagnose_job": Call(kj.diagnose_job, {"job": job, "train": rows}),
+        "energy_groups": Call(
+            kj.energy_groups, {"energy": numbers, "values": numbers, "num_groups": 2}
+        ),
+        "energy_identity": Call(kj.energy_identity, {"field": exact, "t": 0.5, "x": x0[0]}),
+        "energy_init": Call(kj.energy_init, {"x0": x0}),
+        "energy_result": Call(kj.energy_result, {"state": state, "x1": x0}),
+        "energy_state": Call(kj.energy_state, {"x0": x0[0]}),
+        "energy_term": Call(kj.energy_term, {"field": plain}),
+        "energy_threshold": Call(kj.energy_threshold, {"energy": numbers, "memorized": copied}),
+        "energy_update": Call(kj.energy_update, {"state": state, "u": x0, "t": 0.0, "dt": 0.1}),
+        "fit": Call(
+            kj.fit,
+            {
+                "field": network,
+                "data": rows,
+                "key": key,
+                "steps": 1,
+                "batch_size": 2,
+                "optimizer": optax.sgd(0.1),
+                "cond": np.zeros(6, int),
+            },
+        ),
+        "frechet_distance": Call(kj.frechet_distance, pair),
+        "frechet_floor": Call(kj.frechet_floor, {"train": rows, "held_out": rows, "size": 4}),
+        "from_linen": Call(kj.from_linen, {"module": linen, "variables": variables}),
+        "from_nnx": Call(kj.from_nnx, {"model": nnx.Linear(2, 2, rngs=rngs)}),
+        "from_reversed_time": Call(kj.from_reversed_time, {"field": plain}),
+        "from_vector_field": Call(kj.from_vector_field, {"vf": lambda t, y, args: y}),
+        "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
+        "identity": Call(kj.identity, {}),
+        "identity()": Call(kj.identity(), {"field": plain}),
+        "kde_support": Call(kj.kde_support, {"x": rows, "reference": rows}),
+        "kernel_distance": Call(kj.kernel_distance, pair | {"subset_size": 3}),
+        "knn_support": Call(kj.knn_support, {"x": rows, "reference": rows, "k": 2}),
+        "kts": Call(kj.kts, {"alpha0": 0.1}),
+        "kts()": Call(kj.kts(0.1), {"field": plain}),
+        "kts_gain": Call(kj.kts_gain, {"t": 0.5, "alpha0": 0.1, "beta0": 0.0}),
+        "late_energy": Call(
+            kj.late_energy,
+            {"field": exact, "learned": plain, "trajectories": saved, "start": 0.4},
+        ),
+        "load_field": Call(kj.load_field, {"directory": folder / "field"}),
+        "load_images": Call(kj.load_images, {"name_or_path": "digits"}),
+        "memorization": Call(kj.memorization, two),
+        "nearest_neighbors": Call(kj.nearest_neighbors, {"queries": rows, "reference": rows}),
+        "network_field": Call(
+            kj.network_field,
+            {"network": "mlp", "event_shape": (2,), "key": key, "width": 4, "depth": 1},
+        ),
+        "noise": Call(kj.noise, {"key": key, "index": 0, "shape": (2,)}),
+        "open_job": Call(kj.open_job, {"folder": folder / "job"}),
+        "path_norm": Call(kj.path_norm, {"norm": jnp.linalg.norm}),
+        "precision_recall": Call(kj.precision_recall, pair | {"k": 2}),
+        "pretrained": Call(kj.pretrained, {"name": "fashion-mnist"}),
+        "pretrained_classifier": Call(kj.pretrained_classifier, {"name": "fashion-mnist"}),
+        "pretrained_steps": Call(kj.pretrained_steps, {"name": "fashion-mnist"}),
+        "run_job": Call(
+            kj.run_job,
+            {"field": plain, "out": folder / "job", "settings": settings, "say": None},
+        ),
+        "sample": Call(
+            kj.sample, {"field": network, "x0": x0, "cond": np.zeros(4, int), "num_steps": 4}
+        ),
+        "sample, adaptive": Call(
+            kj.sample,
+            {"field": plain, "x0": x0, "controller": diffrax.PIDController(rtol=1e-2, atol=1e-2)},
+        ),
+        "save_field": Call(kj.save_field, {"directory": folder / "field", "field": plain}),
+        "single_atom": Call(kj.single_atom, {"gain": 1.0, "t": 0.5}),
+        "spearman": Call(kj.spearman, {"a": numbers, "b": -numbers}),
+        "sweep": Call(kj.sweep, {"field": plain, "x0": x0, "num_steps": 4}),
+    }
+    return found
+
+
+def parameters(call: Call) -> dict[str, Any]:
+    """The names of all that may be passed, with what is right in each place."""
+    function = call.function
+    if isinstance(function, type) and issubclass(function, nnx.Module):
+        function = function.__init__  # NNX hides the signature of the class itself
+    named = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "self" and parameter.kind != inspect.Parameter.VAR_KEYWORD
+    }
+    return dict.fromkeys(call.arguments, ...) | named
+
+
+def outcome(call: Call, name: str, value: Any) -> str:
+    """The error of the call with that argument, and of what kind it is; "" for none."""
+    try:
+        call.function(**call.arguments | {name: value})
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def main() -> None:
+    """Prints (call, parameter, kind, outcome, programs compiled) of all cases that are not allowed.
+
+    Standard input has the allowed ones, as [[call, parameter, kind], ...].
+    """
+    allowed = set(map(tuple, json.loads(sys.stdin.read())))
+    only = sys.argv[1:]
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    cases = []
+    with tempfile.TemporaryDirectory() as folder:
+        every = calls(Path(folder))
+        for name, call in every.items():
+            for parameter, default in parameters(call).items():
+                for kind, value in WRONG.items():
+                    if default is value or (only and name not in only):
+                        continue
+                    if (name, parameter, kind) in allowed:
+                        allowed.remove((name, parameter, kind))
+                        continue
+                    before = len(compiled)
+                    message = outcome(call, parameter, value)
+                    cases.append((name, parameter, kind, message, len(compiled) - before))
+    print(json.dumps({"calls": list(every), "cases": cases, "unused": sorted(allowed)}))
+
+
+if __name__ == "__main__":
+    main()
