@@ -107,7 +107,7 @@ class Reader:
             return Partial(type(value), function, args, self._items(value.keywords))
         if isinstance(value, _JITTED):
             # Inside a program an inner `jit` adds nothing to the function that it wraps.
-            return self._unless_empty(value, lambda: self.read(value.__wrapped__))
+            return self._unless_empty(value, lambda: self.read(vars(value)["__wrapped__"]))
         if type(value) in (list, dict):
             return self._unless_empty(value, lambda: self._items(value))
         if type(value) is tuple:
@@ -217,7 +217,7 @@ def call_opened(function: Callable[..., Any], *args: Any) -> Any:
     program, and other arrays compile another one.
     """
     traced = opened(args)
-    structure = jax.tree.structure(traced)
+    structure: Any = jax.tree.structure(traced)
     if structure not in _HELD_CONSTANT:
         try:
             return function(*traced)

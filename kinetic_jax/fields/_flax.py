@@ -72,8 +72,9 @@ class LinenField(eqx.Module):
             name: jax.tree.map(lambda leaf, trained=name == "params": trained, tree)
             for name, tree in self.variables.items()
         }
-        variables, others = type(self.variables)(mask), _untrained((self.args, self.call))
-        return LinenField(variables, *others, self.module, self.event_shape)
+        args, call = _untrained((self.args, self.call))
+        variables = type(self.variables)(mask)
+        return LinenField(variables, args, call, self.module, self.event_shape)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -176,8 +177,8 @@ class NNXField(eqx.Module):
         """Which leaves are parameters (`nnx.Param`), rather than statistics or constants."""
         is_param = [issubclass(kind, nnx.Param) for kind in self.kinds]
         mask = jax.tree.unflatten(jax.tree.structure(self.state), is_param)
-        others = _untrained((self.args, self.call))
-        return NNXField(mask, *others, self.graphdef, self.kinds, self.event_shape)
+        args, call = _untrained((self.args, self.call))
+        return NNXField(mask, args, call, self.graphdef, self.kinds, self.event_shape)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None

@@ -233,11 +233,11 @@ def kts(
     References:
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
-    if alpha0 is _NO_STRENGTH and beta0 is _NO_STRENGTH:
-        words = "kts() has no strength and changes nothing: pass alpha0, beta0 or both"
-        warnings.warn(words, UserWarning, stacklevel=2)
     require_flag("allow_reversal", allow_reversal)
     eta = _kts_gain(alpha0, beta0, tau_split, launch, landing, k)
+    if alpha0 is _NO_STRENGTH and beta0 is _NO_STRENGTH:
+        message = "kts() has no strength and changes nothing: pass alpha0, beta0 or both"
+        warnings.warn(message, UserWarning, stacklevel=2)
     try:
         return gain(eta, allow_reversal=allow_reversal)
     except ValueError as error:
