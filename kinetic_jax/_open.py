@@ -43,13 +43,7 @@ from kinetic_jax._template import (
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), range)
 _JITTED = type(jax.jit(lambda x: x))
-_FUNCTIONS = (
-    PlainFunction,
-    types.FunctionType,
-    types.MethodType,
-    functools.partial,
-    _JITTED,
-)  # what `opened` opens
+_FUNCTIONS = (PlainFunction, types.FunctionType, types.MethodType, functools.partial, _JITTED)
 _PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
 _INSTALLED = (*map(sysconfig.get_path, _PATHS), str(Path(__file__).parent), "<frozen")
 

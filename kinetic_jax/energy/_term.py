@@ -11,7 +11,12 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
-from kinetic_jax.fields import VelocityField, checked_field, checked_velocity
+from kinetic_jax.fields import (
+    VelocityField,
+    checked_field,
+    checked_velocity,
+    require_function,
+)
 
 
 class PathState(eqx.Module):
@@ -97,6 +102,9 @@ def path_norm(norm: Callable[..., Any]) -> PathNorm:
     Args:
         norm: a norm of arrays, `optimistix.rms_norm` (Diffrax's default) say.
 
+    Raises:
+        ValueError: if `norm` is no function of one array.
+
     Example:
         >>> import diffrax, optimistix, jax.numpy as jnp
         >>> from kinetic_jax import energy_state, path_norm
@@ -105,4 +113,5 @@ def path_norm(norm: Callable[..., Any]) -> PathNorm:
         Array(3., dtype=float32)
         >>> controller = diffrax.PIDController(rtol=1e-5, atol=1e-5, norm=norm)
     """
+    require_function("norm", norm, "x")
     return PathNorm(as_pytree(norm))

@@ -25,17 +25,17 @@ class VelocityField(Protocol):
     Time runs from noise (t = 0) to data (t = 1). The library maps a field over a batch with
     `jax.vmap`; `equinox.filter_jit(field)` compiles one. A field is best a pytree whose leaves are
     its arrays (every field of this package is an `equinox.Module`): it then passes through `jit`,
-    `vmap` and `grad` as an argument, and a changed weight never recompiles. A plain function works
-    too: each `sample` reads what it holds (in its closure, its defaults and the globals that it
-    names; there in lists, dicts, pytrees, NNX modules, partials, methods, inner `jit`s and plain
-    objects of your own classes). Arrays, NumPy's too, are arguments of the program; a Python number
-    that changes compiles another one. What the objects of other packages hold, and the names of
-    other modules, is read once, as under `jit`. A program calls a copy of the function: what it
-    writes to such a list or object is lost.
+    `vmap` and `grad` as an argument, and a changed weight never recompiles.
+
+    A plain function works too. Each `sample` reads what its closure, its defaults and the globals
+    that it names hold, also in lists, dicts, pytrees, NNX modules, partials, methods, inner `jit`s
+    and plain objects of your own classes. Arrays become arguments of the program (constants, if
+    NumPy computes with them), and a Python number that changes compiles another one. What other
+    objects hold, and a list without arrays, is read once, as under `jit`. The program calls a copy
+    of the function: what that writes to a list or an object with arrays is lost.
 
     Example:
         >>> import jax.numpy as jnp
-    import numpy as np
         >>> from kinetic_jax import VelocityField
         >>> def towards_one(t, x, cond=None):
         ...     return jnp.ones_like(x) - x

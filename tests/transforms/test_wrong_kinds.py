@@ -22,6 +22,7 @@ from kinetic_jax import (
     identity,
     kts,
     kts_gain,
+    path_norm,
 )
 
 FIELD = lambda t, x, cond=None: x  # noqa: E731
@@ -57,6 +58,7 @@ CALLS = {
     "field, scaled": (lambda bad: from_scaled_time(bad, time_scale=2.0), ()),
     "time_scale": (lambda bad: from_reversed_time(FIELD, time_scale=bad), ()),
     "time_scale, forward": (lambda bad: from_scaled_time(FIELD, time_scale=bad), ()),
+    "norm": (lambda bad: path_norm(bad), ()),
     "vf": (lambda bad: from_vector_field(bad), ()),
     "model": (lambda bad: from_nnx(bad), ()),
     "module": (lambda bad: from_linen(bad, {}), ()),
