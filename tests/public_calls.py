@@ -1,10 +1,11 @@
-"""A small valid call of each public name; run as a program, each with arguments of wrong kinds.
+"""A small valid call of each public name; run as a program, with arguments of wrong kinds.
 
 A program of its own, because runtime type checks, which pytest installs, would speak first.
 """
 
 import inspect
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -45,11 +46,6 @@ class Linen(nn.Module):
     @nn.compact
     def __call__(self, t, x):
         return nn.Dense(2)(x)
-
-
-def still(t, x, cond=None):
-    """A field that moves nothing."""
-    return jnp.zeros_like(x)
 
 
 def calls(folder: Path) -> dict[str, Call]:
@@ -221,6 +217,7 @@ def main() -> None:
     )
     cases = []
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where a string is a path
         every = calls(Path(folder))
         for name, call in every.items():
             for parameter, default in parameters(call).items():

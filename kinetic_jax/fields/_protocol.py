@@ -56,30 +56,31 @@ class WrappedField(eqx.Module):
     field: VelocityField
 
 
-def checked_field(field: Any) -> Any:
-    """`field` as a pytree that can be called as `field(t, x, cond)`.
+def checked_field(field: Any, name: str = "field") -> Any:
+    """`field`, the argument `name`, as a pytree that can be called as `field(t, x, cond)`.
 
     Raises:
         ValueError: if it is no function of three arguments, saying what it may be instead.
     """
-    name = getattr(field, "__name__", type(field).__name__)
+    kind = getattr(field, "__name__", type(field).__name__)
+    expected = f"{name} must be callable as field(t, x, cond), got {kind}"
     unbound = isinstance(field, nn.Module) and field.scope is None
     if not callable(field):
-        raise ValueError(f"field must be callable as field(t, x, cond), got {name} {field!r:.60}")
+        raise ValueError(f"{expected} {field!r:.60}")
     if not unbound and _takes(field, 3):
         return as_pytree(field)
-    for kind, how in (
+    for network, how in (
         (nnx.Module, "from_nnx(model)"),
         (nn.Module, "from_linen(module, variables)"),
     ):
-        if isinstance(field, kind):
+        if isinstance(field, network):
             raise ValueError(
-                f"field must be a velocity field of one sample, got the network "
+                f"{name} must be a velocity field of one sample, got the network "
                 f"{type(field).__name__}: wrap it by kinetic_jax.{how}"
             )
     raise ValueError(
-        f"field must be callable as field(t, x, cond), got {name}, which takes other arguments (a "
-        "transform is applied to a field first, as in kts(...)(field))"
+        f"{expected}, which takes other arguments (a transform is applied to a field first, as in "
+        "kts(...)(field))"
     )
 
 
