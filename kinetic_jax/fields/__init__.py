@@ -13,6 +13,7 @@ from kinetic_jax.fields._protocol import WrappedField as WrappedField
 from kinetic_jax.fields._protocol import arrival_of as arrival_of
 from kinetic_jax.fields._protocol import check_cond as check_cond
 from kinetic_jax.fields._protocol import check_inputs as check_inputs
+from kinetic_jax.fields._protocol import checked_event_shape as checked_event_shape
 from kinetic_jax.fields._protocol import checked_field as checked_field
 from kinetic_jax.fields._protocol import checked_velocity as checked_velocity
 from kinetic_jax.fields._protocol import declared as declared

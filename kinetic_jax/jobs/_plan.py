@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
-from kinetic_jax.fields import check_cond, checked_field, declared
+from kinetic_jax.fields import check_cond, checked_event_shape, checked_field, declared
 from kinetic_jax.jobs._description import FORMAT, GENERATOR
 from kinetic_jax.jobs._identity import fingerprint, probed
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
@@ -132,13 +132,9 @@ def job_key(seed: int) -> Any:
 
 def _event_shape(field: Any, given: tuple[int, ...] | None, x0: Start | None) -> tuple[int, ...]:
     """The shape of a sample, as the field says, the caller, or the rows of `x0`."""
-    own: Any = declared(field, "event_shape")
+    own, given = declared(field, "event_shape"), checked_event_shape(given)
     if given is not None:
-        sides = isinstance(given, tuple | list) and all(
-            isinstance(side, int | np.integer) and side >= 1 for side in given
-        )
-        require(sides, "event_shape", repr(given), "be a tuple of whole numbers >= 1")
-        same = own is None or tuple(own) == tuple(given)
+        same = own is None or tuple(own) == given
         require(same, "event_shape", given, f"be the field's, {own}")
         own = given
     elif own is None and x0 is not None:

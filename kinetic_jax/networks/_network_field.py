@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_between, require_finite, require_key
+from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._mixer import PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP
@@ -203,7 +204,9 @@ def own_spec(field: Any) -> NetworkSpec | None:
     (None for another field, for one of a class derived from this package's, and for one whose
     network was replaced.)
     """
-    is_own = type(field) is NetworkField and getattr(field.velocity, "call", None) is _call
+    if type(field) is not NetworkField:
+        return None
+    is_own = eqx.tree_equal(getattr(field.velocity, "call", None), as_pytree(_call))
     return field.spec if is_own else None
 
 
