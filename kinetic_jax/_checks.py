@@ -75,6 +75,19 @@ def as_array(name: str, value: Any) -> Array:
         raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
 
 
+def real_rows(name: str, value: Any) -> Array:
+    """`value`, an array of real numbers, as JAX's own; a list is none, as in JAX's functions.
+
+    Raises:
+        ValueError: naming the argument, if it is none.
+    """
+    require(hasattr(value, "shape"), name, _short(value), "be an array")
+    array = as_array(name, value)
+    is_complex = jax.numpy.issubdtype(array.dtype, jax.numpy.complexfloating)
+    require(not is_complex, name, f"dtype {array.dtype}", "hold real numbers")
+    return array
+
+
 def numbers(name: str, value: Any) -> np.ndarray:
     """`value` as a NumPy array of numbers, its bytes in native order.
 

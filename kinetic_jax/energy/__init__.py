@@ -7,6 +7,7 @@ from kinetic_jax.energy._loop import energy_result as energy_result
 from kinetic_jax.energy._loop import energy_update as energy_update
 from kinetic_jax.energy._path_energy import PathEnergy as PathEnergy
 from kinetic_jax.energy._path_energy import PhaseTotals as PhaseTotals
+from kinetic_jax.energy._path_energy import has_finite_energy as has_finite_energy
 from kinetic_jax.energy._path_energy import no_totals as no_totals
 from kinetic_jax.energy._path_energy import path_energy as path_energy
 from kinetic_jax.energy._path_energy import squared_norm as squared_norm

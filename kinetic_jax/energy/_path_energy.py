@@ -1,6 +1,7 @@
 """Kinetic path energy of a trajectory and its decomposition: the formulas, in one place."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -21,11 +22,13 @@ class PathEnergy:
         launch: the energy of the steps that begin before tau_split.
         landing: the energy of the steps that begin at or after it.
         displacement: ||x1 − x0||² / (2T), the energy of the straight path between the ends.
-        excess: total − displacement = ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess.
+        excess: ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess. It is summed about the mean
+            velocity so far, because the difference total − displacement, which it equals up to
+            rounding, loses all digits where a path is long and nearly straight.
         length: L = ∫ ||u|| dt (no ½).
 
-    excess ≥ 0 and length ≤ sqrt(2 T E) hold, up to rounding, for solvers with non-negative
-    weights (Euler, Midpoint, Heun, Bosh3); with others (Tsit5, Dopri5) up to truncation error.
+    For solvers with non-negative weights (Euler, Midpoint, Heun, Bosh3) excess ≥ 0, and
+    length ≤ sqrt(2 T E) up to rounding; with others (Tsit5, Dopri5) up to truncation error.
     """
 
     total: Float[Array, "*batch"]
@@ -36,32 +39,60 @@ class PathEnergy:
     length: Float[Array, "*batch"]
 
 
-class PhaseTotals(eqx.Module):
-    """What a path has spent so far: energy by phase, and length."""
+class CompensatedSum(eqx.Module):
+    """A running sum whose rounding error does not grow with the number of terms (Kahan's).
 
-    launch: Float[Array, "*batch"]
-    landing: Float[Array, "*batch"]
-    length: Float[Array, "*batch"]
+    Attributes:
+        value: the sum.
+        surplus: by how much rounding made it too large, which the next term makes good.
+    """
+
+    value: Float[Array, "*shape"]
+    surplus: Float[Array, "*shape"]
+
+    def add(self, term: Float[Array, "*shape"]) -> "CompensatedSum":
+        """The sum with one more term."""
+        term = term - self.surplus
+        value = self.value + term
+        return CompensatedSum(value, (value - self.value) - term)
+
+
+def no_sum(shape: tuple[int, ...], dtype: jnp.dtype) -> CompensatedSum:
+    """An empty sum."""
+    return CompensatedSum(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+
+class PhaseTotals(eqx.Module):
+    """What a path has spent so far: energy by phase, length, and excess, in one array."""
+
+    sums: CompensatedSum
+
+    def add(
+        self,
+        launch: Float[Array, "*batch"],
+        landing: Float[Array, "*batch"],
+        length: Float[Array, "*batch"],
+        excess: Float[Array, "*batch"],
+    ) -> "PhaseTotals":
+        """Adds to each of the four."""
+        return PhaseTotals(self.sums.add(jnp.stack([launch, landing, length, excess], -1)))
 
     def credit(
         self,
         energy: Float[Array, "*batch"],
         length: Float[Array, "*batch"],
+        excess: Float[Array, "*batch"],
         landing: Bool[Array, "..."],
     ) -> "PhaseTotals":
-        """Adds the energy and length of one step to the phase its left end lies in."""
+        """Adds one step, its energy to the phase that its left end lies in."""
         nothing = jnp.zeros_like(energy)
-        return PhaseTotals(
-            self.launch + jnp.where(landing, nothing, energy),
-            self.landing + jnp.where(landing, energy, nothing),
-            self.length + length,
-        )
+        early, late = jnp.where(landing, nothing, energy), jnp.where(landing, energy, nothing)
+        return self.add(early, late, length, excess)
 
 
 def no_totals(shape: tuple[int, ...], dtype: jnp.dtype) -> PhaseTotals:
     """Totals at the start of a path."""
-    zero = jnp.zeros(shape, dtype)
-    return PhaseTotals(zero, zero, zero)
+    return PhaseTotals(no_sum((*shape, 4), dtype))
 
 
 def squared_norm(x: Float[Array, "*shape"], axes: tuple[int, ...] | None = None) -> Array:
@@ -91,13 +122,17 @@ def path_energy(
     duration: Float[Array, "..."],
 ) -> PathEnergy:
     """Completes the totals of a path by its displacement ||x1 − x0||² over a time T."""
-    total = totals.launch + totals.landing
-    displacement = squared_displacement / (2 * duration)
+    launch, landing, length, excess = jnp.moveaxis(totals.sums.value, -1, 0)
     return PathEnergy(
-        total=total,
-        launch=totals.launch,
-        landing=totals.landing,
-        displacement=displacement,
-        excess=total - displacement,
-        length=totals.length,
+        total=launch + landing,
+        launch=launch,
+        landing=landing,
+        displacement=squared_displacement / (2 * duration),
+        excess=excess,
+        length=length,
     )
+
+
+def has_finite_energy(energy: PathEnergy) -> Bool[Array, "*batch"]:
+    """Whether all of a path's energies are finite."""
+    return jnp.all(jnp.isfinite(jnp.stack(jax.tree.leaves(energy))), axis=0)

@@ -7,10 +7,15 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import float_array, require, require_between
+from kinetic_jax._checks import (
+    float_array,
+    float_scalar,
+    require,
+    require_between,
+    require_finite,
+)
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_varying, untyped_axes
 from kinetic_jax._open import call_opened
@@ -93,10 +98,11 @@ def _gain_of(gain: Any, dtype: Any) -> Callable[..., Any]:
     own = plain or (callable(gain) and own_tau_split(gain) is not None)
     if own and not hasattr(gain, "field"):
         return as_pytree(gain)
-    number = not callable(gain) and not isinstance(gain, str) and np.shape(gain) == ()
-    words = "be what kts or gain returned, a function of time, or a number"
-    require(number, "gain", repr(gain), words)
-    return _Constant(jnp.asarray(gain, dtype))
+    expected = "be what kts or gain returned, a function of time, or a number"
+    require(not callable(gain), "gain", repr(gain), expected)
+    number = float_scalar(gain, "gain")
+    require_finite("gain", number)
+    return _Constant(number.astype(dtype))
 
 
 @eqx.filter_jit

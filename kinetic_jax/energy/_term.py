@@ -6,8 +6,9 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from kinetic_jax._checks import real_rows
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
@@ -77,8 +78,22 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
     return diffrax.ODETerm(PathVectorField(checked_field(field), cond))
 
 
-def energy_state(x0: Float[Array, "*event"]) -> PathState:
-    """The initial state of `energy_term` for one sample at `x0`: no energy, no length."""
+def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:
+    """The initial state of `energy_term` for one sample at `x0`: no energy, no length.
+
+    Args:
+        x0: where the path begins, an array of shape (*event,).
+
+    Raises:
+        ValueError: if `x0` is no array of real numbers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import energy_state
+        >>> energy_state(jnp.ones(2)).energy
+        Array(0., dtype=float32)
+    """
+    x0 = real_rows("x0", x0)
     zero = jnp.zeros((), at_least_float32(x0.dtype))
     return PathState(x0, zero, zero)
 

@@ -1,5 +1,6 @@
 """Adaptive sampling: one Diffrax solve per sample, each with its own steps."""
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -13,6 +14,7 @@ from kinetic_jax.energy import (
     PhaseTotals,
     energy_state,
     energy_term,
+    has_finite_energy,
     path_energy,
     squared_norm,
 )
@@ -22,7 +24,7 @@ from kinetic_jax.sampling._controller import (
     PathController,
     PathControllerState,
 )
-from kinetic_jax.sampling._explicit import require_explicit
+from kinetic_jax.sampling._explicit import require_explicit, stages_of
 from kinetic_jax.sampling._split import SplitSolver
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 from kinetic_jax.transforms import own_tau_split
@@ -39,8 +41,7 @@ def checked_adaptive_solver(
     """
     if solver is None:
         return diffrax.Tsit5()
-    inner = solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
-    require_explicit(inner)
+    require_explicit(_inner(solver))
     adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
     require(
         not adaptive or isinstance(solver, diffrax.AbstractAdaptiveSolver),
@@ -50,6 +51,10 @@ def checked_adaptive_solver(
         "diffrax.HalfSolver of a solver without",
     )
     return solver
+
+
+def _inner(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
+    return solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
 
 
 class AdaptivePlan(eqx.Module):
@@ -85,22 +90,41 @@ def solve_adaptive(
     field: VelocityField, x0: Float[Array, "batch *event"], cond: PyTree[Any], plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
-    one = lambda x, c: _solve_one(field, x, c, plan)  # noqa: E731
-    x1, totals, num_evals, status, path = jax.vmap(one)(x0, cond)
-    axes = tuple(range(1, x0.ndim))
-    energy = path_energy(totals, squared_norm(x1 - x0, axes), plan.end - plan.start)
+    x1, totals, frame, num_evals, status, path = jax.vmap(
+        lambda x, c: _solve_one(field, x, c, plan)
+    )(x0, cond)
+    axes, duration = tuple(range(1, x0.ndim)), plan.end - plan.start
+    energy = path_energy(totals, squared_norm(x1 - x0, axes), duration)
+    # In the frame the path is about as short as its excess, so that nothing is lost here.
+    shift = squared_norm((x1 - x0) / duration - frame, axes)
+    excess = energy.excess - duration * shift / 2
+    if min(stages_of(_inner(plan.solver)).b) >= 0:
+        excess = jnp.maximum(excess, jnp.zeros_like(excess))
+    energy = dataclasses.replace(energy, excess=excess)
+    # Diffrax leaves a partial state or infinities of a failed solve: neither is a sample.
+    failed = (status != OK) | ~has_finite_energy(energy)
+    if path is not None:
+        failed |= ~jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
+    x1, energy, path = jax.tree.map(
+        lambda leaf: jnp.where(
+            jnp.expand_dims(failed, tuple(range(1, leaf.ndim))), jnp.full_like(leaf, jnp.nan), leaf
+        ),
+        (x1, energy, path),
+    )
+    status = jnp.where(failed & (status == OK), NOT_FINITE, status).astype(jnp.int32)
     return Trajectories(x1, energy, None, num_evals, status, plan.times, path)
 
 
 def _solve_one(
     field: VelocityField, x0: Float[Array, "*event"], cond: PyTree[Any], plan: AdaptivePlan
-) -> tuple[Array, PhaseTotals, Array, Array, Array | None]:
+) -> tuple[Array, PhaseTotals, Array, Array, Array, Array | None]:
+    """ONE sample: its end, totals, frame, number of evaluations, status, and path."""
     saves = {"end": diffrax.SubSaveAt(t1=True)}
     if plan.times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
         energy_term(field, cond),
-        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival),
+        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0),
         t0=plan.start,
         t1=plan.end,
         dt0=plan.dt0,
@@ -112,17 +136,10 @@ def _solve_one(
         throw=False,
     )
     end = jax.tree.map(lambda leaf: leaf[-1], solution.ys["end"])
-    x1, launch = end.x, solution.solver_state.launch
-    status = _status(solution.result, x1)
-    # Of a failed solve Diffrax leaves a partial state or infinities: neither is a sample.
-    good = status == OK
-    totals = PhaseTotals(launch, end.energy - launch, end.length)
     num_evals = _num_evals(plan.solver, solution.stats["num_steps"], solution.controller_state)
     path = None if plan.times is None else solution.ys["path"]
-    x1, totals, path = jax.tree.map(
-        lambda leaf: jnp.where(good, leaf, jnp.full_like(leaf, jnp.nan)), (x1, totals, path)
-    )
-    return x1, totals, num_evals, status, path
+    spent = solution.solver_state
+    return end.x, spent.totals, spent.frame, num_evals, _status(solution.result), path
 
 
 def _blind(
@@ -138,15 +155,13 @@ def _blind(
     return PathController(controller)
 
 
-def _status(result: Any, x1: Array) -> Array:
+def _status(result: Any) -> Array:
     stopped = jnp.where(result == STOPPED_NOT_FINITE, NOT_FINITE, STEP_LIMIT)
-    status = jnp.where(result == diffrax.RESULTS.successful, OK, stopped)
-    finite = jnp.all(jnp.isfinite(x1))
-    return jnp.where((status == OK) & ~finite, NOT_FINITE, status).astype(jnp.int32)
+    return jnp.where(result == diffrax.RESULTS.successful, OK, stopped)
 
 
 def _num_evals(solver: diffrax.AbstractSolver, num_steps: Array, controller_state: Any) -> Array:
-    inner: Any = solver.solver if isinstance(solver, diffrax.HalfSolver) else solver
+    inner: Any = _inner(solver)
     calls = 3 if isinstance(solver, diffrax.HalfSolver) else 1
     if isinstance(inner, diffrax.Euler):
         stages, reused = 1, 0

@@ -81,7 +81,19 @@ def explicit_step(
     y: PyTree[Any],
     arrival: Float[Array, ""] | None = None,
 ) -> PyTree[Any]:
-    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step.
+    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step."""
+    return weighted_sum(stages.b, stage_rates(stages, rates, t0, t1, y, arrival))
+
+
+def stage_rates(
+    stages: Stages,
+    rates: Callable[[Float[Array, ""], PyTree[Any]], PyTree[Any]],
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
+    y: PyTree[Any],
+    arrival: Float[Array, ""] | None = None,
+) -> list[PyTree[Any]]:
+    """The rates k_i of the stages.
 
     No stage looks beyond `arrival`, if there is one; see `before_arrival`.
     """
@@ -94,7 +106,7 @@ def explicit_step(
         if arrival is not None and c != 0:
             time, stage = before_arrival(arrival, t0, y, time, stage)
         ks.append(rates(time, stage))
-    return weighted_sum(stages.b, ks)
+    return ks
 
 
 def before_arrival(

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import scan
@@ -15,13 +15,20 @@ from kinetic_jax.energy import (
     PhaseTotals,
     energy_state,
     energy_term,
+    has_finite_energy,
     no_totals,
     path_energy,
     squared_norm,
 )
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling._explicit import Stages, advance, explicit_step
-from kinetic_jax.sampling._grid import nodes_before
+from kinetic_jax.sampling._explicit import (
+    Stages,
+    advance,
+    explicit_step,
+    stage_rates,
+    weighted_sum,
+)
+from kinetic_jax.sampling._grid import snapped
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
 from kinetic_jax.transforms import is_landing
 
@@ -51,18 +58,17 @@ class SavePlan(eqx.Module):
 
 def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: Any) -> SavePlan:
     """The plan that saves `times` on the grid `nodes`."""
-    before = nodes_before(times, nodes)
+    before, times = snapped(times, nodes)
     kept, which = np.unique(before, return_inverse=True)
     slots = np.full(nodes.size, kept.size, np.int32)
     slots[kept] = np.arange(kept.size)
-    between = bool(np.any(times - nodes[before] > 1e-5 * np.diff(nodes).min()))
     return SavePlan(
         jnp.asarray(slots),
         jnp.asarray(which, jnp.int32),
         jnp.asarray(before, jnp.int32),
-        jnp.asarray(times if between else nodes[before], dtype),
+        jnp.asarray(times, dtype),
         kept.size,
-        between,
+        bool(np.any(times != nodes[before])),
     )
 
 
@@ -72,47 +78,121 @@ def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
     return SavePlan(every, every, every, nodes, nodes.size, False)
 
 
+class Walk(eqx.Module):
+    """A batch and how it is stepped.
+
+    Attributes:
+        field: the velocity field.
+        cond: the conditions.
+        x0: where the paths begin.
+        t0: when.
+        tau_split: where the energy is split.
+        stages: of the solver.
+        arrival: the last time at which the field is looked at, or None.
+    """
+
+    field: VelocityField
+    cond: PyTree[Any]
+    x0: Float[Array, "batch *event"]
+    t0: Float[Array, ""]
+    tau_split: Float[Array, ""]
+    stages: Stages = eqx.field(static=True)
+    arrival: Float[Array, ""] | None
+
+
+class Progress(NamedTuple):
+    """A batch on its way.
+
+    Attributes:
+        x: where the samples are.
+        velocity: the mean velocity of the step that brought them there.
+        totals: what they have spent.
+        finite: whether their profiles are finite up to here.
+    """
+
+    x: Float[Array, "batch *event"]
+    velocity: Float[Array, "batch *event"]
+    totals: PhaseTotals
+    finite: Bool[Array, " batch"]
+
+
 class Spent(NamedTuple):
-    """What one step, or each of many, takes and shows.
+    """What one step of one sample takes and shows.
 
     Attributes:
         power: the energy's mean integrand over the step.
         speed: the length's.
+        excess: the excess's.
         speed2: ||u||² of the step's mean velocity u.
         bend2: ||u − u of the step before||².
     """
 
-    power: Float[Array, "*steps"]
-    speed: Float[Array, "*steps"]
-    speed2: Float[Array, "*steps"]
-    bend2: Float[Array, "*steps"]
+    power: Float[Array, ""]
+    speed: Float[Array, ""]
+    excess: Float[Array, ""]
+    speed2: Float[Array, ""]
+    bend2: Float[Array, ""]
 
 
-def one_step(
-    stages: Stages,
+def at_start(x0: Float[Array, "batch *event"]) -> Progress:
+    """A batch that has not moved."""
+    batch = x0.shape[:1]
+    # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
+    return Progress(x0, x0, no_totals(batch, at_least_float32(x0.dtype)), jnp.ones(batch, bool))
+
+
+def next_step(
+    walk: Walk, ends: tuple[Array, Array], progress: Progress
+) -> tuple[Progress, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+    """The batch one step further, and the step's entries of the profile: ||u||² and bend."""
+    t0, t1 = ends
+    x, velocity, spent = jax.vmap(
+        lambda x0, x, v, c: _step_of_one(walk, rates_of(walk.field, c), ends, x0, x, v)
+    )(walk.x0, progress.x, progress.velocity, walk.cond)
+    h = (t1 - t0).astype(spent.power.dtype)
+    totals = progress.totals.credit(
+        spent.power * h, spent.speed * h, spent.excess * h, is_landing(t0, walk.tau_split)
+    )
+    bend2 = jnp.where(t0 == walk.t0, jnp.zeros_like(spent.bend2), spent.bend2)
+    # Looked at step by step: of 0 · profile at the end XLA keeps a copy of the whole profile.
+    finite = progress.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
+    return Progress(x, velocity, totals, finite), (spent.speed2, bend2)
+
+
+def _step_of_one(
+    walk: Walk,
     vf: Any,
     ends: tuple[Array, Array],
+    x0: Float[Array, "*event"],
     x: Float[Array, "*event"],
     previous: Float[Array, "*event"],
-    arrival: Float[Array, ""] | None,
 ) -> tuple[Array, Array, Spent]:
     """One step of ONE sample: where it ends, its velocity, and what it spent.
 
     Args:
-        stages: of the solver.
+        walk: how it is stepped.
         vf: the rates of x and of what is spent.
         ends: the times the step begins and ends at.
+        x0: where its path began.
         x: where it begins.
         previous: the velocity of the step before.
-        arrival: see `explicit_step`.
     """
     t0, t1 = ends
-    rate = explicit_step(stages, vf, t0, t1, energy_state(x), arrival)
+    ks = stage_rates(walk.stages, vf, t0, t1, energy_state(x), walk.arrival)
+    rate = weighted_sum(walk.stages.b, ks)
+    elapsed = t0 - walk.t0
+    so_far = (x - x0) / jnp.where(elapsed == 0, jnp.ones_like(elapsed), elapsed)
+    squares = elapsed / (t1 - walk.t0) * (rate.x - so_far) ** 2
+    weighed = [(b, k.x) for b, k in zip(walk.stages.b, ks, strict=True) if b != 0]
+    for b, velocity in weighed if len(weighed) > 1 else ():  # one alone is the mean
+        squares = squares + b * (velocity - rate.x) ** 2
+    excess = jnp.sum(squares) / 2
     bend2 = squared_norm(rate.x - previous)
-    # Never true. It makes the carried velocity wait for the bend, so that it may overwrite the
-    # previous one; else XLA copies the batch in every step, which `benchmarks/overhead` sees.
-    velocity = jnp.where(bend2 < 0, jnp.zeros_like(rate.x), rate.x)
-    spent = Spent(rate.energy, rate.length, squared_norm(rate.x), bend2)
+    # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
+    # may overwrite the old; else XLA copies the batch in every step, which `benchmarks/overhead`
+    # sees.
+    velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(rate.x), rate.x)
+    spent = Spent(rate.energy, rate.length, excess, squared_norm(rate.x), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent
 
 
@@ -122,35 +202,23 @@ def rates_of(field: VelocityField, cond: PyTree[Any]) -> Any:
     return lambda t, y: rates(t, y, None)
 
 
-def totals_of(
-    spent: Spent, nodes: Float[Array, " nodes"], tau_split: Float[Array, ""]
-) -> PhaseTotals:
-    """What a batch spent in all, from what each step did (batch, steps)."""
-    durations = jnp.diff(nodes).astype(spent.power.dtype)[None, :]
-    by_step = no_totals(spent.power.shape, spent.power.dtype).credit(
-        spent.power * durations, spent.speed * durations, is_landing(nodes[:-1], tau_split)[None, :]
-    )
-    return jax.tree.map(lambda steps: jnp.sum(steps, axis=1), by_step)
-
-
 def completed(
-    x0: Float[Array, "batch *event"],
-    x1: Float[Array, "batch *event"],
-    totals: PhaseTotals,
+    walk: Walk,
+    progress: Progress,
     profile: tuple[Float[Array, "batch steps"], Float[Array, "batch steps"]],
     nodes: Float[Array, " nodes"],
-    evals: int,
 ) -> Trajectories:
-    """The result for a batch: where its paths end, what they spent, ||u||² and bend by step."""
-    axes = tuple(range(1, x0.ndim))
-    energy = path_energy(totals, squared_norm(x1 - x0, axes), nodes[-1] - nodes[0])
+    """The result for a batch that has arrived, and its profile: ||u||² and bend by step."""
+    batch, axes = walk.x0.shape[0], tuple(range(1, walk.x0.ndim))
+    moved2 = squared_norm(progress.x - walk.x0, axes)
+    energy = path_energy(progress.totals, moved2, nodes[-1] - nodes[0])
     # An x1 that is not finite makes the displacement so.
-    finite = jnp.isfinite(energy.total + energy.displacement + energy.length)
+    finite = progress.finite & has_finite_energy(energy)
     return Trajectories(
-        x1=x1,
+        x1=progress.x,
         energy=energy,
         profile=KineticProfile(nodes[:-1], *profile),
-        num_evals=jnp.full(x0.shape[0], evals, jnp.int32),
+        num_evals=jnp.full(batch, (nodes.size - 1) * len(walk.stages.c), jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
     )
 
@@ -167,41 +235,46 @@ def solve_fixed(
     arrival: Float[Array, ""] | None,
 ) -> Trajectories:
     """Trajectories of a batch on the grid `nodes`."""
+    walk = Walk(field, cond, x0, nodes[0], tau_split, stages, arrival)
 
     def step(carry: Any, xs: Any) -> Any:
-        x, previous, totals, profile, saved = carry
+        progress, profile, saved = carry
         i, t0, t1, slot = xs
-        after, velocity, spent = jax.vmap(
-            lambda x, v, c: one_step(stages, rates_of(field, c), (t0, t1), x, v, arrival)
-        )(x, previous, cond)
-        h = (t1 - t0).astype(spent.power.dtype)
-        totals = totals.credit(spent.power * h, spent.speed * h, is_landing(t0, tau_split))
-        bend2 = jnp.where(i == 0, jnp.zeros_like(spent.bend2), spent.bend2)
+        after, entries = next_step(walk, (t0, t1), progress)
         # Into its place, batch first: of stacked steps XLA holds a second, transposed copy.
         profile = tuple(
             jax.lax.dynamic_update_slice(rows, new[:, None], (jnp.zeros_like(i), i))
-            for rows, new in zip(profile, (spent.speed2, bend2), strict=True)
+            for rows, new in zip(profile, entries, strict=True)
         )
-        saved = None if saved is None else saved.at[:, slot].set(x, mode="drop")
-        return (after, velocity, totals, profile, saved), None
+        saved = None if saved is None else saved.at[:, slot].set(progress.x, mode="drop")
+        return (after, profile, saved), None
 
     batch, steps, dtype = x0.shape[0], nodes.size - 1, at_least_float32(x0.dtype)
-    saved, slots, evals = None, None, steps
+    saved, slots = None, None
     if plan is not None:
         saved = jnp.zeros((batch, plan.num_slots, *x0.shape[1:]), x0.dtype)
         slots = plan.slots[:-1]
-        evals += plan.which.size if plan.between else 0
     profile = (jnp.zeros((batch, steps), dtype),) * 2
-    # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
-    start = x0, x0, no_totals((batch,), dtype), profile, saved
-    (x1, _, totals, profile, saved), _ = scan(
-        step, start, (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots)
+    (progress, profile, saved), _ = scan(
+        step,
+        (at_start(x0), profile, saved),
+        (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots),
     )
-    found = completed(x0, x1, totals, profile, nodes, evals * len(stages.c))
+    run = completed(walk, progress, profile, nodes)
     if plan is None or saved is None:
-        return found
-    path = jax.vmap(lambda saved, x1, c: _path(field, saved, x1, c, nodes, stages, plan, arrival))
-    return dataclasses.replace(found, ts=plan.times, path=path(saved, x1, cond))
+        return run
+    path = jax.vmap(lambda saved, x1, c: _path(field, saved, x1, c, nodes, stages, plan, arrival))(
+        saved, run.x1, cond
+    )
+    extra = plan.which.size * len(stages.c) if plan.between else 0
+    finite = jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
+    return dataclasses.replace(
+        run,
+        num_evals=run.num_evals + extra,
+        status=jnp.where(finite, run.status, NOT_FINITE).astype(jnp.int32),
+        ts=plan.times,
+        path=path,
+    )
 
 
 def _path(

@@ -7,9 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._checks import (
+    as_array,
+    is_concrete,
+    real_array,
+    real_number,
+    require,
+    whole_number,
+)
 
 DEFAULT_NUM_STEPS = 100
+_ROUNDING = 1e-6  # by which the ends of a grid and saved times may miss t0 and t1
 
 # From i/N in [0, 1] to the fraction of the way: built in float64, so that node 60 of 100 is 0.6.
 _WARPS = {
@@ -19,35 +27,48 @@ _WARPS = {
 
 
 def time_nodes(
-    grid: str | ArrayLike | Sequence[float], num_steps: int | None, t0: float, t1: float, dtype: Any
-) -> np.ndarray | ArrayLike:
-    """The nodes of a fixed grid, in float64 (a traced grid is passed through).
+    grid: str | ArrayLike | Sequence[float],
+    num_steps: int | None,
+    t0: Any,
+    t1: Any,
+    dtype: Any,
+) -> tuple[np.ndarray | ArrayLike, float, float]:
+    """The nodes of a fixed grid, in float64 (a traced grid is passed through), and its ends.
+
+    An array of times also says where it begins and ends; `t0` and `t1` may repeat that.
 
     Raises:
-        ValueError: if the grid is unknown, has too few nodes, does not increase in `dtype` or
-            does not span [t0, t1], or if `num_steps` is below 1 or contradicts an explicit grid.
+        ValueError: if the grid is unknown, has too few nodes, does not increase in `dtype`, leaves
+            [0, 1] or does not span [t0, t1], or if `num_steps` is below 1 or contradicts it.
     """
     if num_steps is not None:
-        whole = isinstance(num_steps, int | np.integer) and not isinstance(num_steps, bool)
-        require(whole and num_steps >= 1, "num_steps", num_steps, "be a whole number >= 1")
+        num_steps = whole_number("num_steps", num_steps, 1)
     if isinstance(grid, str):
         require(grid in _WARPS, "grid", repr(grid), "be 'uniform', 'cosine' or an array of times")
-        steps = DEFAULT_NUM_STEPS if num_steps is None else int(num_steps)
-        return t0 + (t1 - t0) * _WARPS[grid](np.arange(steps + 1) / steps)
-    shape = np.shape(grid)
-    require(len(shape) == 1 and shape[0] >= 2, "grid", f"shape {shape}", "have N + 1 >= 2 times")
-    if num_steps is not None:
-        require(
-            num_steps == shape[0] - 1,
-            "num_steps",
-            num_steps,
-            f"be left out or agree with the grid's {shape[0] - 1} steps",
-        )
-    if not is_concrete(grid):
-        return jnp.asarray(grid)
-    nodes = _float64("grid", grid)
-    _check_nodes(nodes, t0, t1, dtype)
-    return nodes
+        start, end = checked_span(t0, t1)
+        steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
+        return start + (end - start) * _WARPS[grid](np.arange(steps + 1) / steps), start, end
+    known = is_concrete(grid)
+    nodes: Any = real_array("grid", grid) if known else as_array("grid", grid)
+    shape = f"shape {nodes.shape}"
+    require(nodes.ndim == 1 and nodes.size >= 2, "grid", shape, "have N + 1 >= 2 times")
+    require(
+        num_steps in (None, nodes.size - 1),
+        "num_steps",
+        num_steps,
+        f"be left out or agree with the grid's {nodes.size - 1} steps",
+    )
+    if not known:
+        return nodes, *checked_span(t0, t1)
+    _check_increase(nodes, dtype)
+    span = f"[{nodes[0]:g}, {nodes[-1]:g}]"
+    inside = nodes[0] >= -_ROUNDING and nodes[-1] <= 1 + _ROUNDING
+    require(bool(inside), "grid", span, "lie in [0, 1]")
+    ends = np.clip(nodes[[0, -1]], 0, 1)
+    start, end = checked_span(*(e if t is None else t for t, e in zip((t0, t1), ends, strict=True)))
+    spans = np.allclose(ends, [start, end], rtol=0, atol=_ROUNDING)
+    require(spans, "grid", span, f"span [t0, t1] = [{start:g}, {end:g}]")
+    return nodes, start, end
 
 
 def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:
@@ -55,7 +76,7 @@ def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:
     return jnp.asarray(nodes.astype(dtype), dtype)
 
 
-def _check_nodes(nodes: np.ndarray, t0: float, t1: float, dtype: Any) -> None:
+def _check_increase(nodes: np.ndarray, dtype: Any) -> None:
     require(bool(np.all(np.isfinite(nodes))), "grid", nodes, "be finite")
     steps = np.diff(nodes.astype(dtype))
     if not np.all(steps > 0):
@@ -64,26 +85,18 @@ def _check_nodes(nodes: np.ndarray, t0: float, t1: float, dtype: Any) -> None:
             f"grid must increase, got {nodes[worst]:g} followed by {nodes[worst + 1]:g} "
             f"at position {worst} (in {np.dtype(dtype).name})"
         )
-    spans = np.allclose([nodes[0], nodes[-1]], [t0, t1], rtol=0, atol=1e-6)
-    require(spans, "grid", f"[{nodes[0]:g}, {nodes[-1]:g}]", f"span [t0, t1] = [{t0:g}, {t1:g}]")
 
 
-def _float64(name: str, values: Any) -> np.ndarray:
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of times, got {values!r}") from error
-
-
-def checked_span(t0: ArrayLike, t1: ArrayLike) -> tuple[float, float]:
-    """`t0` and `t1` as floats.
+def checked_span(t0: Any, t1: Any) -> tuple[float, float]:
+    """`t0` and `t1` as floats, 0 and 1 by default.
 
     Raises:
-        ValueError: if they are traced, or not 0 ≤ t0 < t1 ≤ 1.
+        ValueError: if they are traced, no numbers, or not 0 ≤ t0 < t1 ≤ 1.
     """
     if not is_concrete(t0, t1):
         raise ValueError("t0 and t1 must be numbers, got traced values: pass a traced grid instead")
-    start, end = float(np.asarray(t0)), float(np.asarray(t1))
+    start = 0.0 if t0 is None else real_number("t0", t0)
+    end = 1.0 if t1 is None else real_number("t1", t1)
     require(0 <= start < end <= 1, "t0, t1", (start, end), "satisfy 0 <= t0 < t1 <= 1")
     return start, end
 
@@ -96,15 +109,19 @@ def checked_save_times(save_at: ArrayLike | Sequence[float], t0: float, t1: floa
     """
     if not is_concrete(save_at):
         raise ValueError("save_at must be concrete times, got a traced array")
-    times = _float64("save_at", save_at)
+    times = real_array("save_at", save_at)
     require(times.ndim == 1 and times.size >= 1, "save_at", f"shape {times.shape}", "be a vector")
     require(bool(np.all(np.diff(times) >= 0)), "save_at", times, "be in ascending order")
-    inside = bool(np.all((t0 - 1e-6 <= times) & (times <= t1 + 1e-6)))
+    inside = bool(np.all((t0 - _ROUNDING <= times) & (times <= t1 + _ROUNDING)))
     require(inside, "save_at", times, f"lie in [t0, t1] = [{t0:g}, {t1:g}]")
     return np.clip(times, t0, t1)
 
 
-def nodes_before(times: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """Index of the last node at or before each time; a time within rounding of a node is on it."""
-    tolerance = 16 * float(jnp.finfo(jnp.float32).eps)
-    return np.searchsorted(nodes, times + tolerance, side="right") - 1
+def snapped(times: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the last node at or before each time, and the times, on a node if near one.
+
+    Times from a float32 `linspace` miss the float64 nodes by rounding; that is near.
+    """
+    near = min(16 * float(jnp.finfo(jnp.float32).eps), float(np.diff(nodes).min()) / 4)
+    before = np.searchsorted(nodes, times + near, side="right") - 1
+    return before, np.where(times - nodes[before] <= near, nodes[before], times)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
@@ -50,7 +51,20 @@ def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
         "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
     )
     size = batch_size("x0", x0)
-    if cond is not None:
-        given = batch_size("cond", cond)
-        require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
-    return x0, jax.tree.map(jnp.asarray, cond)
+    if cond is None:
+        return x0, None
+    cond = jax.tree.map(lambda leaf: _for_each(leaf, size), cond)
+    given = batch_size("cond", cond)
+    require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
+    return x0, jax.tree.map(_as_leaf, cond)
+
+
+def _for_each(leaf: Any, size: int) -> Any:
+    """The condition of each sample: one row is every sample's."""
+    shape = np.shape(leaf)
+    return jnp.broadcast_to(_as_leaf(leaf), (size, *shape[1:])) if shape[:1] == (1,) else leaf
+
+
+def _as_leaf(leaf: Any) -> Array:
+    # Random keys are JAX arrays, though not of numbers.
+    return leaf if isinstance(leaf, jax.Array) else as_array("cond", leaf)

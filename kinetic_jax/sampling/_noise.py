@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from kinetic_jax._checks import is_concrete, require, require_key
+from kinetic_jax._checks import is_concrete, numbers, require, require_key
 
 
 def noise(
@@ -62,7 +62,7 @@ def _as_indices(index: Any) -> Array:
         require(kind, "index", f"dtype {indices.dtype}", "be whole numbers")
         return indices
     # In NumPy, which wraps nothing: JAX would take 2³² + 5 for 5.
-    given = np.asarray(index)
+    given = numbers("index", index)
     kind = np.issubdtype(given.dtype, np.integer) or given.size == 0
     require(kind, "index", f"dtype {given.dtype}", "be whole numbers")
     inside = bool(np.all((given >= 0) & (given < 2**32)))

@@ -9,11 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import (
-    float_array,
-    require,
-    require_between,
-)
+from kinetic_jax._checks import float_scalar, require, require_between, whole_number
 from kinetic_jax._mesh import refuse_varying
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._adaptive import (
@@ -42,8 +38,8 @@ def sample(
     dt0: ArrayLike | None = None,
     max_steps: int = 4096,
     adjoint: diffrax.AbstractAdjoint | None = None,
-    t0: ArrayLike = 0.0,
-    t1: ArrayLike = 1.0,
+    t0: ArrayLike | None = None,
+    t1: ArrayLike | None = None,
     tau_split: ArrayLike | None = None,
     save_at: bool | ArrayLike | Sequence[float] | None = None,
     mesh: jax.sharding.Mesh | None = None,
@@ -57,7 +53,8 @@ def sample(
     Args:
         field: the velocity field of ONE sample, `field(t, x, cond)`; its arrays are traced.
         x0: where the paths begin, shape (batch, *event), float32 or float64; see `noise`.
-        cond: a pytree with a leading batch axis on every leaf, or None.
+        cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
+            condition of every sample.
         solver: an explicit one-step Diffrax solver. Default: `Euler()`; `Tsit5()` with a
             controller.
         num_steps: steps of a fixed grid, 100 by default.
@@ -70,8 +67,8 @@ def sample(
             the default, serves `jax.grad`, `jax.vjp` and `jax.jacrev`; `diffrax.ForwardMode()`
             `jax.jvp` and `jax.jacfwd`; `diffrax.DirectAdjoint()` all of them and `jax.hessian`, in
             memory and time that grow with `max_steps`. A fixed grid needs none: all work there.
-        t0: start, a number in [0, 1).
-        t1: end, a number in (t0, 1].
+        t0: start, a number in [0, 1). Default: where an array of times begins, else 0.
+        t1: end, a number in (t0, 1]. Default: where an array of times ends, else 1.
         tau_split: where the energy is split into launch and landing. Default: the field's own
             (`kts` sets one), else 0.6. A step of a fixed grid belongs to the phase of its left
             end; with a controller the step that passes it is divided where it passes.
@@ -113,7 +110,6 @@ def sample(
     ):
         good = value is None or isinstance(value, kind)
         require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
-    start, end = checked_span(t0, t1)
     mesh = mesh_for(mesh, x0, cond)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
@@ -122,7 +118,7 @@ def sample(
         require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
         words = "be left out on a fixed grid, which every kind of derivative passes through"
         require(adjoint is None, "adjoint", type(adjoint).__name__, words)
-        nodes = time_nodes(grid, num_steps, start, end, dtype)
+        nodes, start, end = time_nodes(grid, num_steps, t0, t1, dtype)
         plan = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
         rest = (nodes_as(nodes, dtype), tau, stages, plan, arrival)
@@ -132,8 +128,8 @@ def sample(
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
-    whole = isinstance(max_steps, int | np.integer) and max_steps >= 1
-    require(whole, "max_steps", max_steps, "be a whole number >= 1")
+    max_steps = whole_number("max_steps", max_steps, 1)
+    start, end = checked_span(t0, t1)
     require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
     times = None
     if save_at is not None and save_at is not False:
@@ -171,5 +167,6 @@ def _checked_first_step(
 ) -> Array | None:
     if dt0 is None:
         return None
+    step = float_scalar(dt0, "dt0").astype(dtype)
     require_between("dt0", dt0, 0.0, end - start + 1e-6)
-    return float_array(dt0, "dt0").astype(dtype)
+    return step

@@ -1,4 +1,4 @@
-"""A solver that notes the energy spent when it comes past `tau_split`."""
+"""A solver that adds up, step by step, what a path spends before and after `tau_split`."""
 
 from typing import Any
 
@@ -7,28 +7,67 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax.energy import PathState
+from kinetic_jax.energy import PathState, PhaseTotals, no_totals, squared_norm
 from kinetic_jax.sampling._explicit import before_arrival
 
 
+class FramedState(eqx.Module):
+    """The state of a step.
+
+    Attributes:
+        path: the sample, and what it has spent since the step began.
+        relative: ½ ∫ ||u − frame||² dt since the step began.
+    """
+
+    path: PathState
+    relative: Float[Array, ""]
+
+    @property
+    def x(self) -> Array:
+        """The sample."""
+        return self.path.x
+
+
 class SplitState(eqx.Module):
-    """The wrapped solver's state, and the energy spent up to now or to tau_split."""
+    """What the solver carries along.
+
+    Attributes:
+        solver: the wrapped solver's state.
+        totals: what the path has spent; in place of the excess ½ ∫ ||u − frame||² dt.
+        frame: the mean velocity of the first step (0 within it).
+    """
 
     solver: PyTree[Any]
-    launch: Float[Array, ""]
+    totals: PhaseTotals
+    frame: Float[Array, "*event"]
 
 
-class _ArrivingVectorField(eqx.Module):
-    """The vector field of one step, which looks at no time past `arrival`."""
+class _StepField(eqx.Module):
+    """The vector field of one step, with the energy in a frame that moves along.
+
+    The first step measures against its own mean velocity up to the stage, all later ones against
+    that of the first step; the last stage of a step that the next one takes over (FSAL) fits.
+    It looks at no time past `arrival`.
+    """
 
     field: Any
-    arrival: Float[Array, ""]
+    arrival: Float[Array, ""] | None
+    begin: Any
+    x0: Float[Array, "*event"]
+    frame: Float[Array, "*event"]
     t0: Any
-    y0: PathState
+    y0: FramedState
 
-    def __call__(self, t: Any, y: PathState, args: Any) -> Any:
-        t, y = before_arrival(self.arrival, self.t0, self.y0, t, y)
-        return self.field(t, y, args)
+    def __call__(self, t: Any, y: FramedState, args: Any) -> FramedState:
+        if self.arrival is not None:
+            t, y = before_arrival(self.arrival, self.t0, self.y0, t, y)
+        rates = self.field(t, y.path, args)
+        elapsed = t - self.begin
+        started = elapsed > 0
+        chord = (y.x - self.x0) / jnp.where(started, elapsed, jnp.ones_like(elapsed))
+        frame = jnp.where(self.t0 > self.begin, self.frame, chord)
+        relative = squared_norm(rates.x - frame) / 2
+        return FramedState(rates, jnp.where(started, relative, jnp.zeros_like(relative)))
 
 
 class SplitSolver(diffrax.AbstractWrappedSolver):
@@ -36,11 +75,20 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
 
     A step is never cut where a field has no kink, so that measuring leaves the trajectory as it
     is. Inside the step that passes tau_split the energy is the solver's own interpolant of it.
+
+    Attributes:
+        solver: the wrapped solver.
+        tau_split: where the energy is split.
+        arrival: the last time at which the field is looked at, or None.
+        begin: when the path begins.
+        x0: where it begins.
     """
 
     solver: diffrax.AbstractSolver  # type: ignore[misc]
     tau_split: Float[Array, ""]
     arrival: Float[Array, ""] | None
+    begin: Float[Array, ""]
+    x0: Float[Array, "*event"]
 
     @property
     def term_structure(self) -> Any:
@@ -76,8 +124,11 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         return self.solver.error_order(terms)
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: PathState, args: Any) -> SplitState:
-        """The wrapped solver's state, and no energy."""
-        return SplitState(self.solver.init(terms, t0, t1, y0, args), y0.energy)
+        """The wrapped solver's state, and nothing spent."""
+        frame = jnp.zeros_like(self.x0)
+        terms, start = self._framed(terms, t0, y0, frame)
+        totals = no_totals((), y0.energy.dtype)
+        return SplitState(self.solver.init(terms, t0, t1, start, args), totals, frame)
 
     def step(
         self,
@@ -90,19 +141,32 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         made_jump: Any,
     ) -> Any:
         """The wrapped solver's step."""
-        if self.arrival is not None:
-            # Diffrax wraps the term for the direction of time, which is forward here.
-            field = _ArrivingVectorField(terms.term.vector_field, self.arrival, t0, y0)
-            terms = eqx.tree_at(lambda wrap: wrap.term, terms, diffrax.ODETerm(field))
-        y1, error, dense_info, inner, result = self.solver.step(
-            terms, t0, t1, y0, args, solver_state.solver, made_jump
+        terms, start = self._framed(terms, t0, y0, solver_state.frame)
+        end, error, dense_info, inner, result = self.solver.step(
+            terms, t0, t1, start, args, solver_state.solver, made_jump
         )
         # Never evaluated outside of its step, where it would be huge and so would its gradient.
         within = jnp.clip(self.tau_split, t0, t1)
-        inside = self.interpolation_cls(t0=t0, t1=t1, **dense_info).evaluate(within).energy
-        launch = jnp.where(self.tau_split > t0, inside, solver_state.launch)
-        launch = jnp.where(self.tau_split >= t1, y1.energy, launch)
-        return y1, error, dense_info, SplitState(inner, launch), result
+        inside = self.interpolation_cls(t0=t0, t1=t1, **dense_info).evaluate(within).path.energy
+        spent = end.path
+        launch = jnp.where(self.tau_split > t0, inside, jnp.zeros_like(inside))
+        launch = jnp.where(self.tau_split >= t1, spent.energy, launch)
+        totals = solver_state.totals.add(launch, spent.energy - launch, spent.length, end.relative)
+        first_mean = (end.x - self.x0) / (t1 - self.begin)
+        frame = jnp.where(t0 > self.begin, solver_state.frame, first_mean)
+        y1 = PathState(end.x, y0.energy + spent.energy, y0.length + spent.length)
+        error = None if error is None else error.path
+        return y1, error, dense_info, SplitState(inner, totals, frame), result
+
+    def _framed(self, terms: Any, t0: Any, y0: PathState, frame: Array) -> tuple[Any, FramedState]:
+        """The term and the initial state of a step."""
+        zero = jnp.zeros_like(y0.energy)
+        start = FramedState(PathState(y0.x, zero, zero), zero)
+        # Diffrax wraps the term for the direction of time, which is forward here.
+        field = _StepField(
+            terms.term.vector_field, self.arrival, self.begin, self.x0, frame, t0, start
+        )
+        return eqx.tree_at(lambda wrap: wrap.term, terms, diffrax.ODETerm(field)), start
 
     def func(self, terms: Any, t0: Any, y0: PathState, args: Any) -> Any:
         """As the wrapped solver."""

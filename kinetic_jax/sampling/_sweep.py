@@ -13,14 +13,22 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_finite
+from kinetic_jax._checks import (
+    as_array,
+    float_array,
+    is_concrete,
+    require,
+    require_finite,
+    whole_number,
+)
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import scan, varied_as
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, arrival_of, network_hint
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import Spent, completed, one_step, rates_of, totals_of
-from kinetic_jax.sampling._grid import checked_span, nodes_as, time_nodes
+from kinetic_jax.sampling._fixed import Progress, Walk, at_start, completed, next_step
+from kinetic_jax.sampling._grid import nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import solve_on, solve_together
 from kinetic_jax.sampling._trajectories import Trajectories
@@ -47,8 +55,8 @@ def sweep(
     solver: diffrax.AbstractSolver | None = None,
     num_steps: int | None = None,
     grid: str | ArrayLike | Sequence[float] = "uniform",
-    t0: ArrayLike = 0.0,
-    t1: ArrayLike = 1.0,
+    t0: ArrayLike | None = None,
+    t1: ArrayLike | None = None,
     reduce: Callable[[Trajectories], Any] | None = None,
     at_once: int = 1,
     mesh: Mesh | None = None,
@@ -109,11 +117,11 @@ def sweep(
     good = solver is None or isinstance(solver, diffrax.AbstractSolver)
     require(good, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
     require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
-    whole = isinstance(at_once, int | np.integer) and at_once >= 1
-    require(whole, "at_once", at_once, "be a whole number >= 1")
+    at_once = whole_number("at_once", at_once, 1)
+    is_switch = isinstance(allow_reversal, bool | np.bool_)
+    require(is_switch, "allow_reversal", repr(allow_reversal), "be True or False")
     mesh = mesh_for(mesh, x0, cond)
-    start, end = checked_span(t0, t1)
-    nodes = time_nodes(grid, num_steps, start, end, x0.dtype)
+    nodes, _, _ = time_nodes(grid, num_steps, t0, t1, x0.dtype)
     plan = SweepPlan(
         alpha0=_vector("alpha0", alpha0),
         beta0=_vector("beta0", beta0),
@@ -121,11 +129,11 @@ def sweep(
         k=float_array(k, "k"),
         nodes=nodes_as(nodes, x0.dtype),
         arrival=arrival_of(field, x0.dtype),
-        launch=launch if isinstance(launch, str) else as_pytree(launch),
-        landing=landing if isinstance(landing, str) else as_pytree(landing),
+        launch=_gain_shape("launch", launch),
+        landing=_gain_shape("landing", landing),
         stages=stages_of(diffrax.Euler() if solver is None else solver),
         reduce=None if reduce is None else as_pytree(reduce),
-        at_once=int(at_once),
+        at_once=at_once,
     )
     _check_gains(plan, allow_reversal)
     with network_hint(field):
@@ -169,24 +177,23 @@ class SweepPlan(eqx.Module):
 @eqx.filter_jit
 def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) -> Any:
     """All settings, one after the other: τ, then α0, then β0."""
-    evals = (plan.nodes.size - 1) * len(plan.stages.c)
 
     def of_tau(tau: Array) -> Any:
         shared = plan.is_shared(tau)
 
+        def walk(alpha0: Array, beta0: ArrayLike) -> Walk:
+            shaped = plan.transform(alpha0, beta0, tau, True)(field)
+            return Walk(shaped, cond, x0, plan.nodes[0], tau, plan.stages, plan.arrival)
+
         def of_alpha(alpha0: Array) -> Any:
-            start = (x0, jnp.zeros_like(x0))
-            shaped = plan.transform(alpha0, 0.0, tau, True)(field)
-            launched, early = _walk(shaped, cond, plan, start, shared)
+            launched, early = _stepped(walk(alpha0, 0.0), plan.nodes, at_start(x0), shared)
 
             def of_beta(beta0: Array) -> Any:
-                shaped = plan.transform(alpha0, beta0, tau, True)(field)
-                (x1, _), late = _walk(shaped, cond, plan, launched, ~shared)
-                spent = jax.tree.map(lambda a, b: (a + b).T, early, late)
-                totals = totals_of(spent, plan.nodes, tau)
-                profile = spent.speed2, spent.bend2.at[:, 0].set(0.0)
-                found = completed(x0, x1, totals, profile, plan.nodes, evals)
-                return found if plan.reduce is None else plan.reduce(found)
+                landing = walk(alpha0, beta0)
+                landed, late = _stepped(landing, plan.nodes, launched, ~shared)
+                profile = jax.tree.map(lambda a, b: (a + b).T, early, late)
+                run = completed(landing, landed, profile, plan.nodes)
+                return run if plan.reduce is None else plan.reduce(run)
 
             together = None if plan.at_once == 1 else plan.at_once
             return jax.lax.map(of_beta, plan.beta0, batch_size=together)
@@ -201,33 +208,25 @@ def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) 
     return found
 
 
-def _walk(
-    field: VelocityField,
-    cond: PyTree[Any],
-    plan: SweepPlan,
-    start: tuple[Array, Array],
-    active: Bool[Array, " steps"],
-) -> tuple[tuple[Array, Array], Spent]:
+def _stepped(
+    walk: Walk, nodes: Float[Array, " nodes"], start: Progress, active: Bool[Array, " steps"]
+) -> tuple[Progress, tuple[Array, Array]]:
     """The batch moved over the active steps; the others cost nothing and spend nothing."""
 
-    def step(carry: tuple[Array, Array], xs: Any) -> Any:
+    def step(progress: Progress, xs: Any) -> Any:
         t0, t1, on = xs
 
-        def go(x: Array, previous: Array) -> Any:
-            one = lambda x, v, c: one_step(  # noqa: E731
-                plan.stages, rates_of(field, c), (t0, t1), x, v, plan.arrival
-            )
-            x, velocity, spent = jax.vmap(one)(x, previous, cond)
-            return (x, velocity), spent
+        def go(progress: Progress) -> Any:
+            return next_step(walk, (t0, t1), progress)
 
-        def stay(x: Array, previous: Array) -> Any:
-            shapes = jax.eval_shape(go, x, previous)[1]
-            nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            return varied_as(((x, previous), nothing), go, x, previous)
+        def stay(progress: Progress) -> Any:
+            nothing = jnp.zeros(x0.shape[0], at_least_float32(x0.dtype))
+            return varied_as((progress, (nothing, nothing)), go, progress)
 
-        return jax.lax.cond(on, go, stay, *carry)
+        return jax.lax.cond(on, go, stay, progress)
 
-    return scan(step, start, (plan.nodes[:-1], plan.nodes[1:], active))
+    x0 = walk.x0
+    return scan(step, start, (nodes[:-1], nodes[1:], active))
 
 
 def _vector(name: str, values: Any) -> Float[Array, " values"]:
@@ -236,6 +235,12 @@ def _vector(name: str, values: Any) -> Float[Array, " values"]:
     require(good, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
     require_finite(name, numbers)
     return jnp.atleast_1d(numbers)
+
+
+def _gain_shape(name: str, shape: Any) -> Any:
+    known = isinstance(shape, str) or callable(shape)
+    require(known, name, repr(shape), "be a shape's name or a callable")
+    return shape if isinstance(shape, str) else as_pytree(shape)
 
 
 def _taus(values: Any) -> Float[Array, " taus"]:

@@ -152,6 +152,27 @@ def test_gradient_through_a_loop():
     np.testing.assert_allclose(jax.jacrev(total)(1.0), [30.0, 0.0])
 
 
+KINDS = ("x", object(), np.ones((3, 2), np.complex64), None, 1j, [[1.0, 2.0]], float("nan"))
+STATE = energy_init(X0)
+CALLS = {
+    "x0": energy_init,
+    "state": lambda value: energy_update(value, X0, 0.0, 0.1),
+    "u": lambda value: energy_update(STATE, value, 0.0, 0.1),
+    "t": lambda value: energy_update(STATE, X0, value, 0.1),
+    "dt": lambda value: energy_update(STATE, X0, 0.0, value),
+    "x1": lambda value: energy_result(STATE, value),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_arguments_of_another_kind_are_named(own_messages, name):
+    for value in KINDS:
+        with pytest.raises(ValueError, match=rf"^{name} must "):
+            CALLS[name](value)
+    with pytest.raises(ValueError, match=r"^state must be what energy_init or energy_update"):
+        energy_result(None, X0)
+
+
 def test_errors_name_the_argument_and_the_shape():
     state = energy_init(jnp.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"u must have shape \(3, 2\), got shape \(3, 1\)"):

@@ -141,6 +141,14 @@ def test_rates_are_summed_in_float32(dtype):
     np.testing.assert_array_equal(rate.energy, 4097 / 2)
 
 
+@pytest.mark.parametrize("value", [None, "x", 1j, [1.0, 2.0], np.ones(2, np.complex64)])
+def test_arguments_of_another_kind_are_named(own_messages, value):
+    with pytest.raises(ValueError, match=r"^x0 must "):
+        energy_state(value)
+    with pytest.raises(ValueError, match=r"^norm must be "):
+        path_norm(value)
+
+
 def test_the_fields_output_is_checked():
     term = energy_term(lambda t, x, cond=None: x[None])
     message = (

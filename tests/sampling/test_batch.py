@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, from_vector_field, sample
+from kinetic_jax import GaussianField, from_vector_field, sample, sweep
 
 EVENTS = [(), (3,), (2, 3), (2, 2, 3)]
 
@@ -43,6 +43,20 @@ def test_a_sample_is_the_same_alone(reference, normal, solver):
             if right.shape[0] == 5:
                 right = right[rows]
             np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"controller": diffrax.ConstantStepSize(), "dt0": 0.5}])
+def test_a_condition_of_one_row_is_that_of_all(options):
+    """Leaf by leaf; in a `sweep` as well."""
+
+    def field(t, x, cond):
+        return cond["push"] * jnp.ones_like(x) + cond["own"]
+
+    x0, cond = jnp.zeros((3, 2)), {"push": np.array([2.0], np.float32), "own": jnp.arange(3.0)}
+    x1 = sample(field, x0, cond, **(options or {"num_steps": 2})).x1
+    np.testing.assert_allclose(x1, np.array([[2, 2], [3, 3], [4, 4]]), rtol=1e-6)
+    if not options:
+        np.testing.assert_allclose(sweep(field, x0, cond, num_steps=2).x1[0, 0, 0], x1, rtol=1e-6)
 
 
 def test_one_bad_start_spoils_no_other(reference, normal):

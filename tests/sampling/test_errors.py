@@ -39,7 +39,7 @@ BAD = {
         r"grid must increase, .*in float32",
     ),
     "grid starts late": (
-        {"grid": np.array([0.1, 1.0])},
+        {"grid": np.array([0.1, 1.0]), "t0": 0.0},
         r"grid must span \[t0, t1\] = \[0, 1\], got \[0\.1, 1\]",
     ),
     "grid ends early": (
@@ -59,7 +59,11 @@ BAD = {
     "t0 below": ({"t0": -0.1}, r"t0, t1 must satisfy 0 <= t0 < t1 <= 1, got \(-0\.1, 1\.0\)"),
     "t1 above": ({"t1": 1.5}, r"t0, t1 must satisfy .* got \(0\.0, 1\.5\)"),
     "t1 at t0": ({"t0": 0.5, "t1": 0.5}, r"t0, t1 must satisfy .* got \(0\.5, 0\.5\)"),
-    "t1 nan": ({"t1": float("nan")}, r"t0, t1 must satisfy .* got \(0\.0, nan\)"),
+    "t1 nan": ({"t1": float("nan")}, r"t1 must be a finite number, got nan"),
+    "grid leaves": (
+        {"grid": np.array([0.5, 1.5])},
+        r"grid must lie in \[0, 1\], got \[0\.5, 1\.5\]",
+    ),
     "save after": (
         {"save_at": np.array([0.5, 1.2])},
         r"save_at must lie in \[t0, t1\] = \[0, 1\], got \[0\.5 1\.2\]",
@@ -227,6 +231,8 @@ def test_the_loops_tau(tmp_path):
     ("setting", "message"),
     [
         ({"solver": diffrax.Heun}, "solver must be an instance of a diffrax.AbstractSolver, got"),
+        ({"t0": "early"}, "t0 must be a finite number, got 'early'"),
+        ({"t1": [1.0]}, r"t1 must be a finite number, got \[1\.0\]"),
         ({"controller": "pid"}, "controller must be an instance of .* got 'pid'"),
         (
             {"controller": diffrax.PIDController(rtol=1e-3, atol=1e-3), "max_steps": None},

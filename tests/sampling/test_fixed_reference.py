@@ -75,6 +75,9 @@ def test_an_array_of_times_is_the_grid(reference, normal):
         result = sample(field, x0, grid=grid, t0=0.1, t1=0.8)
         assert_same(result, expected)
         np.testing.assert_array_equal(result.num_evals, [4, 4, 4])
+    implied = sample(field, x0, grid=list(nodes))  # a grid says where it begins and ends
+    np.testing.assert_array_equal(implied.x1, result.x1)
+    np.testing.assert_array_equal(implied.energy.excess, result.energy.excess)
 
 
 @pytest.mark.parametrize("grid", ["uniform", "cosine"])

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from kinetic_jax import EmpiricalField, sample
+from kinetic_jax.sampling._fixed import save_plan
+
+
+def decay(t, x, cond=None):
+    return -x
 
 
 @pytest.mark.parametrize("grid", ["uniform", "cosine"])
@@ -31,6 +36,23 @@ def test_times_on_nodes(reference, normal):
     np.testing.assert_array_equal(some.path, every.path[:, np.array([0, 3, 6, 6, 10])])
     np.testing.assert_allclose(some.ts, times, rtol=0, atol=1e-7)
     np.testing.assert_array_equal(some.num_evals, [10, 10, 10])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_linspace_is_on_the_nodes(normal, dtype):
+    """In float32 it misses the float64 nodes by rounding, which calls for no step of its own."""
+    run = sample(decay, normal(0, 2, 3), num_steps=250, save_at=np.linspace(0, 1, 251, dtype=dtype))
+    np.testing.assert_array_equal(run.num_evals, [250, 250])
+    np.testing.assert_array_equal(run.path[:, -1], run.x1)
+
+
+def test_times_on_and_between_the_nodes_of_a_very_fine_grid():
+    """Nodes 1e-6 apart are told from each other, and times half way from both."""
+    nodes = np.array([0, 1e-6, 2e-6, 3e-6, 1])
+    plan = save_plan(nodes[:4] + np.array([0, 1e-8, 5e-7, -1e-8]), nodes, np.float32)
+    np.testing.assert_array_equal(plan.before, [0, 1, 2, 3])
+    np.testing.assert_allclose(plan.times, [0, 1e-6, 2.5e-6, 3e-6], rtol=1e-6)
+    assert plan.between
 
 
 @pytest.mark.parametrize("method", ["euler", "midpoint", "heun"])

@@ -48,6 +48,39 @@ def test_an_energy_that_overflows_is_not_finite():
     np.testing.assert_array_equal(result.status, [1, 1])
 
 
+def overflowing(t, x, cond):
+    """There and back."""
+    return cond * jnp.where(t < 0.5, 1.0, -1.0) * jnp.ones_like(x)
+
+
+@pytest.mark.parametrize("options", [{"num_steps": 2}, {"controller": CONTROLLER, "dt0": 0.5}])
+def test_an_energy_or_a_profile_that_overflows_has_a_status(options):
+    """At a speed of 1.5e19 the energy fits, and its bend, (3e19)², does not."""
+    speeds = jnp.array([1.0, 1.5e19, 1e25])
+    if "controller" in options:
+        run = sample(lambda t, x, c: c * jnp.ones_like(x), jnp.zeros((3, 1)), speeds, **options)
+        expected = [0, 0, 1]
+    else:
+        run = sample(overflowing, jnp.zeros((3, 1)), speeds, **options)
+        expected = [0, 1, 1]
+        assert np.all(np.isfinite(run.energy.total[:2]))
+    np.testing.assert_array_equal(run.status, expected)
+    with pytest.raises(RuntimeError, match="not finite"):
+        run.check()
+
+
+def test_a_saved_path_that_is_not_finite_has_a_status():
+    """The field is NaN between the nodes alone, where one shorter step of Heun looks."""
+
+    def field(t, x, cond=None):
+        return jnp.where((t > 0.1) & (t < 0.4), jnp.nan, 1.0) * jnp.ones_like(x)
+
+    options = {"solver": diffrax.Heun(), "num_steps": 2}
+    assert sample(field, jnp.zeros((1, 1)), **options).status == 0
+    run = sample(field, jnp.zeros((1, 1)), save_at=np.array([0.25]), **options)
+    np.testing.assert_array_equal(run.status, [1])
+
+
 def test_nan_on_a_fixed_grid():
     result = sample(nan_after, jnp.zeros((3, 2)), jnp.array([2.0, 0.5, 2.0]), num_steps=10)
     np.testing.assert_array_equal(result.status, [0, 1, 0])
