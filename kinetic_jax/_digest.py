@@ -20,7 +20,7 @@ def digest(arrays: Iterable[Any]) -> str:
         array = _readable(leaf)
         total.update(f"{array.shape}{array.dtype}".encode())
         for part in _parts(array):
-            total.update(memoryview(np.ascontiguousarray(part).reshape(-1).view(np.uint8)))
+            total.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

@@ -1,11 +1,12 @@
 """The folder of a job: its log, the lock that keeps a second run out, and whose files are in it."""
 
+import dataclasses
 import datetime
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from kinetic_jax._files import PART, naming
 from kinetic_jax.jobs._description import DESCRIPTION
@@ -22,7 +23,8 @@ Log = Callable[[str], None]
 _OWN_LOG = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (begun with|interrupted|done|shard-\d+\.npz)\b")
 
 
-class Part(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Part:
     """One of the processes that share a folder, and the files that it writes.
 
     Attributes:

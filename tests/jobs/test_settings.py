@@ -47,7 +47,7 @@ def test_adaptive_steps(tmp_path):
     def field(t, x, cond):
         return x + jnp.where(cond == 0, 0.0, 300 * jnp.cos(300 * t))
 
-    settings = JobSettings(n=5, shard_size=3, rtol=1e-3, atol=1e-3, max_steps=20, labels=[0, 1])
+    settings = JobSettings(n=5, rtol=1e-3, atol=1e-3, max_steps=20, labels=[0, 1])
     said = []
     job = run_job(field, tmp_path, settings, event_shape=(2,), say=said.append)
     controller = diffrax.PIDController(rtol=1e-3, atol=1e-3)
@@ -59,7 +59,7 @@ def test_adaptive_steps(tmp_path):
     np.testing.assert_array_equal(status, direct.status)
     np.testing.assert_array_equal(evals, direct.num_evals)
     np.testing.assert_allclose(x1, direct.x1, rtol=1e-4, atol=1e-5)
-    assert said == ["5 samples in 2 shards, 2 at the step limit (samples 1, 3)"]
+    assert said == ["5 samples in 1 shard, 2 at the step limit (samples 1, 3)"]
     assert (job.about["steps"], job.about["solver"], job.about["rtol"]) == (None, "tsit5", 1e-3)
     found = diagnose_job(job, np.zeros((3, 2)))
     assert found.summary["bad_samples"] == {
