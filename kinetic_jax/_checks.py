@@ -65,14 +65,14 @@ def as_array(name: str, value: Any) -> Array:
     """
     if isinstance(value, jax.Array):
         is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-        require(not is_key, name, _short(value), "be an array of numbers")
+        require(not is_key, name, short(value), "be an array of numbers")
         return value
     # JAX gives Python's own numbers its default dtypes, and takes lists of tracers.
     plain = isinstance(value, bool | int | float | complex) or not is_concrete(value)
     try:
         return jax.numpy.asarray(value if plain else numbers(name, value))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
+        raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
 
 
 def real_rows(name: str, value: Any) -> Array:
@@ -96,15 +96,15 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """
     if not is_concrete(value):
         raise ValueError(
-            f"{name} must be known numbers, got {_short(value)}: this is not for use inside jit, "
+            f"{name} must be known numbers, got {short(value)}: this is not for use inside jit, "
             "grad, vmap or shard_map"
         )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {_short(value)}") from error
+        raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
     kind = array.dtype.kind in "biufc" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
-    require(kind, name, _short(value), "be an array of numbers")
+    require(kind, name, short(value), "be an array of numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -128,13 +128,13 @@ def real_number(name: str, value: Any) -> float:
     one = _is_scalar(value)
     array = np.asarray(value) if one else np.zeros(0)
     real = array.dtype.kind in "iuf" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
-    require(one and real and bool(np.isfinite(array)), name, _short(value), "be a finite number")
+    require(one and real and bool(np.isfinite(array)), name, short(value), "be a finite number")
     return float(array)
 
 
 def require_flag(name: str, value: Any) -> None:
     """Checks that `value` is True or False."""
-    require(isinstance(value, bool | np.bool_), name, _short(value), "be True or False")
+    require(isinstance(value, bool | np.bool_), name, short(value), "be True or False")
 
 
 def fraction(name: str, value: Any) -> float:
@@ -159,7 +159,7 @@ def whole_number(
     is_whole = _is_whole(value)
     within = is_whole and (least is None or value >= least) and (most is None or value <= most)
     limits = "" if least is None else f" >= {least}" if most is None else f" in [{least}, {most}]"
-    require(bool(within), name, _short(value), f"be a whole number{limits}{why}")
+    require(bool(within), name, short(value), f"be a whole number{limits}{why}")
     return int(value)
 
 
@@ -171,7 +171,7 @@ def whole_numbers(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
     """
     is_list = isinstance(value, tuple | list)
     fits = is_list and all(_is_whole(side) and side >= least for side in value)
-    require(fits, name, _short(value), f"be a tuple of whole numbers >= {least}")
+    require(fits, name, short(value), f"be a tuple of whole numbers >= {least}")
     return tuple(int(side) for side in value)
 
 
@@ -187,7 +187,8 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, int | float | np.number)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """`repr(value)`, cut to fit in a message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
@@ -206,7 +207,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
         if isinstance(value, jax.Array) or not is_concrete(value):
             given = as_array(name, value)
             is_complex = jax.numpy.issubdtype(given.dtype, jax.numpy.complexfloating)
-            require(not is_complex, name, _short(value), "hold real numbers")
+            require(not is_complex, name, short(value), "hold real numbers")
         else:  # by NumPy: JAX would compile a program for a number in every first call
             given = real_array(name, value)
         return jax.numpy.asarray(given, dtype)
@@ -232,7 +233,7 @@ def batch_size(name: str, tree: Any) -> int:
     leaves = jax.tree.leaves(tree)
     if leaves and all(isinstance(leaf, int | float) for leaf in leaves):
         raise ValueError(
-            f"{name} must be an array or a pytree of arrays, got {_short(tree)}: pass lists as "
+            f"{name} must be an array or a pytree of arrays, got {short(tree)}: pass lists as "
             "jnp.array(...)"
         )
     shapes = [np.shape(leaf) for leaf in leaves]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from kinetic_jax._checks import is_concrete, require
 
@@ -97,6 +98,55 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
         return jax.sharding.auto_axes(run, out_sharding=spec)(arrays)
 
     return call
+
+
+def mesh_of(tree: Any) -> Mesh | None:
+    """The mesh on which an array of `tree` lies, if one does."""
+    shardings = (leaf.sharding for leaf in jax.tree.leaves(tree) if _is_on_mesh(leaf))
+    return next((sharding.mesh for sharding in shardings), None)
+
+
+def with_axes_of(mesh: Mesh, tree: Any) -> Any:
+    """`tree` with the arrays that lie on a mesh split alike on `mesh`, of the same devices."""
+    return jax.tree.map(
+        lambda leaf: (
+            jax.device_put(leaf, NamedSharding(mesh, leaf.sharding.spec))
+            if _is_on_mesh(leaf)
+            else leaf
+        ),
+        tree,
+    )
+
+
+def _is_on_mesh(leaf: Any) -> bool:
+    is_known = isinstance(leaf, jax.Array) and is_concrete(leaf)
+    return is_known and isinstance(leaf.sharding, NamedSharding)
+
+
+def split_alike(tree: Any) -> Any:
+    """`tree` with leading axes split as that of its first array split over Explicit axes.
+
+    `jax.vmap` asks for that; where no array is split so, nothing changes.
+    """
+    like = next((leaf for leaf in jax.tree.leaves(tree) if _leading_axis(leaf) is not None), None)
+    if like is None:
+        return tree
+
+    def place(leaf: Array) -> Array:
+        if _leading_axis(leaf) == _leading_axis(like):
+            return leaf
+        spec = PartitionSpec(_leading_axis(like), *jax.typeof(leaf).sharding.spec[1:])
+        if is_concrete((leaf, like)):
+            return jax.device_put(leaf, NamedSharding(like.sharding.mesh, spec))
+        return jax.reshard(leaf, NamedSharding(jax.typeof(like).sharding.mesh, spec))
+
+    return jax.tree.map(place, tree)
+
+
+def _leading_axis(array: Array) -> Any:
+    """The Explicit mesh axes over which the first axis of an array is split, if it is."""
+    spec = jax.typeof(array).sharding.spec
+    return spec[0] if spec else None
 
 
 def is_inside(axis: str) -> bool:

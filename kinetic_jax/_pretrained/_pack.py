@@ -7,14 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import PyTree
 
 from kinetic_jax._arrays import pack
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
-from kinetic_jax.networks import ImageClassifier, NetworkField, NetworkSpec, wrapped
+from kinetic_jax.networks import ImageClassifier, NetworkField, described_field
 
 FORMAT = 1
 
@@ -40,9 +39,10 @@ def read_field(path: PathLike) -> NetworkField:
         ValueError: naming the file, if it is damaged or holds no field.
     """
     arrays, about = _read(path, "field")
-    spec = NetworkSpec.from_json(about["field"])
-    # Only the structure: no weights are drawn.
-    fresh = eqx.filter_eval_shape(lambda: NetworkField(wrapped(spec.build(nnx.Rngs(0))), spec))
+    try:
+        fresh = described_field(about["field"], len(arrays))
+    except Exception as error:  # networks of sizes beyond all bounds raise whatever they meet
+        raise ValueError(f"{path} describes no network that can be built: {error}") from error
     return _filled(path, fresh, arrays)
 
 

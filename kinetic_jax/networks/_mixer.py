@@ -78,6 +78,8 @@ class PatchMixer(nnx.Module):
         (5, 28, 28, 1)
     """
 
+    repeats = ("depth",)  # settings whose product counts the layers
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

@@ -57,6 +57,8 @@ class ResidualMLP(nnx.Module):
         (5, 8, 8)
     """
 
+    repeats = ("depth",)  # settings whose product counts the layers
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

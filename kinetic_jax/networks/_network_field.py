@@ -1,7 +1,5 @@
 """Fields made of this package's own networks, which know how they were built."""
 
-import dataclasses
-import inspect
 from typing import Any
 
 import equinox as eqx
@@ -11,91 +9,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_between, require_finite, require_key
+from kinetic_jax._checks import require_between, require_key
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import from_nnx
-from kinetic_jax.networks._mixer import PatchMixer
-from kinetic_jax.networks._mlp import ResidualMLP
-from kinetic_jax.networks._unet import UNet
-
-NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "mixer": PatchMixer, "unet": UNet}
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """How the data a field moves relate to the raw data: x = (raw − shift) / scale.
-
-    Example:
-        >>> from kinetic_jax.networks import Scaling
-        >>> pixels = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
-        >>> pixels.apply(255.0), pixels.invert(-1.0)
-        (1.0, 0.0)
-    """
-
-    shift: float = 0.0
-    scale: float = 1.0
-
-    def apply(self, raw: Any) -> Any:
-        """From raw data to what the field moves."""
-        return (raw - self.shift) / self.scale
-
-    def invert(self, x: Any) -> Any:
-        """From what the field moves to raw data."""
-        return x * self.scale + self.shift
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkSpec:
-    """All that is needed to build a network anew, but its weights; hashable.
-
-    Attributes:
-        network: its name in `NETWORKS`.
-        event_shape: shape of one sample.
-        num_classes: number of classes, or None.
-        scaling: how x relates to the raw data.
-        config: the network's other settings, as sorted pairs.
-    """
-
-    network: str
-    event_shape: tuple[int, ...]
-    num_classes: int | None
-    scaling: Scaling
-    config: tuple[tuple[str, Any], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As a dictionary that JSON can hold."""
-        return dataclasses.asdict(self) | {"config": dict(self.config)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "NetworkSpec":
-        """The inverse of `to_json` (JSON turns tuples to lists)."""
-        return cls(
-            network=data["network"],
-            event_shape=tuple(data["event_shape"]),
-            num_classes=data["num_classes"],
-            scaling=Scaling(**data["scaling"]),
-            config=_frozen(data["config"]),
-        )
-
-    def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """The network, with fresh weights."""
-        return NETWORKS[self.network](
-            self.event_shape,
-            num_classes=self.num_classes,
-            rngs=rngs,
-            **dict(self.config),
-        )
-
-
-def _frozen(config: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    def freeze(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return tuple(map(freeze, value))
-        if isinstance(value, type | np.dtype):
-            return jnp.dtype(value).name  # dtypes by name, which JSON can hold
-        return value.item() if isinstance(value, np.generic) else value
-
-    return tuple(sorted((name, freeze(value)) for name, value in config.items()))
+from kinetic_jax.networks._spec import (
+    NETWORKS,
+    NetworkSpec,
+    Scaling,
+    checked_spec,
+    default_config,
+)
 
 
 class NetworkField(eqx.Module):
@@ -175,24 +98,10 @@ def network_field(
         >>> sample(field, x0, jnp.array([0, 1, 9]), num_steps=4).x1.shape
         (3, 8, 8)
     """
-    known = ", ".join(map(repr, NETWORKS))
-    require(network in NETWORKS, "network", repr(network), f"be one of {known}")
-    require_key("key", key)
-    sides = isinstance(event_shape, tuple | list) and all(
-        isinstance(side, int | np.integer) and side >= 1 for side in event_shape
-    )
-    require(sides, "event_shape", repr(event_shape), "be a tuple of whole numbers >= 1")
-    shape = tuple(int(side) for side in event_shape)
-    whole = num_classes is None or (isinstance(num_classes, int | np.integer) and num_classes >= 1)
-    require(whole, "num_classes", repr(num_classes), "be None or a whole number >= 1")
-    classes = None if num_classes is None else int(num_classes)
+    config = default_config(network) | config if network in tuple(NETWORKS) else config
     scaling = Scaling() if scaling is None else scaling
-    require(isinstance(scaling, Scaling), "scaling", repr(scaling), "be a Scaling")
-    scaling = Scaling(float(scaling.shift), float(scaling.scale))
-    require_finite("scaling.shift", scaling.shift)
-    require_finite("scaling.scale", scaling.scale)
-    require(scaling.scale != 0, "scaling.scale", scaling.scale, "not be 0")
-    spec = NetworkSpec(network, shape, classes, scaling, _frozen(_defaults(network) | config))
+    spec = checked_spec(network, event_shape, num_classes, scaling, config)
+    require_key("key", key)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
     return NetworkField(wrapped(spec.build(nnx.Rngs(params=key))), spec)
@@ -210,6 +119,22 @@ def own_spec(field: Any) -> NetworkSpec | None:
     return field.spec if is_own else None
 
 
+def described_field(description: Any, number_of_arrays: int) -> NetworkField:
+    """A field with shapes for weights, from a description that may be anything.
+
+    Args:
+        description: as `NetworkSpec.to_json` returns it.
+        number_of_arrays: how many arrays are stored for its weights.
+
+    Raises:
+        ValueError: naming a field of the description, if no such network can be built.
+    """
+    spec = NetworkSpec.from_json(description)
+    spec.require_layers(number_of_arrays)
+    # Only the structure: no weights are drawn.
+    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(nnx.Rngs(0)))), spec)
+
+
 def wrapped(model: nnx.Module) -> Any:
     """A network of this package as a field."""
     return from_nnx(model, call=_call)
@@ -217,11 +142,3 @@ def wrapped(model: nnx.Module) -> Any:
 
 def _call(model: Any, t: Array, x: Array, label: Array | None) -> Array:
     return model(t, x, label)
-
-
-def _defaults(network: str) -> dict[str, Any]:
-    # A saved field says all its settings: a default that changes later does not change it.
-    constructor = NETWORKS[network].__init__  # NNX hides the signature of the class itself
-    parameters = inspect.signature(constructor).parameters.values()
-    apart = ("self", "event_shape", "num_classes", "rngs")
-    return {p.name: p.default for p in parameters if p.name not in apart}

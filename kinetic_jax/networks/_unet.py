@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, whole_number
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._embedding import Embedding
 from kinetic_jax.networks._norm import GroupNorm
@@ -132,6 +132,8 @@ class UNet(nnx.Module):
         (2, 8, 8, 1)
     """
 
+    repeats = ("multiples", "num_res_blocks")  # settings whose product counts the layers
+
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -148,6 +150,15 @@ class UNet(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        counts = {
+            "base_channels": base_channels,
+            "num_res_blocks": num_res_blocks,
+            "groups": groups,
+            "heads": heads,
+            "multiples": min(multiples, default=1),
+        }
+        for name, count in counts.items():
+            whole_number(name, count, 1)
         _check_settings(event_shape, base_channels, multiples, attention, groups, heads)
         features = 4 * base_channels
         build: dict[str, Any] = {"dtype": dtype, "rngs": rngs}

@@ -4,37 +4,41 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import (
-    as_array,
-    refuse_memmap,
-    require,
-    require_between,
-    require_finite,
-    require_key,
-)
-from kinetic_jax._checks import batch_size as rows_of
+from kinetic_jax._checks import require, require_key
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
+from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.fields import VelocityField, check_cond, check_inputs, checked_field
-from kinetic_jax.training._checkpoint import (
-    describe_field,
+from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.training._checkpoint import describe_field
+from kinetic_jax.training._inputs import Settings, checked_data, checked_settings
+from kinetic_jax.training._step import (
+    LOSS_BUFFER,
+    Problem,
+    TrainingState,
+    advance,
+    field_of,
+    initial_state,
+    split_field,
+)
+from kinetic_jax.training._storage import (
     latest_step,
+    make_folder,
     read_about,
     read_tree,
     write_checkpoint,
 )
-from kinetic_jax.training._step import LOSS_BUFFER, Problem, TrainingState, advance, initial_state
+
+if TYPE_CHECKING:
+    import optax
 
 SECONDS_PER_CALL = 0.5  # how long one compiled call may take before progress is shown
 
@@ -61,7 +65,7 @@ def fit(
     *,
     key: PRNGKeyArray,
     steps: int,
-    optimizer: optax.GradientTransformation,
+    optimizer: "optax.GradientTransformation",
     batch_size: int,
     cond: PyTree[Any] | None = None,
     cond_dropout: float = 0.0,
@@ -79,15 +83,21 @@ def fit(
     ends with bitwise the same parameters, on the same machine, as one that was not. On Ctrl-C it
     writes a checkpoint and then stops; a kill loses at most the steps since the last one.
 
+    A field in half precision computes so; its weights, their average and the optimizer's state are
+    kept in float32, and the returned fields hold them in the field's own dtypes.
+
     Args:
         field: the field to train, without transforms: of a Flax network its parameters are
             trained (`nnx.Param`, the collection "params"), of anything else ALL floating arrays
             (of a `kts` field α0, β0 and τ as well). A network runs in evaluation mode.
-        data: shape (rows, *event), in memory, scaled as the field wants it.
+        data: shape (rows, *event), in memory, scaled as the field wants it; it may be split over
+            the devices of a mesh.
         key: a JAX random key.
         steps: how many steps in all, those of earlier runs included.
-        optimizer: an Optax optimizer. A resumed run must be given the same one; of another, only a
-            state of another structure can be told.
+        optimizer: an Optax optimizer, which is passed the loss as well (`value=`, `grad=` and
+            `value_fn=`). Gradients of complex weights are conjugated, as Optax wants them. A
+            resumed run must be given the same one; of another, only a state of another structure
+            can be told.
         batch_size: rows per step.
         cond: a pytree with one entry per row on every leaf (class labels, say), or None.
         cond_dropout: share of samples that see `null_cond` instead of their own condition, for
@@ -105,6 +115,7 @@ def fit(
             of `data`, settings out of range, `steps` below those already taken; naming the
             setting, if the checkpoints were made with another one; naming the checkpoint, if it
             is damaged.
+        OSError: naming the checkpoint, if it cannot be written (the disk is full, say).
         FloatingPointError: if the loss or a parameter is no longer finite. The last checkpoint is
             kept.
 
@@ -121,27 +132,52 @@ def fit(
     folder = None if checkpoint_dir is None else local_path("checkpoint_dir", checkpoint_dir)
     field = checked_field(field)
     require_key("key", key)
-    good = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
-    require(good, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
+    is_optimizer = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
+    require(is_optimizer, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
     null = getattr(field, "null_cond", None) if null_cond is None else null_cond
-    rows, cond = _checked_data(field, data, cond, null)
-    _check_settings(steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema)
+    rows, cond, null = checked_data(field, data, cond, null)
+    settings = checked_settings(
+        steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema
+    )
     require(
-        cond_dropout == 0 or (cond is not None and null is not None),
+        settings.cond_dropout == 0 or (cond is not None and null is not None),
         "cond_dropout",
         cond_dropout,
         "be 0 without cond and a null_cond",
     )
+    is_switch = progress is None or isinstance(progress, bool)
+    require(is_switch, "progress", repr(progress), "be True, False or None")
     if folder is not None:
-        _make_writable(folder)
-    state, static = initial_state(field, optimizer)
+        make_folder("checkpoint_dir", folder)
+    arrays = (field, rows, cond, null, key)
+    mesh = mesh_of(arrays)
+    if mesh is None:
+        return _train(arrays, optimizer, settings, folder, progress)
+    auto = checked_mesh(mesh)
+    with alone_on(auto, ()):
+        result = _train(with_axes_of(auto, arrays), optimizer, settings, folder, progress)
+    inside = not jax.sharding.get_abstract_mesh().empty
+    return with_axes_of(mesh, result) if inside else result
+
+
+def _train(
+    arrays: tuple[Any, ...],
+    optimizer: "optax.GradientTransformation",
+    settings: Settings,
+    folder: Path | None,
+    progress: bool | None,
+) -> FitResult:
+    field, rows, cond, null, key = arrays
+    steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema = settings
+    parameters, static = split_field(field)
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, parameters)
     dropout = jnp.asarray(cond_dropout, jnp.float32)
-    decay = None if ema is None else float(ema)
-    problem = Problem(static, rows, cond, null, dropout, key, optimizer, int(batch_size), decay)
-    settings = _settings(problem, field, state.optimizer) if folder else {}
+    problem = Problem(static, dtypes, rows, cond, null, dropout, key, optimizer, batch_size, ema)
+    state = initial_state(parameters, optimizer)
+    made_with = _settings(problem, field, state.optimizer) if folder else {}
     history = np.zeros(0, np.float32)
     if folder is not None and (found := latest_step(folder)) is not None:
-        state, history = _resume(folder, found, state, settings)
+        state, history = _resume(folder, found, state, made_with)
     resumed_at = saved = int(state.step)
     require(steps >= saved, "steps", steps, f"be at least the {saved} that were already taken")
 
@@ -149,7 +185,7 @@ def fit(
         nonlocal saved
         if folder is None or at == saved:
             return
-        about = {"settings": settings, "field": describe_field(field)}
+        about = {"settings": made_with, "field": describe_field(field)}
         trees = state._asdict() | {"history": history}
         write_checkpoint(folder, at, about, trees, checkpoints_kept)
         saved = at
@@ -176,63 +212,9 @@ def fit(
             if interrupted():
                 kept = "" if folder is None else f"; it goes on from {folder}"
                 raise KeyboardInterrupt(f"training stopped after {now} steps{kept}")
-    trained = eqx.combine(state.field, static)
-    average = trained if ema is None else eqx.combine(state.ema, static)
+    trained = field_of(problem, state.field)
+    average = trained if ema is None else field_of(problem, state.ema)
     return FitResult(trained, average, history[:steps], resumed_at)
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"checkpoint_dir must be a folder to write to, got {folder}: {error}"
-        ) from error
-
-
-def _checked_data(
-    field: VelocityField, data: ArrayLike, cond: PyTree[Any], null: PyTree[Any]
-) -> tuple[Array, PyTree[Any]]:
-    refuse_memmap("data", data)
-    refuse_memmap("cond", cond)
-    rows = as_array("data", data)
-    require(jnp.issubdtype(rows.dtype, jnp.floating), "data", f"dtype {rows.dtype}", "be floating")
-    require(rows.ndim >= 1 and rows.shape[0] >= 1, "data", f"shape {rows.shape}", "have rows")
-    require_finite("data", rows)
-    if cond is not None:
-        given = rows_of("cond", cond)
-        require(given == rows.shape[0], "cond", f"{given} rows", f"have {rows.shape[0]}, as data")
-    check_inputs(field, "data", rows, cond)
-    if cond is not None and null is not None:
-        check_cond(field, "null_cond", null)
-        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
-        have = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null)
-        require(have == one, "null_cond", have, f"have the structure and shapes of one row, {one}")
-    return rows, jax.tree.map(jnp.asarray, cond)
-
-
-def _check_settings(
-    steps: int,
-    batch_size: int,
-    checkpoint_every: int,
-    checkpoints_kept: int,
-    cond_dropout: float,
-    ema: float | None,
-) -> None:
-    for name, number in (("steps", steps), ("batch_size", batch_size)):
-        whole = isinstance(number, int | np.integer)
-        require(whole, name, repr(number), "be a whole number")
-    require(steps >= 0, "steps", steps, "be >= 0")
-    require(batch_size >= 1, "batch_size", batch_size, "be >= 1")
-    for name, number in (
-        ("checkpoint_every", checkpoint_every),
-        ("checkpoints_kept", checkpoints_kept),
-    ):
-        require(isinstance(number, int | np.integer), name, repr(number), "be a whole number")
-    require(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "be >= 1")
-    require(checkpoints_kept >= 1, "checkpoints_kept", checkpoints_kept, "be >= 1")
-    require_between("cond_dropout", cond_dropout, 0.0, 1.0, closed=True)
-    require(ema is None or 0 <= ema < 1, "ema", ema, "be None or lie in [0, 1)")
 
 
 def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> dict[str, Any]:
@@ -264,7 +246,7 @@ def _is_typed(key: Array) -> bool:
 def _resume(
     folder: Path, step: int, like: TrainingState, settings: dict[str, Any]
 ) -> tuple[TrainingState, np.ndarray]:
-    made_with = read_about(folder, step).get("settings")
+    made_with = read_about(folder, step).settings
     if made_with is None:
         raise ValueError(
             f"checkpoint_dir must hold checkpoints of fit, got a saved field: {folder}"
@@ -281,7 +263,7 @@ def _resume(
             "the same settings or choose another folder"
         )
     trees = {name: read_tree(folder, step, name, tree) for name, tree in like._asdict().items()}
-    history = read_tree(folder, step, "history", np.zeros(step, np.float32))
+    history = read_tree(folder, step, "history", jax.ShapeDtypeStruct((step,), jnp.float32))
     return TrainingState(**trees), np.asarray(history)
 
 

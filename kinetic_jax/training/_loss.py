@@ -3,35 +3,41 @@
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
+from kinetic_jax._checks import as_array, batch_size, require, require_key
+from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import split_alike
 from kinetic_jax.energy import squared_norm
-from kinetic_jax.fields import VelocityField, checked_velocity
+from kinetic_jax.fields import VelocityField, check_inputs, checked_field, checked_velocity
 
 
 def cfm_loss(
     field: VelocityField,
     key: PRNGKeyArray,
-    x1: Float[Array, "batch *event"],
+    x1: Float[ArrayLike, "batch *event"],
     cond: PyTree[Any] | None = None,
 ) -> Float[Array, " batch"]:
     """The conditional flow-matching loss of each sample, on the linear path.
 
     `||v(t, x_t) − (x1 − x0)||²` with x0 ~ N(0, I), t uniform in [0, 1) and
     x_t = (1 − t) x0 + t x1: a SUM over all dimensions, without a ½; one draw of (t, x0) per
-    sample. Its minimum over all fields is the field that carries noise to the distribution of x1.
+    sample, in float32 or better. Its minimum over all fields is the field that carries noise to the
+    distribution of x1.
 
     Args:
         field: the velocity field of one sample; the loss differentiates in its arrays.
         key: a JAX random key.
-        x1: data, shape (batch, *event).
+        x1: data, shape (batch, *event), which may be split over a mesh along the batch.
         cond: a pytree with a leading batch axis on every leaf, or None.
 
     Returns:
         Losses of shape (batch,), in float32 or better.
 
     Raises:
-        ValueError: if the field's output has not the shape and dtype of a sample.
+        ValueError: naming the argument, if one is of another kind or shape; if the field's output
+            has not the shape and dtype of a sample.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -44,12 +50,33 @@ def cfm_loss(
     References:
         Lipman et al., Flow matching for generative modeling, arXiv 2210.02747, equation 9.
     """
+    field = checked_field(field)
+    require_key("key", key)
+    samples, cond = _checked_batch(field, x1, cond)
+    wide = at_least_float32(samples.dtype)
     key_time, key_noise = jax.random.split(key)
-    times = jax.random.uniform(key_time, x1.shape[:1], x1.dtype)
-    x0 = jax.random.normal(key_noise, x1.shape, x1.dtype)
+    times = jax.random.uniform(key_time, samples.shape[:1], wide)
+    x0 = jax.random.normal(key_noise, samples.shape, wide)
 
     def one(t: Array, start: Array, end: Array, c: PyTree[Any]) -> Array:
-        velocity = checked_velocity(field(t, (1 - t) * start + t * end, c), end)
-        return squared_norm(velocity - (end - start))
+        x = ((1 - t) * start + t * end.astype(wide)).astype(end.dtype)
+        velocity = checked_velocity(field(t, x, c), end)
+        return squared_norm(velocity.astype(wide) - (end.astype(wide) - start))
 
-    return jax.vmap(one)(times, x0, x1, cond)
+    samples, times, x0, cond = split_alike((samples, times, x0, cond))
+    return jax.vmap(one)(times, x0, samples, cond)
+
+
+def _checked_batch(
+    field: VelocityField, x1: ArrayLike, cond: PyTree[Any]
+) -> tuple[Float[Array, "batch *event"], PyTree[Any]]:
+    samples = as_array("x1", x1)
+    floating = jnp.issubdtype(samples.dtype, jnp.floating)
+    require(floating, "x1", f"dtype {samples.dtype}", "be floating")
+    require(samples.ndim >= 1, "x1", f"shape {samples.shape}", "have a leading batch axis")
+    if cond is not None:
+        number, batch = batch_size("cond", cond), samples.shape[0]
+        require(number == batch, "cond", f"{number} rows", f"have {batch}, as x1")
+    cond = jax.tree.map(lambda leaf: as_array("cond", leaf), cond)
+    check_inputs(field, "x1", samples, cond)
+    return samples, cond

@@ -1,17 +1,19 @@
 """The compiled part of training: any number of steps in one program."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.training._loss import cfm_loss
+
+if TYPE_CHECKING:
+    import optax
 
 LOSS_BUFFER = 4096  # the most steps one call takes
 
@@ -21,7 +23,7 @@ class TrainingState(NamedTuple):
 
     Attributes:
         step: how many steps were taken.
-        field: the parameters.
+        field: the parameters, in float32 at least: half precision would round small steps away.
         ema: their moving average.
         optimizer: the state of the optimizer.
     """
@@ -37,6 +39,7 @@ class Problem(NamedTuple):
 
     Attributes:
         static: the part of the field that is not trained.
+        dtypes: those in which the field holds its parameters.
         data: shape (rows, *event).
         cond: conditions of the rows, or None.
         null_cond: the condition that stands for "none", or None.
@@ -48,20 +51,19 @@ class Problem(NamedTuple):
     """
 
     static: Any
+    dtypes: PyTree[Any]
     data: Float[Array, "rows *event"]
     cond: PyTree[Any]
     null_cond: PyTree[Any]
     cond_dropout: Float[Array, ""]
     key: PRNGKeyArray
-    optimizer: optax.GradientTransformation
+    optimizer: "optax.GradientTransformation"
     batch_size: int
     ema: float | None
 
 
-def initial_state(
-    field: VelocityField, optimizer: optax.GradientTransformation
-) -> tuple[TrainingState, Any]:
-    """The state before the first step, and the part of the field that is not trained.
+def split_field(field: VelocityField) -> tuple[PyTree[Any], Any]:
+    """The parameters of a field, and the part of it that is not trained.
 
     Raises:
         ValueError: if the field has no floating arrays.
@@ -72,14 +74,30 @@ def initial_state(
             f"field must be a pytree with floating arrays to train, got {type(field).__name__} "
             "without any: arrays that a plain function closes over cannot be seen from outside"
         )
+    return parameters, static
+
+
+def initial_state(
+    parameters: PyTree[Any], optimizer: "optax.GradientTransformation"
+) -> TrainingState:
+    """The state before the first step."""
     # Copies: the state's buffers are donated, and the caller's field must outlive that.
-    copy = jax.tree.map(jnp.array, parameters)
+    wide = jax.tree.map(lambda leaf: jnp.array(leaf, _wide(leaf.dtype)), parameters)
     with optax_promotion():
-        state = optimizer.init(parameters)
+        state = optimizer.init(wide)
     state = jax.tree.map(jnp.array, state)
-    return TrainingState(
-        jnp.zeros((), jnp.int32), copy, jax.tree.map(jnp.array, copy), state
-    ), static
+    return TrainingState(jnp.zeros((), jnp.int32), wide, jax.tree.map(jnp.array, wide), state)
+
+
+def _wide(dtype: Any) -> Any:
+    """A floating or complex dtype, or float32 for half precision."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
+def field_of(problem: Problem, parameters: PyTree[Any]) -> Any:
+    """The field with these parameters, in its own dtypes."""
+    own = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), parameters, problem.dtypes)
+    return eqx.combine(own, problem.static)
 
 
 def _trainable(field: VelocityField) -> Any:
@@ -114,7 +132,7 @@ def advance(
 
     One program for any number of steps: how a run is cut into calls cannot change its numbers.
     """
-    static, data, cond, null_cond, cond_dropout, key, _, batch_size, _ = problem
+    _, _, data, cond, null_cond, cond_dropout, key, _, batch_size, _ = problem
     start = state.step + 0  # not the donated buffer itself
 
     def body(step: Array, carry: Any) -> Any:
@@ -126,11 +144,11 @@ def advance(
             labels = _drop(drop, labels, null_cond, cond_dropout)
 
         def loss(parameters: Any) -> Array:
-            return jnp.mean(cfm_loss(eqx.combine(parameters, static), draws, batch, labels))
+            return jnp.mean(cfm_loss(field_of(problem, parameters), draws, batch, labels))
 
         value, gradient = jax.value_and_grad(loss)(state.field)
         losses = losses.at[step - start].set(value.astype(losses.dtype))
-        return _update(problem, state, gradient), losses
+        return _update(problem, state, loss, value, gradient), losses
 
     losses = jnp.zeros(LOSS_BUFFER, jnp.float32)
     return jax.lax.fori_loop(start, stop, body, (state, losses))
@@ -149,9 +167,21 @@ def _drop(
     return jax.tree.map(pick, cond, null_cond)
 
 
-def _update(problem: Problem, state: TrainingState, gradient: PyTree[Any]) -> TrainingState:
+def _update(
+    problem: Problem,
+    state: TrainingState,
+    loss: Callable[[PyTree[Any]], Array],
+    value: Array,
+    gradient: PyTree[Any],
+) -> TrainingState:
+    import optax
+
+    # JAX's gradient of a complex parameter is the conjugate of the direction of steepest ascent.
+    gradient = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, gradient)
     with optax_promotion():
-        updates, optimizer = problem.optimizer.update(gradient, state.optimizer, state.field)
+        updates, optimizer = optax.with_extra_args_support(problem.optimizer).update(
+            gradient, state.optimizer, state.field, value=value, grad=gradient, value_fn=loss
+        )
         field = optax.apply_updates(state.field, updates)
         average = state.ema
         if problem.ema is not None:

@@ -115,6 +115,12 @@ BAD = {
     "no levels": ("unet", IMAGE, {"multiples": (), "attention": ()}, r"attention must have one"),
     "patches": ("mixer", (8, 6, 1), {}, r"event_shape must be .* sides that 4 divides, got \(8, 6"),
     "vectors to mix": ("mixer", (16,), {}, r"event_shape must be \(height, width, channels\)"),
+    "no blocks": (
+        "unet",
+        IMAGE,
+        {"num_res_blocks": 0},
+        r"num_res_blocks must be a whole number >= 1",
+    ),
     "no patch": (
         "mixer",
         IMAGE,
@@ -130,6 +136,22 @@ BAD = {
 def test_construction_errors(network, shape, config, message):
     with pytest.raises(ValueError, match=message):
         network_field(network, shape, key=KEY, **config)
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_arguments_of_another_kind():
+    others = [None, "x", 1j, [1.5], [[None]], float("nan"), {"a": {"b": "x"}}, object()]
+    arguments = {"network": "mlp", "event_shape": (2,), "key": KEY}
+    meant = {"num_classes", "scaling", "dtype"}  # None
+    for name in (*arguments, "num_classes", "scaling", "width", "depth", "skip", "dtype"):
+        for value in others:
+            if value is None and name in meant:
+                continue
+            with pytest.raises(ValueError, match=name):
+                network_field(**arguments | {name: value})
+    for scaling in (Scaling("x"), Scaling(scale=None), Scaling(float("nan")), Scaling(1.0, 0.0)):
+        with pytest.raises(ValueError, match=r"scaling\.s"):
+            network_field(**arguments, scaling=scaling)
 
 
 @pytest.mark.parametrize(("network", "shape"), [("mlp", (2,)), ("unet", IMAGE)])

@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import nnx
 
 import kinetic_jax.training._fit as fit_module
-from kinetic_jax import fit, from_linen, from_nnx, network_field, noise, sample
+from kinetic_jax import cfm_loss, fit, from_linen, from_nnx, network_field, noise, sample
 
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)  # one object: an optimizer is static, another one compiles again
@@ -281,10 +281,14 @@ BAD = {
     "cond leaves": (
         {"cond": {"a": np.zeros(12), "b": np.zeros(11)}}, r"cond must share one leading batch axis"
     ),
-    "steps": ({"steps": -1}, r"steps must be >= 0, got -1"),
-    "batch size": ({"batch_size": 0}, r"batch_size must be >= 1, got 0"),
-    "checkpoint_every": ({"checkpoint_every": 0}, r"checkpoint_every must be >= 1, got 0"),
-    "checkpoints_kept": ({"checkpoints_kept": 0}, r"checkpoints_kept must be >= 1, got 0"),
+    "steps": ({"steps": -1}, r"steps must be a whole number >= 0, got -1"),
+    "batch size": ({"batch_size": 0}, r"batch_size must be a whole number >= 1, got 0"),
+    "checkpoint_every": (
+        {"checkpoint_every": 0}, r"checkpoint_every must be a whole number >= 1, got 0"
+    ),
+    "checkpoints_kept": (
+        {"checkpoints_kept": 0}, r"checkpoints_kept must be a whole number >= 1, got 0"
+    ),
     "ema of one": ({"ema": 1.0}, r"ema must be None or lie in \[0, 1\), got 1.0"),
     "negative ema": ({"ema": -0.1}, r"ema must be None or lie in \[0, 1\), got -0.1"),
     "dropout": ({"cond_dropout": 1.5}, r"cond_dropout must lie in \[0, 1\], got 1.5"),
@@ -306,6 +310,32 @@ def test_errors(change, message, tmp_path):
     arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
     with pytest.raises(ValueError, match=message):
         fit(mlp(), arguments.pop("data"), **arguments)
+
+
+KINDS = [None, "x", 1j, [1.0], [[None]], float("nan"), {"a": {"b": "x"}}, object()]
+MEANT = {"cond": [None], "null_cond": [None, 1j, [1.0], float("nan")], "ema": [None],
+         "checkpoint_dir": [None, "x"], "progress": [None]}  # fmt: skip
+
+
+@pytest.mark.usefixtures("own_messages")
+def test_arguments_of_another_kind():
+    start = mlp()
+    arguments = {
+        "field": start, "data": rows(), "key": KEY, "steps": 0, "optimizer": ADAM, "batch_size": 4,
+    }  # fmt: skip
+    others = ("checkpoint_every", "checkpoints_kept", "cond_dropout", *MEANT)
+    for name in (*arguments, *others):
+        for value in KINDS:
+            if any(value is meant or value == meant for meant in MEANT.get(name, [])):
+                continue
+            with pytest.raises(ValueError, match=name):
+                fit(**arguments | {name: value})
+    loss = {"field": start, "key": KEY, "x1": rows(), "cond": None}
+    for name in loss:
+        for value in KINDS:
+            if name != "cond" or value is not None:
+                with pytest.raises(ValueError, match=name):
+                    cfm_loss(**loss | {name: value})
 
 
 def test_closures_cannot_be_trained():
@@ -341,6 +371,32 @@ def test_parameters_that_are_not_finite(tmp_path):
             fit(Root(jnp.array(0.0)), rows(), checkpoint_dir=folder, **settings)
     # They replaced no checkpoint: there is none to resume from.
     assert fit(Root(jnp.array(0.5)), rows(), checkpoint_dir=tmp_path, **settings).history.size == 1
+
+
+NEEDS_LOSS = {
+    "reduce_on_plateau": lambda: optax.chain(
+        optax.sgd(0.2), optax.contrib.reduce_on_plateau(patience=20, factor=0.5, atol=1e-3)
+    ),
+    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.1, f_min=2.0),
+    "lbfgs": lambda: optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
+}
+
+
+class Constant(eqx.Module):
+    """v = w: the loss is E||x0||² + ||w − x1||², 2 at its least in two dimensions."""
+
+    w: jax.Array
+
+    def __call__(self, t, x, cond=None):
+        return self.w
+
+
+@pytest.mark.parametrize("build", NEEDS_LOSS.values(), ids=NEEDS_LOSS)
+def test_optimizers_that_need_the_loss(build):
+    settings = {"key": KEY, "batch_size": 256, "steps": 200, "optimizer": build()}
+    result = fit(Constant(jnp.zeros(2)), jnp.full((8, 2), 3.0), ema=0.9, **settings)
+    np.testing.assert_allclose(result.ema_field.w, [3.0, 3.0], atol=0.15)
+    assert np.mean(result.history[-50:]) == pytest.approx(2.0, rel=0.1)
 
 
 class WithBuffers(nnx.Module):

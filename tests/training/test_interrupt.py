@@ -15,7 +15,7 @@ import pytest
 
 from kinetic_jax import fit, load_field, network_field
 from kinetic_jax._interrupt import deferred_interrupt
-from kinetic_jax.training._checkpoint import latest_step
+from kinetic_jax.training._storage import latest_step
 
 STEPS = 25
 OPTIMIZER = optax.adam(1e-2)

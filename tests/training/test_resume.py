@@ -11,7 +11,7 @@ import pytest
 
 import kinetic_jax.training._checkpoint as checkpoint_module
 from kinetic_jax import fit, load_field, network_field, save_field
-from kinetic_jax.training._checkpoint import latest_step
+from kinetic_jax.training._storage import latest_step
 
 KEY = jax.random.key(0)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(1e-2)

@@ -1,0 +1,66 @@
+"""Descriptions in files, checked against the annotations of a dataclass."""
+
+import dataclasses
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from kinetic_jax._checks import real_number, require, short, whole_number
+
+T = TypeVar("T")
+
+
+def from_description(cls: type[T], data: Any, name: str) -> T:
+    """A dataclass made of a JSON object that has its fields and no others.
+
+    Ranges are for the dataclass itself to check.
+
+    Args:
+        cls: the dataclass, with annotations that `as_kind` knows.
+        data: what `json.loads` returned.
+        name: of the object, for errors.
+
+    Raises:
+        ValueError: naming the field that is missing, unknown or of another kind.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Size:
+        ...     width: int
+        >>> from_description(Size, {"width": "x"}, "size")
+        Traceback (most recent call last):
+        ValueError: size.width must be a whole number, got 'x'
+    """
+    require(isinstance(data, dict), name, short(data), "be an object of named fields")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(data.keys() - fields.keys())
+    require(not unknown, name, short(unknown), f"have no fields but {', '.join(fields)}")
+    required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
+    missing = sorted(required - data.keys())
+    require(not missing, name, f"none of {missing}", f"have the fields {', '.join(fields)}")
+    kinds = get_type_hints(cls)
+    return cls(**{key: as_kind(value, kinds[key], f"{name}.{key}") for key, value in data.items()})
+
+
+def as_kind(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`: a number, str, bool, dict, dataclass, `tuple[kind, ...]` or optional kind.
+
+    Raises:
+        ValueError: naming the value, if it is of another kind.
+    """
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        (other,) = (one for one in inner if one is not NoneType)
+        return None if value is None else as_kind(value, other, name)
+    if get_origin(kind) is tuple:
+        require(isinstance(value, list | tuple), name, short(value), "be a list")
+        return tuple(as_kind(item, inner[0], f"{name}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(kind):
+        return from_description(kind, value, name)  # type: ignore[arg-type]
+    if kind is int:
+        return whole_number(name, value)
+    if kind is float:
+        return real_number(name, value)
+    kind = get_origin(kind) or kind
+    nouns = {str: "a string", bool: "true or false", dict: "an object of named fields"}
+    require(isinstance(value, kind), name, short(value), f"be {nouns[kind]}")
+    return value

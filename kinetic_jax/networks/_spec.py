@@ -1,0 +1,188 @@
+"""Descriptions of this package's networks: all that is needed to build one but its weights."""
+
+import dataclasses
+import inspect
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from kinetic_jax._checks import real_number, require, short, whole_number
+from kinetic_jax._schema import as_kind, from_description
+from kinetic_jax.networks._mixer import PatchMixer
+from kinetic_jax.networks._mlp import ResidualMLP
+from kinetic_jax.networks._unet import UNet
+
+NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "mixer": PatchMixer, "unet": UNet}
+MOST = 2**31 - 1  # the largest size of anything
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """How the data a field moves relate to the raw data: x = (raw − shift) / scale.
+
+    Example:
+        >>> from kinetic_jax.networks import Scaling
+        >>> pixels = Scaling(shift=127.5, scale=127.5)  # 0 ... 255 to [−1, 1]
+        >>> pixels.apply(255.0), pixels.invert(-1.0)
+        (1.0, 0.0)
+    """
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def apply(self, raw: Any) -> Any:
+        """From raw data to what the field moves."""
+        return (raw - self.shift) / self.scale
+
+    def invert(self, x: Any) -> Any:
+        """From what the field moves to raw data."""
+        return x * self.scale + self.shift
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What `NetworkSpec.to_json` writes."""
+
+    network: str
+    event_shape: tuple[int, ...]
+    num_classes: int | None
+    scaling: Scaling
+    config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network but its weights; hashable.
+
+    Attributes:
+        network: its name in `NETWORKS`.
+        event_shape: shape of one sample.
+        num_classes: number of classes, or None.
+        scaling: how x relates to the raw data.
+        config: the network's other settings, as sorted pairs.
+    """
+
+    network: str
+    event_shape: tuple[int, ...]
+    num_classes: int | None
+    scaling: Scaling
+    config: tuple[tuple[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that JSON can hold."""
+        return dataclasses.asdict(self) | {"config": dict(self.config)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "NetworkSpec":
+        """The inverse of `to_json` (JSON turns tuples to lists).
+
+        Raises:
+            ValueError: naming the field that is missing, unknown, or out of range.
+        """
+        said = from_description(_Description, data, "field")
+        known = said.network in NETWORKS
+        require(known, "field.network", short(said.network), f"be one of {_names()}")
+        unknown = sorted(said.config.keys() - _settings_of(said.network).keys())
+        require(not unknown, "field.config", short(unknown), f"hold settings of {said.network!r}")
+        return checked_spec(**vars(said), prefix="field.", config_prefix="field.config.")
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The network, with fresh weights."""
+        return NETWORKS[self.network](
+            self.event_shape,
+            num_classes=self.num_classes,
+            rngs=rngs,
+            **dict(self.config),
+        )
+
+    def require_layers(self, number_of_arrays: int) -> None:
+        """Refuses a network of more layers than there are arrays to fill them, before it is built.
+
+        Raises:
+            ValueError: naming the settings.
+        """
+        config, names = dict(self.config), NETWORKS[self.network].repeats
+        counts = [config.get(name, 0) for name in names]
+        layers = math.prod(len(n) if isinstance(n, tuple) else n for n in counts)
+        name = " x ".join(f"field.config.{name}" for name in names)
+        require(layers <= number_of_arrays, name, layers, f"fit {number_of_arrays} stored arrays")
+
+
+def checked_spec(
+    network: Any,
+    event_shape: Any,
+    num_classes: Any,
+    scaling: Any,
+    config: dict[str, Any],
+    *,
+    prefix: str = "",
+    config_prefix: str = "",
+) -> NetworkSpec:
+    """The description of a network, from settings given by a user or a file.
+
+    Raises:
+        ValueError: naming the setting, after the prefix, that is of another kind or out of range.
+    """
+    known = isinstance(network, str) and network in NETWORKS
+    require(known, f"{prefix}network", short(network), f"be one of {_names()}")
+    name = f"{prefix}event_shape"
+    sides = isinstance(event_shape, tuple | list)
+    require(sides, name, short(event_shape), "be a tuple of whole numbers >= 1")
+    shape = tuple(whole_number(f"{name}[{i}]", n, 1, MOST) for i, n in enumerate(event_shape))
+    if num_classes is not None:
+        num_classes = whole_number(f"{prefix}num_classes", num_classes, 1, MOST)
+    require(isinstance(scaling, Scaling), f"{prefix}scaling", short(scaling), "be a Scaling")
+    shift = real_number(f"{prefix}scaling.shift", scaling.shift)
+    scale = real_number(f"{prefix}scaling.scale", scaling.scale)
+    require(scale != 0, f"{prefix}scaling.scale", scale, "not be 0")
+    kinds = _settings_of(network)
+    settings = {
+        name: _setting(f"{config_prefix}{name}", value, kinds[name].annotation)
+        for name, value in config.items()
+        if name in kinds  # the constructor refuses others
+    }
+    config = tuple(sorted((config | settings).items()))
+    return NetworkSpec(network, shape, num_classes, Scaling(shift, scale), config)
+
+
+def default_config(network: str) -> dict[str, Any]:
+    """The network's settings where none are given.
+
+    A saved field says them all: a default that changes later does not change it.
+    """
+    return {name: parameter.default for name, parameter in _settings_of(network).items()}
+
+
+def _settings_of(network: str) -> dict[str, inspect.Parameter]:
+    constructor = NETWORKS[network].__init__  # NNX hides the signature of the class itself
+    apart = ("self", "event_shape", "num_classes", "rngs")
+    parameters = inspect.signature(constructor).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in apart}
+
+
+def _setting(name: str, value: Any, kind: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if kind is Any:  # dtypes, by name
+        return None if value is None else _dtype_name(name, value)
+    value = as_kind(value, kind, name)
+    for number in value if isinstance(value, tuple) else (value,):
+        small = not isinstance(number, int) or 0 <= number <= MOST
+        require(small, name, value, f"lie in [0, {MOST}]")
+    return value
+
+
+def _dtype_name(name: str, value: Any) -> str:
+    expected = "be None or a floating dtype"
+    try:
+        dtype = jnp.dtype(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must {expected}, got {short(value)}") from error
+    require(jnp.issubdtype(dtype, jnp.floating), name, short(value), expected)
+    return str(np.dtype(dtype).name)
+
+
+def _names() -> str:
+    return ", ".join(map(repr, NETWORKS))

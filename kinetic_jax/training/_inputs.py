@@ -1,0 +1,86 @@
+"""Checks of what `fit` is given."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import (
+    as_array,
+    batch_size,
+    real_number,
+    refuse_memmap,
+    require,
+    require_between,
+    require_finite,
+    whole_number,
+)
+from kinetic_jax.fields import VelocityField, check_cond, check_inputs
+
+
+class Settings(NamedTuple):
+    """The numbers among the arguments of `fit`."""
+
+    steps: int
+    batch_size: int
+    checkpoint_every: int
+    checkpoints_kept: int
+    cond_dropout: float
+    ema: float | None
+
+
+def checked_settings(
+    steps: Any,
+    batch_size: Any,
+    checkpoint_every: Any,
+    checkpoints_kept: Any,
+    cond_dropout: Any,
+    ema: Any,
+) -> Settings:
+    """The numbers as Python's own.
+
+    Raises:
+        ValueError: naming the argument, if one is of another kind or out of range.
+    """
+    settings = Settings(
+        whole_number("steps", steps, 0),
+        whole_number("batch_size", batch_size, 1),
+        whole_number("checkpoint_every", checkpoint_every, 1),
+        whole_number("checkpoints_kept", checkpoints_kept, 1),
+        real_number("cond_dropout", cond_dropout),
+        None if ema is None else real_number("ema", ema),
+    )
+    require_between("cond_dropout", settings.cond_dropout, 0.0, 1.0, closed=True)
+    decay = settings.ema
+    require(decay is None or 0 <= decay < 1, "ema", ema, "be None or lie in [0, 1)")
+    return settings
+
+
+def checked_data(
+    field: VelocityField, data: ArrayLike, cond: PyTree[Any], null_cond: PyTree[Any]
+) -> tuple[Float[Array, "rows *event"], PyTree[Any], PyTree[Any]]:
+    """Data, conditions and the null condition as arrays.
+
+    Raises:
+        ValueError: naming the argument, if one is of another kind, or they do not fit together.
+    """
+    refuse_memmap("data", data)
+    refuse_memmap("cond", cond)
+    rows = as_array("data", data)
+    require(jnp.issubdtype(rows.dtype, jnp.floating), "data", f"dtype {rows.dtype}", "be floating")
+    require(rows.ndim >= 1 and rows.shape[0] >= 1, "data", f"shape {rows.shape}", "have rows")
+    require_finite("data", rows)
+    if cond is not None:
+        number = batch_size("cond", cond)
+        require(number == rows.shape[0], "cond", f"{number} rows", f"have {rows.shape[0]}, as data")
+    cond = jax.tree.map(lambda leaf: as_array("cond", leaf), cond)
+    null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
+    check_inputs(field, "data", rows, cond)
+    if cond is not None and null_cond is not None:
+        check_cond(field, "null_cond", null_cond)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
+        have = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null_cond)
+        require(have == one, "null_cond", have, f"have the structure and shapes of one row, {one}")
+    return rows, cond, null_cond
