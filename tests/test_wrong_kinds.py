@@ -98,13 +98,13 @@ CASES = {
     "train(cond=np.zeros(10, int), cond_dropout=0.5, null_cond=9)": "null_cond must lie in [0, 4]",
     "train(cond=np.zeros(10, int), null_cond=np.zeros(2, int))": "null_cond must have the struct",
     "train(field=lambda t, x, c: x)": "field must be a pytree with floating arrays to train",
-    "train(checkpoint_every=1e3)": "checkpoint_every must be a whole number, got 1000.0",
+    "train(checkpoint_every=1e3)": "checkpoint_every must be a whole number >= 1, got 1000.0",
     "cfm_loss(lambda t, x, c: x[:1], key, x0)": "the field's output must have the shape (3,) and",
     "gain(lambda t: jnp.array([1.0, 2.0]))": "fn must return one number for one time, got shape",
     "sample(ResidualMLP((3,), width=8, rngs=nnx.Rngs(0)), x0)": "ONE sample; a network written for",
     "energy_update(energy_init(x0), x0, 0.0, np.ones((4, 1)))": "dt must be a number or have sh",
     "network_field('mlp', 2, key=key)": "event_shape must be a tuple of whole numbers >= 1, got 2",
-    "network_field('mlp', (2,), key=key, width='a')": "width must be an even whole number >= 4",
+    "network_field('mlp', (2,), key=key, width='a')": "width must be a whole number, got 'a'",
     "energy_update(energy_init(x0), [1.0], 0.0, 0.1)": "u must have shape (4, 3), got shape (1,)",
 }
 

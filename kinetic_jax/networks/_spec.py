@@ -144,8 +144,8 @@ def checked_spec(
         for name, value in config.items()
         if name in kinds  # the constructor refuses others
     }
-    config = tuple(sorted((config | settings).items()))
-    return NetworkSpec(network, shape, num_classes, Scaling(shift, scale), config)
+    pairs = tuple(sorted((config | settings).items()))
+    return NetworkSpec(network, shape, num_classes, Scaling(shift, scale), pairs)
 
 
 def default_config(network: str) -> dict[str, Any]:
