@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from kinetic_jax._checks import require, whole_number
+from kinetic_jax._checks import require_flag, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.networks import NetworkField, described_field
@@ -93,7 +93,7 @@ def load_field(
     """
     folder = local_path("directory", directory)
     step = None if step is None else whole_number("step", step, 0)
-    require(isinstance(average, bool), "average", repr(average), "be True or False")
+    require_flag("average", average)
     for _ in range(10):
         found = step
         try:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_key
+from kinetic_jax._checks import require, require_flag, require_key
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
@@ -145,8 +145,8 @@ def fit(
         cond_dropout,
         "be 0 without cond and a null_cond",
     )
-    is_switch = progress is None or isinstance(progress, bool)
-    require(is_switch, "progress", repr(progress), "be True, False or None")
+    if progress is not None:
+        require_flag("progress", progress)
     if folder is not None:
         make_folder("checkpoint_dir", folder)
     arrays = (field, rows, cond, null, key)

@@ -76,6 +76,8 @@ def checked_data(
         number = batch_size("cond", cond)
         require(number == rows.shape[0], "cond", f"{number} rows", f"have {rows.shape[0]}, as data")
     cond = jax.tree.map(lambda leaf: as_array("cond", leaf), cond)
+    holds_numbers = null_cond is None or bool(jax.tree.leaves(null_cond))
+    require(holds_numbers, "null_cond", null_cond, "hold numbers")
     null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
     check_inputs(field, "data", rows, cond)
     if cond is not None and null_cond is not None:

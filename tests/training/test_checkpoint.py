@@ -320,24 +320,6 @@ def test_a_full_disk_names_the_checkpoint(tmp_path):
     run(tmp_path / "run", 2)
 
 
-@pytest.mark.usefixtures("own_messages")
-def test_arguments_of_another_kind(tmp_path):
-    field, others = random_field(), [None, 1j, [1.0], [[None]], float("nan"), object()]
-    save_field(tmp_path, field)
-    for value in others:
-        with pytest.raises(ValueError, match="directory"):
-            save_field(value, field)
-        with pytest.raises(ValueError, match="field"):
-            save_field(tmp_path, value)
-        with pytest.raises(ValueError, match="directory"):
-            load_field(value)
-        with pytest.raises(ValueError, match="average"):
-            load_field(tmp_path, average=value)
-        if value is not None:
-            with pytest.raises(ValueError, match="step"):
-                load_field(tmp_path, step=value)
-
-
 def test_weights_that_were_cast(tmp_path):
     """Half precision is kept as it was trained."""
     field = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_field())

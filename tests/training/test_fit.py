@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import nnx
 
 import kinetic_jax.training._fit as fit_module
-from kinetic_jax import cfm_loss, fit, from_linen, from_nnx, network_field, noise, sample
+from kinetic_jax import fit, from_linen, from_nnx, network_field, noise, sample
 
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)  # one object: an optimizer is static, another one compiles again
@@ -292,6 +292,7 @@ BAD = {
     "ema of one": ({"ema": 1.0}, r"ema must be None or lie in \[0, 1\), got 1.0"),
     "negative ema": ({"ema": -0.1}, r"ema must be None or lie in \[0, 1\), got -0.1"),
     "dropout": ({"cond_dropout": 1.5}, r"cond_dropout must lie in \[0, 1\], got 1.5"),
+    "null of no numbers": ({"null_cond": [None]}, r"null_cond must hold numbers, got \[None\]"),
     "dropout alone": (
         {"cond_dropout": 0.1}, r"cond_dropout must be 0 without cond and a null_cond"
     ),
@@ -310,32 +311,6 @@ def test_errors(change, message, tmp_path):
     arguments |= {name: v(tmp_path) if callable(v) else v for name, v in change.items()}
     with pytest.raises(ValueError, match=message):
         fit(mlp(), arguments.pop("data"), **arguments)
-
-
-KINDS = [None, "x", 1j, [1.0], [[None]], float("nan"), {"a": {"b": "x"}}, object()]
-MEANT = {"cond": [None], "null_cond": [None, 1j, [1.0], float("nan")], "ema": [None],
-         "checkpoint_dir": [None, "x"], "progress": [None]}  # fmt: skip
-
-
-@pytest.mark.usefixtures("own_messages")
-def test_arguments_of_another_kind():
-    start = mlp()
-    arguments = {
-        "field": start, "data": rows(), "key": KEY, "steps": 0, "optimizer": ADAM, "batch_size": 4,
-    }  # fmt: skip
-    others = ("checkpoint_every", "checkpoints_kept", "cond_dropout", *MEANT)
-    for name in (*arguments, *others):
-        for value in KINDS:
-            if any(value is meant or value == meant for meant in MEANT.get(name, [])):
-                continue
-            with pytest.raises(ValueError, match=name):
-                fit(**arguments | {name: value})
-    loss = {"field": start, "key": KEY, "x1": rows(), "cond": None}
-    for name in loss:
-        for value in KINDS:
-            if name != "cond" or value is not None:
-                with pytest.raises(ValueError, match=name):
-                    cfm_loss(**loss | {name: value})
 
 
 def test_closures_cannot_be_trained():
@@ -377,7 +352,7 @@ NEEDS_LOSS = {
     "reduce_on_plateau": lambda: optax.chain(
         optax.sgd(0.2), optax.contrib.reduce_on_plateau(patience=20, factor=0.5, atol=1e-3)
     ),
-    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.1, f_min=2.0),
+    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.02, f_min=2.0),
     "lbfgs": lambda: optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
 }
 
