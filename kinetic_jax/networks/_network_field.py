@@ -13,11 +13,11 @@ from kinetic_jax._checks import require_between, require_key
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._spec import (
-    NETWORKS,
     NetworkSpec,
     Scaling,
     checked_spec,
     default_config,
+    require_network,
 )
 
 
@@ -98,8 +98,9 @@ def network_field(
         >>> sample(field, x0, jnp.array([0, 1, 9]), num_steps=4).x1.shape
         (3, 8, 8)
     """
-    config = default_config(network) | config if network in tuple(NETWORKS) else config
+    require_network("network", network)
     scaling = Scaling() if scaling is None else scaling
+    config = default_config(network) | config
     spec = checked_spec(network, event_shape, num_classes, scaling, config)
     require_key("key", key)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):

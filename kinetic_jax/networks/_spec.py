@@ -83,8 +83,7 @@ class NetworkSpec:
             ValueError: naming the field that is missing, unknown, or out of range.
         """
         said = from_description(_Description, data, "field")
-        known = said.network in NETWORKS
-        require(known, "field.network", short(said.network), f"be one of {_names()}")
+        require_network("field.network", said.network)
         unknown = sorted(said.config.keys() - _settings_of(said.network).keys())
         require(not unknown, "field.config", short(unknown), f"hold settings of {said.network!r}")
         return checked_spec(**vars(said), prefix="field.", config_prefix="field.config.")
@@ -111,8 +110,14 @@ class NetworkSpec:
         require(layers <= number_of_arrays, name, layers, f"fit {number_of_arrays} stored arrays")
 
 
+def require_network(name: str, network: Any) -> None:
+    """Checks that there is a network of that name."""
+    known = isinstance(network, str) and network in NETWORKS
+    require(known, name, short(network), f"be one of {', '.join(map(repr, NETWORKS))}")
+
+
 def checked_spec(
-    network: Any,
+    network: str,
     event_shape: Any,
     num_classes: Any,
     scaling: Any,
@@ -126,8 +131,6 @@ def checked_spec(
     Raises:
         ValueError: naming the setting, after the prefix, that is of another kind or out of range.
     """
-    known = isinstance(network, str) and network in NETWORKS
-    require(known, f"{prefix}network", short(network), f"be one of {_names()}")
     name = f"{prefix}event_shape"
     sides = isinstance(event_shape, tuple | list)
     require(sides, name, short(event_shape), "be a tuple of whole numbers >= 1")
@@ -182,7 +185,3 @@ def _dtype_name(name: str, value: Any) -> str:
         raise ValueError(f"{name} must {expected}, got {short(value)}") from error
     require(jnp.issubdtype(dtype, jnp.floating), name, short(value), expected)
     return str(np.dtype(dtype).name)
-
-
-def _names() -> str:
-    return ", ".join(map(repr, NETWORKS))

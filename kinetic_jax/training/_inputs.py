@@ -75,14 +75,33 @@ def checked_data(
     if cond is not None:
         number = batch_size("cond", cond)
         require(number == rows.shape[0], "cond", f"{number} rows", f"have {rows.shape[0]}, as data")
-    cond = jax.tree.map(lambda leaf: as_array("cond", leaf), cond)
     holds_numbers = null_cond is None or bool(jax.tree.leaves(null_cond))
     require(holds_numbers, "null_cond", null_cond, "hold numbers")
-    null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
-    check_inputs(field, "data", rows, cond)
+    cond, null_cond = as_arrays("cond", cond), as_arrays("null_cond", null_cond)
     if cond is not None and null_cond is not None:
-        check_cond(field, "null_cond", null_cond)
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
         have = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null_cond)
         require(have == one, "null_cond", have, f"have the structure and shapes of one row, {one}")
+        for null, rows_of in zip(jax.tree.leaves(null_cond), jax.tree.leaves(cond), strict=True):
+            fits = _kind(null.dtype) <= _kind(rows_of.dtype)
+            require(fits, "null_cond", null.dtype, f"be what {rows_of.dtype} of cond can hold")
+        check_cond(field, "null_cond", null_cond)
+    check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond
+
+
+def as_arrays(name: str, tree: PyTree[Any]) -> PyTree[Any]:
+    """`tree` with arrays of numbers for leaves; random keys stay.
+
+    Raises:
+        ValueError: naming the argument, if a leaf is neither.
+    """
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf, jax.Array) else as_array(name, leaf), tree
+    )
+
+
+def _kind(dtype: Any) -> int:
+    """The place of a dtype in the order bool, whole, floating, complex, and others."""
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next((i for i, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), len(kinds))

@@ -11,6 +11,7 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
 from kinetic_jax.energy import squared_norm
 from kinetic_jax.fields import VelocityField, check_inputs, checked_field, checked_velocity
+from kinetic_jax.training._inputs import as_arrays
 
 
 def cfm_loss(
@@ -77,6 +78,6 @@ def _checked_batch(
     if cond is not None:
         number, batch = batch_size("cond", cond), samples.shape[0]
         require(number == batch, "cond", f"{number} rows", f"have {batch}, as x1")
-    cond = jax.tree.map(lambda leaf: as_array("cond", leaf), cond)
+    cond = as_arrays("cond", cond)
     check_inputs(field, "x1", samples, cond)
     return samples, cond
