@@ -75,6 +75,19 @@ def as_array(name: str, value: Any) -> Array:
         raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
 
 
+def as_arrays(name: str, tree: Any) -> Any:
+    """A pytree with its leaves as arrays; those of JAX's stay, random keys among them.
+
+    Raises:
+        ValueError: naming the argument, if a leaf is no array of numbers.
+    """
+
+    def as_leaf(leaf: Any) -> Array:
+        return leaf if isinstance(leaf, jax.Array) else as_array(name, leaf)
+
+    return jax.tree.map(as_leaf, tree)
+
+
 def real_rows(name: str, value: Any) -> Array:
     """`value`, an array of real numbers, as JAX's own; a list is none, as in JAX's functions.
 

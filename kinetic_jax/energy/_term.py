@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import real_rows
+from kinetic_jax._checks import as_arrays, real_rows
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
@@ -63,7 +63,8 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
 
     Raises:
-        ValueError: when first evaluated, if the field's output has not the shape and dtype of x.
+        ValueError: if `field` is no velocity field or `cond` no pytree of arrays; when first
+            evaluated, if the field's output has not the shape and dtype of x.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -75,7 +76,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
-    return diffrax.ODETerm(PathVectorField(checked_field(field), cond))
+    return diffrax.ODETerm(PathVectorField(checked_field(field), as_arrays("cond", cond)))
 
 
 def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinetic_jax._checks import numbers, require
+from kinetic_jax._checks import numbers, require, require_flag
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.jobs._read import Job
 from kinetic_jax.jobs._shards import ENERGIES
@@ -95,6 +95,7 @@ def diagnose_job(
     """
     require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
+    require_flag("merge_duplicates", merge_duplicates)
     rows = _rows_like_samples("train", train, job)
     reserved = None if held_out is None else _rows_like_samples("held_out", held_out, job)
     some = reserved is None or len(reserved) > 0

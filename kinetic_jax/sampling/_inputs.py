@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
-from kinetic_jax._checks import as_array, batch_size, refuse_memmap, require
+from kinetic_jax._checks import as_array, as_arrays, batch_size, refuse_memmap, require
 from kinetic_jax._mesh import checked_mesh, refuse_split
 from kinetic_jax.fields import check_inputs, checked_field
 
@@ -56,15 +56,12 @@ def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
     cond = jax.tree.map(lambda leaf: _for_each(leaf, size), cond)
     given = batch_size("cond", cond)
     require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
-    return x0, jax.tree.map(_as_leaf, cond)
+    return x0, as_arrays("cond", cond)
 
 
 def _for_each(leaf: Any, size: int) -> Any:
     """The condition of each sample: one row is every sample's."""
     shape = np.shape(leaf)
-    return jnp.broadcast_to(_as_leaf(leaf), (size, *shape[1:])) if shape[:1] == (1,) else leaf
-
-
-def _as_leaf(leaf: Any) -> Array:
-    # Random keys are JAX arrays, though not of numbers.
-    return leaf if isinstance(leaf, jax.Array) else as_array("cond", leaf)
+    if shape[:1] != (1,):
+        return leaf
+    return jnp.broadcast_to(as_arrays("cond", leaf), (size, *shape[1:]))

@@ -110,6 +110,7 @@ def sample(
     ):
         good = value is None or isinstance(value, kind)
         require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
+    max_steps = whole_number("max_steps", max_steps, 1)
     mesh = mesh_for(mesh, x0, cond)
     tau = own_tau_split(field) if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
@@ -128,7 +129,6 @@ def sample(
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     fixed = not (isinstance(grid, str) and grid == "uniform")
     require(not fixed, "grid", grid, "be left out with a controller")
-    max_steps = whole_number("max_steps", max_steps, 1)
     start, end = checked_span(t0, t1)
     require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
     times = None

@@ -175,9 +175,8 @@ OUTPUTS = {
     "too long": (lambda x: jnp.concatenate([x, x]), r"shape \(4,\) and dtype float32"),
     "a scalar": (lambda x: jnp.sum(x), r"shape \(\) and dtype float32"),
     "a batch": (lambda x: x[None], r"shape \(1, 2\) and dtype float32"),
-    "half": (lambda x: x.astype(jnp.bfloat16), r"shape \(2,\) and dtype bfloat16"),
     "whole": (lambda x: jnp.zeros(2, jnp.int32), r"shape \(2,\) and dtype int32"),
-    "a tuple": (lambda x: (x,), "shape None and dtype None"),
+    "a tuple": (lambda x: (x,), "a tuple"),
 }
 
 
@@ -192,7 +191,7 @@ def test_outputs_unlike_x(name, options):
 
 def test_an_output_unlike_x_of_a_field_with_arrays_of_its_own():
     weight = jnp.eye(2)
-    with pytest.raises(ValueError, match=r"the field's output must .* got shape None"):
+    with pytest.raises(ValueError, match=r"the field's output must .* got a tuple"):
         sample(lambda t, x, cond=None: (weight @ x,), X0)
 
 
