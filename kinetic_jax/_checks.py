@@ -94,7 +94,7 @@ def real_rows(name: str, value: Any) -> Array:
     Raises:
         ValueError: naming the argument, if it is none.
     """
-    require(hasattr(value, "shape"), name, _short(value), "be an array")
+    require(hasattr(value, "shape"), name, short(value), "be an array")
     array = as_array(name, value)
     is_complex = jax.numpy.issubdtype(array.dtype, jax.numpy.complexfloating)
     require(not is_complex, name, f"dtype {array.dtype}", "hold real numbers")
