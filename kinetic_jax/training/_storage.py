@@ -1,9 +1,11 @@
 """Pytrees of arrays on disk: Orbax checkpoints that say what they hold."""
 
 import dataclasses
+import glob
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,8 +53,23 @@ def _manager(directory: Path, *, write: bool = False, keep: int | None = None) -
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=write, enable_async_checkpointing=False
     )
-    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+    with (
+        _without_patterns(directory.absolute()) as path,
+        ocp.CheckpointManager(path, options=options) as manager,
+    ):
         yield manager
+
+
+@contextmanager
+def _without_patterns(directory: Path) -> Iterator[Path]:
+    """A path to a folder without [, * and ?: Orbax takes them for patterns, and loses arrays."""
+    if glob.escape(str(directory)) == str(directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "checkpoints"
+        link.symlink_to(directory, target_is_directory=True)
+        yield link
 
 
 def latest_step(directory: Path) -> int | None:
