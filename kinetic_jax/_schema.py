@@ -38,7 +38,11 @@ def from_description(cls: type[T], data: Any, name: str) -> T:
     missing = sorted(required - data.keys())
     require(not missing, name, f"none of {missing}", f"have the fields {', '.join(fields)}")
     kinds = get_type_hints(cls)
-    return cls(**{key: as_kind(value, kinds[key], f"{name}.{key}") for key, value in data.items()})
+    values = {key: as_kind(value, kinds[key], f"{name}.{key}") for key, value in data.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
 
 
 def as_kind(value: Any, kind: Any, name: str) -> Any:

@@ -91,7 +91,7 @@ CASES = {
     "noise(nnx.Rngs(0), 1, (3,))": "ValueError: key must be one JAX random key, as jax.random",
     "network_field('mlp', (2,), key=0)": f"{KEY} 0",
     "network_field('mlp', (2,), key=key, scaling=(0, 1))": "scaling must be a Scaling, got (0, 1)",
-    "network_field('mlp', (2,), key=key, scaling=Scaling(0, 0))": "scaling.scale must not be 0",
+    "network_field('mlp', (2,), key=key, scaling=Scaling(0, 0))": "ValueError: scale must not be 0",
     "sample(cfg(2.0, -1)(labelled), x0, np.arange(4))": "null_cond must lie in [0, 4], got -1",
     "sample(cfg(2.0, 0.5)(lambda t, x, c: x), x0, np.arange(4))": "hold null_cond, 0.5, as well",
     "sample(cfg(2.0, 256)(lambda t, x, c: x), x0, np.zeros(4, np.uint8))": "hold null_cond, 256",

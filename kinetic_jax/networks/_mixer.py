@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
@@ -95,13 +95,13 @@ class PatchMixer(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        check_settings(PatchMixer, locals())
         between = 3 * width // 4 if between is None else between
         within = 2 * width if within is None else within
         sizes = {"patch_size": patch_size, "width": width, "between": between, "within": within}
         for name, size in sizes.items():
-            whole = isinstance(size, int | np.integer) and size >= 1
-            require(whole, name, repr(size), "be a whole number >= 1")
-        require(isinstance(depth, int | np.integer) and depth >= 0, "depth", repr(depth), "be >= 0")
+            require(size >= 1, name, size, "be a whole number >= 1")
+        require(told >= 4 and told % 2 == 0, "told", told, "be an even whole number >= 4")
         divides = len(event_shape) == 3 and all(side % patch_size == 0 for side in event_shape[:2])
         words = f"be (height, width, channels) with sides that {patch_size} divides"
         require(divides, "event_shape", event_shape, words)

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
@@ -46,7 +46,7 @@ class ResidualMLP(nnx.Module):
         rngs: where the initial weights come from.
 
     Raises:
-        ValueError: if `width` is not even and at least 4, or `depth` negative.
+        ValueError: if `width` is not even and at least 4, or a setting of a wrong kind.
 
     Example:
         >>> import jax.numpy as jnp
@@ -71,9 +71,8 @@ class ResidualMLP(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        even = isinstance(width, int | np.integer) and width >= 4 and width % 2 == 0
-        require(even, "width", repr(width), "be an even whole number >= 4")
-        require(isinstance(depth, int | np.integer) and depth >= 0, "depth", repr(depth), "be >= 0")
+        check_settings(ResidualMLP, locals())
+        require(width >= 4 and width % 2 == 0, "width", width, "be an even whole number >= 4")
         size = math.prod(event_shape)
         self.embedding = Embedding(
             width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs

@@ -1,27 +1,27 @@
 """Descriptions of this package's networks: all that is needed to build one but its weights."""
 
 import dataclasses
-import inspect
 import math
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from kinetic_jax._checks import real_number, require, short, whole_number
-from kinetic_jax._schema import as_kind, from_description
+from kinetic_jax._schema import from_description
 from kinetic_jax.networks._mixer import PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP
+from kinetic_jax.networks._settings import MOST, checked_setting, settings_of
 from kinetic_jax.networks._unet import UNet
 
 NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "mixer": PatchMixer, "unet": UNet}
-MOST = 2**31 - 1  # the largest size of anything
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
     """How the data a field moves relate to the raw data: x = (raw − shift) / scale.
+
+    Raises:
+        ValueError: if one of the two is no finite number, or the scale is 0.
 
     Example:
         >>> from kinetic_jax.networks import Scaling
@@ -32,6 +32,11 @@ class Scaling:
 
     shift: float = 0.0
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "scale"):
+            object.__setattr__(self, name, real_number(name, getattr(self, name)))
+        require(self.scale != 0, "scale", self.scale, "not be 0")
 
     def apply(self, raw: Any) -> Any:
         """From raw data to what the field moves."""
@@ -84,7 +89,7 @@ class NetworkSpec:
         """
         said = from_description(_Description, data, "field")
         require_network("field.network", said.network)
-        unknown = sorted(said.config.keys() - _settings_of(said.network).keys())
+        unknown = sorted(said.config.keys() - settings_of(NETWORKS[said.network]).keys())
         require(not unknown, "field.config", short(unknown), f"hold settings of {said.network!r}")
         return checked_spec(**vars(said), prefix="field.", config_prefix="field.config.")
 
@@ -138,17 +143,14 @@ def checked_spec(
     if num_classes is not None:
         num_classes = whole_number(f"{prefix}num_classes", num_classes, 1, MOST)
     require(isinstance(scaling, Scaling), f"{prefix}scaling", short(scaling), "be a Scaling")
-    shift = real_number(f"{prefix}scaling.shift", scaling.shift)
-    scale = real_number(f"{prefix}scaling.scale", scaling.scale)
-    require(scale != 0, f"{prefix}scaling.scale", scale, "not be 0")
-    kinds = _settings_of(network)
+    kinds = settings_of(NETWORKS[network])
     settings = {
-        name: _setting(f"{config_prefix}{name}", value, kinds[name].annotation)
+        name: checked_setting(f"{config_prefix}{name}", value, kinds[name].annotation)
         for name, value in config.items()
         if name in kinds  # the constructor refuses others
     }
     pairs = tuple(sorted((config | settings).items()))
-    return NetworkSpec(network, shape, num_classes, Scaling(shift, scale), pairs)
+    return NetworkSpec(network, shape, num_classes, scaling, pairs)
 
 
 def default_config(network: str) -> dict[str, Any]:
@@ -156,32 +158,4 @@ def default_config(network: str) -> dict[str, Any]:
 
     A saved field says them all: a default that changes later does not change it.
     """
-    return {name: parameter.default for name, parameter in _settings_of(network).items()}
-
-
-def _settings_of(network: str) -> dict[str, inspect.Parameter]:
-    constructor = NETWORKS[network].__init__  # NNX hides the signature of the class itself
-    apart = ("self", "event_shape", "num_classes", "rngs")
-    parameters = inspect.signature(constructor).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in apart}
-
-
-def _setting(name: str, value: Any, kind: Any) -> Any:
-    """A setting as JSON can hold it."""
-    if kind is Any:  # dtypes, by name
-        return None if value is None else _dtype_name(name, value)
-    value = as_kind(value, kind, name)
-    for number in value if isinstance(value, tuple) else (value,):
-        small = not isinstance(number, int) or 0 <= number <= MOST
-        require(small, name, value, f"lie in [0, {MOST}]")
-    return value
-
-
-def _dtype_name(name: str, value: Any) -> str:
-    expected = "be None or a floating dtype"
-    try:
-        dtype = jnp.dtype(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must {expected}, got {short(value)}") from error
-    require(jnp.issubdtype(dtype, jnp.floating), name, short(value), expected)
-    return str(np.dtype(dtype).name)
+    return {name: parameter.default for name, parameter in settings_of(NETWORKS[network]).items()}

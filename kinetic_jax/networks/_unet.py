@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax._checks import require, whole_number
+from kinetic_jax._checks import require
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._embedding import Embedding
 from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._settings import check_settings
 from kinetic_jax.networks._slices import evaluate
 
 # The network of Li et al. (arXiv 2602.07928) in its authors' code: 4.06 M parameters on gray
@@ -150,15 +151,8 @@ class UNet(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        counts = {
-            "base_channels": base_channels,
-            "num_res_blocks": num_res_blocks,
-            "groups": groups,
-            "heads": heads,
-            "multiples": min(multiples, default=1),
-        }
-        for name, count in counts.items():
-            whole_number(name, count, 1)
+        check_settings(UNet, locals())
+        require(num_res_blocks >= 1, "num_res_blocks", num_res_blocks, "be a whole number >= 1")
         _check_settings(event_shape, base_channels, multiples, attention, groups, heads)
         features = 4 * base_channels
         build: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
@@ -249,6 +243,7 @@ def _check_settings(
     heads: int,
 ) -> None:
     require(len(event_shape) == 3, "event_shape", event_shape, "be (height, width, channels)")
+    require(min(multiples, default=0) >= 1, "multiples", multiples, "be whole numbers >= 1")
     require(
         len(multiples) == len(attention) >= 1,
         "attention",
@@ -263,8 +258,9 @@ def _check_settings(
         f"have sides divisible by {factor} for {len(multiples)} levels",
     )
     for name, divisor in (("groups", groups), ("heads", heads)):
+        require(divisor >= 1, name, divisor, "be a whole number >= 1")
         require(
-            base_channels % divisor == 0,
+            base_channels >= 1 and base_channels % divisor == 0,
             "base_channels",
             base_channels,
             f"be a multiple of {name}, {divisor}",

@@ -149,9 +149,9 @@ def test_arguments_of_another_kind():
                 continue
             with pytest.raises(ValueError, match=name):
                 network_field(**arguments | {name: value})
-    for scaling in (Scaling("x"), Scaling(scale=None), Scaling(float("nan")), Scaling(1.0, 0.0)):
-        with pytest.raises(ValueError, match=r"scaling\.s"):
-            network_field(**arguments, scaling=scaling)
+    for shift, scale in (("x", 1.0), (0.0, None), (float("nan"), 1.0), (1.0, 0.0)):
+        with pytest.raises(ValueError, match=r"^(shift|scale) must"):
+            Scaling(shift, scale)
 
 
 @pytest.mark.parametrize(("network", "shape"), [("mlp", (2,)), ("unet", IMAGE)])

@@ -1,0 +1,62 @@
+"""The settings of this package's networks, checked by the annotations of their constructors."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from kinetic_jax._checks import require, short, whole_number, whole_numbers
+from kinetic_jax._schema import as_kind
+
+MOST = 2**31 - 1  # the largest size of anything
+_APART = ("self", "event_shape", "num_classes", "rngs")
+
+
+def check_settings(network: type[Any], given: Mapping[str, Any]) -> None:
+    """Checks the arguments that the constructor of a network was given, by name.
+
+    Raises:
+        ValueError: naming the argument of another kind.
+    """
+    whole_numbers("event_shape", given["event_shape"])
+    if given["num_classes"] is not None:
+        whole_number("num_classes", given["num_classes"], 1, MOST)
+    rngs = given["rngs"]
+    require(isinstance(rngs, nnx.Rngs), "rngs", short(rngs), "be flax.nnx.Rngs")
+    for name, parameter in settings_of(network).items():
+        checked_setting(name, given[name], parameter.annotation)
+
+
+def settings_of(network: type[Any]) -> dict[str, inspect.Parameter]:
+    """The settings of a network beside its event shape and classes."""
+    # NNX hides the signature of the class itself.
+    parameters = inspect.signature(network.__init__).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in _APART}
+
+
+def checked_setting(name: str, value: Any, kind: Any) -> Any:
+    """A setting as JSON can hold it.
+
+    Raises:
+        ValueError: naming it, if it is of another kind or out of range.
+    """
+    if kind is Any:  # dtypes, by name
+        return None if value is None else _dtype_name(name, value)
+    value = as_kind(value, kind, name)
+    for number in value if isinstance(value, tuple) else (value,):
+        small = not isinstance(number, int) or 0 <= number <= MOST
+        require(small, name, value, f"lie in [0, {MOST}]")
+    return value
+
+
+def _dtype_name(name: str, value: Any) -> str:
+    expected = "be None or a floating dtype"
+    try:
+        dtype = jnp.dtype(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must {expected}, got {short(value)}") from error
+    require(jnp.issubdtype(dtype, jnp.floating), name, short(value), expected)
+    return str(np.dtype(dtype).name)
