@@ -5,11 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require_between, require_key
+from kinetic_jax._checks import numbers, require, require_between, require_key
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.networks._spec import (
@@ -49,10 +48,12 @@ class NetworkField(eqx.Module):
         return self.spec.num_classes
 
     def check_cond(self, cond: Any, name: str = "cond") -> None:
-        """Refuses labels that are out of range, where they are concrete."""
-        cond = cond if hasattr(cond, "dtype") else np.asarray(cond)
-        if self.num_classes is not None and jnp.issubdtype(cond.dtype, jnp.integer):
-            require_between(name, cond, 0.0, float(self.num_classes), closed=True)
+        """Refuses what is no label, and labels that are out of range, where they are concrete."""
+        if self.num_classes is not None:
+            labels = cond if isinstance(cond, jax.Array) else numbers(name, cond)
+            is_whole = jnp.issubdtype(labels.dtype, jnp.integer)
+            require(is_whole, name, f"dtype {labels.dtype}", "hold whole numbers, labels")
+            require_between(name, labels, 0.0, float(self.num_classes), closed=True)
 
     @property
     def null_cond(self) -> Int[Array, ""] | None:

@@ -243,7 +243,7 @@ def _check_settings(
     heads: int,
 ) -> None:
     require(len(event_shape) == 3, "event_shape", event_shape, "be (height, width, channels)")
-    require(min(multiples, default=0) >= 1, "multiples", multiples, "be whole numbers >= 1")
+    require(min(multiples, default=1) >= 1, "multiples", multiples, "be whole numbers >= 1")
     require(
         len(multiples) == len(attention) >= 1,
         "attention",
