@@ -107,11 +107,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
     Raises:
         ValueError: naming the argument, if that is no array of known numbers.
     """
-    if not is_concrete(value):
-        raise ValueError(
-            f"{name} must be known numbers, got {short(value)}: this is not for use inside jit, "
-            "grad, vmap or shard_map"
-        )
+    require_known(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -119,6 +115,19 @@ def numbers(name: str, value: Any) -> np.ndarray:
     kind = array.dtype.kind in "biufc" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
     require(kind, name, short(value), "be an array of numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def require_known(name: str, value: Any) -> None:
+    """Raises for an argument that is traced, where work is driven from the host.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if not is_concrete(value):
+        raise ValueError(
+            f"{name} must be known numbers, got {short(value)}: this is not for use inside jit, "
+            "grad, vmap or shard_map"
+        )
 
 
 def real_array(name: str, value: Any) -> np.ndarray:

@@ -232,7 +232,7 @@ def test_bad_input_ends_in_one_line(tmp_path):
     for arguments, message in (
         (("neighbors", tmp_path / "none.npy", train), "there is no file or folder"),
         (("neighbors", tmp_path / "other.npy", train), "queries must have the reference's, (4, 5)"),
-        (("neighbors", train, train, "--k", 13), "k must lie in [1, 12], the reference's rows"),
+        (("neighbors", train, train, "--k", 13), "k must be a whole number in [1, 12], the"),
         (("memorization", train, train, "--threshold", 2), "threshold must lie in (0, 1], got 2.0"),
     ):
         told = run(*arguments)

@@ -3,11 +3,12 @@
 from kinetic_jax.fields._adapters import from_reversed_time as from_reversed_time
 from kinetic_jax.fields._adapters import from_scaled_time as from_scaled_time
 from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
+from kinetic_jax.fields._atoms import log_ratio as log_ratio
 from kinetic_jax.fields._empirical import EmpiricalField as EmpiricalField
+from kinetic_jax.fields._empirical_batch import posterior_on_batch as posterior_on_batch
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField
-from kinetic_jax.fields._posterior import log_ratio as log_ratio
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
 from kinetic_jax.fields._protocol import WrappedField as WrappedField
 from kinetic_jax.fields._protocol import arrival_of as arrival_of

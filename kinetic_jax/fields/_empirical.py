@@ -11,12 +11,22 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._checks import as_array, is_concrete, require, require_finite
-from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax._checks import (
+    as_array,
+    float_scalar,
+    is_concrete,
+    numbers,
+    require,
+    whole_number,
+)
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, placed, refuse_split
-from kinetic_jax.fields._empirical_batch import (
+from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
+from kinetic_jax.fields._empirical_batch import posterior_on_batch
+from kinetic_jax.fields._empirical_checks import (
     checked_batch,
-    posterior_on_batch,
+    checked_labels,
+    checked_log_weights,
 )
 from kinetic_jax.fields._empirical_programs import (
     HeaviestAtoms,
@@ -27,15 +37,17 @@ from kinetic_jax.fields._empirical_programs import (
     values_at,
     values_on_batch,
 )
-from kinetic_jax.fields._posterior import Atoms, offsets
 from kinetic_jax.fields._protocol import check_cond
 from kinetic_jax.fields._values import EmpiricalValues, values_of
 from kinetic_jax.streaming import (
     Shards,
     as_numbers,
+    center_of,
     checked_rows,
     checked_shards,
     is_on_host,
+    lowest,
+    read_rows,
     split_rows,
 )
 
@@ -86,6 +98,7 @@ class EmpiricalField(eqx.Module):
 
     data: Any
     squares: Float[Array, " rows"] | None
+    center: Float[Array, " size"] | None
     labels: Int[Array, " rows"] | None
     log_weights: Float[Array, " rows"] | None
     chunk_size: int = eqx.field(static=True)
@@ -101,18 +114,16 @@ class EmpiricalField(eqx.Module):
         mesh: Mesh | None = None,
         axis: str | None = None,
     ):
-        data = np.asarray(data) if isinstance(data, list | tuple) else data
+        data = data if hasattr(data, "shape") else numbers("data", data)
         shape = checked_rows("data", data)
-        whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
-        require(whole, "chunk_size", repr(chunk_size), "be a whole number >= 1")
-        self.chunk_size = int(chunk_size)
-        self.labels = None if labels is None else _checked_labels(labels, shape[0])
-        self.log_weights = None if weights is None else _log_weights(weights, shape[0])
+        self.chunk_size = whole_number("chunk_size", chunk_size, 1)
+        self.labels = None if labels is None else checked_labels(labels, shape[0])
+        self.log_weights = None if weights is None else checked_log_weights(weights, shape[0])
         self.shards = checked_shards(mesh, axis, shape[0])
         if self.shards is None:
             refuse_split("data", data)
         if self.shards is None and is_on_host(data):
-            self.data, self.squares = data, None
+            self.data, self.squares, self.center = data, None, None
             return
         with contextlib.nullcontext() if self.shards is None else alone_on(self.shards.mesh, data):
             rows = jnp.asarray(as_numbers(data)) if self.shards is None else data
@@ -121,8 +132,9 @@ class EmpiricalField(eqx.Module):
                 split = functools.partial(split_rows, shards=self.shards)
                 rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
             self.data = rows.astype(at_least_float32(rows.dtype))
-            flat = self.data.reshape(self.data.shape[0], -1)
-            self.squares = jnp.sum(flat * flat, axis=1)
+            self.center, self.squares = centered_squares(self.data)
+            if self.shards is not None:
+                self.center = placed(self.center, self.shards.mesh, PartitionSpec())
             finite = jnp.isfinite(self.squares)
             if is_concrete(finite) and not bool(jnp.all(finite)):
                 row = int(jnp.argmin(finite))
@@ -182,10 +194,11 @@ class EmpiricalField(eqx.Module):
         self, index: Int[ArrayLike, ""], dtype: Any, cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
         """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
-        number = jnp.asarray(index)
+        number = as_array("index", index)
         pick = lambda array: None if array is None else array[number][None]  # noqa: E731
-        own = offsets(pick(self.log_weights), pick(self.labels), cond, jnp.zeros(1, dtype))[0]
-        return own - log_total_of(self, cond, dtype)
+        own = weighted(jnp.zeros(1, dtype), pick(self.log_weights), pick(self.labels), cond)[0]
+        counts = own > lowest(dtype)
+        return jnp.where(counts, own - log_total_of(self._without_host(), cond, dtype), -jnp.inf)
 
     def posterior(
         self,
@@ -201,8 +214,7 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: as `__call__`, or if k lies outside [1, rows].
         """
-        rows = self.rows
-        require(1 <= k <= rows, "k", k, f"lie in [1, {rows}], the number of rows")
+        k = whole_number("k", k, 1, self.rows, why=", the number of rows")
         return heaviest_at(self, *self._checked(t, x, cond), k)
 
     def on_batch(
@@ -227,18 +239,20 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: if shapes do not fit, or a row of the data is not finite.
         """
-        dtype = jax.dtypes.canonicalize_dtype(getattr(x, "dtype", float))
-        event = tuple(self.data.shape[1:])
-        times, points, classes = checked_batch(t, x, cond, event, at_least_float32(dtype))
+        event = self.event_shape
+        times, points, classes = checked_batch(t, x, cond, event)
         check_cond(self, "cond", classes)
         if self.shards is not None:
             return values_on_batch(self, times, points.reshape(-1, *event), classes)
         times = jnp.minimum(times, 1 - self.stop(points.dtype))
+        center = self.center
+        if center is None:
+            center = center_of(read_rows(self.data, slice(0, self.chunk_size)))
         found = posterior_on_batch(
             self.data, self.log_weights, self.labels, times, points, classes,
-            chunk_size=self.chunk_size, progress=progress,
+            center=center, chunk_size=self.chunk_size, progress=progress,
         )  # fmt: skip
-        totals = log_totals_of(self, classes, points.dtype)
+        totals = log_totals_of(self._without_host(), classes, points.dtype)
         return values_of(found, points, 1 - times, totals, (points.shape[0], *event))
 
     @property
@@ -256,7 +270,8 @@ class EmpiricalField(eqx.Module):
         good = own is None or own.mesh == mesh
         require(good, "mesh", mesh, "be the mesh of the EmpiricalField, whose rows it splits")
         spec = PartitionSpec() if own is None else own.spec
-        return [spec for _ in jax.tree.leaves(self)]
+        leaves = jax.tree.leaves(self)
+        return [PartitionSpec() if leaf is self.center else spec for leaf in leaves]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -296,13 +311,20 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: if the data are on the host.
         """
-        if self.squares is None:
+        if self.squares is None or self.center is None:
             raise ValueError(
                 f"data must be in memory to be sampled or compiled, got {type(self.data).__name__} "
                 f"of shape {self.data.shape}: use on_batch, or pass the rows as an array"
             )
         rows = self.data.reshape(self.data.shape[0], -1)
-        return Atoms(rows, self.squares, self.log_weights, self.labels, self.shards)
+        return Atoms(rows, self.squares, self.center, self.log_weights, self.labels, self.shards)
+
+    def _without_host(self) -> "EmpiricalField":
+        """The field for programs that do not look at the rows, which may be no array of JAX's."""
+        if self.squares is not None:
+            return self
+        shape = jax.ShapeDtypeStruct(self.data.shape, self.data.dtype)
+        return eqx.tree_at(lambda field: field.data, self, shape)
 
     def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
         """Time, point and class as arrays, at least in float32."""
@@ -311,31 +333,7 @@ class EmpiricalField(eqx.Module):
         require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:
+            cond = as_array("cond", cond)
             self.check_cond(cond)
-            cond = jnp.asarray(cond)
-        asked = as_time(t, point).astype(point.dtype), point, cond
+        asked = float_scalar(t, "t").astype(point.dtype), point, cond
         return asked if self.shards is None else placed(asked, self.shards.mesh, PartitionSpec())
-
-
-def _checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
-        require(int(labels.max()) < 2**31, "labels", labels.max(), "be below 2³¹")
-        labels = labels.astype(np.int32)
-    given = jnp.asarray(labels)
-    whole = jnp.issubdtype(given.dtype, jnp.integer)
-    require(whole, "labels", f"dtype {given.dtype}", "be whole numbers")
-    require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
-    if is_concrete(given):
-        require(bool(np.all(np.asarray(given) >= 0)), "labels", given, "not be negative")
-    return given.astype(jnp.int32)
-
-
-def _log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
-    given = jnp.asarray(weights, jax.dtypes.canonicalize_dtype(float))
-    require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")
-    require_finite("weights", given)
-    if is_concrete(given):
-        values = np.asarray(given)
-        require(bool(np.all(values >= 0)), "weights", values.min(), "not be negative")
-        require(bool(np.any(values > 0)), "weights", "zeros alone", "be positive somewhere")
-    return jnp.log(given)

@@ -5,18 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax._checks import require, require_between
-from kinetic_jax.fields._posterior import (
-    REMEASURED,
-    Posterior,
-    measured_again,
-    offsets,
-    posterior_of,
-    scores_at,
-)
+from kinetic_jax.fields._atoms import around, scores_at, weighted
+from kinetic_jax.fields._posterior import REMEASURED, Posterior, measured_again, posterior_of
 from kinetic_jax.streaming import (
     Highest,
     SoftmaxMean,
@@ -28,7 +20,7 @@ from kinetic_jax.streaming import (
 
 
 class PosteriorScore(eqx.Module):
-    """The scores of the posterior at ONE (t, x, cond)."""
+    """The scores of the posterior at ONE (t, y, cond), with y = x − t c around the centre c."""
 
     def __call__(
         self,
@@ -37,10 +29,9 @@ class PosteriorScore(eqx.Module):
         squares: Float[Array, " chunk"],
         beside: tuple[Array | None, Array | None],
     ) -> Float[Array, " chunk"]:
-        """See `scores_at` and `offsets`."""
-        t, x, cond = query
-        scores = scores_at(t, x, rows, squares)
-        return scores + offsets(*beside, cond, scores)
+        """See `scores_at` and `weighted`."""
+        t, y, cond = query
+        return weighted(scores_at(t, y, rows, squares), *beside, cond)
 
 
 def posterior_on_batch(
@@ -51,69 +42,55 @@ def posterior_on_batch(
     x: Float[Array, "batch size"],
     cond: Int[Array, " batch"] | None,
     *,
+    center: Float[Array, " size"],
     chunk_size: int,
     progress: bool | None,
+    name: str = "data",
+    relative: bool = False,
 ) -> Posterior:
-    """The posterior of every point of a batch; each row is read once, the heaviest once more."""
+    """The posterior of every point of a batch; each row is read once, the heaviest once more.
+
+    Where `relative`, the points are less t times the centre already; the result is in that frame.
+
+    Raises:
+        ValueError: if a row is not finite; it calls the data by `name`.
+    """
     count = min(REMEASURED, data.shape[0])
-    beside = (log_weights, labels)
     sums, (scores, index) = stream_from_host(
         PosteriorScore(),
         Together(SoftmaxMean(), Highest(count)),
-        (t, x, cond),
+        (t, x if relative else around(center, t, x), cond),
         data,
-        beside,
+        (log_weights, labels),
         chunk_size=chunk_size,
         dtype=x.dtype,
+        center=center,
         description="reading the data",
-        check=lambda start, squares: require_finite_rows("data", start, squares),
+        check=lambda start, squares: require_finite_rows(name, start, squares),
         progress=progress,
     )
-    winners, place = read_again(data, index)
-    return _refined(t, x, cond, winners.astype(x.dtype), place, index, scores, sums, beside)
+    rows, place = read_again(data, index)
+    if relative:
+        rows, center = rows - center[None, :], jnp.zeros_like(center)
+    return _refined(t, x, rows, place, index, scores, sums, log_weights, center)
 
 
 @eqx.filter_jit
 def _refined(
     t: Any,
     x: Any,
-    cond: Any,
-    winners: Any,
-    found: Any,
+    rows: Any,
+    place: Any,
     index: Any,
     scores: Any,
     sums: Any,
-    beside: Any,
+    log_weights: Any,
+    center: Any,
 ) -> Posterior:
     def one(query: Any) -> Posterior:
-        t, x, cond, place, number, scores, sums = query
-        pick = lambda array: None if array is None else array[number]  # noqa: E731
-        added = offsets(pick(beside[0]), pick(beside[1]), cond, scores)
-        again = measured_again(t, x, winners[place], number, scores, added)
-        return posterior_of(t, x, again, sums, added[0])
+        t, x, place, number, scores, sums = query
+        own = None if log_weights is None else log_weights[number]
+        winners = measured_again(t, x, rows[place], number, scores, own)
+        return posterior_of(t, x, winners, sums, center)
 
-    return jax.lax.map(one, (t, x, cond, found, index, scores, sums), batch_size=64)
-
-
-def checked_batch(
-    t: Any, x: Any, cond: Any, event: tuple[int, ...], dtype: Any
-) -> tuple[Array, Array, Array | None]:
-    """Times (batch,), points (batch, size) and classes (batch,) of a batch.
-
-    Raises:
-        ValueError: if the points are no batch of events, or times or classes are not one a point.
-    """
-    points = jnp.asarray(x, dtype)
-    shape = points.shape
-    require(shape[1:] == event and len(shape) > len(event), "x", f"shape {shape}",
-            f"have shape (batch, {', '.join(map(str, event))})")  # fmt: skip
-    require(shape[0] >= 1, "x", f"shape {shape}", "have points")
-    require_between("t", t, 0.0, 1.0, closed=True)
-    times = jnp.asarray(t, dtype)
-    fits = times.shape in ((), shape[:1])
-    require(fits, "t", f"shape {times.shape}", f"be a number or have shape {shape[:1]}")
-    if cond is not None:
-        one = np.shape(cond) in ((), shape[:1])
-        require(one, "cond", f"shape {np.shape(cond)}", f"be a class or have shape {shape[:1]}")
-    classes = None if cond is None else jnp.broadcast_to(jnp.asarray(cond), shape[:1])
-    return jnp.broadcast_to(times, shape[:1]), points.reshape(shape[0], -1), classes
+    return jax.lax.map(one, (t, x, place, index, scores, sums), batch_size=64)

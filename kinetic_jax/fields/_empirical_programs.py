@@ -14,7 +14,6 @@ from kinetic_jax.fields._posterior import (
     farthest,
     heaviest,
     measured_again,
-    offsets,
     posterior,
 )
 from kinetic_jax.fields._shards import on_shards
@@ -72,13 +71,10 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
     # A few more than asked for: rounding may have them in another order. Which rows they are has
     # no derivative; their weights have.
     frozen = jax.lax.stop_gradient((atoms, time, flat))
-    first, _, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
-    number, near = first.number, atoms.take(first.number)
-    rows = near.rows.astype(flat.dtype)
-    added = offsets(near.log_weights, near.labels, cond, first.scores)
-    winners = measured_again(time, flat, rows, number, first.scores, added)
-    heaviest_log = added[0] - jnp.sum((flat - time * rows[0]) ** 2) / (2 * (1 - time) ** 2)
-    weights = jnp.exp(winners.relative + heaviest_log - found.log_sum)
+    first, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
+    rows, log_weights, _ = atoms.take(first.number)
+    winners = measured_again(time, flat, rows, first.number, first.scores, log_weights)
+    weights = jnp.exp(winners.relative + winners.first - found.log_sum)
     top, place = jax.lax.top_k(weights, k)
     return HeaviestAtoms(top, winners.number[place])
 
@@ -101,8 +97,8 @@ def log_totals_of(field: Any, classes: Array | None, dtype: Any) -> Array:
 
 def _posterior(field: Any, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
     flat = x.reshape(-1)
-    time = jnp.minimum(t, 1 - field.stop(x.dtype))
-    return time, flat, posterior(field.atoms(), time, flat, cond, chunk_size=field.chunk_size)
+    time, atoms = jnp.minimum(t, 1 - field.stop(x.dtype)), field.atoms()
+    return time, flat, posterior(atoms, time, flat, cond, chunk_size=field.chunk_size)
 
 
 def _log_total(field: Any, cond: Any, dtype: Any) -> Array:

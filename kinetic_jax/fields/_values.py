@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax.fields._posterior import Posterior, offsets
+from kinetic_jax.fields._atoms import weighted
+from kinetic_jax.fields._posterior import Posterior
 from kinetic_jax.streaming import Shards, SoftmaxSum, stream
 
 _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
@@ -83,7 +84,7 @@ def log_total(
     known = (log_weights, labels)
 
     def score(part: Array, known: tuple[Any, Any]) -> Array:
-        return offsets(*known, cond, jnp.zeros(part.shape[0], dtype))
+        return weighted(jnp.zeros(part.shape[0], dtype), *known, cond)
 
     peak, total = stream(
         score, SoftmaxSum(), jnp.zeros((_length(known), 0), dtype), known,

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from kinetic_jax.metrics._neighbors import flat_rows
 from kinetic_jax.streaming import (
     Highest,
+    Scaled,
+    balance,
+    lowest,
     read_again,
-    read_rows,
     stream_from_host,
     to_power_of_two,
 )
@@ -38,7 +41,9 @@ def duplicated(
     for start in range(0, close.size, block):
         some = close[start : start + block]
         rows, place = read_again(train, jnp.asarray(indices[to_power_of_two(some)]))
-        gaps = jnp.sqrt(jnp.sum((rows[place[:, 0]] - rows[place[:, 1]]) ** 2, axis=1))
+        gaps = rows[place[:, 0]] - rows[place[:, 1]]
+        factor = balance(gaps)
+        gaps = jnp.sqrt(jnp.sum((gaps * factor) ** 2, axis=1)) / factor
         found[some] = np.asarray(gaps)[: some.size] <= tolerance
     return found
 
@@ -56,13 +61,15 @@ def beyond_duplicates(
     """
     count = len(nearest)
     padded = to_power_of_two(np.arange(count))
-    rows = read_rows(train, nearest[padded])
-    queries = jnp.asarray(samples[padded]).reshape(len(padded), -1).astype(rows.dtype)
+    near, place = read_again(train, jnp.asarray(nearest[padded])[:, None])
+    rows = near[place[:, 0]]
+    queries = flat_rows("samples", samples)[padded].astype(rows.dtype)
+    factor = balance(rows, queries)
     scores, index = stream_from_host(
-        _OtherScore(jnp.asarray(tolerance, rows.dtype)),
+        _OtherScore(jnp.asarray(tolerance * factor, rows.dtype)),
         Highest(1),
-        (queries, rows),
-        train,
+        (queries * factor, rows * factor),
+        train if factor == 1 else Scaled(train, factor),
         chunk_size=chunk_size,
         dtype=rows.dtype,
         description="beyond duplicates",
@@ -70,17 +77,17 @@ def beyond_duplicates(
         progress=progress,
     )
     squared = -np.asarray(scores)[:count, 0]
-    alone = np.flatnonzero(np.isinf(squared))
+    alone = np.flatnonzero(squared >= -lowest(rows.dtype))
     if alone.size:
         raise ValueError(
             f"train must hold other rows than duplicates of row {int(nearest[alone[0]])}, got "
             f"none that are farther than {tolerance:g} from it"
         )
-    return np.sqrt(squared), np.asarray(index)[:count, 0]
+    return np.sqrt(squared) / factor, np.asarray(index)[:count, 0]
 
 
 class _OtherScore(eqx.Module):
-    """−||q − r||², by differences; −∞ for rows within the tolerance of the query's nearest."""
+    """−||q − r||², by differences; the lowest for rows within reach of the query's nearest."""
 
     tolerance: Array
 
@@ -92,4 +99,4 @@ class _OtherScore(eqx.Module):
         point, nearest = query
         apart = jnp.sqrt(jnp.sum((nearest[None, :] - rows) ** 2, axis=1))
         scores = -jnp.sum((point[None, :] - rows) ** 2, axis=1)
-        return jnp.where(apart > self.tolerance, scores, -jnp.inf)
+        return jnp.where(apart > self.tolerance, scores, lowest(rows.dtype))

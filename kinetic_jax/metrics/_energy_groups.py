@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from kinetic_jax._checks import require, require_between
+from kinetic_jax._checks import fraction, real_array, require, whole_number
 from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
 
 
@@ -63,14 +63,13 @@ def energy_groups(
         >>> (low.lowest, low.highest, low.mean), (high.lowest, high.highest, high.mean)
         ((1.0, 2.0, 0.0), (3.0, 4.0, 1.0))
     """
-    require_between("confidence", confidence, 0.0, 1.0)
-    require(resamples >= 1, "resamples", resamples, "be >= 1")
-    amounts, numbers = np.asarray(energy, np.float64), np.asarray(values, np.float64)
+    confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
+    resamples = whole_number("resamples", resamples, 1)
+    amounts, numbers = real_array("energy", energy), real_array("values", values)
     require(amounts.ndim == 1 and amounts.size >= 1, "energy", amounts.shape, "have shape (n,)")
     fits = numbers.shape == amounts.shape
     require(fits, "values", f"shape {numbers.shape}", f"have the energies', {amounts.shape}")
-    whole = isinstance(num_groups, int | np.integer) and 1 <= num_groups <= amounts.size
-    require(whole, "num_groups", num_groups, f"lie in [1, {amounts.size}], a whole number")
+    num_groups = whole_number("num_groups", num_groups, 1, amounts.size)
     for name, array in (("energy", amounts), ("values", numbers)):
         bad = int(np.sum(~np.isfinite(array)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")

@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from kinetic_jax._checks import require, require_between
+from kinetic_jax._checks import (
+    fraction,
+    real_array,
+    real_number,
+    require,
+    require_between,
+    whole_number,
+)
 from kinetic_jax._progress import progress_bar
 
 
@@ -73,10 +80,10 @@ def energy_threshold(
         Hinkley and Hinkley, Inference about the change-point in a sequence of binomial variables,
         1970.
     """
-    require_between("least_share", least_share, 0.0, 0.5)
-    require_between("confidence", confidence, 0.0, 1.0)
-    require(resamples >= 1, "resamples", resamples, "be >= 1")
-    amounts, labels = np.asarray(energy, np.float64), np.asarray(memorized)
+    require_between("least_share", real_number("least_share", least_share), 0.0, 0.5)
+    confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
+    resamples = whole_number("resamples", resamples, 1)
+    amounts, labels = real_array("energy", energy), real_array("memorized", memorized)
     require(amounts.ndim == 1 and amounts.size >= 2, "energy", amounts.shape, "be (n,), n >= 2")
     fits = labels.shape == amounts.shape
     require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {amounts.shape}")

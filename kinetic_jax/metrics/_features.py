@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import ArrayLike
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import real_array, require
 
 
 def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
@@ -13,16 +13,16 @@ def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
         ValueError: if it has another shape, fewer rows than `least`, or numbers that are not
             finite.
     """
-    found = np.asarray(array, np.float64)
+    rows = real_array(name, array)
     require(
-        found.ndim == 2 and found.shape[0] >= least and found.shape[1] >= 1,
+        rows.ndim == 2 and rows.shape[0] >= least and rows.shape[1] >= 1,
         name,
-        f"shape {found.shape}",
+        f"shape {rows.shape}",
         f"be features of shape (n >= {least}, d >= 1)",
     )
-    bad = int(np.sum(~np.isfinite(found).all(axis=1)))
+    bad = int(np.sum(~np.isfinite(rows).all(axis=1)))
     require(bad == 0, name, f"{bad} rows that are not", "be finite")
-    return found
+    return rows
 
 
 def two_sets(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import whole_number
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._features import features, two_sets
 
@@ -134,8 +134,8 @@ def frechet_floor(
         True
     """
     first, second = two_sets(train, held_out, ("train", "held_out"))
-    require(2 <= size <= len(second), "size", size, f"lie in [2, {len(second)}], the held-out rows")
-    require(draws >= 1, "draws", draws, "be >= 1")
+    size = whole_number("size", size, 2, len(second), why=", the held-out rows")
+    draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
     rng, found = np.random.default_rng(seed), []
     known = _gaussian(first)
     root = _symmetric_root(known.covariance)

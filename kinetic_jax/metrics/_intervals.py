@@ -37,7 +37,9 @@ def bootstrap_mean(
 
 
 def percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """What leaves equal shares outside on both sides; NaN counts for nothing."""
+    """What leaves equal shares outside on both sides; NaN counts for nothing, and alone is NaN."""
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)

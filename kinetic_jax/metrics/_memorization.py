@@ -7,7 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from kinetic_jax._checks import refuse_memmap, require, require_between
+from kinetic_jax._checks import (
+    fraction,
+    numbers,
+    real_array,
+    real_number,
+    refuse_memmap,
+    require,
+    require_known,
+    whole_number,
+)
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
 from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
@@ -164,8 +173,8 @@ def memorization(
     References:
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
-    at = SWEEP if thresholds is None else np.asarray(thresholds, np.float64)
-    train = np.asarray(train) if isinstance(train, list | tuple) else train
+    at = SWEEP if thresholds is None else real_array("thresholds", thresholds)
+    train = train if hasattr(train, "shape") else numbers("train", train)
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)
@@ -216,11 +225,11 @@ def check_rule(
     threshold: float, confidence: float, at: np.ndarray, tolerance: float, chunk_size: int
 ) -> None:
     """Refuses settings of `memorization` that are out of range."""
-    require(0 < threshold <= 1, "threshold", threshold, "lie in (0, 1]")
-    require_between("confidence", confidence, 0.0, 1.0)
-    whole = isinstance(chunk_size, int | np.integer) and chunk_size >= 1
-    require(whole, "chunk_size", chunk_size, "be >= 1")
-    require(bool(0 <= tolerance < np.inf), "duplicate_distance", tolerance, "be >= 0")
+    require(0 < real_number("threshold", threshold) <= 1, "threshold", threshold, "lie in (0, 1]")
+    fraction("confidence", confidence)
+    whole_number("chunk_size", chunk_size, 1)
+    reach = real_number("duplicate_distance", tolerance)
+    require(reach >= 0, "duplicate_distance", tolerance, "be >= 0")
     require(at.ndim == 1, "thresholds", f"shape {at.shape}", "be one axis of numbers")
     require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
 
@@ -231,7 +240,8 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     words = "have at least two rows, the nearest and the second nearest"
     require(shape[:1] not in ((), (0,), (1,)), "train", shape, words)
     refuse_memmap(name, rows)
-    rows = rows if isinstance(rows, jax.Array) else np.asarray(rows)
+    require_known(name, rows)
+    rows = rows if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
     event, wanted = rows.shape[1:], shape[1:]
     require(event == wanted, name, f"rows of shape {event}", f"have rows like train's, {wanted}")

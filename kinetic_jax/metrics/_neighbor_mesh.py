@@ -19,7 +19,7 @@ from kinetic_jax.metrics._neighbor_scores import (
     is_certain,
     lowest_of,
 )
-from kinetic_jax.streaming import Highest, Shards, split_rows, stream, take_rows
+from kinetic_jax.streaming import Highest, Shards, balance, split_rows, stream, take_rows
 
 # Every device holds the scores of so many queries for a chunk of rows, and the candidates of so
 # many.
@@ -30,11 +30,15 @@ _MEASURED_AT_ONCE = 32
 class MeshSearch:
     """One reference on a mesh, and how it is searched."""
 
-    def __init__(self, name: str, data: Any, k: int, chunk_size: int, dtype: Any, shards: Shards):
-        self.k, self.shards = k, shards
+    def __init__(
+        self, name: str, data: Any, k: int, chunk_size: int, shards: Shards, queries: Array
+    ):
+        self.k, self.shards, self.chunk_size = k, shards, chunk_size
         rows = split_rows(data, shards)
-        self.rows = rows.reshape(rows.shape[0], -1).astype(dtype)
-        self.chunk_size = chunk_size
+        rows = rows.reshape(rows.shape[0], -1).astype(queries.dtype)
+        with alone_on(shards.mesh, rows):
+            self.factor = balance(rows, queries)
+        self.rows = rows * self.factor if self.factor != 1 else rows
         self.center, self.longest, bad = self._on_each(_look)
         if bad < shards.total:
             raise ValueError(
@@ -46,18 +50,21 @@ class MeshSearch:
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
         """Neighbours, and whether rounding cannot have kept a nearer row from being a candidate."""
+        queries = queries * self.factor
         squared, indices, worst = self._on_each(_by_products, queries, self.center, static=self.k)
         moved = queries - jnp.asarray(self.center)[None, :]
         certain = is_certain(moved, worst, squared[:, -1], self.longest)
         all_measured = self.k + SPARE_CANDIDATES >= self.shards.total
-        return jnp.sqrt(squared), indices, np.asarray(certain) | all_measured
+        distances = jnp.sqrt(squared) / self.factor
+        return distances, indices, np.asarray(certain) | all_measured
 
     def by_differences(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
         """Neighbours without the expanded square: slower, and right whatever the numbers."""
-        squared, indices = self._on_each(_by_differences, queries, static=self.k)
-        return jnp.sqrt(squared), indices
+        moved = queries * self.factor
+        squared, indices = self._on_each(_by_differences, moved, static=self.k)
+        return jnp.sqrt(squared) / self.factor, indices
 
     def _on_each(self, work: Callable[..., Any], *whole: Any, static: Any = None) -> Any:
         """What `work` finds on all devices, as this process's own arrays."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from kinetic_jax.streaming import product_scores
+from kinetic_jax.streaming import lowest, product_scores
 
 # The expanded square ||q||² − 2 q·r + ||r||² only nominates: near copies cancel in it. This many
 # more candidates than asked for are measured again by differences.
@@ -39,14 +39,14 @@ class Nearest(eqx.Module):
     def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
         """See `Reduction`."""
         del size
-        return jnp.full(self.count, jnp.inf, dtype), jnp.zeros(self.count, jnp.int32)
+        return jnp.full(self.count, -lowest(dtype), dtype), jnp.zeros(self.count, jnp.int32)
 
     def update(
         self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
     ) -> tuple[Array, Array]:
         """See `Reduction`."""
         del rows
-        squared = jnp.where(index >= 0, -scores, jnp.inf)
+        squared = jnp.where(index >= 0, -scores, -lowest(scores.dtype))
         return _lowest(
             jnp.concatenate([carry[0], squared]), jnp.concatenate([carry[1], index]), self.count
         )

@@ -17,6 +17,9 @@ from kinetic_jax.metrics._neighbor_scores import (
 )
 from kinetic_jax.streaming import (
     Highest,
+    Scaled,
+    balance,
+    center_of,
     read_again,
     read_rows,
     require_finite_rows,
@@ -29,20 +32,24 @@ _QUERIES_MEASURED_AT_ONCE = 2048
 class Search:
     """One reference, and how it is searched."""
 
-    def __init__(self, name: str, data: Any, k: int, chunk_size: int, progress: bool | None):
-        self.name, self.data, self.k = name, data, k
+    def __init__(
+        self, name: str, data: Any, k: int, chunk_size: int, progress: bool | None, queries: Array
+    ):
+        self.name, self.k = name, k
         self.chunk_size, self.progress = chunk_size, progress
+        first = read_rows(data, slice(0, chunk_size)).astype(queries.dtype)
+        self.factor = balance(first, queries)
+        self.data = data if self.factor == 1 else Scaled(data, self.factor)
+        # Distances do not change when everything moves; around the mean of some rows the squares
+        # are smaller.
+        self.center = center_of(first * self.factor)
 
     def by_products(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
         """Neighbours, and whether rounding cannot have kept a nearer row from being a candidate."""
-        total, dtype = self.data.shape[0], queries.dtype
-        # Distances do not change when everything moves; around the mean of some rows the squares
-        # are smaller.
-        first = read_rows(self.data, slice(0, self.chunk_size)).astype(dtype)
-        center = jnp.mean(jnp.where(jnp.isfinite(first), first, 0), axis=0)
-        longest = 0.0
+        total, center, longest = self.data.shape[0], self.center, 0.0
+        queries = queries * self.factor
 
         def check(start: int, squares: Array) -> None:
             nonlocal longest
@@ -62,16 +69,18 @@ class Search:
             parts.append(self._measured(queries[cut], candidates[cut]))
         squared, indices = (jnp.concatenate(part) for part in zip(*parts, strict=True))
         certain = is_certain(queries - center[None, :], scores[:, -1], squared[:, -1], longest)
-        return jnp.sqrt(squared), indices, np.asarray(certain) | (count == total)
+        distances = jnp.sqrt(squared) / self.factor
+        return distances, indices, np.asarray(certain) | (count == total)
 
     def by_differences(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
         """Neighbours without the expanded square: slower, and right whatever the numbers."""
+        moved = queries * self.factor
         squared, indices = self._stream(
-            DifferenceScore(), Nearest(self.k), queries, lambda *_: None, "searching once more"
+            DifferenceScore(), Nearest(self.k), moved, lambda *_: None, "searching once more"
         )
-        return jnp.sqrt(squared), indices
+        return jnp.sqrt(squared) / self.factor, indices
 
     def _stream(
         self,

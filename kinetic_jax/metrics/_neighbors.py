@@ -8,7 +8,15 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from kinetic_jax._checks import as_array, refuse_memmap, require
+from kinetic_jax._checks import (
+    as_array,
+    is_concrete,
+    numbers,
+    refuse_memmap,
+    require,
+    require_known,
+    whole_number,
+)
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_split
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch
@@ -93,8 +101,10 @@ def find_neighbors(
         ValueError: as `nearest_neighbors`.
     """
     refuse_memmap(names[0], queries)
+    for name, rows in zip(names, (queries, reference), strict=True):
+        require_known(name, rows)
     asked = flat_rows(names[0], queries)
-    data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
+    data = reference if hasattr(reference, "shape") else numbers(names[1], reference)
     shape = checked_rows(names[1], data)
     shards = checked_shards(mesh, axis, shape[0])
     if shards is None:
@@ -103,22 +113,20 @@ def find_neighbors(
     event, wanted = np.shape(queries)[1:], shape[1:]
     words = f"have the {names[1]}'s, {wanted}"
     require(event == wanted, names[0], f"rows of shape {event}", words)
-    for name, number, most in (("k", k, shape[0]), ("chunk_size", chunk_size, None)):
-        whole = isinstance(number, int | np.integer) and number >= 1
-        words = "be >= 1" if most is None else f"lie in [1, {most}], the {names[1]}'s rows"
-        require(whole and (most is None or number <= most), name, number, words)
+    k = whole_number("k", k, 1, shape[0], why=f", the {names[1]}'s rows")
+    chunk_size = whole_number("chunk_size", chunk_size, 1)
     if isinstance(data, jax.Array) and shards is None:
         data = flat_rows(names[1], data)
     dtype = np.promote_types(asked.dtype, at_least_float32(np.dtype(data.dtype)))
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     if asked.shape[0] == 0:
         return jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32)
+    asked = asked.astype(dtype)
     search: Search | MeshSearch
     if shards is None:
-        search = Search(names[1], data, k, min(chunk_size, shape[0]), progress)
+        search = Search(names[1], data, k, min(chunk_size, shape[0]), progress, asked)
     else:
-        search = MeshSearch(names[1], data, k, chunk_size, dtype, shards)
-    asked = asked.astype(dtype)
+        search = MeshSearch(names[1], data, k, chunk_size, shards, asked)
     distances, indices, certain = search.by_products(asked)
     doubtful = np.flatnonzero(~certain)
     if doubtful.size:
@@ -136,8 +144,8 @@ def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
     Raises:
         ValueError: if it is no array of real numbers with a leading axis.
     """
-    if isinstance(array, np.ndarray) and array.dtype.kind in "fiu":
-        array = as_numbers(array)
+    if not isinstance(array, jax.Array) and is_concrete(array):
+        array = as_numbers(numbers(name, array))
     rows = as_array(name, array)
     require(rows.ndim >= 1, name, f"shape {rows.shape}", "have a leading axis of rows")
     real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)

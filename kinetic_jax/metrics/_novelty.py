@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from kinetic_jax._checks import require, require_between
+from kinetic_jax._checks import as_array, fraction, numbers, require
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, read_again
@@ -64,11 +64,11 @@ def authpct(
     References:
         Alaa et al., How faithful is your synthetic data?, arXiv 2102.08921.
     """
-    require_between("confidence", confidence, 0.0, 1.0)
-    require(np.shape(samples)[:1] not in ((), (0,)), "samples", np.shape(samples), "have rows")
+    confidence = fraction("confidence", confidence)
+    samples = _some_rows("samples", samples)
+    train = train if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
-    train = np.asarray(train) if isinstance(train, list | tuple) else train
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     distances, indices = find_neighbors(samples, train, 1, names=("samples", "train"), **over)
     rows, place = read_again(train, indices)
@@ -121,9 +121,13 @@ def ct_score(
     """
     sets = {}
     for name, rows in (("samples", samples), ("held_out", held_out)):
-        require(np.shape(rows)[:1] not in ((), (0,)), name, np.shape(rows), "have rows")
         found, _ = find_neighbors(
-            rows, train, 1, names=(name, "train"), chunk_size=chunk_size, progress=progress
+            _some_rows(name, rows),
+            train,
+            1,
+            names=(name, "train"),
+            chunk_size=chunk_size,
+            progress=progress,
         )
         nearest = np.asarray(found)[:, 0]
         bad = int(np.sum(~np.isfinite(nearest)))
@@ -134,3 +138,10 @@ def ct_score(
     n, m = len(sets["samples"]), len(sets["held_out"])
     pairs = float(mannwhitneyu(sets["samples"], sets["held_out"]).statistic)
     return float((pairs - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
+
+
+def _some_rows(name: str, rows: Any) -> Any:
+    """`rows`, if they are numbers and there are any."""
+    rows = rows if isinstance(rows, np.ndarray) else as_array(name, rows)
+    require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
+    return rows

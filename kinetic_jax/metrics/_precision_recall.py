@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import whole_number
 from kinetic_jax.metrics._features import two_sets
 from kinetic_jax.metrics._neighbors import nearest_neighbors
 from kinetic_jax.streaming import (
@@ -17,8 +17,8 @@ from kinetic_jax.streaming import (
 )
 
 # The expanded square cancels where sets have clusters far apart or near copies: who is inside is
-# told by differences, at several times its cost. Two sums of the same terms may differ by this
-# many roundings.
+# decided by differences, at several times its cost. Two sums of the same terms may differ by this
+# many roundings; a point that far from the edge of a ball is on it.
 _ROUNDING = 8
 
 
@@ -76,14 +76,14 @@ def precision_recall(
     """
     first, second = two_sets(a, b)
     most = min(len(first), len(second)) - 1
-    require(1 <= k <= most, "k", k, f"lie in [1, {most}], the other rows of the smaller set")
-    require(chunk_size >= 1, "chunk_size", chunk_size, "be >= 1")
-    center = second.mean(axis=0)  # no distance changes, and float32 rounds less around it
-    mine, theirs = (jnp.asarray(rows - center, float) for rows in (first, second))
+    k = whole_number("k", k, 1, most, why=", the other rows of the smaller set")
+    chunk_size = whole_number("chunk_size", chunk_size, 1)
+    mine, theirs = _in_single_precision(first, second)
 
     def radii(rows: Array) -> Array:
+        """Distances to each row's k-th neighbour, as far as rounding lets them reach."""
         found, _ = nearest_neighbors(rows, rows, k + 1, chunk_size=chunk_size, progress=progress)
-        return found[:, k]
+        return found[:, k] * (1 + _ROUNDING * float(jnp.finfo(rows.dtype).eps))
 
     own, real = radii(mine), radii(theirs)
     count = _balls(mine, theirs, real, chunk_size, progress)
@@ -97,13 +97,29 @@ def precision_recall(
     )
 
 
+def _in_single_precision(*sets: np.ndarray) -> list[Float[Array, "n d"]]:
+    """The sets moved to the origin and scaled, which changes no share, in JAX's default precision.
+
+    Float32 numbers stay what they are, so that equal distances stay equal: the factor is a power
+    of two, and only what lies within a factor of two is moved, where differences are exact.
+    """
+    low, high = (np.stack([pick(rows, axis=0) for rows in sets]) for pick in (np.min, np.max))
+    low, high = low.min(axis=0), high.max(axis=0)
+    is_far = (high <= 2 * low) | (2 * high <= low)
+    center = np.where(is_far, low, 0.0)
+    moved = [rows - center for rows in sets]
+    greatest = max(float(np.abs(rows).max()) for rows in moved)
+    factor = 2.0 ** -np.floor(np.log2(greatest)) if greatest > 0 else 1.0
+    return [jnp.asarray(rows * factor, float) for rows in moved]
+
+
 class _DepthScore(eqx.Module):
     """ρ_j − ||q − r_j||, by differences: at least 0 inside the ball around row j, edge included."""
 
     def __call__(self, query: Array, rows: Array, squares: Array, radii: Array) -> Array:
         del squares
         distances = jnp.sqrt(jnp.sum((query[None, :] - rows) ** 2, axis=1))
-        return radii * (1 + _ROUNDING * jnp.finfo(rows.dtype).eps) - distances
+        return radii - distances
 
 
 def _balls(

@@ -2,17 +2,28 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import require
-from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax.fields import EmpiricalField
-from kinetic_jax.metrics._neighbors import find_neighbors
+from kinetic_jax._checks import (
+    is_concrete,
+    numbers,
+    real_number,
+    refuse_memmap,
+    require,
+    require_known,
+    whole_number,
+)
+from kinetic_jax._mesh import refuse_split
+from kinetic_jax.fields import EmpiricalField, posterior_on_batch
+from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
+    center_of,
     checked_rows,
+    read_rows,
     require_finite_rows,
     row_chunks,
 )
@@ -65,6 +76,7 @@ def kde_support(
     `logsumexp_i(−||x − r_i||²/(2h²)) − log N − d log h − (d/2) log 2π`.
 
     It is the bridge density of the empirical flow: at t = 1/(1 + h) that of t x, plus d log t.
+    Inside `jit` or `grad`, with its arrays in memory, it is one program, and differentiable.
 
     Args:
         x: shape (n, *event).
@@ -88,28 +100,44 @@ def kde_support(
     References:
         Scott, Multivariate density estimation, 1992.
     """
-    shape = checked_rows("reference", reference)
-    if bandwidth is None:
-        bandwidth = scott_bandwidth(reference, chunk_size=chunk_size)
-        require(bandwidth >= 1e-3, "reference", f"a bandwidth of {bandwidth:g} by Scott's rule",
-                "have more spread, or come with a bandwidth")  # fmt: skip
-    require(
-        bool(np.isfinite(bandwidth)) and bandwidth >= 1e-3, "bandwidth", bandwidth, "be >= 0.001"
-    )
-    points = jnp.asarray(x)
-    event = points.shape[1:]
+    refuse_memmap("x", x)
+    points = flat_rows("x", x)
+    data = reference if hasattr(reference, "shape") else numbers("reference", reference)
+    shape, event = checked_rows("reference", data), np.shape(x)[1:]
     require(event == shape[1:], "x", f"rows of shape {event}", f"have the reference's, {shape[1:]}")
-    points = points.astype(at_least_float32(points.dtype))
-    time = jnp.asarray(1 / (1 + bandwidth), points.dtype)
-    field = EmpiricalField(reference, chunk_size=chunk_size)
-    found = field.on_batch(time, points * time, progress=progress)
-    return found.log_density + int(np.prod(event)) * float(np.log(time))
+    refuse_split("x", points)
+    refuse_split("reference", data)
+    chunk_size = whole_number("chunk_size", chunk_size, 1)
+    if bandwidth is None:
+        width = scott_bandwidth(data, chunk_size=chunk_size)
+        require(width >= 1e-3, "reference", f"a bandwidth of {width:g} by Scott's rule",
+                "have more spread, or come with a bandwidth")  # fmt: skip
+    else:
+        width = real_number("bandwidth", bandwidth)
+        require(width >= 1e-3, "bandwidth", width, "be >= 0.001")
+    time = jnp.asarray(1 / (1 + width), points.dtype)
+    if is_concrete(points, data):
+        center = center_of(read_rows(data, slice(0, chunk_size))).astype(points.dtype)
+        found = posterior_on_batch(
+            data, None, None, jnp.broadcast_to(time, points.shape[:1]),
+            time * (points - center[None, :]), None, center=center, relative=True,
+            chunk_size=chunk_size, progress=progress, name="reference",
+        )  # fmt: skip
+        norm = np.log(shape[0]) + points.shape[1] * (np.log(width) + np.log(2 * np.pi) / 2)
+        return found.log_sum - jnp.asarray(norm, points.dtype)
+    rows = flat_rows("reference", data)
+    center = jax.lax.stop_gradient(rows[0])
+    field = EmpiricalField(rows - center[None, :], chunk_size=chunk_size)
+    moved = time * (points - center.astype(points.dtype)[None, :])
+    found = jax.lax.map(lambda point: field.log_density(time, point), moved, batch_size=256)
+    return found + points.shape[1] * float(np.log(1 / (1 + width)))
 
 
 def scott_bandwidth(reference: Any, *, chunk_size: int = DEFAULT_CHUNK_SIZE) -> float:
     """`N^{−1/(d + 4)} √(mean variance of a dimension)`, in one pass over the rows."""
-    shape = checked_rows("reference", reference)
-    data = np.asarray(reference) if isinstance(reference, list | tuple) else reference
+    require_known("reference", reference)
+    data = reference if hasattr(reference, "shape") else numbers("reference", reference)
+    shape = checked_rows("reference", data)
     size = int(np.prod(shape[1:]))
     total, squares, origin = np.zeros(size), 0.0, None
     for chunk in row_chunks(data, chunk_size, np.dtype(np.float32), None):

@@ -8,8 +8,12 @@ from kinetic_jax.streaming._reductions import SoftmaxSum as SoftmaxSum
 from kinetic_jax.streaming._reductions import Tally as Tally
 from kinetic_jax.streaming._reductions import Together as Together
 from kinetic_jax.streaming._reductions import WeightedSum as WeightedSum
+from kinetic_jax.streaming._reductions import lowest as lowest
 from kinetic_jax.streaming._rows import DEFAULT_CHUNK_SIZE as DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming._rows import Scaled as Scaled
 from kinetic_jax.streaming._rows import as_numbers as as_numbers
+from kinetic_jax.streaming._rows import balance as balance
+from kinetic_jax.streaming._rows import center_of as center_of
 from kinetic_jax.streaming._rows import checked_rows as checked_rows
 from kinetic_jax.streaming._rows import is_on_host as is_on_host
 from kinetic_jax.streaming._rows import read_again as read_again

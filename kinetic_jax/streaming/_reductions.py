@@ -1,6 +1,8 @@
 """What scores are reduced to, row by row, in the online form: start, update, finish.
 
-All work on ONE query; callers map them over many. A row numbered −1 is left out.
+All work on ONE query; callers map them over many. A row numbered −1 is left out: its score is the
+lowest finite number, for infinities would stop a program under `jax_debug_infs`. Sums over such
+rows alone are wiped out by the first row that counts, as those under any lower peak are.
 """
 
 from collections.abc import Sequence
@@ -65,15 +67,21 @@ class Together(eqx.Module):
         return tuple(reduction.across(part, axis) for reduction, part in pairs)
 
 
+def lowest(dtype: Any) -> float:
+    """The score of a row that does not count."""
+    return float(jnp.finfo(dtype).min)
+
+
 def _counted(scores: Array, index: Array) -> Array:
-    return jnp.where(index >= 0, scores, -jnp.inf)
+    return jnp.where(index >= 0, scores, lowest(scores.dtype))
 
 
 def _first_of_highest(scores: Array) -> Array:
     """`argmax`, by groups."""
     size = 32
     spare = -scores.shape[0] % size
-    padded = jnp.pad(scores, (0, spare), constant_values=-jnp.inf) if spare else scores
+    fill = lowest(scores.dtype)
+    padded = jnp.pad(scores, (0, spare), constant_values=fill) if spare else scores
     grouped = padded.reshape(-1, size)
     group = jnp.argmax(jnp.max(grouped, axis=1))
     place = group * size + jnp.argmax(grouped[group])
@@ -86,7 +94,7 @@ class SoftmaxSum(eqx.Module):
     def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
         """See `Reduction`."""
         del size
-        return jnp.array(-jnp.inf, dtype), jnp.zeros((), dtype)
+        return jnp.array(lowest(dtype), dtype), jnp.zeros((), dtype)
 
     def update(
         self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
@@ -95,8 +103,7 @@ class SoftmaxSum(eqx.Module):
         del rows
         scores = _counted(scores, index)
         peak = jnp.maximum(carry[0], jnp.max(scores))
-        finite = jnp.where(jnp.isneginf(peak), jnp.zeros_like(peak), peak)
-        return peak, carry[1] * jnp.exp(carry[0] - finite) + jnp.sum(jnp.exp(scores - finite))
+        return peak, carry[1] * jnp.exp(carry[0] - peak) + jnp.sum(jnp.exp(scores - peak))
 
     def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         """See `Reduction`."""
@@ -106,8 +113,7 @@ class SoftmaxSum(eqx.Module):
         """See `Reduction`."""
         # A constant for derivatives: peak + log of the sum has them all in the sum.
         peak = jax.lax.pmax(jax.lax.stop_gradient(found[0]), axis)
-        finite = jnp.where(jnp.isneginf(peak), jnp.zeros_like(peak), peak)
-        return peak, jax.lax.psum(found[1] * jnp.exp(found[0] - finite), axis)
+        return peak, jax.lax.psum(found[1] * jnp.exp(found[0] - peak), axis)
 
 
 class Best(NamedTuple):
@@ -137,7 +143,7 @@ class SoftmaxMean(eqx.Module):
     def start(self, size: int, dtype: Any) -> Best:
         """See `Reduction`."""
         nothing, none = jnp.zeros((), dtype), jnp.zeros(size, dtype)
-        return Best(jnp.array(-jnp.inf, dtype), none, jnp.array(-1, jnp.int32), nothing, none)
+        return Best(jnp.array(lowest(dtype), dtype), none, jnp.array(-1, jnp.int32), nothing, none)
 
     def update(self, carry: Best, scores: Array, rows: Array, index: Array) -> Best:
         """See `Reduction`."""
@@ -148,15 +154,13 @@ class SoftmaxMean(eqx.Module):
         top = scores[first]
         better = top > carry.score
         best = jnp.maximum(top, carry.score)
-        # −∞ minus −∞ is no number: until a row counts, any finite peak will do.
-        finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
-        weights = jnp.exp(scores - finite)
+        weights = jnp.exp(scores - best)
         weights = jnp.where(jnp.arange(scores.size) == first, jnp.zeros_like(weights), weights)
         moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
         # The best of the chunk and the best before: one stays apart, the other joins the sums.
-        lost = jnp.exp(jnp.minimum(top, carry.score) - finite)
+        lost = jnp.exp(jnp.minimum(top, carry.score) - best)
         row = rows[first]
-        factor = jnp.exp(carry.score - finite)
+        factor = jnp.exp(carry.score - best)
         return Best(
             best,
             jnp.where(better, row, carry.row),
@@ -167,7 +171,9 @@ class SoftmaxMean(eqx.Module):
 
     def finish(self, carry: Best) -> Best:
         """See `Reduction`."""
-        return carry
+        counts = carry.number >= 0
+        others, moved = (jnp.where(counts, part, 0.0) for part in (carry.others, carry.moved))
+        return carry._replace(others=others, moved=moved)
 
     def across(self, found: Best, axis: str) -> Best:
         """See `Reduction`."""
@@ -178,8 +184,7 @@ class SoftmaxMean(eqx.Module):
         mine = device == jax.lax.pmin(jnp.where(highest, device, last), axis)
         own = lambda leaf: jnp.where(mine, leaf, jnp.zeros_like(leaf))  # noqa: E731
         best = jax.lax.psum(own(found.score), axis)  # with its derivatives, as `pmax` has none
-        finite = jnp.where(jnp.isneginf(best), jnp.zeros_like(best), best)
-        factor = jnp.exp(found.score - finite)
+        factor = jnp.exp(found.score - best)
         joins = jnp.where(mine, jnp.zeros_like(factor), factor)
         row, number, others, moved = jax.lax.psum(
             (
@@ -196,7 +201,7 @@ class SoftmaxMean(eqx.Module):
 class Highest(eqx.Module):
     """The `count` rows of the highest scores, best first: their scores and numbers.
 
-    Fewer rows than that leave scores of −∞ at the end.
+    Fewer rows than that leave the lowest finite number at the end.
     """
 
     count: int = eqx.field(static=True)
@@ -210,8 +215,8 @@ class Highest(eqx.Module):
     def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
         """See `Reduction`."""
         del size
-        tops = jnp.full(self.count, -jnp.inf, dtype)
-        scores = jnp.full((self.count, self._group), -jnp.inf, dtype)
+        tops = jnp.full(self.count, lowest(dtype), dtype)
+        scores = jnp.full((self.count, self._group), lowest(dtype), dtype)
         return tops, scores, jnp.zeros((self.count, self._group), jnp.int32)
 
     def update(
@@ -222,7 +227,7 @@ class Highest(eqx.Module):
         scores = _counted(scores, index)
         spare = -scores.shape[0] % self._group
         if spare:
-            scores = jnp.pad(scores, (0, spare), constant_values=-jnp.inf)
+            scores = jnp.pad(scores, (0, spare), constant_values=lowest(scores.dtype))
             index = jnp.pad(index, (0, spare))
         grouped, numbers = scores.reshape(-1, self._group), index.reshape(-1, self._group)
         maxima = jnp.max(grouped, axis=1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import numbers, require
 from kinetic_jax._dtypes import at_least_float32
 
 DEFAULT_CHUNK_SIZE = 4096
@@ -31,10 +31,8 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
     Raises:
         ValueError: if it is no array-like of numbers with at least one row, or has too many.
     """
-    shape = getattr(data, "shape", None)
-    if shape is None:
-        data = jnp.asarray(data)
-        shape = data.shape
+    data = data if hasattr(data, "shape") else numbers(name, data)
+    shape = tuple(data.shape)
     require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
     require(shape[0] >= 1, name, f"shape {shape}", "have rows")
     require(int(np.prod(shape)) >= 1, name, f"shape {shape}", "have rows that are not empty")
@@ -43,7 +41,7 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
     real = np.issubdtype(dtype, np.number) and dtype.kind != "c"
     require(real or dtype == jnp.bfloat16 or dtype.kind == "b", name, f"dtype {dtype}",
             "hold real numbers")  # fmt: skip
-    return tuple(shape)
+    return shape
 
 
 def as_numbers(data: Any) -> Any:
@@ -65,10 +63,57 @@ def read_rows(data: Any, which: Any) -> Float[Array, "chunk size"]:
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
 
 
-def to_power_of_two(numbers: np.ndarray) -> np.ndarray:
-    """`numbers` with the last one repeated, so that few programs are compiled for their count."""
-    padded = np.resize(numbers, 2 ** int(np.ceil(np.log2(numbers.size))))
-    padded[numbers.size :] = numbers[-1]
+class Scaled(NamedTuple):
+    """Rows times a power of two, as they are read.
+
+    Attributes:
+        rows: anything with a shape, a dtype and slices.
+        factor: what each number is multiplied by.
+    """
+
+    rows: Any
+    factor: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the rows."""
+        return tuple(self.rows.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype in which rows are read."""
+        return np.dtype(at_least_float32(np.dtype(self.rows.dtype)))
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        """Some of them."""
+        return np.asarray(as_numbers(self.rows[which])).astype(self.dtype) * self.factor
+
+
+def balance(*arrays: Float[Array, "..."]) -> float:
+    """The power of two that brings numbers to where their squares are numbers in float32 too.
+
+    1 unless the greatest is below 10⁻¹⁰ or above 10¹⁰.
+    """
+    greatest = max(float(_greatest(array)) for array in arrays)
+    if greatest == 0 or 1e-10 <= greatest <= 1e10:
+        return 1.0
+    return float(2.0 ** np.clip(-16 - np.floor(np.log2(greatest)), -120, 120))
+
+
+@jax.jit
+def _greatest(array: Float[Array, "..."]) -> Float[Array, ""]:
+    return jnp.max(jnp.abs(array), initial=0.0, where=jnp.isfinite(array))
+
+
+def center_of(first: Float[Array, "chunk size"]) -> Float[Array, " size"]:
+    """The mean of the first chunk of rows, around which squared norms are small."""
+    return jnp.mean(jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first)), axis=0)
+
+
+def to_power_of_two(index: np.ndarray) -> np.ndarray:
+    """`index` with the last one repeated, so that few programs are compiled for their count."""
+    padded = np.resize(index, 2 ** int(np.ceil(np.log2(index.size))))
+    padded[index.size :] = index[-1]
     return padded
 
 
@@ -76,10 +121,13 @@ def read_again(
     data: Any, index: Int[Array, "queries count"]
 ) -> tuple[Float[Array, "some size"], Int[Array, "queries count"]]:
     """The rows of `data` that `index` names, each once, and where among them each entry is."""
-    numbers, place = np.unique(np.asarray(index), return_inverse=True)
-    return read_rows(data, to_power_of_two(numbers)), jnp.asarray(
-        place.reshape(index.shape), jnp.int32
-    )
+    which, place = np.unique(np.asarray(index), return_inverse=True)
+    if is_on_host(data):  # rows read lazily take a rising list, each number once
+        rows = np.asarray(data[which])[to_power_of_two(np.arange(which.size))]
+        rows = read_rows(rows, slice(None))
+    else:
+        rows = read_rows(data, to_power_of_two(which))
+    return rows, jnp.asarray(place.reshape(index.shape), jnp.int32)
 
 
 class RowChunk(NamedTuple):
@@ -124,8 +172,14 @@ def row_chunks(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _prepared(rows: Any, center: Any, dtype: Any) -> tuple[Array, Array]:
-    rows = rows.astype(dtype) if center is None else rows.astype(dtype) - center[None, :]
+    rows = centered(rows, center, dtype)
     return rows, jnp.sum(rows * rows, axis=1)
+
+
+def centered(rows: Any, center: Float[Array, " size"] | None, dtype: Any) -> Array:
+    """Rows in `dtype`, less `center`."""
+    rows = rows.astype(dtype)
+    return rows if center is None else rows - center.astype(dtype)[None, :]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 4))

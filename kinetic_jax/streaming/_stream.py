@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._mesh import scan
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.streaming._reductions import Reduction
-from kinetic_jax.streaming._rows import RowChunk, row_chunks
+from kinetic_jax.streaming._rows import RowChunk, centered, row_chunks
 from kinetic_jax.streaming._shards import Shards
 
 QUERIES_AT_ONCE = 1024
@@ -26,6 +26,7 @@ def stream(
     *,
     dtype: Any,
     chunk_size: int,
+    center: Float[Array, " size"] | None = None,
     recompute: bool = False,
     shards: Shards | None = None,
 ) -> Any:
@@ -38,6 +39,7 @@ def stream(
         beside: a pytree of what else is known of each row, with a leading axis of rows.
         dtype: what the rows are read as.
         chunk_size: rows looked at together.
+        center: what is taken off every row first, or None.
         recompute: look at the rows again when differentiated, rather than keep every score.
         shards: if `rows` are one device's part of all rows. The result is over all of them, after
             one merge.
@@ -49,7 +51,7 @@ def stream(
         # The last chunk reaches back over rows already seen, which are then left out.
         start = jnp.minimum(number * chunk_size, total - chunk_size)
         cut = lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size)  # noqa: E731
-        part, known = cut(rows).astype(dtype), jax.tree.map(cut, beside)
+        part, known = centered(cut(rows), center, dtype), jax.tree.map(cut, beside)
         index = start + jnp.arange(chunk_size, dtype=jnp.int32)
         index = jnp.where(index >= number * chunk_size, index, -1)
         if shards is not None:

@@ -82,7 +82,7 @@ def test_nothing_takes_off(labels):
         ({"memorized": np.zeros(3, bool)}, r"memorized must have the energies', \(4,\), got"),
         ({"memorized": np.array([0, 1, 2, 0])}, "memorized must be true or false"),
         ({"least_share": 0.5}, r"least_share must lie in \(0, 0.5\), got 0.5"),
-        ({"resamples": 0}, "resamples must be >= 1, got 0"),
+        ({"resamples": 0}, "resamples must be a whole number >= 1, got 0"),
     ],
 )
 @pytest.mark.usefixtures("own_messages")

@@ -151,7 +151,7 @@ def test_the_floor_is_what_real_data_score():
 @pytest.mark.parametrize("size", [1, 7])
 @pytest.mark.usefixtures("own_messages")
 def test_a_floor_of_more_rows_than_there_are(size):
-    with pytest.raises(ValueError, match=rf"size must lie in \[2, 6\].* got {size}"):
+    with pytest.raises(ValueError, match=rf"size must be a whole number in \[2, 6\].* got {size}"):
         frechet_floor(GOOD, GOOD, size)
     with pytest.raises(ValueError, match="held_out must have the 3 features of train, got 2"):
         frechet_floor(GOOD, GOOD[:, :2], 2)

@@ -53,8 +53,8 @@ GOOD = np.random.default_rng(0).normal(size=(6, 3))
         ({"a": GOOD[:1]}, r"a must be features of shape \(n >= 2, d >= 1\), got shape \(1, 3\)"),
         ({"b": GOOD[:, :2]}, "b must have the 3 features of a, got 2 features"),
         ({"b": GOOD * np.inf}, "b must be finite, got 6 rows that are not"),
-        ({"subset_size": 1}, "subset_size must be >= 2, got 1"),
-        ({"num_subsets": 0}, "num_subsets must be >= 1, got 0"),
+        ({"subset_size": 1}, "subset_size must be a whole number >= 2, got 1"),
+        ({"num_subsets": 0}, "num_subsets must be a whole number >= 1, got 0"),
     ],
 )
 @pytest.mark.usefixtures("own_messages")

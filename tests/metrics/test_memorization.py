@@ -151,7 +151,7 @@ BAD = {
         {"train": jnp.ones((9, 1)), "merge_duplicates": True},
         r"train must hold other rows than duplicates of row 0",
     ),
-    "chunk size": ({"chunk_size": 0}, r"chunk_size must be >= 1, got 0"),
+    "chunk size": ({"chunk_size": 0}, r"chunk_size must be a whole number >= 1, got 0"),
 }
 
 

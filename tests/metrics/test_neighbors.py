@@ -192,9 +192,9 @@ def memmap(path):
 
 ROWS = normal(0, 9, 2)
 BAD = {
-    "k of zero": ({"k": 0}, r"k must lie in \[1, 9\], the reference's rows, got 0"),
-    "k beyond the rows": ({"k": 10}, r"k must lie in \[1, 9\], the reference's rows, got 10"),
-    "chunk size": ({"chunk_size": 0}, r"chunk_size must be >= 1, got 0"),
+    "k of zero": ({"k": 0}, r"k must be a whole number in \[1, 9\], the reference's rows, got 0"),
+    "k beyond the rows": ({"k": 10}, r"k must be a whole number in \[1, 9\], the ref.*, got 10"),
+    "chunk size": ({"chunk_size": 0}, r"chunk_size must be a whole number >= 1, got 0"),
     "no reference": ({"reference": np.zeros((0, 2))}, r"reference must have rows, got shape"),
     "other rows": (
         {"queries": np.zeros((3, 5))}, r"queries must have the reference's, \(2,\), got"

@@ -94,12 +94,12 @@ GOOD = np.random.default_rng(0).normal(size=(6, 3))
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 6}, r"k must lie in \[1, 5\], the other rows of the smaller set, got 6"),
-        ({"k": 0}, r"k must lie in \[1, 5\]"),
+        ({"k": 6}, r"k must be a whole number in \[1, 5\], the other rows of the smaller"),
+        ({"k": 0}, r"k must be a whole number in \[1, 5\]"),
         ({"b": GOOD[:, :2]}, "b must have the 3 features of a, got 2 features"),
         ({"a": GOOD * np.nan}, "a must be finite, got 6 rows that are not"),
         ({"a": GOOD[:1]}, r"a must be features of shape \(n >= 2, d >= 1\)"),
-        ({"chunk_size": 0}, "chunk_size must be >= 1, got 0"),
+        ({"chunk_size": 0}, "chunk_size must be a whole number >= 1, got 0"),
     ],
 )
 @pytest.mark.usefixtures("own_messages")

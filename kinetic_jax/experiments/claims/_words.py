@@ -36,7 +36,8 @@ def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict
 
 def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -> dict[str, float]:
     """`spearman` as JSON has it."""
-    return spearman(a, b, given=given, resamples=RESAMPLES, progress=False)._asdict()
+    value, low, high, _ = spearman(a, b, given=given, resamples=RESAMPLES, progress=False)
+    return {"value": value, "low": low, "high": high}
 
 
 def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
