@@ -72,6 +72,7 @@ def authpct(
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     distances, indices = find_neighbors(samples, train, 1, names=("samples", "train"), **over)
     rows, place = read_again(train, indices)
+    rows = rows.reshape(-1, *shape[1:])
     among, _ = find_neighbors(rows, train, 2, names=("train", "train"), **over)
     own = np.asarray(among)[np.asarray(place)[:, 0], 1]  # the first is the row, or a copy of it
     nearest = np.asarray(distances)[:, 0]

@@ -435,9 +435,7 @@ def test_errors_of_calls():
         sample(field, x, jnp.array([0, 7]))
     with pytest.raises(ValueError, match=r"cond must be None for an EmpiricalField without labels"):
         sample(EmpiricalField(SMALL), x, jnp.array([0, 1]))
-    with pytest.raises(
-        ValueError, match=r"k must be a whole number in \[1, 37\], the number of rows, got 38"
-    ):
+    with pytest.raises(ValueError, match=r"k must be a whole number in \[1, 37\], the number of"):
         field.posterior(0.5, x[0], 38)
     with pytest.raises(ValueError, match=r"x must have shape \(batch, 2, 3\)"):
         field.on_batch(0.5, x[0])

@@ -112,9 +112,7 @@ def test_the_kernel_distance_of_small_features():
 def test_ties_on_the_edge_of_a_ball_are_inside(shift, step):
     """On a line of whole numbers all balls end on points: of either set, for all four shares."""
     b = (np.arange(0, 500, 5.0)[:, None] + shift).repeat(2, axis=1) * step
-    a = b + np.array(
-        [5.0 * step, 0.0]
-    )  # each on the edge of one ball of b, whose radius is 5√2; 5 < 5√2
+    a = b + np.array([5.0 * step, 0.0])
     edge = b[::2] + 5.0 * step * np.array([1.0, -1.0])  # at 5√2 of one row of b, 5√2 of no other
     assert precision_recall(a, b, 1) == (1.0, 1.0, precision_recall(a, b, 1).density, 1.0)
     found = precision_recall(edge, b, 1)
