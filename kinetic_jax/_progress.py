@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kinetic_jax._checks import require_flag
+
 
 def _console() -> Any:
     """Standard error; work goes on when nobody reads that any more, and Rich would exit."""
@@ -29,7 +31,12 @@ def progress_bar(
         done: how many of them were done before.
         show: None shows the bar only on a terminal or in a notebook with ipywidgets, without which
             Rich draws warnings.
+
+    Raises:
+        ValueError: if `show` is neither None nor true nor false; callers name it `progress`.
     """
+    if show is not None:
+        require_flag("progress", show)
     from rich import progress as rich
 
     console = _console()

@@ -6,8 +6,15 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._checks import as_array, is_concrete, require, require_between, whole_number
-from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax._checks import (
+    as_array,
+    float_scalar,
+    is_concrete,
+    require,
+    require_between,
+    whole_number,
+)
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._pytree import result
 from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
@@ -102,7 +109,7 @@ def energy_identity(
         index = jnp.asarray(index, jnp.int32)
     x = as_array("x", x)
     x = x.astype(at_least_float32(x.dtype))
-    return _identity(field, as_time(t, x).astype(x.dtype), x, index, cond)
+    return _identity(field, float_scalar(t, "t").astype(x.dtype), x, index, cond)
 
 
 # Compiled here, so that calls one at a time find their program again.

@@ -17,6 +17,7 @@ from kinetic_jax._checks import (
     is_concrete,
     numbers,
     require,
+    require_finite,
     whole_number,
 )
 from kinetic_jax._dtypes import at_least_float32
@@ -194,7 +195,10 @@ class EmpiricalField(eqx.Module):
         self, index: Int[ArrayLike, ""], dtype: Any, cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
         """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
-        number = as_array("index", index)
+        number = index if not is_concrete(index) else whole_number("index", index, 0, self.rows - 1)
+        if cond is not None:
+            cond = as_array("cond", cond)
+            self.check_cond(cond)
         pick = lambda array: None if array is None else array[number][None]  # noqa: E731
         own = weighted(jnp.zeros(1, dtype), pick(self.log_weights), pick(self.labels), cond)[0]
         counts = own > lowest(dtype)
@@ -335,5 +339,7 @@ class EmpiricalField(eqx.Module):
         if cond is not None:
             cond = as_array("cond", cond)
             self.check_cond(cond)
-        asked = float_scalar(t, "t").astype(point.dtype), point, cond
+        time = float_scalar(t, "t").astype(point.dtype)
+        require_finite("t", time)
+        asked = time, point, cond
         return asked if self.shards is None else placed(asked, self.shards.mesh, PartitionSpec())

@@ -6,8 +6,13 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_finite
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._checks import (
+    float_array,
+    float_scalar,
+    is_concrete,
+    require,
+    require_finite,
+)
 
 
 class GaussianField(eqx.Module):
@@ -58,7 +63,11 @@ class GaussianField(eqx.Module):
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; `cond` is not used."""
         del cond
-        time, mean = as_time(t, x).astype(x.dtype), self.mean.astype(x.dtype)
+        x, wanted = float_array(x, "x"), self.mean.shape
+        fits = x.shape[x.ndim - len(wanted) :] == wanted if x.ndim >= len(wanted) else False
+        require(fits, "x", f"shape {x.shape}", f"have the mean's, {wanted}")
+        time, mean = float_scalar(t, "t").astype(x.dtype), self.mean.astype(x.dtype)
+        require_finite("t", time)
         variance = self.scale.astype(x.dtype) ** 2
         rate = (time * variance - (1 - time)) / (time**2 * variance + (1 - time) ** 2)
         return mean + rate * (x - time * mean)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from kinetic_jax._checks import batch_size, refuse_memmap, require
+from kinetic_jax._checks import batch_size, real_number, refuse_memmap, require
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy import energy_identity, squared_norm
 from kinetic_jax.fields import (
@@ -112,6 +112,8 @@ def density_profile(
     References:
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
+    fits = velocity is None or callable(velocity)
+    require(fits, "velocity", repr(velocity), "be a velocity field, or None")
     ts, path, good = _saved(field, trajectories, cond)
     own = cond if field.labels is not None else None
     found = _identities(field, ts, path, own)
@@ -173,7 +175,9 @@ def late_energy(
         >>> print(round(found.empirical_growth, 2), round(found.learned_growth, 2))
         1.05 0.15
     """
+    start = real_number("start", start)
     require(0 <= start < 1, "start", start, "lie in [0, 1)")
+    require(callable(learned), "learned", repr(learned), "be a velocity field")
     ts, path, good = _saved(field, trajectories, cond)
     times = np.asarray(ts)
     late = np.flatnonzero((times >= start) & (times < 1 - field.stop(path.dtype)))

@@ -14,6 +14,7 @@ from kinetic_jax._checks import (
     real_number,
     refuse_memmap,
     require,
+    require_flag,
     require_known,
     whole_number,
 )
@@ -176,6 +177,7 @@ def memorization(
     at = SWEEP if thresholds is None else real_array("thresholds", thresholds)
     train = train if hasattr(train, "shape") else numbers("train", train)
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
+    require_flag("merge_duplicates", merge_duplicates)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
@@ -242,6 +244,7 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     refuse_memmap(name, rows)
     require_known(name, rows)
     rows = rows if isinstance(rows, jax.Array) else numbers(name, rows)
+    require(rows.dtype.kind != "c", name, f"dtype {rows.dtype}", "hold real numbers")
     require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
     event, wanted = rows.shape[1:], shape[1:]
     require(event == wanted, name, f"rows of shape {event}", f"have rows like train's, {wanted}")
