@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import (
     as_array,
+    float_array,
     float_scalar,
     is_concrete,
     require,
@@ -107,7 +108,7 @@ def energy_identity(
             counts = int(cond) in (own, -1)
             require(counts, "index", index, f"be a row of class {cond}, not {own}")
         index = jnp.asarray(index, jnp.int32)
-    x = as_array("x", x)
+    x = float_array(x, "x")
     x = x.astype(at_least_float32(x.dtype))
     return _identity(field, float_scalar(t, "t").astype(x.dtype), x, index, cond)
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import (
     as_array,
+    float_array,
     float_scalar,
     is_concrete,
     numbers,
@@ -333,7 +334,7 @@ class EmpiricalField(eqx.Module):
     def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
         """Time, point and class as arrays, at least in float32."""
         self.atoms()  # refuses data on the host
-        point, event = as_array("x", x), self.event_shape
+        point, event = float_array(x, "x"), self.event_shape
         require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:

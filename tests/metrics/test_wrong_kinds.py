@@ -1,4 +1,4 @@
-"""Every argument of a wrong kind is named: of all metrics, of the exact fields, of what uses them."""
+"""Every argument of a wrong kind is named: of all metrics and of the exact fields."""
 
 import inspect
 
@@ -76,7 +76,6 @@ BAD = {
     "below": -1,
 }
 OPTIONAL = {"none"}
-NUMBERS = {"a fraction", "below", "nan"}
 # What is right for an argument, or says nothing: a class that is None, a sample that is counted
 # as invalid, a time that is a number.
 FINE = {
