@@ -19,6 +19,12 @@ def _console() -> Any:
     return Lenient(stderr=True)
 
 
+def check_progress(progress: Any) -> None:
+    """Raises unless `progress` is None, true or false."""
+    if progress is not None:
+        require_flag("progress", progress)
+
+
 @contextmanager
 def progress_bar(
     description: str, total: int, *, done: int = 0, show: bool | None = None
@@ -35,8 +41,7 @@ def progress_bar(
     Raises:
         ValueError: if `show` is neither None nor true nor false; callers name it `progress`.
     """
-    if show is not None:
-        require_flag("progress", show)
+    check_progress(show)
     from rich import progress as rich
 
     console = _console()

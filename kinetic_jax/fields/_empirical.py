@@ -23,6 +23,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, placed, refuse_split
+from kinetic_jax._progress import check_progress
 from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
 from kinetic_jax.fields._empirical_batch import posterior_on_batch
 from kinetic_jax.fields._empirical_checks import (
@@ -244,9 +245,10 @@ class EmpiricalField(eqx.Module):
         Raises:
             ValueError: if shapes do not fit, or a row of the data is not finite.
         """
+        check_progress(progress)
+        check_cond(self, "cond", cond)
         event = self.event_shape
         times, points, classes = checked_batch(t, x, cond, event)
-        check_cond(self, "cond", classes)
         if self.shards is not None:
             return values_on_batch(self, times, points.reshape(-1, *event), classes)
         times = jnp.minimum(times, 1 - self.stop(points.dtype))
@@ -305,8 +307,8 @@ class EmpiricalField(eqx.Module):
         if self.labels is None:
             raise ValueError(f"{name} must be None for an EmpiricalField without labels")
         if is_concrete(cond, self.labels) and self.labels.is_fully_addressable:
-            given, known = np.unique(np.asarray(cond)), np.unique(np.asarray(self.labels))
-            require(given.dtype.kind in "iu", name, cond, "be whole numbers, classes")
+            given, known = np.unique(numbers(name, cond)), np.unique(np.asarray(self.labels))
+            require(given.dtype.kind in "iu", name, given, "be whole numbers, classes")
             bad = given[(given != -1) & ~np.isin(given, known)]
             require(not bad.size, name, bad, f"be classes that have rows, or −1: {known}")
 
@@ -338,8 +340,8 @@ class EmpiricalField(eqx.Module):
         require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:
-            cond = as_array("cond", cond)
             self.check_cond(cond)
+            cond = as_array("cond", cond)
         time = float_scalar(t, "t").astype(point.dtype)
         require_finite("t", time)
         asked = time, point, cond

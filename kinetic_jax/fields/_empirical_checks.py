@@ -62,15 +62,14 @@ def checked_batch(
     Raises:
         ValueError: if the points are no batch of events, or times or classes are not one a point.
     """
-    for name, value in (("t", t), ("x", x), ("cond", cond)):
-        require_known(name, value)
+    require_between("t", numbers("t", t), 0.0, 1.0, closed=True)
+    require_known("x", x)
     points = float_array(x, "x")
     points = points.astype(at_least_float32(points.dtype))
     shape = points.shape
     require(shape[1:] == event and len(shape) > len(event), "x", f"shape {shape}",
             f"have shape (batch, {', '.join(map(str, event))})")  # fmt: skip
     require(shape[0] >= 1, "x", f"shape {shape}", "have points")
-    require_between("t", t, 0.0, 1.0, closed=True)
     times = float_array(t, "t").astype(points.dtype)
     fits = times.shape in ((), shape[:1])
     require(fits, "t", f"shape {times.shape}", f"be a number or have shape {shape[:1]}")

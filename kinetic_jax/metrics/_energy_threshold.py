@@ -13,7 +13,7 @@ from kinetic_jax._checks import (
     require_between,
     whole_number,
 )
-from kinetic_jax._progress import progress_bar
+from kinetic_jax._progress import check_progress, progress_bar
 
 
 class EnergyThreshold(NamedTuple):
@@ -83,6 +83,7 @@ def energy_threshold(
     require_between("least_share", real_number("least_share", least_share), 0.0, 0.5)
     confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
     resamples = whole_number("resamples", resamples, 1)
+    check_progress(progress)
     amounts, labels = real_array("energy", energy), real_array("memorized", memorized)
     require(amounts.ndim == 1 and amounts.size >= 2, "energy", amounts.shape, "be (n,), n >= 2")
     fits = labels.shape == amounts.shape

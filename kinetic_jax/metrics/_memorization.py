@@ -18,6 +18,7 @@ from kinetic_jax._checks import (
     require_known,
     whole_number,
 )
+from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
 from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
@@ -177,6 +178,7 @@ def memorization(
     at = SWEEP if thresholds is None else real_array("thresholds", thresholds)
     train = train if hasattr(train, "shape") else numbers("train", train)
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
+    check_progress(progress)
     require_flag("merge_duplicates", merge_duplicates)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)

@@ -19,6 +19,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_split
+from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch
 from kinetic_jax.metrics._neighbor_search import Search
 from kinetic_jax.streaming import (
@@ -100,6 +101,7 @@ def find_neighbors(
     Raises:
         ValueError: as `nearest_neighbors`.
     """
+    check_progress(progress)
     refuse_memmap(names[0], queries)
     for name, rows in zip(names, (queries, reference), strict=True):
         require_known(name, rows)
@@ -146,9 +148,10 @@ def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
     """
     if not isinstance(array, jax.Array) and is_concrete(array):
         array = as_numbers(numbers(name, array))
+    shape = np.shape(array)
+    require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
     rows = as_array(name, array)
-    require(rows.ndim >= 1, name, f"shape {rows.shape}", "have a leading axis of rows")
     real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)
     require(real, name, f"dtype {rows.dtype}", "hold real numbers")
-    size = int(np.prod(rows.shape[1:]))
+    size = int(np.prod(shape[1:]))
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], size)

@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from kinetic_jax._checks import as_array, fraction, numbers, require
+from kinetic_jax._checks import fraction, numbers, require
+from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, read_again
@@ -65,6 +67,7 @@ def authpct(
         Alaa et al., How faithful is your synthetic data?, arXiv 2102.08921.
     """
     confidence = fraction("confidence", confidence)
+    check_progress(progress)
     samples = _some_rows("samples", samples)
     train = train if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
@@ -121,9 +124,10 @@ def ct_score(
         models, arXiv 2004.05675.
     """
     sets = {}
-    for name, rows in (("samples", samples), ("held_out", held_out)):
+    both = {"samples": _some_rows("samples", samples), "held_out": _some_rows("held_out", held_out)}
+    for name, rows in both.items():
         found, _ = find_neighbors(
-            _some_rows(name, rows),
+            rows,
             train,
             1,
             names=(name, "train"),
@@ -143,6 +147,6 @@ def ct_score(
 
 def _some_rows(name: str, rows: Any) -> Any:
     """`rows`, if they are numbers and there are any."""
-    rows = rows if isinstance(rows, np.ndarray) else as_array(name, rows)
+    rows = rows if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
     return rows

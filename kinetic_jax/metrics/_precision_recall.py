@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
+from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._features import two_sets
 from kinetic_jax.metrics._neighbors import nearest_neighbors
 from kinetic_jax.streaming import (
@@ -78,6 +79,7 @@ def precision_recall(
     most = min(len(first), len(second)) - 1
     k = whole_number("k", k, 1, most, why=", the other rows of the smaller set")
     chunk_size = whole_number("chunk_size", chunk_size, 1)
+    check_progress(progress)
     mine, theirs = _in_single_precision(first, second)
 
     def radii(rows: Array) -> Array:

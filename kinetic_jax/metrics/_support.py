@@ -17,6 +17,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._mesh import refuse_split
+from kinetic_jax._progress import check_progress
 from kinetic_jax.fields import EmpiricalField, posterior_on_batch
 from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 from kinetic_jax.streaming import (
@@ -100,6 +101,7 @@ def kde_support(
     References:
         Scott, Multivariate density estimation, 1992.
     """
+    check_progress(progress)
     refuse_memmap("x", x)
     points = flat_rows("x", x)
     data = reference if hasattr(reference, "shape") else numbers("reference", reference)
