@@ -35,13 +35,31 @@ def refuse_split(name: str, tree: Any) -> None:
         ValueError: naming the axes.
     """
     for leaf in jax.tree.leaves(tree):
-        sharding = jax.typeof(leaf).sharding if isinstance(leaf, jax.Array) else None
-        axes = [axis for axis in getattr(sharding, "spec", ()) if axis is not None]
+        axes = _explicit_axes(leaf)
         if axes:
             raise ValueError(
                 f"{name} must be whole where no mesh is given, got an array split over {axes}: "
                 "pass mesh=, the mesh it is split over"
             )
+
+
+def _explicit_axes(leaf: Any) -> list[Any]:
+    """The Explicit axes of a mesh that an array is split over."""
+    sharding = jax.typeof(leaf).sharding if isinstance(leaf, jax.Array) else None
+    return [axis for axis in getattr(sharding, "spec", ()) if axis is not None]
+
+
+def gathered(name: str, array: Any) -> Any:
+    """`array`, in the host's memory if it is split over Explicit axes: for work on the host.
+
+    Raises:
+        ValueError: if other processes hold parts of it.
+    """
+    if not _explicit_axes(array) or not is_concrete(array):
+        return array
+    where = f"an array split over {_explicit_axes(array)} with parts in other processes"
+    require(array.is_fully_addressable, name, where, "be whole in this process")
+    return np.asarray(array)
 
 
 @contextlib.contextmanager

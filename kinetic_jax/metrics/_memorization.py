@@ -18,6 +18,7 @@ from kinetic_jax._checks import (
     require_known,
     whole_number,
 )
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
@@ -176,7 +177,7 @@ def memorization(
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
     at = SWEEP if thresholds is None else real_array("thresholds", thresholds)
-    train = train if hasattr(train, "shape") else numbers("train", train)
+    train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
     check_progress(progress)
     require_flag("merge_duplicates", merge_duplicates)
@@ -245,7 +246,7 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     require(shape[:1] not in ((), (0,), (1,)), "train", shape, words)
     refuse_memmap(name, rows)
     require_known(name, rows)
-    rows = rows if isinstance(rows, jax.Array) else numbers(name, rows)
+    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.dtype.kind != "c", name, f"dtype {rows.dtype}", "hold real numbers")
     require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
     event, wanted = rows.shape[1:], shape[1:]

@@ -18,7 +18,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import refuse_split
+from kinetic_jax._mesh import gathered, refuse_split
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch
 from kinetic_jax.metrics._neighbor_search import Search
@@ -73,6 +73,9 @@ def nearest_neighbors(
         >>> nearest_neighbors(jnp.array([[1.5]]), line)
         (Array([[0.5, 1.5]], dtype=float32), Array([[1, 0]], dtype=int32))
     """
+    if mesh is None:
+        refuse_split("queries", queries)
+        refuse_split("reference", reference)
     return find_neighbors(
         queries,
         reference,
@@ -105,13 +108,12 @@ def find_neighbors(
     refuse_memmap(names[0], queries)
     for name, rows in zip(names, (queries, reference), strict=True):
         require_known(name, rows)
+    if mesh is None:
+        queries, reference = map(gathered, names, (queries, reference))
     asked = flat_rows(names[0], queries)
     data = reference if hasattr(reference, "shape") else numbers(names[1], reference)
     shape = checked_rows(names[1], data)
     shards = checked_shards(mesh, axis, shape[0])
-    if shards is None:
-        refuse_split(names[0], asked)
-        refuse_split(names[1], data)
     event, wanted = np.shape(queries)[1:], shape[1:]
     words = f"have the {names[1]}'s, {wanted}"
     require(event == wanted, names[0], f"rows of shape {event}", words)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, numbers, require
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
@@ -69,7 +70,7 @@ def authpct(
     confidence = fraction("confidence", confidence)
     check_progress(progress)
     samples = _some_rows("samples", samples)
-    train = train if hasattr(train, "shape") else numbers("train", train)
+    train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
     over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
@@ -147,6 +148,6 @@ def ct_score(
 
 def _some_rows(name: str, rows: Any) -> Any:
     """`rows`, if they are numbers and there are any."""
-    rows = rows if isinstance(rows, jax.Array) else numbers(name, rows)
+    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
     return rows

@@ -16,7 +16,7 @@ from kinetic_jax._checks import (
     require_known,
     whole_number,
 )
-from kinetic_jax._mesh import refuse_split
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax.fields import EmpiricalField, posterior_on_batch
 from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
@@ -103,12 +103,11 @@ def kde_support(
     """
     check_progress(progress)
     refuse_memmap("x", x)
+    x, reference = gathered("x", x), gathered("reference", reference)
     points = flat_rows("x", x)
     data = reference if hasattr(reference, "shape") else numbers("reference", reference)
     shape, event = checked_rows("reference", data), np.shape(x)[1:]
     require(event == shape[1:], "x", f"rows of shape {event}", f"have the reference's, {shape[1:]}")
-    refuse_split("x", points)
-    refuse_split("reference", data)
     chunk_size = whole_number("chunk_size", chunk_size, 1)
     if bandwidth is None:
         width = scott_bandwidth(data, chunk_size=chunk_size)
