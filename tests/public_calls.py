@@ -134,6 +134,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "from_linen": Call(kj.from_linen, {"module": linen, "variables": variables}),
         "from_nnx": Call(kj.from_nnx, {"model": nnx.Linear(2, 2, rngs=rngs)}),
         "from_reversed_time": Call(kj.from_reversed_time, {"field": plain}),
+        "from_scaled_time": Call(kj.from_scaled_time, {"field": plain, "time_scale": 10.0}),
         "from_vector_field": Call(kj.from_vector_field, {"vf": lambda t, y, args: y}),
         "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
         "identity": Call(kj.identity, {}),
