@@ -231,7 +231,16 @@ def main() -> None:
                     before = len(compiled)
                     message = outcome(call, parameter, value)
                     cases.append((name, parameter, kind, message, len(compiled) - before))
-    print(json.dumps({"calls": list(every), "cases": cases, "unused": sorted(allowed)}))
+    print(
+        json.dumps(
+            {
+                "public": list(kj.__all__),
+                "calls": list(every),
+                "cases": cases,
+                "unused": sorted(allowed),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
