@@ -24,7 +24,7 @@ from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
 from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows
 
 SWEEP = np.linspace(0.05, 1, 20)
 
@@ -244,6 +244,7 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
     shape = np.shape(train)
     words = "have at least two rows, the nearest and the second nearest"
     require(shape[:1] not in ((), (0,), (1,)), "train", shape, words)
+    checked_rows("train", train)
     refuse_memmap(name, rows)
     require_known(name, rows)
     rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
