@@ -227,7 +227,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
     known = jax.ensure_compile_time_eval() if is_concrete(value) else contextlib.nullcontext()
     with known:
         if isinstance(value, jax.Array) or not is_concrete(value):
-            given = as_array(name, value)
+            given: Any = as_array(name, value)
             is_complex = jax.numpy.issubdtype(given.dtype, jax.numpy.complexfloating)
             require(not is_complex, name, short(value), "hold real numbers")
         else:  # by NumPy: JAX would compile a program for a number in every first call
