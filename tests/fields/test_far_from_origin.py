@@ -4,11 +4,12 @@ Shifting the data by s shifts every path by t s and every velocity by s: the exc
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
 
-from kinetic_jax import EmpiricalField
+from kinetic_jax import EmpiricalField, noise, sample
 
 SHIFTS = [10.0, 100.0, 1000.0, 10000.0]
 ROWS = np.random.default_rng(0).normal(size=(300, 16))
@@ -40,3 +41,30 @@ def test_values(shift):
             np.testing.assert_array_equal(values.heaviest, number)
             np.testing.assert_allclose(values.velocity, velocity, atol=40 * doubt)
             np.testing.assert_allclose(values.log_density, density, rtol=1e-5, atol=40 * doubt)
+
+
+def by_differences(rows, t, x, cond=None):
+    """The velocity with every score measured by differences, in float32."""
+    scores = -jnp.sum((x[None, :] - t * rows) ** 2, axis=1) / (2 * (1 - t) ** 2)
+    return jax.nn.softmax(scores) @ (rows - x[None, :]) / (1 - t)
+
+
+def excess(run, which):
+    return float(np.mean(np.asarray(run.energy.excess)[which]))
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_samples(shift):
+    """The rows that differences pick, and their excess, which is that of the data at the origin."""
+    rows = (ROWS + shift).astype(np.float32)
+    x0 = noise(jax.random.key(0), jnp.arange(64), (16,))
+    run = sample(EmpiricalField(rows), x0)
+    plain = sample(jax.tree_util.Partial(by_differences, jnp.asarray(rows)), x0)
+    # A path that rounding turns to another row is another path.
+    same = np.all(np.abs(run.x1 - plain.x1) < 0.1, axis=1)
+    assert same.sum() >= 63
+    assert excess(run, same) == pytest.approx(excess(plain, same), rel=1e-3)
+    at_origin = sample(EmpiricalField(rows - np.float32(shift)), x0)
+    near = np.all(np.abs(at_origin.x1 + np.float32(shift) - run.x1) < 0.1, axis=1)
+    assert near.sum() >= 63
+    assert excess(run, near) == pytest.approx(excess(at_origin, near), rel=1e-3)
