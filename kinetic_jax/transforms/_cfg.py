@@ -91,7 +91,9 @@ def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
             f"shape {null.shape}",
             f"have the shape of one sample's cond, {leaf.shape}",
         )
-        return jnp.stack([leaf, null])
+        # Not `jnp.stack`, which takes no batch of conditions split over Explicit axes of a mesh.
+        is_null = jnp.array([False, True]).reshape(2, *(1,) * leaf.ndim)
+        return jnp.where(is_null, null[None], leaf[None])
 
     return jax.tree.map(stack, cond, null_cond)
 
