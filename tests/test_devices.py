@@ -131,7 +131,7 @@ def along(name, *others):
     """A metric of trajectories of the exact flow."""
 
     def call(x, mesh):
-        run = kj.sample(exact(x), x, num_steps=3, save_at=[0.0, 0.5, 0.9], mesh=mesh)
+        run = kj.sample(exact(x), x, num_steps=3, save_at=[0.5, 0.85, 0.9], mesh=mesh)
         return numbers_in(getattr(kj, name)(exact(x), *others, run))
 
     return call
@@ -149,7 +149,8 @@ def metric(name, *others, of=lambda x: (x,), **settings):
 def numbers_in(result):
     """The numbers of a result that may be no pytree."""
     values = result if isinstance(result, list | tuple) else [result]
-    values = [vars(value) if hasattr(value, "__dict__") else value for value in values]
+    is_plain = lambda value: isinstance(value, jax.Array) or not hasattr(value, "__dict__")  # noqa: E731
+    values = [value if is_plain(value) else vars(value) for value in values]
     leaves = [leaf for leaf in jax.tree.leaves(values) if not isinstance(leaf, str)]
     assert leaves
     return leaves
@@ -180,6 +181,7 @@ TRACED = {
     "from_linen": Case(at(linen)),
     "from_vector_field": Case(at(lambda: kj.from_vector_field(lambda t, y, a: a * y, 2.0))),
     "from_reversed_time": Case(at(lambda: kj.from_reversed_time(gaussian()))),
+    "from_scaled_time": Case(at(lambda: kj.from_scaled_time(gaussian(), time_scale=2.0))),
     "network_field": Case(at(network)),
     "cfg": Case(guided),
     "chain": Case(at(lambda: kj.chain(kj.kts(0.1), kj.identity())(gaussian()))),
