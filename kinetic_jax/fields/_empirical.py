@@ -22,7 +22,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import alone_on, placed, refuse_split
+from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
 from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
 from kinetic_jax.fields._empirical_batch import posterior_on_batch
@@ -246,6 +246,7 @@ class EmpiricalField(eqx.Module):
             ValueError: if shapes do not fit, or a row of the data is not finite.
         """
         check_progress(progress)
+        t, x, cond = map(gathered, ("t", "x", "cond"), (t, x, cond))
         check_cond(self, "cond", cond)
         event = self.event_shape
         times, points, classes = checked_batch(t, x, cond, event)
