@@ -106,8 +106,8 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(work)
     def call(*args: Any) -> Any:
         arrays, static = eqx.partition(args, eqx.is_array)
-        meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays))
-        meshes = (jax.sharding.get_abstract_mesh(), *meshes)
+        own = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays))
+        meshes = (jax.sharding.get_abstract_mesh(), *own)
         mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if mesh is None:
             return work(*args)

@@ -87,13 +87,13 @@ def spearman(
             nan = float("nan")
             return Correlation(nan, nan, nan, f"given is a monotone function of {name}")
     draws = np.random.default_rng(seed)
-    values = []
+    redrawn: list[float] = []
     with progress_bar("resamples", resamples, show=progress) as update:
         for done in range(resamples):
             draw = draws.integers(0, first.size, first.size)
-            values.append(_correlation([rankdata(own[draw]) for own in ranks]))
+            redrawn.append(_correlation([rankdata(own[draw]) for own in ranks]))
             update(done + 1, "")
-    return Correlation(_correlation(ranks), *percentiles(np.array(values), confidence))
+    return Correlation(_correlation(ranks), *percentiles(np.array(redrawn), confidence))
 
 
 def _correlation(ranks: list[np.ndarray]) -> float:

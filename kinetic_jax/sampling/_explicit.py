@@ -129,7 +129,7 @@ def before_arrival(
     return time, jax.tree.map(move, y0, y)
 
 
-def weighted_sum(weights: tuple[float, ...], ks: list[PyTree[Any]]) -> PyTree[Any] | None:
+def weighted_sum(weights: tuple[float, ...], ks: list[PyTree[Any]]) -> PyTree[Any]:
     """Σ w_i k_i over the non-zero weights; None if there is none."""
     terms = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
     if not terms:

@@ -109,7 +109,9 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
     def scan_kind(self) -> Any:
         """That of the Runge–Kutta method inside, which Diffrax sets for forward mode."""
         inner: Any = self.solver
-        return (inner.solver if isinstance(inner, diffrax.HalfSolver) else inner).scan_kind
+        while isinstance(inner, diffrax.AbstractWrappedSolver):
+            inner = inner.solver
+        return inner.scan_kind
 
     def order(self, terms: Any) -> int | None:
         """As the wrapped solver."""

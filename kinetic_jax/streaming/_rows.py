@@ -1,5 +1,6 @@
 """Rows of data: in memory, or read from the host a chunk at a time."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -63,7 +64,8 @@ def read_rows(data: Any, which: Any) -> Float[Array, "chunk size"]:
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
 
 
-class Scaled(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Scaled:
     """Rows times a power of two, as they are read.
 
     Attributes:
