@@ -180,13 +180,8 @@ def _step_of_one(
     t0, t1 = ends
     ks = stage_rates(walk.stages, vf, t0, t1, energy_state(x), walk.arrival)
     rate = weighted_sum(walk.stages.b, ks)
-    elapsed = t0 - walk.t0
-    so_far = (x - x0) / jnp.where(elapsed == 0, jnp.ones_like(elapsed), elapsed)
-    squares = elapsed / (t1 - walk.t0) * (rate.x - so_far) ** 2
-    weighed = [(b, k.x) for b, k in zip(walk.stages.b, ks, strict=True) if b != 0]
-    for b, velocity in weighed if len(weighed) > 1 else ():  # one alone is the mean
-        squares = squares + b * (velocity - rate.x) ** 2
-    excess = jnp.sum(squares) / 2
+    velocities = [(b, k.x) for b, k in zip(walk.stages.b, ks, strict=True) if b != 0]
+    excess = _excess_rate(velocities, rate.x, x - x0, t0 - walk.t0, t1 - walk.t0)
     bend2 = squared_norm(rate.x - previous)
     # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
     # may overwrite the old; else XLA copies the batch in every step, which `benchmarks/overhead`
@@ -194,6 +189,27 @@ def _step_of_one(
     velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(rate.x), rate.x)
     spent = Spent(rate.energy, rate.length, excess, squared_norm(rate.x), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent
+
+
+def _excess_rate(
+    velocities: list[tuple[float, Array]], mean: Array, moved: Array, before: Array, after: Array
+) -> Float[Array, ""]:
+    """The mean integrand ½ (Σ b_i ||k_i − u||² + T/(T + h) ||u − m||²) of the excess over a step.
+
+    Args:
+        velocities: the solver's weights b_i (but zeros) and the stages' velocities k_i.
+        mean: u, the step's mean velocity.
+        moved: the way up to the step, so that m = moved/T is the mean velocity up to there.
+        before: T, the time up to the step.
+        after: T + h.
+    """
+    so_far = moved / jnp.where(before == 0, jnp.ones_like(before), before)
+    unit = velocities[0][0]  # factored out: equal weights then need no product
+    squares = before / (unit * after) * (mean - so_far) ** 2
+    for weight, velocity in velocities if len(velocities) > 1 else ():  # one alone is the mean
+        square = (velocity - mean) ** 2
+        squares = squares + (square if weight == unit else weight / unit * square)
+    return unit / 2 * jnp.sum(squares)
 
 
 def rates_of(field: VelocityField, cond: PyTree[Any]) -> Any:
