@@ -74,7 +74,7 @@ class EmpiricalField(eqx.Module):
 
     Args:
         data: the rows, shape (rows, *event), finite. A NumPy memmap (or any array-like with a
-            shape and slices) is left on the host, for `on_batch` alone.
+            shape, slices and rising lists of rows) is left on the host, for `on_batch` alone.
         labels: integer classes, shape (rows,), not negative: the field's `cond` is then a class,
             and only its rows count. No `cond`, or −1 (`null_cond`), is the whole data set.
         weights: of the rows, shape (rows,), not negative. Default: equal.

@@ -1,6 +1,6 @@
 """Metrics: what samples are near to, and how they compare with data.
 
-They are driven from the host: not for use under `jit` or `vmap`.
+They are driven from the host: not for use under `jit` or `vmap`, but for `kde_support`.
 """
 
 from kinetic_jax.metrics._energy_density import DensityProfile as DensityProfile

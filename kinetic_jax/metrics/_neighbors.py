@@ -50,8 +50,8 @@ def nearest_neighbors(
 
     Args:
         queries: shape (queries, *event). A query that is not finite gets NaN distances.
-        reference: shape (rows, *event), finite. A NumPy memmap, or any array-like with a shape and
-            slices, is read a chunk at a time.
+        reference: shape (rows, *event), finite. A NumPy memmap, or any array-like with a shape,
+            slices and rising lists of rows (h5py, zarr), is read a chunk at a time.
         k: how many neighbours.
         chunk_size: rows of the reference looked at together.
         progress: whether to draw a progress bar; None: on a terminal only.
