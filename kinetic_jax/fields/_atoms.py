@@ -57,10 +57,10 @@ def centered_squares(
 ) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
     """The mean c of the rows, and ||x_i − c||²: not finite for rows that are not.
 
-    Neither has derivatives: no result depends on where the centre is.
+    The centre has no derivatives: no result depends on where it is.
     """
-    rows = jax.lax.stop_gradient(data).reshape(data.shape[0], -1)
-    center = jnp.mean(rows, axis=0)
+    rows = data.reshape(data.shape[0], -1)
+    center = jnp.mean(jax.lax.stop_gradient(rows), axis=0)
     center = jnp.where(jnp.isfinite(center), center, 0.0)  # so that a bad row spoils no other
     return center, jnp.sum((rows - center[None, :]) ** 2, axis=1)
 

@@ -251,7 +251,8 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
 
 def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> Array:
     """The greatest distance from `x` to a row that counts, rounded up."""
-    moved = x - jax.lax.stop_gradient(atoms.center).astype(x.dtype)
+    center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
+    moved = x - center
 
     def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
         squares, log_weights, labels = known
@@ -260,7 +261,7 @@ def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> 
         return jnp.where(counts > lowest(x.dtype), scores, lowest(x.dtype))
 
     beside = (atoms.squares, atoms.log_weights, atoms.labels)
-    over = atoms.over(x.dtype, chunk_size) | {"recompute": True, "center": atoms.center}
+    over = atoms.over(x.dtype, chunk_size) | {"recompute": True, "center": center}
     scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
     square = jnp.sum(moved * moved)
     # What rounding can have done to differences, a sum of squares and a product of that many terms.
