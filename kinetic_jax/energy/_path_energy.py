@@ -1,7 +1,8 @@
 """Kinetic path energy of a trajectory and its decomposition: the formulas, in one place."""
 
+import functools
+
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -63,7 +64,12 @@ def no_sum(shape: tuple[int, ...], dtype: jnp.dtype) -> CompensatedSum:
 
 
 class PhaseTotals(eqx.Module):
-    """What a path has spent so far: energy by phase, length, and excess, in one array."""
+    """What a path has spent so far.
+
+    Attributes:
+        sums: launch, landing, length and excess along the last axis: one array, because each
+            further one costs a loop two kernels.
+    """
 
     sums: CompensatedSum
 
@@ -122,7 +128,7 @@ def path_energy(
     duration: Float[Array, "..."],
 ) -> PathEnergy:
     """Completes the totals of a path by its displacement ||x1 − x0||² over a time T."""
-    launch, landing, length, excess = jnp.moveaxis(totals.sums.value, -1, 0)
+    launch, landing, length, excess = (totals.sums.value[..., i] for i in range(4))
     return PathEnergy(
         total=launch + landing,
         launch=launch,
@@ -135,4 +141,5 @@ def path_energy(
 
 def has_finite_energy(energy: PathEnergy) -> Bool[Array, "*batch"]:
     """Whether all of a path's energies are finite."""
-    return jnp.all(jnp.isfinite(jnp.stack(jax.tree.leaves(energy))), axis=0)
+    parts = (energy.total, energy.displacement, energy.excess, energy.length)
+    return functools.reduce(jnp.logical_and, map(jnp.isfinite, parts))

@@ -205,8 +205,11 @@ def _excess_rate(
     """
     so_far = moved / jnp.where(before == 0, jnp.ones_like(before), before)
     unit = velocities[0][0]  # factored out: equal weights then need no product
-    squares = before / (unit * after) * (mean - so_far) ** 2
-    for weight, velocity in velocities if len(velocities) > 1 else ():  # one alone is the mean
+    squares, share = (mean - so_far) ** 2, before / (unit * after)
+    if len(velocities) == 1:  # which is the mean
+        return share / 2 * jnp.sum(squares)
+    squares = share * squares
+    for weight, velocity in velocities:
         square = (velocity - mean) ** 2
         squares = squares + (square if weight == unit else weight / unit * square)
     return unit / 2 * jnp.sum(squares)
