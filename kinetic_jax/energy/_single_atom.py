@@ -99,7 +99,8 @@ def _gain_of(gain: Any, dtype: Any) -> Callable[..., Any]:
     if own and not hasattr(gain, "field"):
         return as_pytree(gain)
     expected = "be what kts or gain returned, a function of time, or a number"
-    require(not callable(gain), "gain", repr(gain), expected)
+    is_number = isinstance(gain, int | float) or getattr(gain, "shape", None) == ()
+    require(is_number, "gain", repr(gain), expected)
     number = float_scalar(gain, "gain")
     require_finite("gain", number)
     return _Constant(number.astype(dtype))
