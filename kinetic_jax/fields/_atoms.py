@@ -4,6 +4,7 @@ Scores are formed around a centre c of the rows: with y = x − t c and r_i = x_
 y − t r_i, and the expanded square of that cancels the less, the smaller the r_i.
 """
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -51,16 +52,17 @@ class Atoms(eqx.Module):
         return jax.tree.map(taken, (self.rows, self.log_weights, self.labels))
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="count")
 def centered_squares(
-    data: Float[Array, "rows *event"],
+    data: Float[Array, "rows *event"], count: int
 ) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
-    """The mean c of the rows, and ||x_i − c||²: not finite for rows that are not.
+    """The mean c of the first `count` rows, and ||x_i − c||²: not finite for rows that are not.
 
     The centre has no derivatives: no result depends on where it is.
     """
     rows = data.reshape(data.shape[0], -1)
-    center = jnp.mean(jax.lax.stop_gradient(rows), axis=0)
+    counts = (jnp.arange(rows.shape[0]) < count)[:, None]  # those that fill up devices do not
+    center = jnp.mean(jax.lax.stop_gradient(rows), axis=0, where=counts)
     center = jnp.where(jnp.isfinite(center), center, 0.0)  # so that a bad row spoils no other
     return center, jnp.sum((rows - center[None, :]) ** 2, axis=1)
 

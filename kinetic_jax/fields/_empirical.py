@@ -135,7 +135,7 @@ class EmpiricalField(eqx.Module):
                 split = functools.partial(split_rows, shards=self.shards)
                 rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
             self.data = rows.astype(at_least_float32(rows.dtype))
-            self.center, self.squares = centered_squares(self.data)
+            self.center, self.squares = centered_squares(self.data, shape[0])
             if self.shards is not None:
                 self.center = placed(self.center, self.shards.mesh, PartitionSpec())
             finite = jnp.isfinite(self.squares)

@@ -169,7 +169,7 @@ def _checked_grid(given: JobSettings) -> str | np.ndarray:
     grid = given.grid if isinstance(given.grid, str) else numbers("grid", given.grid)
     # To look at a name, one step is enough.
     steps = 1 if is_name else given.steps
-    nodes = time_nodes(grid, steps, given.t0, given.t1, np.float64)
+    nodes, _, _ = time_nodes(grid, steps, given.t0, given.t1, np.float64)
     return given.grid if isinstance(given.grid, str) else np.asarray(nodes)
 
 
