@@ -144,6 +144,8 @@ INTERRUPTED = """
 import os, signal, sys
 from kinetic_jax.__main__ import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+
 class Pressed:
     def __del__(self):  # an exception would be lost in here
         os.kill(os.getpid(), signal.SIGINT)
