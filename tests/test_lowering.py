@@ -20,7 +20,7 @@ from kinetic_jax.metrics._neighbor_mesh import MeshSearch, _by_products, _on_eac
 from kinetic_jax.metrics._neighbor_scores import ProductScore, is_certain, measure
 from kinetic_jax.streaming import Highest, checked_shards
 from kinetic_jax.streaming._stream import _begin, _finish, _update
-from kinetic_jax.training._step import Problem, advance, initial_state
+from kinetic_jax.training._step import Problem, advance, initial_state, split_field
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 RNG = np.random.default_rng(0)
@@ -101,20 +101,22 @@ def neighbors_of_a_chunk():
 def neighbors_on_a_mesh():
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     shards = checked_shards(mesh, None, 40)
-    center = MeshSearch("rows", DATA, 2, 16, jnp.float32, shards).center
+    center = MeshSearch("rows", DATA, 2, 16, shards, X0).center
     search = lambda rows, x, center: _on_each(_by_products, shards, 16, 2, rows, (x, center))  # noqa: E731
     return of_arrays(search, DATA, X0, center)
 
 
 def training_step():
     optimizer = optax.adam(1e-3)
-    state, static = initial_state(network("mlp"), optimizer)
+    parameters, static = split_field(network("mlp"))
+    state = initial_state(parameters, optimizer)
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, parameters)
     key = jax.random.key_data(jax.random.key(0))
 
     def step(state, data, cond, key):
         problem = Problem(
-            static, data, cond, jnp.array(3), jnp.float32(0.1), jax.random.wrap_key_data(key),
-            optimizer, 8, 0.99,
+            static, dtypes, data, cond, jnp.array(3), jnp.float32(0.1),
+            jax.random.wrap_key_data(key), optimizer, 8, 0.99,
         )  # fmt: skip
         state, losses = advance(problem, state, jnp.int32(2))
         return jax.tree.leaves(state), losses

@@ -58,11 +58,14 @@ def centered_squares(
 ) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
     """The mean c of the first `count` rows, and ||x_i − c||²: not finite for rows that are not.
 
-    The centre has no derivatives: no result depends on where it is.
+    The other rows are copies of the last, which fill up devices. The centre has no derivatives:
+    no result depends on where it is.
     """
     rows = data.reshape(data.shape[0], -1)
-    counts = (jnp.arange(rows.shape[0]) < count)[:, None]  # those that fill up devices do not
-    center = jnp.mean(jax.lax.stop_gradient(rows), axis=0, where=counts)
+    fixed, spare = jax.lax.stop_gradient(rows), rows.shape[0] - count
+    center = jnp.mean(fixed, axis=0)
+    if spare:
+        center = center + (center - fixed[-1]) * (spare / count)
     center = jnp.where(jnp.isfinite(center), center, 0.0)  # so that a bad row spoils no other
     return center, jnp.sum((rows - center[None, :]) ** 2, axis=1)
 
