@@ -48,6 +48,30 @@ def test_native_call(batch):
         np.testing.assert_allclose(field(t[i], x[i]), native[i], rtol=1e-5, atol=1e-6)
 
 
+def test_args_are_traced_and_not_trained(batch):
+    t, x, _ = batch
+    net = MLP()
+    variables = net.init(jax.random.key(0), t, x)
+    traces = []
+
+    def call(module, variables, args, t, x, cond):
+        traces.append(1)
+        return args["scale"] * module.apply(variables, t, x) + args["shift"][None]
+
+    def field(scale):
+        args = {"scale": scale, "shift": jnp.ones(DIM)}
+        return from_linen(net, variables, call=call, args=args)
+
+    run = jax.jit(lambda field: jax.vmap(field)(t, x))
+    for scale in (2.0, -3.0):
+        want = scale * net.apply(variables, t, x) + 1
+        np.testing.assert_allclose(run(field(scale)), want, rtol=1e-5, atol=1e-5)
+    assert len(traces) == 1
+    trained = field(2.0).trainable()
+    assert jax.tree.leaves(trained.args) == [False, False]
+    assert all(jax.tree.leaves(trained.variables))
+
+
 def test_condition_reaches_the_network(batch):
     t, x, cond = batch
     net = MLP()

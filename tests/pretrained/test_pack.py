@@ -106,3 +106,38 @@ def test_other_kinds_are_refused(tmp_path):
                         random_field())  # fmt: skip
     with pytest.raises(ValueError, match=r"weights must be finite in float16"):
         write_field(tmp_path / "huge.npz", huge)
+
+
+CRAFTED = {
+    "unknown network": ({"network": "x"}, r"field\.network must be one of 'mlp'"),
+    "a side below 0": ({"event_shape": [-2]}, r"field\.event_shape\[0\] must be a whole number"),
+    "unknown setting": ({"config": {"evil": 1}}, r"field\.config must hold settings of 'mlp'"),
+    "many layers": ({"config": {"depth": 10**5}}, r"field\.config\.depth must fit \d+ stored"),
+    "wide": ({"config": {"width": 10**6}}, "weights of other shapes"),
+    "scale 0": ({"scaling": {"shift": 0.0, "scale": 0.0}}, r"field\.scaling\.scale must not be 0"),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_crafted_descriptions(name, tmp_path):
+    """The weights are whole; what is said of them is refused before anything is built."""
+    change, message = CRAFTED[name]
+    file = tmp_path / "field.npz"
+    write_field(file, random_field())
+    with np.load(file) as held:
+        arrays = dict(held)
+    about = json.loads(str(arrays["about"]))
+    about["field"] |= change
+    if "config" in change:
+        about["field"]["config"] = dict(random_field().spec.config) | change["config"]
+    np.savez(file, **arrays | {"about": np.array(json.dumps(about))})
+    with pytest.raises(ValueError, match=rf"field\.npz .*{message}"):
+        read_field(file)
+
+
+def test_descriptions_nested_too_deeply(tmp_path):
+    file = tmp_path / "field.npz"
+    about = '{"format": 1, "field": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    np.savez(file, about=np.array(about))
+    with pytest.raises(ValueError, match=r"field\.npz .* is unreadable"):
+        read_field(file)
