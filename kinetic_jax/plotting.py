@@ -1,16 +1,26 @@
-"""The picture of a diagnosed job."""
+"""Pictures, as PNG bytes; Matplotlib's own objects, no global state."""
 
+import io
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kinetic_jax.experiments._figures import COPY_COLOR, ENERGY_LABEL, png
 from kinetic_jax.jobs import Diagnosis
+from kinetic_jax.metrics import Memorization
 
+COPY_COLOR = "#d55e00"
+ENERGY_LABEL = "kinetic path energy E (½ ∫ ||u||² dt)"
 TITLES = {"total": ENERGY_LABEL, "excess": "straightness excess (E less displacement)"}
 SHOWN = (0.001, 0.999)  # quantiles; a few far out would squeeze the others into one bar
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, the same bytes whenever it is drawn."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def diagnosis_figure(found: Diagnosis) -> bytes:
@@ -58,3 +68,47 @@ def _by_fifth(axis: Axes, groups: list[dict[str, Any]], confidence: float) -> No
     axis.errorbar(x, middle, yerr=np.abs(ends - middle), color=COPY_COLOR, marker="o", capsize=4,
                   label=f"samples, {100 * confidence:g}% intervals")  # fmt: skip
     axis.set_xticks(x)
+
+
+def ratio_histogram(found: Memorization, threshold: float) -> bytes:
+    """How near samples (and held-out data) are to one training row rather than the next."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axis = figure.subplots()
+    bins = list(np.linspace(0, 1, 49))  # one of them ends at 1/3
+    sets = [("samples", found, "#0072b2")]
+    if found.held_out is not None:
+        sets.append(("held-out data", found.held_out, "#999999"))
+    for name, one, color in sets:
+        ratios = one.ratios[one.valid]
+        if not ratios.size:
+            axis.text(0.5, 0.5, f"no finite {name}", ha="center", transform=axis.transAxes)
+            continue
+        label = (
+            f"{name}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,} "
+            f"({100 * one.low:.2f} to {100 * one.high:.2f})"
+        )
+        weights = np.full(len(ratios), 100 / max(len(ratios), 1))
+        axis.hist(ratios, bins, weights=weights, color=color, alpha=0.6, label=label)
+    axis.axvline(threshold, color=COPY_COLOR, linewidth=1, label=f"threshold {threshold:.3g}")
+    axis.set(xlabel="distance to the nearest training row / to the second nearest")
+    axis.set(ylabel="share of the set in %", xlim=(0, 1))
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    return png(figure)
+
+
+def distance_histogram(distances: np.ndarray) -> bytes:
+    """How far samples are from their nearest training row, and from the k-th nearest."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axis = figure.subplots()
+    bins = list(np.histogram_bin_edges(distances, bins=50)) if distances.size else [0.0, 1.0]
+    k = distances.shape[1]
+    axis.hist(distances[:, 0], bins, color="#0072b2", alpha=0.6, label="nearest training row")
+    if k > 1:
+        label = "second nearest" if k == 2 else f"nearest but {k - 1}"
+        axis.hist(distances[:, -1], bins, color="#999999", alpha=0.6, label=label)
+    if not distances.size:
+        axis.text(0.5, 0.5, "no finite samples", ha="center", transform=axis.transAxes)
+    axis.set(xlabel="Euclidean distance", ylabel=f"samples (of {len(distances):,})")
+    axis.set_xlim(left=0)
+    axis.legend(frameon=False, fontsize=9)
+    return png(figure)

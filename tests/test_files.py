@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 import kinetic_jax as kj
+from benchmarks.__main__ import main
+from benchmarks.claims import reproduce, shipped_subjects, train_models
 from kinetic_jax._cli import cli
 from kinetic_jax._files import local_path, write_whole
 from kinetic_jax._pretrained import read_field, write_field
-from kinetic_jax.experiments._demo import run_demo
-from kinetic_jax.experiments.claims import reproduce, shipped_subjects, train_models
+from kinetic_jax.demo._run import run_demo
 
 FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
 
@@ -77,19 +78,27 @@ COMMANDS = {
     "--table": "diagnose job --train rows.npy --table",
     "SAMPLES": "neighbors --k 1",
     "TRAIN": "memorization rows.npy",
-    "--data": "train-models fashion-mnist --data",
     "demo --out": "demo --out",
-    "reproduce --out": "reproduce all --out",
-    "reproduce --data": "reproduce all --data",
-    "--into": "reproduce all --into",
+}
+MEASUREMENTS = {
+    "--data": "train fashion-mnist --data",
+    "claims --out": "claims all --out",
+    "claims --data": "claims all --data",
+    "claims --into": "claims all --into",
+    "speed --out": "speed imports --out",
+    "speed --into": "speed --table results.json --into",
 }
 
 
-@pytest.mark.parametrize("start", COMMANDS.values(), ids=COMMANDS)
-def test_commands_refuse_urls_and_nothing(start, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("group", "start"),
+    [*((cli, start) for start in COMMANDS.values()), *((main, m) for m in MEASUREMENTS.values())],
+    ids=[*COMMANDS, *MEASUREMENTS],
+)
+def test_commands_refuse_urls_and_nothing(group, start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for value in ("gs://bucket/x.png", ""):
-        result = CliRunner().invoke(cli, [*start.split(), value], catch_exceptions=False)
+        result = CliRunner().invoke(group, [*start.split(), value], catch_exceptions=False)
         assert result.exit_code in (1, 2)
         output = " ".join(result.output.replace("\n", " ").split())
         assert "must be a path on this machine" in output, (value, output)

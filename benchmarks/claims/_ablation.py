@@ -6,11 +6,11 @@ import diffrax
 import jax.numpy as jnp
 import numpy as np
 
-from kinetic_jax.experiments.claims import _plots
-from kinetic_jax.experiments.claims._rows import Row, compared, measured
-from kinetic_jax.experiments.claims._runs import common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import Line, with_interval
+from benchmarks.claims import _plots
+from benchmarks.claims._rows import Row, compared, measured
+from benchmarks.claims._runs import common_noise, sampled
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line, with_interval
 from kinetic_jax.transforms import kts, kts_gain
 
 SOLVERS = {

@@ -1,4 +1,4 @@
-"""`kinetic-jax reproduce`."""
+"""`python -m benchmarks claims`."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from kinetic_jax.data import holds_fashion_mnist, load_images
 CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "onset")
 
 
-@click.command("reproduce")
+@click.command("claims")
 @click.argument(
     "claims", nargs=-1, required=True, metavar="CLAIM...", type=click.Choice([*CLAIMS, "all"])
 )
@@ -34,13 +34,13 @@ CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "on
 )
 @click.option(
     "--into",
-    "readme",
+    "page",
     type=LocalPath(exists=True, dir_okay=False),
-    help="Puts the table of figures into the marked region of this README: of all claims, at full "
+    help="Puts the table of figures into the marked region of this page (docs/results.md): of all claims, at full "
     "settings, on the models that come with the package.",
 )
 def command(
-    claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, readme: Path | None
+    claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, page: Path | None
 ) -> None:
     """Measure the published CLAIMs about kinetic energy on images; "all" for all of them.
 
@@ -53,23 +53,23 @@ def command(
     ablation    one factor at a time
     onset       what announces memorisation in training
     """  # noqa: D301 - click's mark for lines as they are is the character itself
-    from kinetic_jax.experiments.claims import into_readme, reproduce, require_marks
+    from benchmarks.claims import into_page, reproduce, require_marks
 
     names = list(CLAIMS) if "all" in claims else list(dict.fromkeys(claims))
     shipped = data is None or data == "fashion-mnist" or holds_fashion_mnist(data)
     if out is None:
         out = Path("claims-out" if shipped else f"claims-out-{Path(str(data)).stem}")
-    if readme is not None:
+    if page is not None:
         if quick or not shipped or names != list(CLAIMS):
             raise ValueError("--into is for all claims, at full settings, of shipped models")
-        require_marks(readme.read_text())
+        require_marks(page.read_text())
     out.mkdir(parents=True, exist_ok=True)
     advice = f"the same command begins again with the claim it was in, from {out}"
     with advice_on_interrupt(advice):
         subjects = _subjects(data, out, shipped=shipped, quick=quick)
         results = reproduce(names, out, subjects, quick=quick, say=say)
-    if readme is not None:
-        write_whole(readme, into_readme(readme.read_text(), results).encode())
+    if page is not None:
+        write_whole(page, into_page(page.read_text(), results).encode())
     minutes = results["seconds"] / 60
     count = len(results["claims"])
     say(f"\n{count} claim{'s' * (count != 1)}, {minutes:.1f} minutes of measuring")
@@ -78,7 +78,7 @@ def command(
 
 
 def _subjects(data: str | None, out: Path, *, shipped: bool, quick: bool) -> Any:
-    from kinetic_jax.experiments.claims import shipped_subjects, trained_subjects
+    from benchmarks.claims import shipped_subjects, trained_subjects
 
     folder = (out / "quick" if quick else out) / "models"
     if shipped:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from kinetic_jax.experiments.claims._rows import Row, paired_difference
+from benchmarks.claims._rows import Row, paired_difference
 
 OURS = "KTS"  # families that begin with it are compared with all others
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kinetic_jax.experiments.claims import _controls, _plots
-from kinetic_jax.experiments.claims._fronts import OURS, beaten, measure_of
-from kinetic_jax.experiments.claims._rows import Row, compared, measured
-from kinetic_jax.experiments.claims._runs import common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import Line, percent, with_interval
+from benchmarks.claims import _controls, _plots
+from benchmarks.claims._fronts import OURS, beaten, measure_of
+from benchmarks.claims._rows import Row, compared, measured
+from benchmarks.claims._runs import common_noise, sampled
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line, percent, with_interval
 from kinetic_jax.metrics import frechet_distance
 from kinetic_jax.transforms import kts, kts_gain
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from kinetic_jax.experiments.claims import _plots
-from kinetic_jax.experiments.claims._rows import about, measured
-from kinetic_jax.experiments.claims._runs import QUANTITIES, common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects, with_control
-from kinetic_jax.experiments.claims._words import Line, percent
+from benchmarks.claims import _plots
+from benchmarks.claims._rows import about, measured
+from benchmarks.claims._runs import QUANTITIES, common_noise, sampled
+from benchmarks.claims._subjects import Subjects, with_control
+from benchmarks.claims._words import Line, percent
 
 
 def prepare(subjects: Subjects, config: dict[str, Any]) -> Subjects:

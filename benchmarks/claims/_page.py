@@ -1,11 +1,11 @@
-"""The report of the claims, and the README's table of them."""
+"""The report of the claims, and the table of them in `docs/results.md`."""
 
 import base64
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kinetic_jax.experiments.claims._registry import CLAIMS
+from benchmarks.claims._registry import CLAIMS
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
@@ -23,41 +23,41 @@ def results_table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def into_readme(readme: str, results: dict[str, Any]) -> str:
-    """The README with the table between its marks, and the command that makes it.
+def into_page(page: str, results: dict[str, Any]) -> str:
+    """The page with the table between its marks, and the command that makes it.
 
     Raises:
         ValueError: if it has no marks, or the results are not all of the models that ship.
     """
-    require_marks(readme)
+    require_marks(page)
     whole = list(results["claims"]) == list(CLAIMS)
     if results["quick"] or results["trained here"] or not whole:
-        raise ValueError("the README's table is of all claims, at full settings, of shipped models")
-    before, rest = readme.split(START, 1)
+        raise ValueError("the page's table is of all claims, at full settings, of shipped models")
+    before, rest = page.split(START, 1)
     after = rest.split(END, 1)[1]
     minutes = results["seconds"] / 60
     words = (
-        f"`kinetic-jax reproduce all --into README.md` measured this in {minutes:.0f} minutes on "
+        f"`python -m benchmarks claims all --into docs/results.md` measured this in {minutes:.0f} minutes on "
         f"{results['device']} with {results['cores']} cores, on {results['data']}; settings, "
-        "numbers and verdicts are in [results.json](benchmarks/results/claims/results.json)."
+        "numbers and verdicts are in [results.json](../benchmarks/results/claims/results.json)."
     )
     return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
 
 
-def require_marks(readme: str) -> None:
-    """Refuses a README that has no place for the table.
+def require_marks(page: str) -> None:
+    """Refuses a page that has no place for the table.
 
     Raises:
         ValueError: if it has no marks.
     """
-    if START not in readme or END not in readme.split(START, 1)[1]:
-        raise ValueError(f"the README must have the marks {START} and {END}")
+    if START not in page or END not in page.split(START, 1)[1]:
+        raise ValueError(f"the page must have the marks {START} and {END}")
 
 
 def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -> str:
     """One page with everything in it; figures by claim and name."""
     environment = Environment(
-        loader=PackageLoader("kinetic_jax.experiments.claims", "."),
+        loader=PackageLoader("benchmarks.claims", "."),
         autoescape=True,
         undefined=StrictUndefined,
     )
@@ -65,6 +65,8 @@ def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -
         claim: {name: base64.b64encode(data).decode() for name, data in figures[claim].items()}
         for claim in results["claims"]
     }
-    page = environment.get_template("claims.html.jinja")
+    template = environment.get_template("claims.html.jinja")
     tables = {name: CLAIMS[name].table(one["found"]) for name, one in results["claims"].items()}
-    return page.render(**results, pictures=pictures, tables=tables, trained=results["trained here"])
+    return template.render(
+        **results, pictures=pictures, tables=tables, trained=results["trained here"]
+    )

@@ -1,4 +1,4 @@
-"""How the models of the experiments are trained: those that ship, and those on other data."""
+"""How the models of the claims are trained: those that ship, and those on other data."""
 
 import dataclasses
 import hashlib

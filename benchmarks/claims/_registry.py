@@ -6,7 +6,7 @@ from importlib import resources
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from kinetic_jax.experiments.claims import (
+from benchmarks.claims import (
     _ablation,
     _goldilocks,
     _kts,
@@ -15,8 +15,8 @@ from kinetic_jax.experiments.claims import (
     _sparsity,
     _spike,
 )
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import Line
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line
 
 
 class Claim(NamedTuple):
@@ -28,7 +28,7 @@ class Claim(NamedTuple):
         measure: (subjects, config, progress) to what `results.json` keeps; `progress` is called
             with the number of trajectories that are done.
         verdict: what came out, beside what was published, in a paragraph.
-        table: the figures for the README.
+        table: the figures for `docs/results.md`.
         draw: pictures, as PNG bytes by name.
         trajectories: how many trajectories `measure` runs, from config and prepared subjects.
     """

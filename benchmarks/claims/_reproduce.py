@@ -1,4 +1,4 @@
-"""`reproduce`: claims measured one after the other, each kept as soon as it is done."""
+"""Claims measured one after the other, each kept as soon as it is done."""
 
 import importlib.metadata
 import json
@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 
+from benchmarks.claims._page import render_page, results_table
+from benchmarks.claims._registry import CLAIMS, config_of
+from benchmarks.claims._subjects import Subjects
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.experiments.claims._page import render_page, results_table
-from kinetic_jax.experiments.claims._registry import CLAIMS, config_of
-from kinetic_jax.experiments.claims._subjects import Subjects
 
 # Raised whenever the same settings come to measure something else: what was kept is stale then.
 MEASUREMENT = 2

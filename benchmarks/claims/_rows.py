@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinetic_jax.experiments.claims._runs import Run
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import CONFIDENCE
+from benchmarks.claims._runs import Run
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import CONFIDENCE
 from kinetic_jax.metrics import Memorization, memorization
 
 FRECHET_RESAMPLES = 200

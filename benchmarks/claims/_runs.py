@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kinetic_jax.experiments.claims._subjects import BATCH
+from benchmarks.claims._subjects import BATCH
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories, noise, sample
 from kinetic_jax.transforms import Transform, identity

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from kinetic_jax.experiments.claims import _plots
-from kinetic_jax.experiments.claims._runs import Run, common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import (
+from benchmarks.claims import _plots
+from benchmarks.claims._runs import Run, common_noise, sampled
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import (
     Line,
     correlation,
     groups,

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from kinetic_jax.experiments.claims import _plots
-from kinetic_jax.experiments.claims._runs import QUANTITIES, Run, common_noise, sampled
-from kinetic_jax.experiments.claims._subjects import Subjects
-from kinetic_jax.experiments.claims._words import Line, correlation, with_interval
+from benchmarks.claims import _plots
+from benchmarks.claims._runs import QUANTITIES, Run, common_noise, sampled
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line, correlation, with_interval
 from kinetic_jax.metrics import kde_support, knn_support
 
 PARTS = ("total", "displacement", "excess", "length", "bending")

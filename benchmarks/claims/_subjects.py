@@ -10,6 +10,15 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from benchmarks.claims._judge import EPOCHS, accuracy, train_classifier
+from benchmarks.claims._recipes import (
+    GENERAL,
+    MEMORIZING,
+    Recipe,
+    require_alike,
+    shortened,
+    train_recipe,
+)
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
@@ -22,15 +31,6 @@ from kinetic_jax._pretrained import (
     write_classifier,
 )
 from kinetic_jax.data import Images, load_images
-from kinetic_jax.experiments._judge import EPOCHS, accuracy, train_classifier
-from kinetic_jax.experiments._recipes import (
-    GENERAL,
-    MEMORIZING,
-    Recipe,
-    require_alike,
-    shortened,
-    train_recipe,
-)
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 from kinetic_jax.networks import ImageClassifier

@@ -1,4 +1,4 @@
-"""`kinetic-jax train-models`."""
+"""`python -m benchmarks train`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import load_images
 
 
-@click.command("train-models")
+@click.command("train")
 @click.argument("images", metavar="NAME-OR-PATH")
 @click.option(
     "--data", metavar="DIR", type=FOLDER, help="A folder to look for a known set in first."
@@ -29,7 +29,7 @@ def command(images: str, data: Path | None, out: Path) -> None:
     them, with checkpoints along the way. On Fashion-MNIST these are the models that come with the
     package: about 40 and 20 minutes on two CPU cores.
     """
-    from kinetic_jax.experiments.claims import train_models, with_held_out
+    from benchmarks.claims import train_models, with_held_out
 
     with advice_on_interrupt(f"the same command goes on from {out}"):
         train_models(with_held_out(load_images(images, data=data)), out, say=say)

@@ -1,4 +1,4 @@
-"""Peak of anonymous memory of calls on a memmap: `python -m benchmarks._memory ROWS`."""
+"""Peak of anonymous memory of calls on a memmap: `python -m benchmarks.speed._memory ROWS`."""
 
 import sys
 import tempfile

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks._show import show
-from benchmarks._timing import Timing, compare, compare_first_calls
+from benchmarks.speed._show import show
+from benchmarks.speed._timing import Timing, compare, compare_first_calls
 
 
 class Claim(NamedTuple):

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks._machine import device_name
+from benchmarks.speed._machine import device_name
 from kinetic_jax._files import write_whole
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def results_file(

@@ -1,6 +1,6 @@
 """What one of N simulated devices does.
 
-`python -m benchmarks._scaling N BATCH SIZE WIDTH STEPS` prints it.
+`python -m benchmarks.speed._scaling N BATCH SIZE WIDTH STEPS` prints it.
 """
 
 import json

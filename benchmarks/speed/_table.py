@@ -1,17 +1,65 @@
-"""Results as a Markdown table, and its place in the README."""
+"""Results as Markdown tables, and their place in `docs/performance.md`."""
 
 import datetime
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks._machine import in_words
-from benchmarks._show import number
+from benchmarks.speed._machine import in_words
+from benchmarks.speed._show import number
 
 HEADER = ("suite", "case", "of", "figure", "ceiling or peer", "ratio (quartiles)", "limit")
 REGION = re.compile(
-    r"<!-- benchmarks: (?P<file>\S+) -->\n(?P<table>.*?)<!-- end of benchmarks -->\n", re.DOTALL
+    r"<!-- benchmarks: (?P<file>\S+) -->\n(?P<tables>.*?)<!-- end of benchmarks -->\n", re.DOTALL
 )
+PAGE = """\
+{limits}
+<details>
+<summary>All figures, with ceilings, peers and limits</summary>
+
+{table}
+</details>
+"""
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The table of limits, and the long one folded away under it."""
+    return PAGE.format(limits=limits_table(results), table=markdown_table(results))
+
+
+def limits_table(results: dict[str, Any]) -> str:
+    """How many of the limits that were set beforehand hold, suite by suite."""
+    lines = [
+        "| suite | limits that hold | farthest from its limit | figure | limit |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    for suite, measured in results["suites"].items():
+        limited = [
+            (record["title"], claim)
+            for record in measured["records"]
+            for claim in record["claims"]
+            if claim["at_most"] is not None
+        ]
+        if not limited:
+            continue
+        holding = sum(claim["holds"] for _, claim in limited)
+        title, claim = max(limited, key=lambda one: _beyond(one[1]))
+        against = "" if claim["against"] is None else f" against {claim['against']}"
+        figure = f"{_judged(claim):.4g} | {claim['at_most']:g} |"
+        words = f"{title}: {claim['of']}{against}"
+        lines.append(f"| {suite} | {holding} of {len(limited)} | {words} | {figure}")
+    return "\n".join(lines) + "\n"
+
+
+def _judged(claim: dict[str, Any]) -> float:
+    """What a limit is for: the ratio to a peer, or the figure itself."""
+    return claim["figure"] if claim["against"] is None else claim["ratio"]
+
+
+def _beyond(claim: dict[str, Any]) -> float:
+    """How far that is on the way to its limit; a limit of 0 leaves the figure itself."""
+    return _judged(claim) / claim["at_most"] if claim["at_most"] else _judged(claim)
 
 
 def markdown_table(results: dict[str, Any]) -> str:
@@ -28,14 +76,18 @@ def markdown_table(results: dict[str, Any]) -> str:
     return f"{table}\n{_notes(results)}"
 
 
-def into_readme(readme: Path, results: Path, root: Path, table: str) -> None:
-    """Puts a table into the marked region of a README, which names the file it comes from."""
-    text, name = readme.read_text(), results.resolve().relative_to(root.resolve()).as_posix()
-    region = f"<!-- benchmarks: {name} -->\n{table}<!-- end of benchmarks -->\n"
+def into_page(page: Path, results: Path, written: str) -> None:
+    """Puts tables into the marked region of a page, which names the file they come from.
+
+    Raises:
+        ValueError: if the page has no such region, or several.
+    """
+    text, name = page.read_text(), Path(os.path.relpath(results, page.parent)).as_posix()
+    region = f"<!-- benchmarks: {name} -->\n{written}<!-- end of benchmarks -->\n"
     text, places = REGION.subn(lambda _: region, text)
     if places != 1:
-        raise ValueError(f"readme must have one region {REGION.pattern!r}, {readme} has {places}")
-    readme.write_text(text)
+        raise ValueError(f"page must have one region {REGION.pattern!r}, {page} has {places}")
+    page.write_text(text)
 
 
 def _cells(record: dict[str, Any], claim: dict[str, Any]) -> list[str]:

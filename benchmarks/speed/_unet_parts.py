@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks._unet_before import before
+from benchmarks.speed._unet_before import before
 from kinetic_jax import UNet
 from kinetic_jax.networks._attention import SelfAttention, attend
 from kinetic_jax.networks._norm import GroupNorm

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import from_nnx, noise, sample
 
 WITHOUT = "without a closure"

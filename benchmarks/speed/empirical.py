@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import EmpiricalField
 
 BATCH = 256
@@ -58,7 +58,7 @@ def _memory(recorder: Recorder) -> None:
     for rows in recorder.pick((1_000_000, 2_000_000, 4_000_000), (2_000, 4_000)):
         # Host memory is what is asked about, and an accelerator belongs to this process.
         told = subprocess.run(
-            [sys.executable, "-m", "benchmarks._memory", str(rows)],
+            [sys.executable, "-m", "benchmarks.speed._memory", str(rows)],
             check=True, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )  # fmt: skip
         for name, megabytes in (line.split("\t") for line in told.stdout.splitlines()):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 
 ROOT = Path(__file__).parents[1]
 BUILT_ON, OURS = "jax, equinox, diffrax and flax", "kinetic_jax, all public names"

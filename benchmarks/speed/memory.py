@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 
 STEPS = 100, 200, 400

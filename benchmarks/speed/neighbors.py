@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import nearest_neighbors
 
 OURS = "nearest_neighbors"

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks._record import Claim, Recorder
-from benchmarks._timing import Timing
+from benchmarks.speed._record import Claim, Recorder
+from benchmarks.speed._timing import Timing
 from kinetic_jax import network_field, noise
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._loops import (
+from benchmarks.speed._loops import (
     adaptive,
     awake,
     bare_mlp,
@@ -28,7 +28,7 @@ from benchmarks._loops import (
     scan_heun,
     scan_heun_energy,
 )
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 from kinetic_jax.networks import AUTHORS_UNET
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._loops import awake, batch_at_once, trajectory_by_trajectory
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._loops import awake, batch_at_once, trajectory_by_trajectory
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 from kinetic_jax.networks import NetworkField
 
@@ -42,7 +42,7 @@ def _against_torch(
 ) -> None:
     import torch
 
-    from benchmarks import _torch_peers as peers
+    from benchmarks.speed import _torch_peers as peers
 
     model, start = peers.ported(field), torch.tensor(np.asarray(x0))
     by_hand, ours = peers.one_time(model), functools.partial(sample, field, x0, num_steps=num_steps)

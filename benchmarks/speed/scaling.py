@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._record import Claim, Recorder
 
 DEVICES = 1, 2, 4, 8
 # Beside its samples a device embeds the times, which all samples share.
@@ -30,6 +30,6 @@ def run(recorder: Recorder) -> None:
 
 
 def _compiled(devices: int, *sizes: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks._scaling", *map(str, (devices, *sizes))]
+    command = [sys.executable, "-m", "benchmarks.speed._scaling", *map(str, (devices, *sizes))]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks._loops import awake
-from benchmarks._record import Claim, Recorder
+from benchmarks.speed._loops import awake
+from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import kts, network_field, noise, sample, sweep
 
 ONE_BY_ONE, OURS = "a call of sample for each setting", "sweep"

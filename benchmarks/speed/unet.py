@@ -12,10 +12,10 @@ import torch
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks import _torch_unet
-from benchmarks._record import Claim, Recorder
-from benchmarks._unet_before import FORMS, before
-from benchmarks._unet_parts import callers, parts, recorded
+from benchmarks.speed import _torch_unet
+from benchmarks.speed._record import Claim, Recorder
+from benchmarks.speed._unet_before import FORMS, before
+from benchmarks.speed._unet_parts import callers, parts, recorded
 from kinetic_jax import UNet, network_field
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField
 from kinetic_jax.networks._attention import SelfAttention

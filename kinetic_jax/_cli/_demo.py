@@ -28,8 +28,8 @@ def command(out: Path, quick: bool, seed: int) -> None:
     The energy, copies and quality of its samples are compared with and without shaping.
     About three minutes on two CPU cores.
     """
-    from kinetic_jax.experiments._demo import run_demo
-    from kinetic_jax.experiments._settings import demo_settings
+    from kinetic_jax.demo._run import run_demo
+    from kinetic_jax.demo._settings import demo_settings
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def _table(results: dict[str, Any]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    from kinetic_jax.experiments._table import FLOOR_NOTE, HEADER, cells, held_out_cells
+    from kinetic_jax.demo._table import FLOOR_NOTE, HEADER, cells, held_out_cells
 
     title = "every row from the same noise"
     table = Table(title=title, caption=FLOOR_NOTE, caption_justify="right")

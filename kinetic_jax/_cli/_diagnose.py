@@ -64,7 +64,7 @@ def command(
         chunk_size=chunk,
     )
     if plot is not None:
-        from kinetic_jax.experiments._job_figure import diagnosis_figure
+        from kinetic_jax.plotting import diagnosis_figure
 
         write_whole(plot, diagnosis_figure(diagnosis))
     if table is not None:

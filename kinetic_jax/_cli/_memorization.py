@@ -66,7 +66,7 @@ def command(
         chunk_size=chunk,
     )
     if plot is not None:
-        from kinetic_jax.experiments._figures import ratio_histogram
+        from kinetic_jax.plotting import ratio_histogram
 
         write_whole(plot, ratio_histogram(found, threshold))
     result: dict[str, Any] = {"train": len(reference), "threshold": threshold}

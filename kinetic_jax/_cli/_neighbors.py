@@ -30,7 +30,7 @@ def command(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -
     distances, indices = map(np.asarray, nearest_neighbors(queries, reference, k, chunk_size=chunk))
     finite = np.isfinite(distances).all(axis=1)
     if plot is not None:
-        from kinetic_jax.experiments._figures import distance_histogram
+        from kinetic_jax.plotting import distance_histogram
 
         write_whole(plot, distance_histogram(distances[finite]))
 

@@ -11,7 +11,9 @@ from kinetic_jax._pretrained._pack import read_classifier, read_field
 from kinetic_jax.networks import ImageClassifier, NetworkField
 
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "weights"
-# Name and file, as `kinetic-jax train-models` writes them.
+# Checkpoints that only the claims need are no part of the package: a clone has them.
+CLONE = Path(__file__).parents[2] / "benchmarks" / "claims" / "weights"
+# Name and file, as `python -m benchmarks train` writes them.
 MODELS = {"fashion-mnist": "general", "fashion-mnist-1024": "memorizing"}
 
 
@@ -24,15 +26,17 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
       copies some; `load_images("fashion-mnist-1024")` has the images.
 
     Samples are images of shape (28, 28, 1) scaled to [−1, 1]; `field.scaling.invert` gives raw
-    pixels, 0 to 255. Both were made by `kinetic-jax train-models fashion-mnist`, which goes by the
-    recipes in `kinetic_jax/experiments/_recipes.py`.
+    pixels, 0 to 255. Both were made by `python -m benchmarks train fashion-mnist`, which goes by
+    the recipes in `benchmarks/claims/_recipes.py`.
 
     Args:
         name: one of the above.
         step: for one with checkpoints, the training step to take it from; see `pretrained_steps`.
+            Step 1,000 of "fashion-mnist-1024", before it copies, comes with the package; a clone
+            of the repository has the others.
 
     Raises:
-        ValueError: if there is no such model or checkpoint, or its file is damaged.
+        ValueError: if there is no such model or checkpoint here, or its file is damaged.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -46,14 +50,18 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     _require_name(name)
     if step is None:
         return read_field(WEIGHTS / f"{MODELS[name]}.npz")
-    steps = pretrained_steps(name)
-    expected = f"be one of {steps}" if steps else "be None, as this model has no checkpoints"
-    require(isinstance(step, int | np.integer) and step in steps, "step", repr(step), expected)
-    return read_field(WEIGHTS / f"{MODELS[name]}-step-{step}.npz")
+    files = _checkpoints(name)
+    steps = f"be one of {sorted(files)}" if files else "be None, as this model has no checkpoints"
+    missing = (
+        "" if not files or CLONE.is_dir() else " (a clone of kinetic_jax's repository has more)"
+    )
+    known = isinstance(step, int | np.integer) and step in files
+    require(known, "step", repr(step), f"{steps}{missing}")
+    return read_field(files[step])
 
 
 def pretrained_steps(name: str) -> list[int]:
-    """The training steps that `pretrained(name, step=...)` has, increasing; maybe none.
+    """The training steps that `pretrained(name, step=...)` has here, increasing; maybe none.
 
     Example:
         >>> from kinetic_jax import pretrained_steps
@@ -61,10 +69,15 @@ def pretrained_steps(name: str) -> list[int]:
         []
     """
     _require_name(name)
-    matches = (
-        re.fullmatch(rf"{MODELS[name]}-step-(\d+)\.npz", file.name) for file in WEIGHTS.iterdir()
-    )
-    return sorted(int(match[1]) for match in matches if match)
+    return sorted(_checkpoints(name))
+
+
+def _checkpoints(name: str) -> dict[int, Path]:
+    """The files of a model's checkpoints, by step: the package's own, and a clone's."""
+    pattern = re.compile(rf"{MODELS[name]}-step-(\d+)\.npz")
+    files = [file for folder in (WEIGHTS, CLONE) if folder.is_dir() for file in folder.iterdir()]
+    matches = ((pattern.fullmatch(file.name), file) for file in files)
+    return {int(match[1]): file for match, file in matches if match}
 
 
 def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:

@@ -1,1 +1,1 @@
-"""Experiments: the library's own, run from the command line (extra `demo`)."""
+"""The demo: `kinetic-jax demo` trains a flow on real digits and reports on its samples."""

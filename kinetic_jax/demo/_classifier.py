@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from kinetic_jax.experiments._digits import Part
+from kinetic_jax.demo._digits import Part
 
 
 class Classifier:

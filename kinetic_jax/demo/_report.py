@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kinetic_jax.experiments._table import HEADER, cells, held_out_cells
+from kinetic_jax.demo._table import HEADER, cells, held_out_cells
 
 TITLES = {
     "samples": (
@@ -31,7 +31,7 @@ TITLES = {
 def render_report(results: dict[str, Any], figures: dict[str, bytes]) -> str:
     """The page, with the PNGs in `figures`, by the names in `TITLES`, inside it."""
     environment = Environment(
-        loader=PackageLoader("kinetic_jax.experiments", "."),
+        loader=PackageLoader("kinetic_jax.demo", "."),
         autoescape=True,
         undefined=StrictUndefined,
     )

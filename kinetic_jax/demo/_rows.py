@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kinetic_jax.experiments._settings import DemoSettings
+from kinetic_jax.demo._settings import DemoSettings
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories, sample
 from kinetic_jax.transforms import Transform, identity, kts, kts_gain

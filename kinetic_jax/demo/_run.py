@@ -17,20 +17,20 @@ from jaxtyping import Array
 from kinetic_jax._arrays import pack
 from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.experiments import _figures
-from kinetic_jax.experiments._digits import PIXELS, Digits, split_digits
-from kinetic_jax.experiments._report import render_report
-from kinetic_jax.experiments._rows import RowPlan, plan_rows, sample_row
-from kinetic_jax.experiments._settings import DemoSettings
-from kinetic_jax.experiments._statistics import (
+from kinetic_jax.demo import _figures
+from kinetic_jax.demo._digits import PIXELS, Digits, split_digits
+from kinetic_jax.demo._report import render_report
+from kinetic_jax.demo._rows import RowPlan, plan_rows, sample_row
+from kinetic_jax.demo._settings import DemoSettings
+from kinetic_jax.demo._statistics import (
     Judge,
     RowResult,
     by_fifth,
     measure_row,
     paired_change,
 )
-from kinetic_jax.experiments._table import markdown_table
-from kinetic_jax.experiments._verdict import verdict
+from kinetic_jax.demo._table import markdown_table
+from kinetic_jax.demo._verdict import verdict
 from kinetic_jax.networks import NetworkField, network_field
 from kinetic_jax.sampling import noise
 from kinetic_jax.training import fit, save_field

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
-from kinetic_jax.experiments._classifier import Classifier
-from kinetic_jax.experiments._digits import Digits
+from kinetic_jax.demo._classifier import Classifier
+from kinetic_jax.demo._digits import Digits
 from kinetic_jax.metrics import Memorization, energy_groups, frechet_distance, memorization
 from kinetic_jax.sampling import Trajectories
 

@@ -3,14 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from kinetic_jax import __version__
 from kinetic_jax._cli import cli
-from kinetic_jax.experiments import _demo
-from kinetic_jax.experiments.claims import CLAIMS
+from kinetic_jax.demo import _run as _demo
 
 
 def test_help_tells_the_options():
@@ -35,27 +33,6 @@ def test_out_that_is_a_file_is_refused(tmp_path):
     refused = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path / "taken")])
     assert refused.exit_code == 2
     assert "is a file" in refused.output
-
-
-def test_reproduce_names_its_claims(tmp_path):
-    shown = CliRunner().invoke(cli, ["reproduce", "--help"])
-    assert all(name in shown.output for name in CLAIMS)
-    refused = CliRunner().invoke(cli, ["reproduce", "luck", "--out", str(tmp_path)])
-    assert refused.exit_code == 2
-    assert "'luck' is not one of 'semantics'" in refused.output
-
-
-@pytest.mark.parametrize("command", ["reproduce", "train-models"])
-def test_images_that_do_not_serve(command, tmp_path):
-    np.save(tmp_path / "some.npy", np.zeros((30, 4, 4), np.uint8))
-    head = {"reproduce": ["reproduce", "all", "--data"], "train-models": ["train-models"]}[command]
-    for name, words in (("some.npy", "must have labels"), ("none", "there is no file, folder or")):
-        told = CliRunner().invoke(
-            cli, [*head, str(tmp_path / name), "--out", str(tmp_path / "out")]
-        )
-        assert told.exit_code == 1
-        assert words in told.output
-        assert "Traceback" not in told.output
 
 
 def test_paths_with_square_brackets_are_printed_whole(monkeypatch, tmp_path):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from kinetic_jax import kts, load_field, noise, sample
-from kinetic_jax.experiments._demo import run_demo
-from kinetic_jax.experiments._digits import split_digits
-from kinetic_jax.experiments._settings import DemoSettings, demo_settings
+from kinetic_jax.demo._digits import split_digits
+from kinetic_jax.demo._run import run_demo
+from kinetic_jax.demo._settings import DemoSettings, demo_settings
 
 TINY = DemoSettings(
     seed=3,

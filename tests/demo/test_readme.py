@@ -1,27 +1,70 @@
-"""The README's results are those of the committed run."""
+"""The results in README and documentation are those of the committed runs."""
 
 import json
+import re
 from pathlib import Path
 
-from kinetic_jax.experiments._settings import demo_settings
-from kinetic_jax.experiments._table import markdown_table
-from kinetic_jax.experiments._verdict import verdict
+import pytest
+
+from benchmarks.speed._results import read_results
+from kinetic_jax.demo._settings import demo_settings
+from kinetic_jax.demo._table import markdown_table
+from kinetic_jax.demo._verdict import verdict
 
 ROOT = Path(__file__).parents[2]
 RESULTS = json.loads((ROOT / "benchmarks/results/demo/results.json").read_text())
+CLAIMS = json.loads((ROOT / "benchmarks/results/claims/results.json").read_text())["claims"]
 README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "results.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
 def test_table_is_the_committed_one():
-    assert markdown_table(RESULTS) in README
+    assert markdown_table(RESULTS) in PAGE
 
 
 def test_words_are_those_of_the_committed_numbers():
     assert RESULTS["verdict"] == verdict(RESULTS)
-    assert "".join(f"- {sentence}\n" for sentence in RESULTS["verdict"]) in README
+    assert "".join(f"- {sentence}\n" for sentence in RESULTS["verdict"]) in PAGE
 
 
 def test_run_was_made_with_the_settings_of_today():
     settings = demo_settings(quick=False, seed=0)
     assert RESULTS["settings"] == {name: getattr(settings, name) for name in RESULTS["settings"]}
     assert set(RESULTS["settings"]) == set(vars(settings))
+
+
+def headlines():
+    rows = {row["name"]: row for row in RESULTS["rows"]}
+    plain, shaped = rows["no gain"], rows["KTS"]
+    copies = "copies {:.1f}% of its samples; with KTS it copies {:.1f}%"
+    yield copies.format(100 * plain["f_mem"], 100 * shaped["f_mem"])
+    yield f"({plain['frechet']:.2f} to {shaped['frechet']:.2f})"
+    support = CLAIMS["sparsity"]["found"]["models"]["all images"]["support"]["kNN, pixels"]
+    yield f"ρ = {support['total']['plain']['value']:+.2f}, not with sparse ones"
+    yield f"*straightness excess* goes with sparse ones, ρ = {support['excess']['plain']['value']:+.2f}"
+    table = dict(re.findall(r"\| `goldilocks` \| AUC of (.*) for copies.*\| (0\.\d\d) \(", PAGE))
+    yield f"told by energy (AUC {table['E']})"
+    yield f"(AUC {table['bending, t in [0.2, 0.4]']})"
+    (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
+    yield f"{beaten} settings of KTS have a control of fewer copies that is no farther off"
+    file = re.search(r"<!-- benchmarks: (\S+) -->", (ROOT / "docs/performance.md").read_text())[1]
+    peers = read_results(ROOT / "docs" / file)["suites"]["peers"]["records"]
+    claims = [claim for record in peers for claim in record["claims"]]
+    (ratio,) = (c["ratio"] for c in claims if c["against"] == "flow_matching, no energy")
+    yield f"takes {ratio:.2f} of the time that flow_matching's solver takes without it"
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_headlines_are_the_committed_figures(number):
+    assert list(headlines())[number] in " ".join(README.split())
+
+
+def test_readme_is_short():
+    assert len(README.encode()) <= 8 * 1024
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from kinetic_jax.experiments._verdict import front, verdict
+from kinetic_jax.demo._verdict import front, verdict
 
 
 def _row(name, f_mem, frechet, change, interval, farther):

@@ -83,7 +83,7 @@ def test_an_answer_that_cannot_be_written(
 @pytest.fixture
 def plain_install(monkeypatch):
     """No package of the extras can be imported, nor was one by a module of commands."""
-    ours = ("kinetic_jax.experiments", "kinetic_jax._cli._")
+    ours = ("kinetic_jax.demo", "kinetic_jax.plotting", "kinetic_jax._cli._")
     for name in [name for name in sys.modules if name.startswith(ours)]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.split(".")[0] in EXTRAS]:

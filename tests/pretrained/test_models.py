@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.claims._recipes import GENERAL, MEMORIZING
 from kinetic_jax import (
     load_images,
     memorization,
@@ -14,10 +15,9 @@ from kinetic_jax import (
     pretrained_steps,
     sample,
 )
-from kinetic_jax._pretrained import MODELS
-from kinetic_jax._pretrained._load import WEIGHTS
+from kinetic_jax._pretrained import MODELS, _load
+from kinetic_jax._pretrained._load import CLONE, WEIGHTS
 from kinetic_jax._pretrained._pack import read_about
-from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING
 from kinetic_jax.networks import Scaling
 
 NAMES = list(MODELS)
@@ -38,7 +38,7 @@ def test_what_a_user_is_told(model):
 
 
 def test_files_are_small():
-    files = list(WEIGHTS.glob("*.npz"))
+    files = [*WEIGHTS.glob("*.npz"), *CLONE.glob("*.npz")]
     assert len(files) == 3 + len(MEMORIZING.marks)
     assert all(file.stat().st_size <= 20e6 for file in files)
 
@@ -67,6 +67,15 @@ def test_checkpoints():
         not np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True)
     )
+
+
+def test_checkpoints_of_an_installed_package(monkeypatch, tmp_path):
+    """One before the onset comes with it; the others are in a clone, and the error says so."""
+    monkeypatch.setattr(_load, "CLONE", tmp_path / "benchmarks")
+    assert pretrained_steps("fashion-mnist-1024") == [1000]
+    assert pretrained("fashion-mnist-1024", step=1000).event_shape == (28, 28, 1)
+    with pytest.raises(ValueError, match=r"step must be one of \[1000\] \(a clone of .* has more"):
+        pretrained("fashion-mnist-1024", step=2000)
 
 
 def test_errors():

@@ -10,16 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    EmpiricalField,
-    GaussianField,
-    ImageClassifier,
-    kts_gain,
-    load_images,
-    sample,
-)
-from kinetic_jax.experiments import claims
-from kinetic_jax.experiments.claims import (
+from benchmarks.claims import (
     _ablation,
     _onset,
     _registry,
@@ -29,8 +20,17 @@ from kinetic_jax.experiments.claims import (
     _spike,
     _words,
 )
-from kinetic_jax.experiments.claims._page import END, START, into_readme
-from kinetic_jax.experiments.claims._subjects import with_held_out
+from benchmarks.claims._page import END, START, into_page
+from benchmarks.claims._subjects import with_held_out
+from kinetic_jax import (
+    EmpiricalField,
+    GaussianField,
+    ImageClassifier,
+    kts_gain,
+    load_images,
+    sample,
+)
+from kinetic_jax.demo import claims
 
 SMALL = {
     "semantics": {"samples": 60, "guidance": [1]},
@@ -206,16 +206,16 @@ def test_batches_change_nothing(subjects, monkeypatch):
 def test_readme_table(run):
     readme = f"# Title\n{START}\nstale\n{END}\nrest\n"
     whole = run[1] | {"quick": False}
-    new = into_readme(readme, whole)
+    new = into_page(readme, whole)
     assert new.startswith("# Title\n")
     assert new.endswith(f"{END}\nrest\n")
     assert "stale" not in new
     assert new.count("| `kts` | F_mem without a gain | 37.34% (CelebA) | 100.0% (") == 1
     with pytest.raises(ValueError, match="must have the marks"):
-        into_readme("no marks", whole)
+        into_page("no marks", whole)
     for part in ({"quick": True}, {"trained here": True}, {"claims": {"kts": {}}}):
         with pytest.raises(ValueError, match="of all claims, at full settings"):
-            into_readme(readme, whole | part)
+            into_page(readme, whole | part)
 
 
 def test_paired_difference():

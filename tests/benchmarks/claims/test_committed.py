@@ -1,15 +1,15 @@
-"""The figures of the README are those of the results that are committed, and of this code."""
+"""The figures of the documentation are those of the results that are committed, and of this code."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from benchmarks.claims import CLAIMS, into_page
+from benchmarks.claims._registry import config_of
+from benchmarks.claims._reproduce import models_digest
+from benchmarks.claims._subjects import with_shipped_models
 from kinetic_jax import load_images
-from kinetic_jax.experiments.claims import CLAIMS, into_readme
-from kinetic_jax.experiments.claims._registry import config_of
-from kinetic_jax.experiments.claims._reproduce import models_digest
-from kinetic_jax.experiments.claims._subjects import with_shipped_models
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "benchmarks" / "results" / "claims"
@@ -20,9 +20,9 @@ def results():
     return json.loads((FOLDER / "results.json").read_text())
 
 
-def test_the_readme_has_these_results(results):
-    readme = (ROOT / "README.md").read_text()
-    assert into_readme(readme, results) == readme
+def test_the_page_has_these_results(results):
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert into_page(page, results) == page
 
 
 def test_every_claim_is_there_with_its_committed_settings_and_words(results):

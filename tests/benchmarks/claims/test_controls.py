@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.claims import _controls
 from kinetic_jax import kts, kts_gain, sample
-from kinetic_jax.experiments.claims import _controls
 
 
 def driven(t, x, cond=None):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinetic_jax.experiments.claims import _fronts, _goldilocks, _kts, _rows
+from benchmarks.claims import _fronts, _goldilocks, _kts, _rows
 
 N = 2_000
 

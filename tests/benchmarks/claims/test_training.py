@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.claims import train_models, trained_subjects, with_held_out
+from benchmarks.claims._recipes import GENERAL, MEMORIZING, require_alike, shortened
+from benchmarks.claims._subjects import fitting, with_control
 from kinetic_jax import load_images
 from kinetic_jax._digest import digest as digest_of
 from kinetic_jax._pretrained import read_about
-from kinetic_jax.experiments._recipes import GENERAL, MEMORIZING, require_alike, shortened
-from kinetic_jax.experiments.claims import train_models, trained_subjects, with_held_out
-from kinetic_jax.experiments.claims._subjects import fitting, with_control
 
 TINY = dataclasses.replace(GENERAL, config={"patch_size": 4, "width": 8, "depth": 1}, steps=20)
 FEW = dataclasses.replace(MEMORIZING, config={"width": 8, "depth": 1, "skip": True}, num_train=50,

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kinetic_jax._cli import cli
+from benchmarks.claims import _goldilocks, _kts, _words
+from benchmarks.claims._page import END, START
 from kinetic_jax._json import without_nan
-from kinetic_jax.experiments.claims import _goldilocks, _kts, _words
-from kinetic_jax.experiments.claims._page import END, START
 
 
 def about(value, half=0.01):
@@ -118,11 +117,11 @@ def test_too_few_copies_tell_nothing():
 def test_into_is_refused_before_anything_is_measured(tmp_path, options):
     readme = tmp_path / "README.md"
     readme.write_text(f"{START}\n{END}\n")
-    command = ["reproduce", *options, "--into", str(readme), "--out", str(tmp_path / "out")]
-    refused = CliRunner().invoke(cli, command)
+    command = ["claims", *options, "--into", str(readme), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 1
     assert "--into is for all claims, at full settings, of shipped models" in refused.output
     readme.write_text("none")
-    refused = CliRunner().invoke(cli, ["reproduce", "all", "--into", str(readme)])
+    refused = CliRunner().invoke(main, ["claims", "all", "--into", str(readme)])
     assert "must have the marks" in refused.output
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from kinetic_jax.experiments.claims import _words
+from benchmarks.claims import _words
 
 
 def test_auc():

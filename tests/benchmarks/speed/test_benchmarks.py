@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmarks.speed.__main__ import SUITES
 
-from benchmarks import _loops, _timing, network, overhead
-from benchmarks.__main__ import SUITES
+from benchmarks.speed import _loops, _timing, network, overhead
 from kinetic_jax import GaussianField, network_field, sample
 from kinetic_jax.networks import _slices
 
@@ -89,5 +89,5 @@ def test_operations_of_slices_all_count(monkeypatch):
 def test_every_suite_is_a_module_of_that_name():
     modules = {path.stem for path in Path(overhead.__file__).parent.glob("[a-z]*.py")}
     assert modules == set(SUITES)
-    assert all(callable(importlib.import_module(f"benchmarks.{name}").run)
+    assert all(callable(importlib.import_module(f"benchmarks.speed.{name}").run)
                for name in SUITES if name not in ("neighbors", "unet"))  # fmt: skip

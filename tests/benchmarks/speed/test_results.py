@@ -1,4 +1,4 @@
-"""Results as files: suites of a day side by side, limits judged, the table of the README."""
+"""Results as files: suites of a day side by side, limits judged, the tables of the documentation."""
 
 import datetime
 import json
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import __main__ as command
-from benchmarks._machine import device_name, machine
-from benchmarks._record import Claim, Recorder, figure_record, time_record
-from benchmarks._results import read_results, results_file, write_suite
-from benchmarks._show import verdict
-from benchmarks._table import REGION, into_readme, markdown_table
-from benchmarks._timing import Timing
+from benchmarks.speed import _command as command
+from benchmarks.speed._machine import device_name, machine
+from benchmarks.speed._record import Claim, Recorder, figure_record, time_record
+from benchmarks.speed._results import read_results, results_file, write_suite
+from benchmarks.speed._show import verdict
+from benchmarks.speed._table import REGION, into_page, limits_table, markdown_table, tables
+from benchmarks.speed._timing import Timing
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime.datetime(2026, 1, 2, 12)
@@ -107,19 +107,32 @@ def test_table_tells_every_claim_and_what_it_was_measured_on(tmp_path):
         "|  |  | ours | 2 s | ours: 2 s | 1 (1 to 1) | 2, holds |",
     ]
     assert "suite: 2026-01-02, cpu (cpu, 1 device(s)), 2 cores" in lines[-1]
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- benchmarks: x -->\nold\n<!-- end of benchmarks -->\nb\n")
-    into_readme(readme, path, tmp_path, "new\n")
-    expected = f"<!-- benchmarks: {path.name} -->\nnew\n<!-- end of benchmarks -->\n"
-    assert readme.read_text() == f"a\n{expected}b\n"
-    readme.write_text("no region")
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    page.write_text("a\n<!-- benchmarks: x -->\nold\n<!-- end of benchmarks -->\nb\n")
+    into_page(page, path, "new\n")
+    expected = f"<!-- benchmarks: ../{path.name} -->\nnew\n<!-- end of benchmarks -->\n"
+    assert page.read_text() == f"a\n{expected}b\n"
+    page.write_text("no region")
     with pytest.raises(ValueError, match="must have one region"):
-        into_readme(readme, path, tmp_path, "new\n")
+        into_page(page, path, "new\n")
 
 
-def test_readme_holds_the_table_of_the_committed_results():
-    (region,) = REGION.finditer((ROOT / "README.md").read_text())
-    assert region["table"] == markdown_table(read_results(ROOT / region["file"]))
+def test_limits_by_suite(tmp_path):
+    """The one farthest beyond its limit is named; a suite without limits is left out."""
+    path = results_file(tmp_path, CPU, NOON.date())
+    records = [_comparison(Claim("ours", 1.05), Claim("ours", 2, against="ours"))]
+    write_suite(path, "limited", records, machine=CPU, rounds=3, at=NOON)
+    free = [figure_record("work", "bytes", {"one": 8}, [], dtype="float32")]
+    write_suite(path, "free", free, machine=CPU, rounds=3, at=NOON)
+    lines = limits_table(read_results(path)).splitlines()
+    assert lines[2:] == ["| limited | 1 of 2 | a field: ours against by hand | 1.1 | 1.05 |"]
+
+
+def test_page_holds_the_tables_of_the_committed_results():
+    page = ROOT / "docs" / "performance.md"
+    (region,) = REGION.finditer(page.read_text())
+    assert region["tables"] == tables(read_results(page.parent / region["file"]))
 
 
 def test_suites_that_lack_a_peer_are_left_out_with_a_word(monkeypatch, tmp_path):
@@ -129,15 +142,15 @@ def test_suites_that_lack_a_peer_are_left_out_with_a_word(monkeypatch, tmp_path)
     def measured(recorder):
         recorder.figures("a", "bytes", {"b": 1})
 
-    runs = {"benchmarks.memory": measured, "benchmarks.neighbors": missing}
+    runs = {"benchmarks.speed.memory": measured, "benchmarks.speed.neighbors": missing}
     monkeypatch.setattr(command, "SUITES", ("memory", "neighbors"))
     module = lambda name: type("Suite", (), {"run": staticmethod(runs[name])})  # noqa: E731
     monkeypatch.setattr(command.importlib, "import_module", module)
-    done = CliRunner().invoke(command.main, ["--out", str(tmp_path), "--rounds", "1"])
+    done = CliRunner().invoke(command.command, ["--out", str(tmp_path), "--rounds", "1"])
     assert done.exit_code == 0
     assert 'left out: neighbors needs faiss: pip install -e ".[bench]"' in done.output
     (path,) = tmp_path.iterdir()
     assert list(read_results(path)["suites"]) == ["memory"]
-    done = CliRunner().invoke(command.main, ["neighbors", "--out", str(tmp_path)])
+    done = CliRunner().invoke(command.command, ["neighbors", "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert "neighbors needs faiss" in done.output

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import _loops, closures, scaling, sweep
-from benchmarks._record import Recorder
-from benchmarks.peers import require_same
+from benchmarks.speed import _loops, closures, scaling, sweep
+from benchmarks.speed._record import Recorder
+from benchmarks.speed.peers import require_same
 from kinetic_jax import GaussianField, noise, sample
 
 
@@ -73,7 +73,7 @@ def test_scaling_suite(recorder, monkeypatch):
 @pytest.mark.slow
 def test_peers_suite(recorder):
     """Needs the extra `bench`. The suite itself asserts that all contenders agree."""
-    from benchmarks import peers
+    from benchmarks.speed import peers
 
     peers.run(recorder)
     assert len(recorder.records) == 3
@@ -84,7 +84,7 @@ def test_port_to_pytorch_is_the_network():
     """Needs the extra `bench`."""
     import torch
 
-    from benchmarks import _torch_peers
+    from benchmarks.speed import _torch_peers
     from kinetic_jax import network_field
 
     field = network_field("mlp", (6,), key=jax.random.key(0), width=16, depth=2)
