@@ -36,8 +36,8 @@ CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "on
     "--into",
     "page",
     type=LocalPath(exists=True, dir_okay=False),
-    help="Puts the table of figures into the marked region of this page (docs/results.md): of all claims, at full "
-    "settings, on the models that come with the package.",
+    help="Puts the table of figures into the marked region of this page, docs/results.md: of all "
+    "claims, at full settings, on the models that come with the package.",
 )
 def command(
     claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, page: Path | None

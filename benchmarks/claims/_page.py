@@ -37,9 +37,10 @@ def into_page(page: str, results: dict[str, Any]) -> str:
     after = rest.split(END, 1)[1]
     minutes = results["seconds"] / 60
     words = (
-        f"`python -m benchmarks claims all --into docs/results.md` measured this in {minutes:.0f} minutes on "
-        f"{results['device']} with {results['cores']} cores, on {results['data']}; settings, "
-        "numbers and verdicts are in [results.json](../benchmarks/results/claims/results.json)."
+        "`python -m benchmarks claims all --into docs/results.md` measured this in "
+        f"{minutes:.0f} minutes on {results['device']} with {results['cores']} cores, on "
+        f"{results['data']}; settings, numbers and verdicts are in "
+        "[results.json](../benchmarks/results/claims/results.json)."
     )
     return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.speed._record import Claim, Recorder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUILT_ON, OURS = "jax, equinox, diffrax and flax", "kinetic_jax, all public names"
 PROGRAMS = {
     BUILT_ON: "import jax, equinox, diffrax, flax.linen, flax.nnx",

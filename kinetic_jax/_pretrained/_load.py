@@ -10,7 +10,7 @@ from kinetic_jax._checks import require
 from kinetic_jax._pretrained._pack import read_classifier, read_field
 from kinetic_jax.networks import ImageClassifier, NetworkField
 
-WEIGHTS = Path(__file__).parents[1] / "pretrained" / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
 # Checkpoints that only the claims need are no part of the package: a clone has them.
 CLONE = Path(__file__).parents[2] / "benchmarks" / "claims" / "weights"
 # Name and file, as `python -m benchmarks train` writes them.
@@ -51,12 +51,11 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     if step is None:
         return read_field(WEIGHTS / f"{MODELS[name]}.npz")
     files = _checkpoints(name)
-    steps = f"be one of {sorted(files)}" if files else "be None, as this model has no checkpoints"
-    missing = (
-        "" if not files or CLONE.is_dir() else " (a clone of kinetic_jax's repository has more)"
-    )
+    expected = f"be one of {sorted(files)}" if files else "be None: this model has no checkpoints"
+    if files and not CLONE.is_dir():
+        expected += " (a clone of kinetic_jax's repository has more)"
     known = isinstance(step, int | np.integer) and step in files
-    require(known, "step", repr(step), f"{steps}{missing}")
+    require(known, "step", repr(step), expected)
     return read_field(files[step])
 
 

@@ -1,4 +1,4 @@
-"""The figures of the documentation are those of the results that are committed, and of this code."""
+"""The documented figures are those of the committed results, and of this code."""
 
 import json
 from pathlib import Path

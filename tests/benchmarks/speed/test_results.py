@@ -1,4 +1,4 @@
-"""Results as files: suites of a day side by side, limits judged, the tables of the documentation."""
+"""Results as files: suites of a day side by side, limits judged, their tables."""
 
 import datetime
 import json
@@ -16,7 +16,7 @@ from benchmarks.speed._show import verdict
 from benchmarks.speed._table import REGION, into_page, limits_table, markdown_table, tables
 from benchmarks.speed._timing import Timing
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOON = datetime.datetime(2026, 1, 2, 12)
 CPU = {
     "platform": "cpu", "device": "cpu", "devices": 1, "cpus": 2, "python": "3.11",
