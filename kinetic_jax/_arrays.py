@@ -1,10 +1,13 @@
 """Arrays from files (NumPy's formats, idx (MNIST's), folders of pictures), and to them."""
 
+import contextlib
 import gzip
 import io
 import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,3 +105,78 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
             with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
+
+
+class Header(NamedTuple):
+    """What an array in a file is, before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class Packed:
+    """An open file of `pack`; an array is read when it is asked for.
+
+    Attributes:
+        headers: of the arrays, by name.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, size: int):
+        self._archive = archive
+        self.headers: dict[str, Header] = {}
+        held = 0
+        for member in archive.infolist():
+            stored = member.compress_type == zipfile.ZIP_STORED
+            require(stored, member.filename, "compressed numbers", "be stored as it is")
+            held += member.file_size
+            got = f"{held:,} bytes with those before it"
+            require(held <= size, member.filename, got, f"fit into a file of {size:,} bytes")
+            name = member.filename.removesuffix(".npy")
+            is_new = name != member.filename and name not in self.headers
+            require(is_new, member.filename, "another member", "be one array, NAME.npy")
+            self.headers[name] = self._header(member)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with self._archive.open(f"{name}.npy") as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+
+    def text(self, name: str) -> str:
+        """The one string under a name.
+
+        Raises:
+            ValueError: if something else is there.
+        """
+        shape, dtype = self.headers.get(name, Header((), np.dtype("V")))
+        require(shape == () and dtype.kind == "U", name, f"{dtype} of shape {shape}", "be a string")
+        return str(self[name])
+
+    def _header(self, member: zipfile.ZipInfo) -> Header:
+        with self._archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            require(
+                version in _HEADERS, member.filename, f"version {version}", "be of NumPy's 1, 2"
+            )
+            shape, _, dtype = _HEADERS[version](stream)
+            wanted = stream.tell() + math.prod(shape) * dtype.itemsize
+        plain = not dtype.hasobject and dtype.itemsize > 0
+        require(plain, member.filename, f"dtype {dtype}", "hold numbers or text")
+        got = f"{member.file_size:,} bytes"
+        require(wanted == member.file_size, member.filename, got, f"be of {wanted:,} bytes")
+        return Header(shape, dtype)
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[Packed]:
+    """Opens a file of `pack`, of which nothing is read before its sizes are known.
+
+    Raises:
+        ValueError: if an array is compressed (`pack` compresses none), or larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        yield Packed(archive, path.stat().st_size)

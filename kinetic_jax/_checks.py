@@ -1,6 +1,7 @@
 """Checks of user input, shared by every package: a bad value is named before anything compiles."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -209,9 +210,9 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, int | float | np.number)
 
 
-def short(value: Any) -> str:
-    """`repr(value)`, cut to fit in a message."""
-    text = repr(value)
+def short(value: Any, write: Callable[[Any], str] = repr) -> str:
+    """A value as `write` has it, cut to fit in a message."""
+    text = write(value)
     return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
 

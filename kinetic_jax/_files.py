@@ -3,12 +3,11 @@
 import contextlib
 import os
 import re
-import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, short
 
 PathLike = str | os.PathLike[str]
 # A URL, also as `Path` writes one: gs:/bucket. One letter alone is a drive.
@@ -33,7 +32,7 @@ def local_path(name: str, value: Any) -> Path:
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     is_path = isinstance(text, str) and text.strip() != "" and "\0" not in text
-    require(is_path, name, reprlib.repr(value), "be a path on this machine")
+    require(is_path, name, short(value), "be a path on this machine")
     expected = "be a path on this machine, not a URL"
     require(_URL.match(str(text)) is None, name, repr(str(value)), expected)
     try:

@@ -51,9 +51,9 @@ _INSTALLED = (*map(sysconfig.get_path, _PATHS), str(Path(__file__).parent), "<fr
 class Reader:
     """Reads values into templates, and collects the arrays that they hold."""
 
-    def __init__(self, *, constants: bool = False) -> None:
+    def __init__(self, *, constants: bool = False, streams: bool = True) -> None:
         self.arrays: list[Any] = []
-        self._constants = constants
+        self._constants, self._streams = constants, streams
         self._slots: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._open: set[int] = set()
@@ -108,6 +108,7 @@ class Reader:
             return self._items(value)
         if isinstance(value, nnx.Pytree):
             graphdef, state = nnx.split(value)
+            state = state if self._streams else nnx.filter_state(state, nnx.Not(nnx.RngState))
             return NNX(graphdef, self._tree(*jax.tree.flatten(nnx.as_pure(state))))
         if not jax.tree_util.all_leaves([value]):
             leaves, treedef = jax.tree.flatten(value, is_leaf=_is_function)
@@ -223,7 +224,7 @@ def call_opened(function: Callable[..., Any], *args: Any) -> Any:
     return function(*opened(args, constants=True))
 
 
-def opened(tree: Any, *, constants: bool = False) -> Any:
+def opened(tree: Any, *, constants: bool = False, streams: bool = True) -> Any:
     """`tree` with every plain function in it as an `OpenFunction`.
 
     Read: closures, defaults, attributes of the function, and globals that it names (of installed
@@ -233,21 +234,27 @@ def opened(tree: Any, *, constants: bool = False) -> Any:
     Args:
         tree: the pytree.
         constants: keep the arrays in the templates.
+        streams: read the random streams of NNX modules, without which none can be called.
     """
-    return jax.tree.map(lambda node: _open_node(node, constants), tree, is_leaf=_may_hold)
+    read = functools.partial(Reader, constants=constants, streams=streams)
+    return _opened_by(read, tree)
 
 
-def _open_node(node: Any, constants: bool) -> Any:
+def _opened_by(read: Callable[[], Reader], tree: Any) -> Any:
+    return jax.tree.map(lambda node: _open_node(node, read), tree, is_leaf=_may_hold)
+
+
+def _open_node(node: Any, read: Callable[[], Reader]) -> Any:
     if not _may_hold(node):
         return node
-    reader = Reader(constants=constants)
+    reader = read()
     if not _is_function(node):
         # A module, which stays one unless its class closes over arrays.
         reader.read(type(node).__call__)
         if not reader.holds_arrays():
             children, treedef = jax.tree.flatten(node, is_leaf=lambda child: child is not node)
-            return jax.tree.unflatten(treedef, opened(children, constants=constants))
-        reader = Reader(constants=constants)
+            return jax.tree.unflatten(treedef, _opened_by(read, children))
+        reader = read()
     template = reader.call_of(node.same.fn if isinstance(node, PlainFunction) else node)
     if isinstance(template, Same) and isinstance(node, types.FunctionType):
         return node  # an installed one, which holds nothing

@@ -6,6 +6,7 @@ from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
 from kinetic_jax.fields._atoms import log_ratio as log_ratio
 from kinetic_jax.fields._empirical import EmpiricalField as EmpiricalField
 from kinetic_jax.fields._empirical_batch import posterior_on_batch as posterior_on_batch
+from kinetic_jax.fields._flax import NNXField as NNXField
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
 from kinetic_jax.fields._gaussian import GaussianField as GaussianField

@@ -180,6 +180,14 @@ class NNXField(eqx.Module):
         args, call = _untrained((self.args, self.call))
         return NNXField(mask, args, call, self.graphdef, self.kinds, self.event_shape)
 
+    def without_streams(self) -> "NNXField":
+        """The field without the keys and counters of its random streams; it cannot be called."""
+        is_drawn = [issubclass(kind, nnx.RngState) for kind in self.kinds]
+        leaves, structure = jax.tree.flatten(self.state)
+        kept = [None if drawn else leaf for leaf, drawn in zip(leaves, is_drawn, strict=True)]
+        state = jax.tree.unflatten(structure, kept)
+        return NNXField(state, self.args, self.call, self.graphdef, self.kinds, self.event_shape)
+
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:

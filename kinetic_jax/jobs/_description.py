@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from kinetic_jax._checks import real_number, require, whole_number
-from kinetic_jax.jobs._identity import ROUNDINGS, TIMES, same_within_rounding
+from kinetic_jax._checks import real_number, require, short, whole_number
 from kinetic_jax.jobs._settings import JobSettings
-from kinetic_jax.jobs._shards import checksum_says, write_checked
+from kinetic_jax.jobs._shards import (
+    ENERGIES,
+    PROFILE,
+    STARTS,
+    TIMES,
+    Layout,
+    Owner,
+    checksum_says,
+    write_checked,
+)
+from kinetic_jax.sampling import checked_probes, same_within_rounding
 
 DESCRIPTION = "job.json"
 FORMAT = 1
@@ -20,6 +29,11 @@ GENERATOR = "threefry2x32"  # draws the same on every machine, in every batch
 # Fields beside the settings, and those that not every description has.
 _MORE = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
 _OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "probes"}
+_DEFAULTS = {
+    setting.name: setting.default
+    for setting in dataclasses.fields(JobSettings)
+    if setting.name in _OPTIONAL
+}
 
 
 def as_text(about: dict[str, Any]) -> bytes:
@@ -27,10 +41,30 @@ def as_text(about: dict[str, Any]) -> bytes:
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
 
 
-def job_digest(about: dict[str, Any]) -> str:
-    """The job that a shard names as its own: of all in the description that no rounding changes."""
+def as_owner(about: dict[str, Any]) -> Owner:
+    """The job as its shards name it, its digest of all that no rounding changes."""
     exact = {name: value for name, value in about.items() if name != "probes"}
-    return hashlib.sha256(as_text(exact)).hexdigest()
+    return Owner(hashlib.sha256(as_text(exact)).hexdigest(), about.get("probes"))
+
+
+def layout_of(about: dict[str, Any], rows: int) -> Layout:
+    """What the arrays of a shard with so many samples are."""
+    each, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
+    layout: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+        "x1": ((rows, *about["event_shape"]), (about["dtype"],)),
+        "index": (each, ("uint32",)),
+        "status": (each, counts),
+        "num_evals": (each, counts),
+    }
+    layout |= dict.fromkeys(ENERGIES, (each, floats))
+    if about["labels"] is not None:
+        layout["label"] = (each, ("int32",))
+    if about["profile"]:
+        steps = about["steps"]
+        layout |= dict.fromkeys(PROFILE, ((rows, steps), floats)) | {TIMES: ((steps,), floats)}
+    if about["generator"] is None:
+        layout[STARTS] = (each, ("float64",))
+    return layout
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -76,12 +110,10 @@ def agreed_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | 
             "that job are kept"
         ) from error
     names = sorted({*there, *about} - {"probes"})
-    differing = [name for name in names if there.get(name) != about.get(name)]
+    before, now = _DEFAULTS | there, _DEFAULTS | about
+    differing = [name for name in names if before.get(name) != now.get(name)]
     if differing:
-        values = "; ".join(
-            f"{name} = {_short(there.get(name))}, got {_short(about.get(name))}"
-            for name in differing
-        )
+        values = "; ".join(_difference(n, before.get(n), now.get(n)) for n in differing)
         raise ValueError(
             f"{folder} holds a job with {values}: choose another folder, or the same settings"
         )
@@ -93,6 +125,12 @@ def agreed_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | 
     return there
 
 
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "field":  # digests tell a reader nothing
+        return "field = another one: its arrays differ, or the settings of its network"
+    return f"{name} = {_short(before)}, got {_short(now)}"
+
+
 def describe(folder: Path, about: dict[str, Any]) -> None:
     """Writes the description of a job into its folder, if it is not there with its checksum."""
     path = folder / DESCRIPTION
@@ -101,8 +139,7 @@ def describe(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:30]}..."
+    return short(value, json.dumps)
 
 
 def _check(about: Any) -> None:
@@ -121,12 +158,12 @@ def _check(about: Any) -> None:
     require(isinstance(about["event_shape"], list), "event_shape", _short(about["event_shape"]),
             "be a list")  # fmt: skip
     for side in about["event_shape"]:
-        whole_number("event_shape", side, 0, 2**31)
+        whole_number("event_shape", side, 1, 2**31)
     if about["num_classes"] is not None:
         whole_number("num_classes", about["num_classes"], 1, 2**31)
     _check_scaling(about["scaling"])
     if "probes" in about:
-        _check_probes(about["probes"])
+        checked_probes(about["probes"])
 
 
 def _check_settings(given: dict[str, Any]) -> None:
@@ -163,17 +200,3 @@ def _check_scaling(value: Any) -> None:
     for name, number in value.items():
         real_number(f"scaling.{name}", number)
     require(value["scale"] != 0, "scaling.scale", value["scale"], "not be 0")
-
-
-def _check_probes(value: Any) -> None:
-    names = {"x0", "velocity", "within"}
-    is_known = isinstance(value, dict) and value.keys() == names
-    require(is_known, "probes", _short(value), f"hold {sorted(names)}")
-    lists = isinstance(value["velocity"], list) and len(value["velocity"]) == len(TIMES)
-    require(lists, "probes.velocity", _short(value["velocity"]), f"hold {len(TIMES)} lists")
-    for values in (value["x0"], *value["velocity"]):
-        require(isinstance(values, list), "probes", _short(values), "hold lists of numbers")
-        for number in values:
-            real_number("probes", 0 if number is None else number)
-    require(value["within"] in ROUNDINGS, "probes.within", _short(value["within"]),
-            f"be one of {ROUNDINGS}")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from kinetic_jax._files import PART, naming
 from kinetic_jax.jobs._description import DESCRIPTION
-from kinetic_jax.jobs._shards import is_of_a_job, number_of
+from kinetic_jax.jobs._shards import Owner, checksum_of, number_of, owner_of
 
 try:
     import fcntl
@@ -94,25 +94,36 @@ def _lock(stream: IO[Any], *, alone: bool) -> None:
         ) from error
 
 
-def refuse_files_of_others(folder: Path, part: Part, *, begun: bool) -> None:
+def refuse_files_of_others(folder: Path, part: Part, job: Owner, *, begun: bool) -> None:
     """Refuses a folder with files that a run would write over, and that no job wrote.
 
     Args:
         folder: the folder, in which the run has written nothing yet.
         part: the run's files.
+        job: the run's job.
         begun: whether the folder holds the description of the job.
 
     Raises:
-        ValueError: naming the first such file.
+        ValueError: naming the first such file, or the first shard of another job.
     """
     files = sorted(file for file in folder.iterdir() if part.writes(file.name))
     shards = [file for file in files if number_of(file.name) is not None]
     logs = [file for file in files if file.suffix == ".log"]
-    begun = begun or any(map(_is_own_log, logs))
-    begun = begun or any(is_of_a_job(file, begun=False) for file in shards)
+    owned, unreadable = set(), set()
+    for file in shards:
+        try:
+            owner = owner_of(file)
+        except ValueError:
+            unreadable.add(file)
+            continue
+        if owner is not None:
+            job.require_own(file, owner)
+            owned.add(file)
+    begun = begun or bool(owned) or any(map(_is_own_log, logs))
     for file in files:
         if file in shards:
-            is_ours = is_of_a_job(file, begun=begun)
+            damaged = file in unreadable and begun and checksum_of(file).is_file()
+            is_ours = file in owned or damaged
         elif file in logs:
             is_ours = _is_own_log(file) or not file.stat().st_size
         else:

@@ -1,6 +1,7 @@
 """A job that is ready to be run, and its description."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +16,12 @@ from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
 from kinetic_jax.fields import check_cond, checked_event_shape, checked_field, declared
 from kinetic_jax.jobs._description import FORMAT, GENERATOR
-from kinetic_jax.jobs._identity import fingerprint, probed
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
-from kinetic_jax.networks import Scaling, own_spec
-from kinetic_jax.sampling import noise, time_nodes
+from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
+from kinetic_jax.sampling import held_arrays, noise, probed, time_nodes
 from kinetic_jax.transforms import Transform, cfg, chain, kts
 
+CLASSES_PROBED = 64
 LISTED = 100  # a longer list of labels or times is told by its digest
 # Settings of later versions are written down only where they are not the default: the
 # descriptions of older jobs, and so their shards, stay theirs.
@@ -111,7 +112,7 @@ def make_plan(
     about = _described(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": shape,
-        "field": fingerprint(field, spec),
+        "field": _fingerprint(field, spec),
         "generator": GENERATOR if x0 is None else None,
     }
     plan = Plan(chain(*guidance, shaping)(field), settings, labels, x0, about)
@@ -141,6 +142,8 @@ def _event_shape(field: Any, given: tuple[int, ...] | None, x0: Start | None) ->
         own = np.shape(x0(np.zeros(1, np.uint32)))[1:]
     words = "know the shape of a sample, or event_shape be given"
     require(own is not None, "field", type(field).__name__, words)
+    has_sides = all(side >= 1 for side in own)
+    require(has_sides, "event_shape", tuple(own), "have sides >= 1, each of them")
     return tuple(int(side) for side in own)
 
 
@@ -186,10 +189,21 @@ def _cycle(settings: JobSettings, field: Any) -> np.ndarray | None:
     return labels
 
 
+def _fingerprint(field: Any, spec: NetworkSpec | None) -> str:
+    """A digest of a field's arrays, and of what its network is if it is of this package."""
+    known = None if spec is None else spec.to_json()
+    text = json.dumps(known, sort_keys=True) + digest(held_arrays(field))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _probe_rows(plan: Plan, field: Any) -> tuple[Array, PyTree[Any]]:
-    """Starts and conditions of some samples; under guidance without condition as well."""
+    """Starts and conditions of some samples, of each class one; under guidance of none as well."""
     n = plan.settings.n
-    index = np.unique([*range(min(n, 4)), n // 4, n // 2, 3 * n // 4, n - 1]).astype(np.uint32)
+    firsts = np.zeros(0, int)
+    if plan.labels is not None:
+        firsts = np.sort(np.unique(plan.labels[:n], return_index=True)[1])[:CLASSES_PROBED]
+    some = [*range(min(n, 4)), n // 4, n // 2, 3 * n // 4, n - 1]
+    index = np.unique([*some, *firsts]).astype(np.uint32)
     x0 = plan.start_of(index)
     # One by one, as they lie far apart.
     conds = [plan.cond_of(index[place : place + 1]) for place in range(index.size)]

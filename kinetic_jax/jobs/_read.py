@@ -8,7 +8,7 @@ from typing import Any
 
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._description import job_digest, read_description
+from kinetic_jax.jobs._description import as_owner, layout_of, read_description
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_name, what_is_wrong
 from kinetic_jax.networks import Scaling
 
@@ -58,8 +58,9 @@ class Job:
 
     def what_is_wrong(self, number: int) -> str | None:
         """Why a shard cannot be used ("is missing", "is damaged: ..."); None if it can."""
-        about, rows = self.about, self.rows(number)
-        return what_is_wrong(self.path(number), job_digest(about), about.get("probes"), rows)
+        rows = self.rows(number)
+        layout = layout_of(self.about, len(rows))
+        return what_is_wrong(self.path(number), as_owner(self.about), rows, layout)
 
     def check(self, *, progress: bool | None = None) -> "Job":
         """Returns itself if every shard is there and matches its checksum.

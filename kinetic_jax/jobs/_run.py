@@ -10,9 +10,9 @@ import numpy as np
 from kinetic_jax._checks import require, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
-from kinetic_jax._mesh import replicated
-from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._description import agreed_description, describe, job_digest
+from kinetic_jax._mesh import checked_mesh, replicated
+from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax.jobs._description import agreed_description, as_owner, describe
 from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_files_of_others
 from kinetic_jax.jobs._plan import Plan, Start, make_plan
 from kinetic_jax.jobs._read import BAD_NAMED, Job
@@ -20,13 +20,14 @@ from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
     PROFILE,
+    STARTS,
     TIMES,
-    read_status,
+    read_array,
     shard_name,
     was_written,
     write_shard,
 )
-from kinetic_jax.sampling import NOT_FINITE, STEP_LIMIT, sample
+from kinetic_jax.sampling import NOT_FINITE, STEP_LIMIT, projected, same_positions, sample
 
 # Samples that failed, by their status.
 FAILURES = {NOT_FINITE: "not finite", STEP_LIMIT: "at the step limit"}
@@ -64,7 +65,9 @@ def run_job(
         settings: all else that decides the samples.
         event_shape: shape of one sample, for a field that does not say it.
         x0: where samples begin, instead of noise: a function from their indices, a NumPy array of
-            shape (batch,), to an array (batch, *event). Like the field it is known by its values.
+            shape (batch,), to an array (batch, *event). Like the field it is known by its values:
+            when a job goes on, by those of all samples that are there (up to rounding; of each a
+            number along a fixed direction is kept, and compared).
         batch_size: samples computed together; like `mesh` and `part`, nothing depends on it but
             rounding.
         mesh: devices of this process to split batches over; see `sample`.
@@ -97,8 +100,11 @@ def run_job(
     require(callable(tell), "say", repr(say), "be a function of a message, or None")
     require(isinstance(settings, JobSettings), "settings", repr(settings), "be JobSettings")
     require(x0 is None or callable(x0), "x0", repr(x0), "be a function of sample indices")
-    plan = make_plan(field, settings, event_shape=event_shape, x0=x0)
+    check_progress(progress)
     batch_size = whole_number("batch_size", batch_size, 1)
+    if mesh is not None:
+        checked_mesh(mesh)
+    plan = make_plan(field, settings, event_shape=event_shape, x0=x0)
     process, count = _checked_part(part)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,14 +114,17 @@ def run_job(
     mine = range(process, job.num_shards, count)
     files = Part(process, count, mine)
     # Before anything is written; once more below, as another run may be at work until then.
-    begun = agreed_description(folder, plan.about) is not None
-    refuse_files_of_others(folder, files, begun=begun)
+    there = agreed_description(folder, plan.about)
+    owner = as_owner(there or plan.about)
+    refuse_files_of_others(folder, files, owner, begun=there is not None)
     if mesh is not None:
         plan = plan._replace(velocity=replicated(plan.velocity, mesh))
     with locked_log(folder, files) as log:
         clear_parts(folder, files)
         job = Job(folder, agreed_description(folder, plan.about) or plan.about)
         todo = _still_to_make(job, mine, tell, log, progress)  # refuses another job's shards
+        size = min(batch_size, settings.shard_size, settings.n)
+        _require_same_starts(job, plan, [number for number in mine if number not in todo], size)
         if process == 0:
             describe(folder, job.about)
         _make(
@@ -123,7 +132,7 @@ def run_job(
             plan,
             todo,
             done=_samples(job, mine) - _samples(job, todo),
-            batch_size=min(batch_size, settings.shard_size, settings.n),
+            batch_size=size,
             mesh=mesh,
             log=log,
             progress=progress,
@@ -163,6 +172,23 @@ def _still_to_make(job: Job, mine: range, tell: Say, log: Log, progress: bool | 
     return todo
 
 
+def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: int) -> None:
+    """Raises if samples of a shard that is there began elsewhere than `x0` says."""
+    if plan.x0 is None:
+        return
+    for number in numbers:
+        before = read_array(job.path(number), STARTS)
+        if before is None:  # of a version that kept none
+            continue
+        batches = _batches(job.rows(number), batch_size)
+        now = [projected(np.asarray(plan.start_of(filled)))[:n] for filled, n in batches]
+        if not same_positions(before, np.concatenate(now)):
+            raise ValueError(
+                f"{job.folder} holds a job of another x0: the samples in {shard_name(number)} "
+                "began elsewhere; choose another folder"
+            )
+
+
 def _make(
     job: Job,
     plan: Plan,
@@ -174,7 +200,7 @@ def _make(
     log: Log,
     progress: bool | None,
 ) -> None:
-    of = job_digest(job.about), job.about.get("probes")
+    owner = as_owner(job.about)
     total = done + _samples(job, todo)
     speed = _Speed(done)
     with (
@@ -183,14 +209,14 @@ def _make(
     ):
         for number in todo:
             batches = []
-            for index in _batches(job.rows(number), batch_size):
+            for filled, count in _batches(job.rows(number), batch_size):
                 if interrupted():
                     log(f"interrupted at {shard_name(number)}")
                     where = f"shard {number + 1} of {job.num_shards} ({shard_name(number)})"
                     raise KeyboardInterrupt(f"the same command goes on from {where}")
-                batches.append(_sampled(plan, index, batch_size, mesh))
-                update(speed.count(index.size), speed.words())
-            write_shard(job.path(number), _joined(batches), *of)
+                batches.append(_sampled(plan, filled, count, mesh))
+                update(speed.count(count), speed.words())
+            write_shard(job.path(number), _joined(batches), owner)
             log(f"{shard_name(number)} is written {speed.words()}".rstrip())
 
 
@@ -212,22 +238,22 @@ class _Speed:
         return f"{(self.done - done) / seconds:.4g} samples/s" if self.done > done else ""
 
 
-def _batches(rows: range, batch_size: int) -> Iterator[np.ndarray]:
+def _batches(rows: range, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Indices, filled up so that one program is compiled for all, and how many of them count."""
     index = np.arange(rows.start, rows.stop, dtype=np.uint32)
     for start in range(0, index.size, batch_size):
-        yield index[start : start + batch_size]
+        some = index[start : start + batch_size]
+        yield np.pad(some, (0, batch_size - some.size), mode="edge"), some.size
 
 
 def _sampled(
-    plan: Plan, index: np.ndarray, batch_size: int, mesh: jax.sharding.Mesh | None
+    plan: Plan, filled: np.ndarray, count: int, mesh: jax.sharding.Mesh | None
 ) -> dict[str, np.ndarray]:
-    """The samples with those noise indices; filled up, so that one program is compiled for all."""
-    settings, count = plan.settings, index.size
-    filled = np.pad(index, (0, batch_size - count), mode="edge")
-    label = plan.labels_of(filled)
+    """The samples with those indices, of which the first `count` are kept."""
+    settings, label, x0 = plan.settings, plan.labels_of(filled), plan.start_of(filled)
     found = sample(
         plan.velocity,
-        plan.start_of(filled),
+        x0,
         plan.cond_of(filled),
         mesh=mesh,
         **plan.solve_options(),
@@ -237,6 +263,7 @@ def _sampled(
     if settings.profile:
         arrays |= {name: getattr(found.profile, name) for name in PROFILE}
     kept = {"index": filled} | ({} if label is None else {"label": label})
+    kept |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
     kept |= {name: np.asarray(array) for name, array in arrays.items()}
     return {name: array if name == TIMES else array[:count] for name, array in kept.items()}
 
@@ -256,7 +283,7 @@ def _summary(job: Job, mine: range) -> str:
     """A sentence on the samples of a finished run: how many failed, and the first of them."""
     counts, first = dict.fromkeys(FAILURES, 0), {status: list[str]() for status in FAILURES}
     for number in mine:
-        statuses = read_status(job.path(number))
+        statuses = read_array(job.path(number), "status")
         for status in FAILURES:
             bad = np.flatnonzero(statuses == status)
             counts[status] += bad.size

@@ -4,18 +4,24 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from kinetic_jax._arrays import pack
+from kinetic_jax._arrays import Header, pack, unpacked
 from kinetic_jax._files import write_whole
 from kinetic_jax.energy import PathEnergy
-from kinetic_jax.jobs._identity import Probes, same_within_rounding
+from kinetic_jax.sampling import Probes, checked_probes, same_within_rounding
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
 TIMES = "ts"  # of the profile, shared by all samples
 PROFILE = (TIMES, "speed2", "bend2")
+STARTS = "starts"  # where the samples begin, a number for each, if not at noise
+_ALWAYS = {"job", "index", "x1", "status"}  # in the shards of every version
+# By name, the shape that an array must have and the dtypes that it may have.
+Layout = Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +59,11 @@ def number_of(name: str) -> int | None:
     return int(match[1]) if match and shard_name(int(match[1])) == name else None
 
 
-def write_shard(path: Path, arrays: dict[str, np.ndarray], job: str, probes: Probes | None) -> None:
-    """Writes the arrays of a shard, what job it is of (digest and probes), then its checksum."""
-    named = {"job": np.array(job)}
-    if probes is not None:
-        named["probes"] = np.array(json.dumps(probes, sort_keys=True))
+def write_shard(path: Path, arrays: dict[str, np.ndarray], job: "Owner") -> None:
+    """Writes the arrays of a shard, what job it is of, then its checksum."""
+    named = {"job": np.array(job.job)}
+    if job.probes is not None:
+        named["probes"] = np.array(json.dumps(job.probes, sort_keys=True))
     # A damaged one goes before its checksum does, which shows that it was a job's.
     path.unlink(missing_ok=True)
     write_checked(path, pack(arrays | named))
@@ -65,22 +71,23 @@ def write_shard(path: Path, arrays: dict[str, np.ndarray], job: str, probes: Pro
 
 def read_shard(path: Path) -> Shard:
     """A shard, as it was written."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with unpacked(path) as arrays:
+        names = arrays.headers
         return Shard(
             x1=arrays["x1"],
             index=arrays["index"],
-            label=arrays.get("label"),
+            label=arrays["label"] if "label" in names else None,
             status=arrays["status"],
             num_evals=arrays["num_evals"],
             energy={name: arrays[name] for name in ENERGIES},
-            profile={name: arrays[name] for name in PROFILE} if TIMES in arrays else None,
+            profile={name: arrays[name] for name in PROFILE} if TIMES in names else None,
         )
 
 
-def read_status(path: Path) -> np.ndarray:
-    """The status of a shard's samples; of the file no more is read."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["status"]
+def read_array(path: Path, name: str) -> np.ndarray | None:
+    """One array of a shard, if it has one of that name; of the file no more is read."""
+    with unpacked(path) as arrays:
+        return arrays[name] if name in arrays.headers else None
 
 
 def was_written(path: Path) -> bool:
@@ -88,45 +95,93 @@ def was_written(path: Path) -> bool:
     return path.exists() or checksum_of(path).exists()
 
 
-def is_of_a_job(path: Path, *, begun: bool) -> bool:
-    """Whether a shard was written by a job, as far as can be told.
+class Owner(NamedTuple):
+    """A job, as its shards name it.
 
-    It says so itself; if it is unreadable, its checksum says so in a folder where a job was begun.
+    Attributes:
+        job: the digest of its description.
+        probes: what its field computes at fixed points, or None.
+    """
+
+    job: str
+    probes: Probes | None
+
+    def require_own(self, path: Path, owner: "Owner") -> None:
+        """Raises if a shard is of another job than this one: it is nothing to write over."""
+        if self.job != owner.job or not same_within_rounding(self.probes, owner.probes):
+            raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
+
+
+def owner_of(path: Path) -> Owner | None:
+    """The job that a shard says it is of; None if it is a file of something else.
+
+    Raises:
+        ValueError: if it is unreadable.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return "job" in arrays
-    except Exception:  # readers of damaged files raise whatever they meet
-        return begun and checksum_of(path).is_file()
+        with unpacked(path) as arrays:
+            if not arrays.headers.keys() >= _ALWAYS or arrays.headers["job"].dtype.kind != "U":
+                return None
+            job = arrays.text("job")
+            if re.fullmatch(r"[0-9a-f]{64}", job) is None:
+                return None
+            has_probes = "probes" in arrays.headers
+            probes = checked_probes(json.loads(arrays.text("probes"))) if has_probes else None
+            return Owner(job, probes)
+    except Exception as error:  # readers of damaged files raise whatever they meet
+        raise ValueError(f"is unreadable ({error})") from error
 
 
-def what_is_wrong(path: Path, job: str, probes: Probes | None, rows: range) -> str | None:
+def what_is_wrong(path: Path, job: Owner, rows: range, layout: Layout) -> str | None:
     """Why a shard cannot be used, in words; None if it is as it was written.
 
     Args:
         path: its file.
-        job: the digest of the job.
-        probes: the job's, or None.
+        job: the job.
         rows: the indices of the samples that it is to hold.
+        layout: of the arrays that it is to hold.
 
     Raises:
-        ValueError: if it is whole, but of another job: it is nothing to write over.
+        ValueError: if it says that it is of another job, damaged or not.
     """
     if not path.is_file():
         return "is missing"
+    owner, unreadable = None, "says of no job that it is its own"
+    try:
+        owner = owner_of(path)
+    except ValueError as error:
+        unreadable = str(error)
+    if owner is not None:
+        job.require_own(path, owner)
     if (wrong := checksum_says(path)) is not None:
         return wrong
+    if owner is None:
+        return unreadable
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            index, its_job = arrays["index"], str(arrays["job"])
-            its_probes = json.loads(str(arrays["probes"])) if "probes" in arrays else None
-            same = its_job == job and same_within_rounding(its_probes, probes)
-    except Exception as error:  # readers of damaged files raise whatever they meet
+        with unpacked(path) as arrays:
+            if (unlike := _unlike(arrays.headers, layout)) is not None:
+                return unlike
+            index = arrays["index"]
+    except Exception as error:  # of a file that was crafted, as its checksum fits
         return f"is unreadable ({error})"
-    if not same:
-        raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
     if not np.array_equal(index, np.arange(rows.start, rows.stop)):
         return f"holds other samples than {rows.start} to {rows.stop - 1}"
+    return None
+
+
+def _unlike(headers: Mapping[str, Header], layout: Layout) -> str | None:
+    """What a shard's arrays are not that they should be, in words; None if they are."""
+    for name in sorted(layout.keys() - headers.keys() - {STARTS}):
+        return f"holds no {name}"
+    for name in sorted(headers.keys() - {"job", "probes"}):
+        if name not in layout:
+            return f"holds {name}, which no shard of this job does"
+        (shape, dtypes), found = layout[name], headers[name]
+        if found.shape != shape or found.dtype.name not in dtypes:
+            return (
+                f"holds a {name} of {found.dtype} and shape {found.shape}, not of {dtypes[0]} and "
+                f"shape {shape}"
+            )
     return None
 
 

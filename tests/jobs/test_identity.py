@@ -25,7 +25,8 @@ from kinetic_jax import (
     open_job,
     run_job,
 )
-from kinetic_jax.jobs._identity import probed, same_within_rounding
+from kinetic_jax.sampling import probed, same_within_rounding
+from kinetic_jax.sampling._probes import TIMES
 
 SETTINGS = JobSettings(n=6, shard_size=3, steps=2)
 ANOTHER = "holds a job of another field, or another x0"
@@ -181,12 +182,13 @@ def test_the_first_description_stays_on_another_machine(tmp_path):
 def test_probes_allow_for_the_precision_that_a_field_computes_in():
     x0 = jax.random.normal(jax.random.key(0), (4, 3))
     exact = lambda t, x, c: (1 + t) * x  # noqa: E731
-    half = lambda t, x, c: ((1 + t) * x).astype(jnp.bfloat16).astype(jnp.float32)  # noqa: E731
+    weight = jnp.ones((), jnp.bfloat16)
+    half = lambda t, x, c: (((1 + t) * x).astype(weight.dtype) * weight).astype(x.dtype)  # noqa: E731
     fine, coarse = (probed(field, x0, None, (0.0, 1.0)) for field in (exact, half))
     assert (fine["within"], coarse["within"]) == (1e-3, 3e-2)
     direction = np.random.default_rng(0).normal(size=3) / np.sqrt(3)
     np.testing.assert_allclose(fine["x0"], np.asarray(x0, np.float64) @ direction, rtol=1e-6)
-    for time, velocity in zip((0.1, 0.5, 0.9), fine["velocity"], strict=True):
+    for time, velocity in zip(TIMES, fine["velocity"], strict=True):
         want = (1 + time) * np.asarray(fine["x0"])
         np.testing.assert_allclose(velocity, want, rtol=0, atol=1e-5)
     assert same_within_rounding(fine, coarse)
@@ -242,3 +244,102 @@ def test_the_shape_of_a_sample_through_wrappers(field, tmp_path):
     x0 = noise(jax.random.key(0), jnp.arange(3), (2,))
     first = next(open_job(tmp_path / "new").shards())
     np.testing.assert_allclose(first.x1, 2.25 * x0, rtol=1e-6)  # (1 + 1/2)²
+
+
+TABLE = np.linspace(0.0, 1.0, 10, dtype=np.float32)
+
+
+def test_arrays_of_closures_and_every_class_count(tmp_path):
+    def field_of(table):
+        return lambda t, x, c: table[c] * jnp.ones_like(x)
+
+    settings = JobSettings(n=60, shard_size=30, steps=2, labels=list(range(10)))
+    go_on(field_of(jnp.asarray(TABLE)), tmp_path, settings=settings)
+    again = field_of(jnp.asarray(TABLE))
+    assert go_on(again, tmp_path, settings=settings) == "2 of 2 shards are there already"
+    with pytest.raises(ValueError, match="field = another one: its arrays differ"):
+        go_on(field_of(jnp.asarray(TABLE).at[7].set(7.0)), tmp_path, settings=settings)
+
+    def branching(number):  # which is in no array
+        return lambda t, x, c: jnp.where(c == 7, number, 1.0) * jnp.ones_like(x)
+
+    go_on(branching(1.0), tmp_path / "branching", settings=settings)
+    with pytest.raises(ValueError, match=ANOTHER):
+        go_on(branching(2.0), tmp_path / "branching", settings=settings)
+
+
+def test_a_change_between_few_times_is_seen(tmp_path):
+    def acting(strength):
+        def field(t, x, cond):
+            return jnp.where((t > 0.2) & (t < 0.45), strength, 1.0) * x
+
+        return field
+
+    go_on(acting(1.0), tmp_path)
+    with pytest.raises(ValueError, match=ANOTHER):
+        go_on(acting(1.5), tmp_path)
+
+
+def test_one_coarse_value_allows_for_nothing(tmp_path):
+    def rounded(scale):
+        return lambda t, x, c: scale * x + 0 * x.astype(jnp.bfloat16).astype(x.dtype)
+
+    go_on(rounded(1.0), tmp_path)
+    with pytest.raises(ValueError, match=ANOTHER):
+        go_on(rounded(1.01), tmp_path)
+
+
+class Dropping(nnx.Module):
+    def __init__(self):
+        self.dense = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(dropout=1))
+
+    def __call__(self, t, x):
+        return self.dropout(self.dense(x))
+
+
+@pytest.mark.parametrize("wrap", [from_nnx, lambda model: lambda t, x, c: frozen(model)(t, x)])
+def test_draws_of_training_do_not_count(wrap, tmp_path):
+    model = Dropping()
+    go_on(wrap(model), tmp_path)
+    model.train()
+    model(jnp.zeros(1), jnp.zeros((1, 2)))
+    assert go_on(wrap(model), tmp_path) == "2 of 2 shards are there already"
+
+
+def frozen(model):
+    graphdef, state = nnx.split(model)
+    view = nnx.merge(graphdef, state)
+    view.eval()
+    return view
+
+
+def test_every_start_counts(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    still = lambda t, x, cond: 0 * x  # noqa: E731
+    options = {"settings": JobSettings(n=60, shard_size=30, steps=2), "event_shape": None}
+    go_on(still, tmp_path, x0=lambda index: rows[index], **options)
+    again = rows * np.float32(1 + 1e-6)  # as another machine may have it
+    assert go_on(still, tmp_path, x0=lambda index: again[index], **options).startswith("2 of 2")
+    other = np.where(np.arange(60)[:, None] == 37, 5, rows).astype(np.float32)
+    (tmp_path / "shard-00000.npz").unlink()
+    with pytest.raises(ValueError, match=r"another x0: the samples in shard-00001\.npz began"):
+        go_on(still, tmp_path, x0=lambda index: other[index], **options)
+    assert not (tmp_path / "shard-00000.npz").exists()
+
+
+def test_samples_without_numbers_are_refused(tmp_path):
+    class Empty:
+        event_shape = (2, 0)
+
+        def __call__(self, t, x, cond):
+            return x
+
+    for field, options in (
+        (Empty(), {"event_shape": None}),
+        (lambda t, x, c: x, {"event_shape": (0,)}),
+        (lambda t, x, c: x, {"event_shape": None, "x0": lambda index: np.zeros((len(index), 0))}),
+    ):
+        with pytest.raises(ValueError, match="event_shape must "):
+            go_on(field, tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()

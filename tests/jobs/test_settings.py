@@ -36,7 +36,7 @@ def test_span_and_grid(run, field, tmp_path):
     run(tmp_path, **options, grid=list(times), steps=3)
     with pytest.raises(ValueError, match=r"grid = \[0\.1, 0\.3, 0\.35, 0\.9\], got \[0\.1, 0\.4"):
         run(tmp_path, **options, grid=[0.1, 0.4, 0.5, 0.9], steps=None)
-    with pytest.raises(ValueError, match=r"t0 = 0\.1, got null; t1 = 0\.9, got null"):
+    with pytest.raises(ValueError, match=r"t0 = 0\.1, got 0\.0; t1 = 0\.9, got 1\.0"):
         run(tmp_path, **options | {"t0": 0.0, "t1": 1.0}, steps=4)
     long = JobSettings(n=1, grid=np.linspace(0, 1, 201))
     assert run_job(field, tmp_path / "long", long, say=None).about["grid"]["number"] == 201

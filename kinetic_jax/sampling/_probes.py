@@ -1,0 +1,151 @@
+"""What a field computes at fixed points, by which a job or a run of training knows it again."""
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import real_number, require, short
+from kinetic_jax._json import as_number
+from kinetic_jax._open import opened
+from kinetic_jax.fields import NNXField
+from kinetic_jax.sampling._sample import sample
+
+_NUMBER = 8
+STEP = 1 / _NUMBER
+TIMES = tuple((i + 0.5) * STEP for i in range(_NUMBER))  # between t0 and t1
+MOST_TIMES = 64  # of any version
+# Between machines, a share of the greatest value; half precision rounds at 2^-8.
+ROUNDINGS = ROUNDING, HALF_ROUNDING = 1e-3, 3e-2
+# A velocity is a difference of positions in float32, over a step.
+POSITION_ROUNDING = 1e-5
+
+
+class Probes(TypedDict):
+    """What `probed` returns, as JSON can hold it.
+
+    Attributes:
+        x0: for each point the number along a fixed random direction, None where it is not finite.
+        velocity: a list per time of such numbers.
+        within: how far other machines may be off, as a share of the greatest.
+    """
+
+    x0: list[float | None]
+    velocity: list[list[float | None]]
+    within: float
+
+
+def held_arrays(field: Any) -> list[Any]:
+    """The arrays of a field: its leaves, and those that its plain functions hold.
+
+    (Without the random streams of Flax models, which no pure call draws from.)
+    """
+    is_model = lambda node: isinstance(node, NNXField)  # noqa: E731
+    still = jax.tree.map(
+        lambda node: node.without_streams() if is_model(node) else node, field, is_leaf=is_model
+    )
+    held = eqx.filter(
+        opened(still, streams=False), lambda leaf: isinstance(leaf, jax.Array | np.ndarray)
+    )
+    return jax.tree.leaves(held)
+
+
+def probed(
+    field: Callable[..., Any],
+    x0: Float[Array, "probes *event"],
+    cond: PyTree[Any],
+    span: tuple[float, float],
+) -> Probes:
+    """What a field computes at a few points, at times all over its span.
+
+    A change of the field that shows in no array (another function, a number in a closure) shows
+    here.
+
+    Args:
+        field: the field.
+        x0: the points.
+        cond: their conditions.
+        span: t0 and t1, between which the field is defined.
+    """
+    length = span[1] - span[0]
+    before = np.asarray(x0, np.float64)
+    velocities = []
+    with jax.default_matmul_precision("highest"):
+        for share in TIMES:
+            t0 = span[0] + share * length
+            t1 = min(t0 + STEP / 2 * length, span[1])
+            moved = sample(field, x0, cond, grid=np.array([t0, t1]), t0=t0, t1=t1).x1
+            velocity = (np.asarray(moved, np.float64) - before) / (t1 - t0)
+            velocities.append(_as_numbers(projected(velocity)))
+    is_half = any(_is_half(array.dtype) for array in held_arrays(field))
+    within = HALF_ROUNDING if is_half else ROUNDING
+    return {"x0": _as_numbers(projected(before)), "velocity": velocities, "within": within}
+
+
+def projected(rows: Float[np.ndarray, "rows *event"]) -> Float[np.ndarray, " rows"]:
+    """For each row the number along a fixed random direction."""
+    size = int(np.prod(rows.shape[1:]))
+    direction = np.random.default_rng(0).normal(size=size) / np.sqrt(max(size, 1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return rows.reshape(len(rows), size).astype(np.float64) @ direction
+
+
+def same_positions(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether points, as `projected` has them, are the same up to rounding."""
+    return _close(one, other, POSITION_ROUNDING * _greatest(one))
+
+
+def same_within_rounding(one: Probes | None, other: Probes | None) -> bool:
+    """Whether two fields were the same at the probes, perhaps on two machines."""
+    if one is None or other is None:
+        return one is other
+    within = max(one["within"], other["within"])
+    x0, x0_again = (np.array(probes["x0"], np.float64) for probes in (one, other))
+    if not same_positions(x0, x0_again) or len(one["velocity"]) != len(other["velocity"]):
+        return False
+    floor = POSITION_ROUNDING * _greatest(x0)
+    pairs = (
+        (np.array(first, np.float64), np.array(second, np.float64))
+        for first, second in zip(one["velocity"], other["velocity"], strict=True)
+    )
+    return all(_close(a, b, within * max(_greatest(a), _greatest(b)) + floor) for a, b in pairs)
+
+
+def checked_probes(value: Any) -> Probes:
+    """Probes that were read from a file.
+
+    Raises:
+        ValueError: naming the part that makes no sense.
+    """
+    names = Probes.__required_keys__
+    is_known = isinstance(value, dict) and value.keys() == names
+    require(is_known, "probes", short(value), f"hold {sorted(names)}")
+    lists = value["velocity"]
+    some = isinstance(lists, list) and 1 <= len(lists) <= MOST_TIMES
+    require(some, "probes.velocity", short(lists), f"hold 1 to {MOST_TIMES} lists")
+    for values in (value["x0"], *lists):
+        require(isinstance(values, list), "probes", short(values), "hold lists of numbers")
+        for number in values:
+            real_number("probes", 0 if number is None else number)
+    known = value["within"] in ROUNDINGS
+    require(known, "probes.within", short(value["within"]), f"be one of {ROUNDINGS}")
+    return value
+
+
+def _as_numbers(values: np.ndarray) -> list[float | None]:
+    return [as_number(value) for value in values]
+
+
+def _close(a: np.ndarray, b: np.ndarray, off: float) -> bool:
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=off, equal_nan=True)
+
+
+def _greatest(values: np.ndarray) -> float:
+    return float(np.max(np.abs(np.nan_to_num(values)), initial=0.0))
+
+
+def _is_half(dtype: Any) -> bool:
+    return jax.numpy.issubdtype(dtype, jax.numpy.floating) and dtype.itemsize <= 2
