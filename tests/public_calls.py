@@ -79,6 +79,7 @@ def calls(folder: Path) -> dict[str, Call]:
             kj.ImageClassifier, {"event_shape": sides, "num_classes": 2, "widths": (4,), "key": key}
         ),
         "JobSettings": Call(kj.JobSettings, {"n": 4, "labels": 1, "cfg": 2.0}),
+        "JobSettings, conditions": Call(kj.JobSettings, {"n": 4, "cond": np.zeros(4)}),
         "PatchMixer": Call(
             kj.PatchMixer, {"event_shape": sides, "width": 4, "depth": 1, "told": 4, "rngs": rngs}
         ),
@@ -196,6 +197,12 @@ def parameters(call: Call) -> dict[str, Any]:
     return dict.fromkeys(call.arguments, ...) | named
 
 
+def as_many(texts: Any, right: Any) -> Any:
+    """An array of texts with as many rows as the right argument, if that has rows."""
+    rows = right.shape[:1] if isinstance(right, np.ndarray | jax.Array) else ()
+    return np.full(rows, "a") if rows else texts
+
+
 def outcome(call: Call, name: str, value: Any) -> str:
     """The error of the call with that argument, and of what kind it is; "" for none."""
     try:
@@ -229,6 +236,8 @@ def main() -> None:
                         allowed.remove((name, parameter, kind))
                         continue
                     before = len(compiled)
+                    if kind == "an array of strings":
+                        value = as_many(value, call.arguments.get(parameter))
                     message = outcome(call, parameter, value)
                     cases.append((name, parameter, kind, message, len(compiled) - before))
     print(

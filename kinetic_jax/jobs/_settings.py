@@ -7,6 +7,7 @@ from typing import Any
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, PyTree
 
@@ -196,6 +197,12 @@ def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
     got = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
     words = f"be arrays of n = {given.n} rows, or of one row for all"
     require(have_rows, "cond", got, words)
+    for leaf in leaves:
+        dtype = getattr(leaf, "dtype", None)
+        holds = dtype is not None and (
+            jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, np.bool_)
+        )
+        require(holds, "cond", f"dtype {dtype}", "hold numbers")
     require(given.labels is None, "labels", given.labels, "be left out with cond")
     on_host = lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf  # noqa: E731
     return jax.tree.map(on_host, given.cond)

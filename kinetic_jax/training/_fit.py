@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_flag, require_key
+from kinetic_jax._checks import require, require_key
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
-from kinetic_jax._progress import progress_bar
+from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax.fields import VelocityField, checked_field
 from kinetic_jax.training._checkpoint import describe_field
 from kinetic_jax.training._inputs import Settings, checked_data, checked_settings
@@ -145,8 +145,8 @@ def fit(
         cond_dropout,
         "be 0 without cond and a null_cond",
     )
-    if progress is not None:
-        require_flag("progress", progress)
+    check_progress(progress)
+    split_field(field)  # refused if there is nothing to train, before a folder is made
     if folder is not None:
         make_folder("checkpoint_dir", folder)
     arrays = (field, rows, cond, null, key)

@@ -323,6 +323,10 @@ def test_bad_arguments(make_field, field, tmp_path):
         run_job(field, tmp_path, settings, part=(2, 2))
     with pytest.raises(ValueError, match="labels must be left out for a field without classes"):
         run_job(make_field(), tmp_path, JobSettings(n=2, labels="all"))
+    for wrong in ({"mesh": "x"}, {"progress": "yes"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            run_job(field, tmp_path / "new", settings, **wrong)
+    assert not (tmp_path / "new").exists()
     (tmp_path / "taken").write_text("")
     with pytest.raises(ValueError, match="out must be a folder to write to"):
         run_job(field, tmp_path / "taken", settings)

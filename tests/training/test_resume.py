@@ -234,6 +234,18 @@ def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.usefixtures("own_messages")
+@pytest.mark.parametrize(
+    ("start", "options", "name"),
+    [(lambda t, x, c: x, {}, "field"), (field(), {"progress": "yes"}, "progress")],
+)
+def test_what_is_refused_leaves_no_folder(start, options, name, tmp_path):
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4} | options
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        fit(start, DATA, steps=4, checkpoint_dir=tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     """A numbered folder that is no checkpoint: refused by name, and left as it was."""
     (tmp_path / "7").mkdir()
