@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from kinetic_jax._arrays import pack
+from kinetic_jax._arrays import pack, unpacked
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
-from kinetic_jax.networks import ImageClassifier, NetworkField, described_field
+from kinetic_jax.networks import ImageClassifier, NetworkField, described_field, own_spec
 
 FORMAT = 1
 
@@ -27,9 +27,13 @@ def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
         **about: further entries of the description, of JSON's types.
 
     Raises:
-        ValueError: if a weight is out of float16's range.
+        ValueError: if the field computes something else than such a network, or a weight is out
+            of float16's range.
     """
-    _write(path, field, {"field": field.spec.to_json(), **about})
+    path, spec = local_path("path", path), own_spec(field)
+    if spec is None:
+        raise ValueError(f"field must be made by network_field, got {type(field).__name__}")
+    _write(path, field, {"field": spec.to_json(), **about})
 
 
 def read_field(path: PathLike) -> NetworkField:
@@ -64,9 +68,12 @@ def read_classifier(path: PathLike) -> ImageClassifier:
     require(same, f"{path}", "weights of other shapes", "fit the model that it describes")
     first, *hidden = [size[0] for size in sizes]
     classes = sizes[-1][1]
-    fresh = eqx.filter_eval_shape(
-        lambda: ImageClassifier((first,), classes, widths=tuple(hidden), key=jax.random.key(0))
-    )
+    try:
+        fresh = eqx.filter_eval_shape(
+            lambda: ImageClassifier((first,), classes, widths=tuple(hidden), key=jax.random.key(0))
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} describes no classifier that can be built: {error}") from error
     return _filled(path, fresh, arrays)
 
 
@@ -93,9 +100,12 @@ def _write(path: PathLike, tree: PyTree[Any], about: dict[str, Any]) -> None:
 def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any]]:
     path = local_path("path", path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            arrays = [file[name] for name in sorted(file.files) if name != "about"]
+        with unpacked(path) as file:
+            about = json.loads(file.text("about"))
+            names = sorted(file.headers.keys() - {"about"})
+            dtypes = {file.headers[name].dtype.name for name in names}
+            require(dtypes <= {"float16"}, "its weights", sorted(dtypes), "be float16")
+            arrays = [file[name] for name in names]
     except Exception as error:  # readers of damaged files raise whatever they meet
         raise ValueError(f"{with_size(path)} is unreadable: {error}") from error
     said = about.get("format") if isinstance(about, dict) else about

@@ -78,7 +78,12 @@ class PatchMixer(nnx.Module):
         (5, 28, 28, 1)
     """
 
-    repeats = ("depth",)  # settings whose product counts the layers
+    repeats = ("depth",)  # settings that say how many layers there are
+
+    @staticmethod
+    def count_arrays(num_classes: int | None, *, depth: int, **_: object) -> int:
+        """How many arrays the weights of such a network are, known without building it."""
+        return 11 + (num_classes is not None) + 10 * depth
 
     def __init__(
         self,

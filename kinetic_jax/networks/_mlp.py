@@ -57,7 +57,12 @@ class ResidualMLP(nnx.Module):
         (5, 8, 8)
     """
 
-    repeats = ("depth",)  # settings whose product counts the layers
+    repeats = ("depth",)  # settings that say how many layers there are
+
+    @staticmethod
+    def count_arrays(num_classes: int | None, *, depth: int, skip: bool, **_: object) -> int:
+        """How many arrays the weights of such a network are, known without building it."""
+        return 10 + (num_classes is not None) + 8 * depth + 2 * skip
 
     def __init__(
         self,

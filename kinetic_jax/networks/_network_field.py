@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import numbers, require, require_between, require_key
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import from_nnx
+from kinetic_jax.fields import NNXField, from_nnx
 from kinetic_jax.networks._spec import (
     NetworkSpec,
     Scaling,
@@ -115,10 +115,9 @@ def own_spec(field: Any) -> NetworkSpec | None:
     (None for another field, for one of a class derived from this package's, and for one whose
     network was replaced.)
     """
-    if type(field) is not NetworkField:
+    if type(field) is not NetworkField or type(field.velocity) is not NNXField:
         return None
-    is_own = eqx.tree_equal(getattr(field.velocity, "call", None), as_pytree(_call))
-    return field.spec if is_own else None
+    return field.spec if eqx.tree_equal(field.velocity.call, as_pytree(_call)) else None
 
 
 def described_field(description: Any, number_of_arrays: int) -> NetworkField:
@@ -132,9 +131,22 @@ def described_field(description: Any, number_of_arrays: int) -> NetworkField:
         ValueError: naming a field of the description, if no such network can be built.
     """
     spec = NetworkSpec.from_json(description)
-    spec.require_layers(number_of_arrays)
-    # Only the structure: no weights are drawn.
-    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(nnx.Rngs(0)))), spec)
+    spec.require_arrays(number_of_arrays)
+    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(_structure_only()))), spec)
+
+
+class _SameKey(nnx.RngStream):
+    """A stream that does not count its draws, which under a trace takes quadratic time."""
+
+    def __call__(self) -> Array:
+        return self.key[...]
+
+
+def _structure_only() -> nnx.Rngs:
+    """Random streams for a network of which no weights are drawn."""
+    rngs = nnx.Rngs(0)
+    rngs.params = _SameKey(jax.random.key(0), tag="params")
+    return rngs
 
 
 def wrapped(model: nnx.Module) -> Any:

@@ -1,7 +1,6 @@
 """Descriptions of this package's networks: all that is needed to build one but its weights."""
 
 import dataclasses
-import math
 from typing import Any
 
 from flax import nnx
@@ -102,17 +101,17 @@ class NetworkSpec:
             **dict(self.config),
         )
 
-    def require_layers(self, number_of_arrays: int) -> None:
-        """Refuses a network of more layers than there are arrays to fill them, before it is built.
+    def require_arrays(self, stored: int) -> None:
+        """Refuses a network of another number of arrays than are stored, before it is built.
 
         Raises:
             ValueError: naming the settings.
         """
-        config, names = dict(self.config), NETWORKS[self.network].repeats
-        counts = [config.get(name, 0) for name in names]
-        layers = math.prod(len(n) if isinstance(n, tuple) else n for n in counts)
-        name = " x ".join(f"field.config.{name}" for name in names)
-        require(layers <= number_of_arrays, name, layers, f"fit {number_of_arrays} stored arrays")
+        network, config = NETWORKS[self.network], default_config(self.network) | dict(self.config)
+        count = network.count_arrays(self.num_classes, **config)
+        name = " x ".join(f"field.config.{name}" for name in network.repeats)
+        got = " x ".join(short(config[name]) for name in network.repeats)
+        require(count == stored, name, f"{got}, {count:,} arrays", f"fit {stored} stored arrays")
 
 
 def require_network(name: str, network: Any) -> None:

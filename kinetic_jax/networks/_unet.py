@@ -133,7 +133,29 @@ class UNet(nnx.Module):
         (2, 8, 8, 1)
     """
 
-    repeats = ("multiples", "num_res_blocks")  # settings whose product counts the layers
+    repeats = ("multiples", "num_res_blocks")  # settings that say how many layers there are
+
+    @staticmethod
+    def count_arrays(
+        num_classes: int | None,
+        *,
+        multiples: tuple[int, ...],
+        attention: tuple[bool, ...],
+        num_res_blocks: int,
+        **_: object,
+    ) -> int:
+        """How many arrays the weights of such a network are, known without building it."""
+        block, skip, attend, conv = 10, 2, 6, 2
+        count = 4 + (num_classes is not None) + conv + 2 * block + attend + 2 * conv
+        before = 1
+        for multiple, attends in zip(multiples, attention, strict=False):
+            one = block + attend * attends
+            # All blocks of the way up skip, as their inputs are more; on the way down only the
+            # first of a level, if its channels become others.
+            count += num_res_blocks * one + skip * (multiple != before)
+            count += (num_res_blocks + 1) * (one + skip)
+            before = multiple
+        return count + 2 * conv * (len(multiples) - 1)
 
     def __init__(
         self,

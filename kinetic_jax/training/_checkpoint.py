@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from kinetic_jax._checks import require_flag, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.networks import NetworkField, described_field
+from kinetic_jax.networks import NetworkField, described_field, own_spec
 from kinetic_jax.training._storage import (
     latest_step,
     make_folder,
@@ -25,7 +25,8 @@ from kinetic_jax.training._storage import (
 
 def describe_field(field: VelocityField) -> dict[str, Any] | None:
     """What `load_field` needs to build `field`; None if it is not one of this package's own."""
-    return field.spec.to_json() if isinstance(field, NetworkField) else None
+    spec = own_spec(field)
+    return None if spec is None else spec.to_json()
 
 
 def save_field(directory: PathLike, field: VelocityField) -> None:
@@ -56,9 +57,9 @@ def save_field(directory: PathLike, field: VelocityField) -> None:
     about = describe_field(field)
     if about is None:
         raise ValueError(
-            f"field must be made by network_field, got {type(field).__name__}: only such a field "
-            "can be built anew; save a model of your own by its framework's means, and a "
-            "transformed field as the field inside"
+            f"field must be made by network_field, got {type(field).__name__}: only such a field, "
+            "with its own network, can be built again; save a model of your own by its "
+            "framework's means, and a transformed field as the field inside"
         )
     folder = local_path("directory", directory)
     last = latest_step(folder)

@@ -1,6 +1,7 @@
 """How fields of networks are described, built and scaled, and what cannot be built."""
 
 import json
+import time
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetic_jax import network_field
-from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling
+from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling, described_field
 
 KEY = jax.random.key(0)
 TWO = jnp.asarray(2.0)
@@ -167,6 +168,38 @@ def test_authors_configuration_is_a_valid_field():
 
     table = jax.eval_shape(state)["embedding"]["classes"]["embedding"]
     assert table.shape == (11, 128)  # the null class is the eleventh
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "config"),
+    [
+        ("mlp", (2,), {"width": 4, "depth": 0}),
+        ("mlp", (2,), {"width": 4, "depth": 3, "skip": True}),
+        ("mixer", (4, 4, 1), {"width": 4, "told": 4, "depth": 2}),
+        ("unet", (4, 4, 1), TINY_UNET),
+        ("unet", (4, 4, 1), TINY_UNET | {"multiples": (2, 2), "attention": (True, False)}),
+        ("unet", (8, 8, 1), TINY_UNET | {"multiples": (3, 1, 1), "attention": (False,) * 3,
+                                         "num_res_blocks": 3}),
+    ],
+)  # fmt: skip
+def test_arrays_are_counted_without_building_them(network, shape, config):
+    for classes in (None, 3):
+        field = eqx.filter_eval_shape(
+            lambda n=classes: network_field(network, shape, key=KEY, num_classes=n, **config)
+        )
+        count = len(jax.tree.leaves(field))
+        field.spec.require_arrays(count)
+        for other in (count - 1, count + 1):
+            with pytest.raises(ValueError, match=rf"must fit {other} stored arrays, got .*{count}"):
+                field.spec.require_arrays(other)
+
+
+def test_the_structure_of_a_deep_network_takes_linear_time():
+    spec = network_field("mlp", (2,), key=KEY, width=4, depth=1).spec.to_json()
+    spec["config"]["depth"] = 100
+    began = time.monotonic()
+    assert len(jax.tree.leaves(described_field(spec, 810))) == 810
+    assert time.monotonic() - began < 15  # in quadratic time a minute
 
 
 def test_a_spec_says_its_defaults():

@@ -1,6 +1,7 @@
 """Models as files: what is kept, how exactly, and what is refused."""
 
 import json
+import time
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import ImageClassifier, Scaling, network_field
+from kinetic_jax._digest import digest
 from kinetic_jax._pretrained import (
     _pack,
     read_classifier,
@@ -17,6 +19,7 @@ from kinetic_jax._pretrained import (
     write_field,
 )
 from kinetic_jax._pretrained._pack import read_about
+from kinetic_jax.networks import NetworkField
 
 KEY = jax.random.key(0)
 
@@ -140,4 +143,64 @@ def test_descriptions_nested_too_deeply(tmp_path):
     about = '{"format": 1, "field": ' + "[" * 100_000 + "]" * 100_000 + "}"
     np.savez(file, about=np.array(about))
     with pytest.raises(ValueError, match=r"field\.npz .* is unreadable"):
+        read_field(file)
+
+
+class Derived(NetworkField):
+    def __call__(self, t, x, cond=None):
+        return 2 * super().__call__(t, x, cond)
+
+
+def test_a_field_that_computes_something_else_is_not_written(tmp_path):
+    field = random_field()
+    replaced = eqx.tree_at(lambda f: f.velocity, field, lambda t, x, c: 2 * x)
+    for other in (Derived(field.velocity, field.spec), replaced):
+        with pytest.raises(ValueError, match="field must be made by network_field"):
+            write_field(tmp_path / "field.npz", other)
+    assert not list(tmp_path.iterdir())
+
+
+def crafted(file, weights, about):
+    """A pack of any weights, its digest fitting."""
+    numbered = {f"{number:05d}": weight for number, weight in enumerate(weights)}
+    said = {"format": 1, "digest": digest(weights)} | about
+    np.savez(file, about=np.array(json.dumps(said)), **numbered)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([np.zeros((4, 1), np.float16), np.zeros(1, np.float16)], "no classifier that can be bui"),
+        ([np.zeros((0, 3), np.float16), np.zeros(3, np.float16)], "no classifier that can be bui"),
+        ([np.full((4, 3), "a"), np.full(3, "a")], "its weights must be float16, got"),
+        ([np.zeros((4, 3), "datetime64[s]")], "its weights must be float16, got"),
+        ([np.zeros((4, 3), np.float32), np.zeros(3, np.float32)], "its weights must be float16"),
+    ],
+    ids=["one class", "no inputs", "strings", "dates", "float32"],
+)
+def test_weights_that_are_no_classifier(weights, message, tmp_path):
+    sizes = [list(weight.shape) for weight in weights if weight.ndim == 2]
+    crafted(tmp_path / "judge.npz", weights, {"classifier": sizes})
+    with pytest.raises(ValueError, match=rf"judge\.npz .*{message}"):
+        read_classifier(tmp_path / "judge.npz")
+
+
+def test_more_layers_than_arrays(tmp_path):
+    """A layer has several arrays: as many layers as arrays are too many."""
+    about = random_field().spec.to_json()
+    about["config"]["depth"] = 90
+    began = time.monotonic()
+    crafted(tmp_path / "field.npz", 90 * [np.zeros((), np.float16)], {"field": about})
+    with pytest.raises(ValueError, match=r"field\.npz .*fit 90 stored arrays, got 90, 730"):
+        read_field(tmp_path / "field.npz")
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_is_unpacked(tmp_path):
+    """Half a megabyte of zeros unpacks to half a gigabyte."""
+    file = tmp_path / "field.npz"
+    write_field(file, random_field())
+    with np.load(file) as held:
+        np.savez_compressed(file, **dict(held) | {"00001": np.zeros(2**20, np.float16)})
+    with pytest.raises(ValueError, match=r"field\.npz .*must be stored as it is, got compressed"):
         read_field(file)

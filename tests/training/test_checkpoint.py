@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
-from kinetic_jax import GaussianField, fit, kts, load_field, network_field, save_field
-from kinetic_jax.networks import Scaling
+from kinetic_jax import GaussianField, fit, from_nnx, kts, load_field, network_field, save_field
+from kinetic_jax.networks import NetworkField, Scaling
 from kinetic_jax.training._storage import latest_step, read_about
 
 UNET = {
@@ -88,14 +89,26 @@ def test_an_old_field_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["1"]
 
 
+class Derived(NetworkField):
+    def __call__(self, t, x, cond=None):
+        return 2 * super().__call__(t, x, cond)
+
+
+def other_network(velocity):
+    return eqx.tree_at(lambda field: field.velocity, random_field(), velocity)
+
+
 @pytest.mark.parametrize(
     ("build", "name"),
     [
         (lambda: GaussianField(jnp.zeros(2), 1.0), "GaussianField"),
         (lambda: kts(0.01, 0.01)(random_field()), "field must be made by network_field"),
         (lambda: lambda t, x, cond=None: x, "function"),
+        (lambda: Derived(random_field().velocity, random_field().spec), "Derived"),
+        (lambda: other_network(lambda t, x, c: 2 * x), "NetworkField: only .* with its own"),
+        (lambda: other_network(from_nnx(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))), "NetworkField: only"),
     ],
-    ids=["gaussian", "transformed", "function"],
+    ids=["gaussian", "transformed", "function", "derived", "replaced", "another model"],
 )
 def test_other_fields_are_refused(build, name, tmp_path):
     with pytest.raises(ValueError, match=name) as raised:
