@@ -18,7 +18,9 @@ from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.sampling import checked_probes, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
+from kinetic_jax.training._identity import identity_of
 from kinetic_jax.training._inputs import Settings, checked_data, checked_settings
 from kinetic_jax.training._step import (
     LOSS_BUFFER,
@@ -82,6 +84,9 @@ def fit(
     so that a run that was killed and is called again with the same arguments and `checkpoint_dir`
     ends with bitwise the same parameters, on the same machine, as one that was not. On Ctrl-C it
     writes a checkpoint and then stops; a kill loses at most the steps since the last one.
+
+    A field that is not of `network_field` is known again by its arrays that are not trained, and by
+    its velocity at fixed points under fixed weights (up to rounding).
 
     A field in half precision computes so; its weights, their average and the optimizer's state are
     kept in float32, and the returned fields hold them in the field's own dtypes.
@@ -174,7 +179,7 @@ def _train(
     dropout = jnp.asarray(cond_dropout, jnp.float32)
     problem = Problem(static, dtypes, rows, cond, null, dropout, key, optimizer, batch_size, ema)
     state = initial_state(parameters, optimizer)
-    made_with = _settings(problem, field, state.optimizer) if folder else {}
+    made_with = _settings(problem, field, parameters, state.optimizer) if folder else {}
     history = np.zeros(0, np.float32)
     if folder is not None and (found := latest_step(folder)) is not None:
         state, history = _resume(folder, found, state, made_with)
@@ -217,7 +222,9 @@ def _train(
     return FitResult(trained, average, history[:steps], resumed_at)
 
 
-def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> dict[str, Any]:
+def _settings(
+    problem: Problem, field: VelocityField, parameters: PyTree[Any], optimizer_state: Any
+) -> dict[str, Any]:
     """What must be the same for a run to be resumed, as JSON has it."""
     key = problem.key
     state_leaves = jax.tree.leaves_with_path(optimizer_state)
@@ -236,6 +243,8 @@ def _settings(problem: Problem, field: VelocityField, optimizer_state: Any) -> d
             "".join(jax.tree_util.keystr(path) for path, _ in state_leaves).encode()
         ).hexdigest(),
     }
+    if settings["field"] is None:  # not one of this package's own, whose description says it all
+        settings |= identity_of(problem, parameters)
     return json.loads(json.dumps(settings))
 
 
@@ -251,12 +260,13 @@ def _resume(
         raise ValueError(
             f"checkpoint_dir must hold checkpoints of fit, got a saved field: {folder}"
         )
-    differing = [name for name in settings if made_with.get(name) != settings[name]]
+    differing = [name for name in settings if not _is_same(name, made_with, settings)]
     if differing:
         name = differing[0]
         before, now = made_with.get(name), settings[name]
+        name = "field" if name in ("arrays", "probes") else name
         # Arrays and optimizers are kept as digests, which tell a reader nothing.
-        plain = name in ("batch_size", "cond_dropout", "ema", "field")
+        plain = differing[0] in ("batch_size", "cond_dropout", "ema", "field")
         values = f", {before!r}, got {now!r}" if plain else ", got another"
         raise ValueError(
             f"{name} must be what the checkpoints in {folder} were made with{values}: resume with "
@@ -265,6 +275,14 @@ def _resume(
     trees = {name: read_tree(folder, step, name, tree) for name, tree in like._asdict().items()}
     history = read_tree(folder, step, "history", jax.ShapeDtypeStruct((step,), jnp.float32))
     return TrainingState(**trees), np.asarray(history)
+
+
+def _is_same(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    if name in ("arrays", "probes") and before.get(name) is None:
+        return True  # of a version that kept none
+    if name == "probes":
+        return same_within_rounding(checked_probes(before[name]), now[name])
+    return before.get(name) == now[name]
 
 
 def _require_finite_loss(losses: np.ndarray, start: int, folder: Path | None) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import (
     as_array,
+    as_arrays,
     batch_size,
     real_number,
     refuse_memmap,
@@ -88,17 +89,6 @@ def checked_data(
         check_cond(field, "null_cond", null_cond)
     check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond
-
-
-def as_arrays(name: str, tree: PyTree[Any]) -> PyTree[Any]:
-    """`tree` with arrays of numbers for leaves; random keys stay.
-
-    Raises:
-        ValueError: naming the argument, if a leaf is neither.
-    """
-    return jax.tree.map(
-        lambda leaf: leaf if isinstance(leaf, jax.Array) else as_array(name, leaf), tree
-    )
 
 
 def _kind(dtype: Any) -> int:

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import as_array, batch_size, require, require_key
+from kinetic_jax._checks import as_array, as_arrays, batch_size, require, require_key
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
 from kinetic_jax.energy import squared_norm
 from kinetic_jax.fields import VelocityField, check_inputs, checked_field, checked_velocity
-from kinetic_jax.training._inputs import as_arrays
 
 
 def cfm_loss(

@@ -3,6 +3,7 @@
 import shutil
 
 import equinox as eqx
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import optax
 import pytest
 
 import kinetic_jax.training._checkpoint as checkpoint_module
-from kinetic_jax import fit, load_field, network_field, save_field
+from kinetic_jax import fit, from_linen, load_field, network_field, save_field
 from kinetic_jax.training._storage import latest_step
 
 KEY = jax.random.key(0)
@@ -91,6 +92,67 @@ def test_fields_of_ones_own_resume(tmp_path):
     assert_same(fit(start, DATA, steps=8, checkpoint_dir=tmp_path, **settings), want)
     with pytest.raises(ValueError, match=f"checkpoint {tmp_path}/8 must hold a field made by"):
         load_field(tmp_path)
+
+
+class Calling(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(x)
+
+
+NET = Calling()
+WEIGHTS = NET.init(KEY, jnp.zeros((1, 2)))
+
+
+def called(scale, start=WEIGHTS):
+    """A field whose function holds a number in no array."""
+    return from_linen(NET, start, call=lambda m, v, t, x, c: scale * m.apply(v, x))
+
+
+def holding(array):
+    return from_linen(NET, WEIGHTS, call=lambda m, v, t, x, c: m.apply(v, x) + array[0] * 1e-9)
+
+
+def test_another_function_of_the_same_weights_is_refused(tmp_path):
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4}
+    fit(called(1.0), DATA, steps=4, checkpoint_dir=tmp_path, **settings)
+    with pytest.raises(ValueError, match=r"field must be what the checkpoints .* got another"):
+        fit(called(-100.0), DATA, steps=8, checkpoint_dir=tmp_path, **settings)
+    other = jax.tree.map(lambda leaf: leaf + 1, WEIGHTS)  # where it began does not matter
+    result = fit(called(1.0, other), DATA, steps=8, checkpoint_dir=tmp_path, **settings)
+    assert result.resumed_at == 4
+    assert_same(result.field, fit(called(1.0), DATA, steps=8, **settings).field)
+
+
+def test_half_precision_is_known_as_it_is_trained(tmp_path):
+    class Own(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, t, x, cond=None):
+            assert x.dtype == self.weight.dtype
+            return self.weight * x
+
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4, "checkpoint_dir": tmp_path}
+    for steps in (2, 4):
+        fit(Own(jnp.ones(2, jnp.bfloat16)), DATA.astype(jnp.bfloat16), steps=steps, **settings)
+
+
+def test_a_split_run_goes_on(tmp_path):
+    mesh = jax.make_mesh((4,), ("batch",))
+    placed = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    split, labels = jax.device_put((DATA, jnp.asarray(LABELS)), placed)
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4, "cond": labels}
+    for steps in (2, 4):
+        result = fit(called(1.0), split, steps=steps, checkpoint_dir=tmp_path, **settings)
+    assert result.resumed_at == 2
+
+
+def test_another_array_of_a_closure_is_refused(tmp_path):
+    settings = {"key": KEY, "optimizer": ADAM, "batch_size": 4}
+    for number in (1.0, 1.0):
+        fit(holding(jnp.array([number])), DATA, steps=4, checkpoint_dir=tmp_path, **settings)
+    with pytest.raises(ValueError, match=r"field must be what the checkpoints .* got another"):
+        fit(holding(jnp.array([2.0])), DATA, steps=8, checkpoint_dir=tmp_path, **settings)
 
 
 def test_the_starting_weights_of_a_resumed_run_do_not_matter(folder, undisturbed):
