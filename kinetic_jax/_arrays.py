@@ -146,8 +146,9 @@ class Packed:
         Raises:
             ValueError: if something else is there.
         """
-        shape, dtype = self.headers.get(name, Header((), np.dtype("V")))
-        require(shape == () and dtype.kind == "U", name, f"{dtype} of shape {shape}", "be a string")
+        header = self.headers.get(name)
+        is_text = header is not None and header.shape == () and header.dtype.kind == "U"
+        require(is_text, name, "nothing" if header is None else f"{header}", "be a string")
         return str(self[name])
 
     def _header(self, member: zipfile.ZipInfo) -> Header:

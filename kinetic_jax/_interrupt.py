@@ -16,13 +16,15 @@ _advice = ""
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Yields a function that returns whether Ctrl-C was pressed; a second one interrupts at once.
 
-    Outside the main thread, where signals cannot be caught, it always returns False.
+    Outside the main thread, where signals cannot be caught, it always returns False; likewise
+    where Ctrl-C is ignored, or not Python's to handle.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before in (None, signal.SIG_IGN):
         yield lambda: False
         return
     pressed = False
-    before = signal.getsignal(signal.SIGINT)
 
     def note(signum: int, frame: FrameType | None) -> None:
         nonlocal pressed
@@ -59,7 +61,8 @@ def exit_at_once(signum: int, frame: FrameType | None) -> None:
     """A signal handler that ends the process with a line.
 
     It raises nothing: an exception is lost where Python or JAX call back from C. Files are written
-    atomically, so that there is nothing to clean up.
+    beside their place, so that at most `.NAME.part` is left of one, which the next run of a job
+    removes.
     """
     before = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
 """`load_images`: known sets by name, and others from files and folders."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _NAMES = (
 )
 # Names of folders that hold a part of a data set, and no class.
 _SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "held_out")
+_IDX = re.compile(r"-idx\d(-ubyte)?(\.gz)?$")  # how their names end
 _HELD_OUT = ("t10k", "test", "held")  # how the names of idx files of held-out images begin
 
 
@@ -114,7 +116,7 @@ def _from_npz(path: Path) -> Images:
 
 def _from_folder(folder: Path) -> Images:
     inside = visible(folder)
-    files = [file for file in inside if "-idx" in file.name and file.is_file()]
+    files = [file for file in inside if _IDX.search(file.name) and file.is_file()]
     # A file rather than its gzip, which would need unpacking.
     idx = list({file.name.removesuffix(".gz"): file for file in reversed(files)}.values())[::-1]
     if idx:
@@ -147,7 +149,7 @@ def _from_idx(folder: Path, files: list[Path]) -> Images:
     """Images and labels by their names: "<part>-images-idx…" and "<part>-labels-idx…"."""
     arrays: dict[str, dict[str, np.ndarray]] = {"train": {}, "held out": {}}
     for file in files:
-        head = file.name.split("-idx")[0].lower()
+        head = _IDX.sub("", file.name).lower()
         part = "held out" if head.startswith(_HELD_OUT) else "train"
         kind = "labels" if head.endswith("labels") else "images"
         expected = f"hold one file of {part} {kind}"

@@ -132,7 +132,7 @@ def described_field(description: Any, number_of_arrays: int) -> NetworkField:
     """
     spec = NetworkSpec.from_json(description)
     spec.require_arrays(number_of_arrays)
-    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(_structure_only()))), spec)
+    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(_StructureOnly()))), spec)
 
 
 class _SameKey(nnx.RngStream):
@@ -142,11 +142,12 @@ class _SameKey(nnx.RngStream):
         return self.key[...]
 
 
-def _structure_only() -> nnx.Rngs:
+class _StructureOnly(nnx.Rngs):
     """Random streams for a network of which no weights are drawn."""
-    rngs = nnx.Rngs(0)
-    rngs.params = _SameKey(jax.random.key(0), tag="params")
-    return rngs
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.params = _SameKey(jax.random.key(0), tag="params")
 
 
 def wrapped(model: nnx.Module) -> Any:

@@ -143,3 +143,9 @@ def test_damage_is_named_with_the_size(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(ValueError, match=r"1\.png is unreadable"):
         load_images(tmp_path)
+
+
+def test_pictures_whose_names_hold_idx(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"cat-idx00{number}.png", RAW[number])
+    assert levels(load_images(tmp_path)) == [0, 20, 40]

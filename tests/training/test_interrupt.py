@@ -144,6 +144,21 @@ def test_ctrl_c_writes_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(result.history, want.history)
 
 
+@pytest.mark.parametrize("handler", ["ignored", "of another language"])
+def test_what_python_does_not_handle_is_left_alone(handler, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if handler == "of another language":
+            monkeypatch.setattr(signal, "getsignal", lambda number: None)
+        with deferred_interrupt() as interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupted()
+        monkeypatch.undo()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_deferred_interrupt():
     before = signal.getsignal(signal.SIGINT)
     with deferred_interrupt() as interrupted:
