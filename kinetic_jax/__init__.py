@@ -1,7 +1,7 @@
 """Measure and shape how flow-matching models move.
 
 Data flows down this list of packages: fields, transforms, energy, sampling, metrics, networks,
-data, training, _pretrained, jobs, experiments. The public names are those of
+data, training, _pretrained, jobs, demo. The public names are those of
 `kinetic_jax/_public.py`; the first use of one loads them all, and JAX: until then the command line
 answers `--help` and Ctrl-C at once.
 """
@@ -25,7 +25,7 @@ else:
 
     def __dir__() -> list[str]:
         _load()
-        return sorted(globals())
+        return sorted([*globals()["__all__"], "__version__"])
 
     def _load() -> None:
         public = vars(importlib.import_module("kinetic_jax._public"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 
 def is_concrete(*trees: Any) -> bool:
@@ -264,6 +264,32 @@ def batch_size(name: str, tree: Any) -> int:
     sizes = {shape[0] for shape in shapes}
     require(len(sizes) == 1, name, shapes, "share one leading batch axis")
     return sizes.pop()
+
+
+def conditions_of(cond: PyTree[Any], size: int, samples: str) -> PyTree[Any]:
+    """`cond` as arrays with a row for each sample; a leaf of one row is every sample's.
+
+    Args:
+        cond: a pytree with a leading batch axis on every leaf, or None.
+        size: the number of samples.
+        samples: the name of the argument that has them.
+
+    Raises:
+        ValueError: if a leaf has another number of rows.
+    """
+    if cond is None:
+        return None
+
+    def for_each(leaf: Any) -> Any:
+        shape = np.shape(leaf)
+        if shape[:1] != (1,):
+            return leaf
+        return jnp.broadcast_to(as_arrays("cond", leaf), (size, *shape[1:]))
+
+    cond = jax.tree.map(for_each, cond)
+    given = batch_size("cond", cond)
+    require(given == size, "cond", f"{given} rows", f"have as many rows as {samples}, {size}")
+    return as_arrays("cond", cond)
 
 
 def refuse_memmap(name: str, tree: Any) -> None:

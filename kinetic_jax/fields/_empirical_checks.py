@@ -77,6 +77,6 @@ def checked_batch(
     if cond is None:
         return times, points, None
     classes = as_array("cond", cond)
-    one = classes.shape in ((), shape[:1])
+    one = classes.shape in ((), (1,), shape[:1])
     require(one, "cond", f"shape {classes.shape}", f"be a class or have shape {shape[:1]}")
     return times, points, jnp.broadcast_to(classes, shape[:1])

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import float_array, require
+from kinetic_jax._checks import float_array, require, whole_numbers
 from kinetic_jax._pytree import PlainFunction, as_pytree
 
 
@@ -172,12 +172,7 @@ def checked_event_shape(event_shape: Any) -> tuple[int, ...] | None:
     Raises:
         ValueError: if it is neither.
     """
-    if event_shape is None:
-        return None
-    is_sequence = isinstance(event_shape, tuple | list)
-    sides = is_sequence and all(isinstance(n, int | np.integer) and n >= 1 for n in event_shape)
-    require(sides, "event_shape", repr(event_shape), "be a tuple of whole numbers >= 1")
-    return tuple(map(int, event_shape))
+    return None if event_shape is None else whole_numbers("event_shape", event_shape)
 
 
 def require_function(name: str, function: Any, *arguments: str) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from kinetic_jax._checks import batch_size, real_number, refuse_memmap, require
+from kinetic_jax._checks import conditions_of, real_number, refuse_memmap, require
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy import energy_identity, squared_norm
 from kinetic_jax.fields import (
@@ -114,7 +114,7 @@ def density_profile(
     """
     fits = velocity is None or callable(velocity)
     require(fits, "velocity", repr(velocity), "be a velocity field, or None")
-    ts, path, good = _saved(field, trajectories, cond)
+    ts, path, cond, good = _saved(field, trajectories, cond)
     own = cond if field.labels is not None else None
     found = _identities(field, ts, path, own)
     if velocity is not None:
@@ -178,7 +178,7 @@ def late_energy(
     start = real_number("start", start)
     require(0 <= start < 1, "start", start, "lie in [0, 1)")
     require(callable(learned), "learned", repr(learned), "be a velocity field")
-    ts, path, good = _saved(field, trajectories, cond)
+    ts, path, cond, good = _saved(field, trajectories, cond)
     times = np.asarray(ts)
     late = np.flatnonzero((times >= start) & (times < 1 - field.stop(path.dtype)))
     require(late.size >= 2, "trajectories.ts", times, f"hold two times in [{start:g}, 1)")
@@ -205,8 +205,8 @@ def _growth(times: np.ndarray, energy: np.ndarray) -> float:
     return float(np.polyfit(-np.log(1 - np.asarray(times, np.float64)), logs, 1)[0])
 
 
-def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, np.ndarray]:
-    """Times, path and which samples are good."""
+def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, Any, np.ndarray]:
+    """Times, path, conditions, and which samples ended well."""
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
     refuse_memmap("field", field)
     kind = type(trajectories).__name__
@@ -216,11 +216,10 @@ def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, np.n
         raise ValueError("trajectories must hold a path: sample with save_at=True or times")
     event, wanted = path.shape[2:], field.event_shape
     require(event == wanted, "trajectories.path", f"events {event}", f"have the data's, {wanted}")
-    if cond is not None:
-        check_cond(field, "cond", cond) if field.labels is not None else None
-        require(batch_size("cond", cond) == path.shape[0], "cond", f"{batch_size('cond', cond)}",
-                f"have one entry for each of {path.shape[0]} samples")  # fmt: skip
-    return ts, path, np.asarray(trajectories.status) == 0
+    cond = conditions_of(cond, path.shape[0], "the samples")
+    if cond is not None and field.labels is not None:
+        check_cond(field, "cond", cond)
+    return ts, path, cond, np.asarray(trajectories.status) == 0
 
 
 @eqx.filter_jit

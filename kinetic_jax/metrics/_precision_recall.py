@@ -110,8 +110,10 @@ def _in_single_precision(*sets: np.ndarray) -> list[Float[Array, "n d"]]:
     is_far = (high <= 2 * low) | (2 * high <= low)
     center = np.where(is_far, low, 0.0)
     moved = [rows - center for rows in sets]
-    greatest = max(float(np.abs(rows).max()) for rows in moved)
-    factor = 2.0 ** -np.floor(np.log2(greatest)) if greatest > 0 else 1.0
+    sizes = np.concatenate([np.abs(rows).max(axis=1) for rows in moved])
+    # A typical size: one row far out does not change the scale of the others.
+    typical = float(np.median(sizes)) or float(sizes.max())
+    factor = 2.0 ** -np.floor(np.log2(typical)) if typical > 0 else 1.0
     return [jnp.asarray(rows * factor, float) for rows in moved]
 
 

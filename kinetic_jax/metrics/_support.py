@@ -110,7 +110,8 @@ def kde_support(
     require(event == shape[1:], "x", f"rows of shape {event}", f"have the reference's, {shape[1:]}")
     chunk_size = whole_number("chunk_size", chunk_size, 1)
     if bandwidth is None:
-        width = scott_bandwidth(data, chunk_size=chunk_size)
+        with jax.ensure_compile_time_eval():  # the rows are known inside a trace of x too
+            width = scott_bandwidth(data, chunk_size=chunk_size)
         require(width >= 1e-3, "reference", f"a bandwidth of {width:g} by Scott's rule",
                 "have more spread, or come with a bandwidth")  # fmt: skip
     else:

@@ -4,11 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
-from kinetic_jax._checks import as_array, as_arrays, batch_size, refuse_memmap, require
+from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require
 from kinetic_jax._mesh import checked_mesh, refuse_split
 from kinetic_jax.fields import check_inputs, checked_field
 
@@ -31,10 +30,15 @@ def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:
-        ValueError: if it is none, or there is none and the batch is split over Explicit axes.
+        ValueError: if it is none, or has other axes than one that is set; or there is none and the
+            batch is split over Explicit axes.
     """
     if mesh is not None:
-        return checked_mesh(mesh)
+        mesh, current = checked_mesh(mesh), jax.sharding.get_abstract_mesh()
+        # Its results could not be used there.
+        same = current.empty or current.shape_tuple == mesh.abstract_mesh.shape_tuple
+        require(same, "mesh", mesh.shape, f"have the axes of the mesh that is set, {current.shape}")
+        return mesh
     refuse_split("x0", x0)
     refuse_split("cond", cond)
     return None
@@ -50,18 +54,4 @@ def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
         f"dtype {x0.dtype}",
         "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
     )
-    size = batch_size("x0", x0)
-    if cond is None:
-        return x0, None
-    cond = jax.tree.map(lambda leaf: _for_each(leaf, size), cond)
-    given = batch_size("cond", cond)
-    require(given == size, "cond", f"{given} rows", f"have as many rows as x0, {size}")
-    return x0, as_arrays("cond", cond)
-
-
-def _for_each(leaf: Any, size: int) -> Any:
-    """The condition of each sample: one row is every sample's."""
-    shape = np.shape(leaf)
-    if shape[:1] != (1,):
-        return leaf
-    return jnp.broadcast_to(as_arrays("cond", leaf), (size, *shape[1:]))
+    return x0, conditions_of(cond, batch_size("x0", x0), "x0")

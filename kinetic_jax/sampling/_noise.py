@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from kinetic_jax._checks import is_concrete, numbers, require, require_key
+from kinetic_jax._checks import is_concrete, numbers, require, require_key, whole_numbers
 
 
 def noise(
@@ -39,10 +39,7 @@ def noise(
         True
     """
     require_key("key", key)
-    whole = isinstance(shape, tuple | list) and all(
-        isinstance(side, int | np.integer) and side >= 0 for side in shape
-    )
-    require(whole, "shape", shape, "be a tuple of whole numbers >= 0")
+    shape = whole_numbers("shape", shape, 0)
     indices = _as_indices(index)
 
     def one(i: Array) -> Array:

@@ -1,5 +1,6 @@
 """What a field computes at fixed points, by which a job or a run of training knows it again."""
 
+import re
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -80,8 +81,7 @@ def probed(
             moved = sample(field, x0, cond, grid=np.array([t0, t1]), t0=t0, t1=t1).x1
             velocity = (np.asarray(moved, np.float64) - before) / (t1 - t0)
             velocities.append(_as_numbers(projected(velocity)))
-    is_half = any(_is_half(array.dtype) for array in held_arrays(field))
-    within = HALF_ROUNDING if is_half else ROUNDING
+    within = HALF_ROUNDING if _computes_in_half(field, x0, cond) else ROUNDING
     return {"x0": _as_numbers(projected(before)), "velocity": velocities, "within": within}
 
 
@@ -147,5 +147,12 @@ def _greatest(values: np.ndarray) -> float:
     return float(np.max(np.abs(np.nan_to_num(values)), initial=0.0))
 
 
-def _is_half(dtype: Any) -> bool:
-    return jax.numpy.issubdtype(dtype, jax.numpy.floating) and dtype.itemsize <= 2
+def _computes_in_half(field: Callable[..., Any], x0: Array, cond: PyTree[Any]) -> bool:
+    """Whether an array on the way to the velocity is of 16 bits or fewer, as its program shows."""
+
+    def row(leaf: Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    t = jax.ShapeDtypeStruct((), x0.dtype)
+    program = jax.make_jaxpr(lambda t, x, c: field(t, x, c))(t, row(x0), jax.tree.map(row, cond))
+    return re.search(r"\bb?f(16|8_\w+)\[\d", str(program)) is not None

@@ -19,6 +19,7 @@ from kinetic_jax._checks import (
     is_concrete,
     require,
     require_finite,
+    require_flag,
     whole_number,
 )
 from kinetic_jax._dtypes import at_least_float32
@@ -118,8 +119,7 @@ def sweep(
     require(good, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
     require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
     at_once = whole_number("at_once", at_once, 1)
-    is_switch = isinstance(allow_reversal, bool | np.bool_)
-    require(is_switch, "allow_reversal", repr(allow_reversal), "be True or False")
+    require_flag("allow_reversal", allow_reversal)
     mesh = mesh_for(mesh, x0, cond)
     nodes, _, _ = time_nodes(grid, num_steps, t0, t1, x0.dtype)
     plan = SweepPlan(

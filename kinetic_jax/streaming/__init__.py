@@ -21,6 +21,7 @@ from kinetic_jax.streaming._rows import read_rows as read_rows
 from kinetic_jax.streaming._rows import require_finite_rows as require_finite_rows
 from kinetic_jax.streaming._rows import row_chunks as row_chunks
 from kinetic_jax.streaming._rows import to_power_of_two as to_power_of_two
+from kinetic_jax.streaming._rows import typical_size as typical_size
 from kinetic_jax.streaming._scores import product_scores as product_scores
 from kinetic_jax.streaming._shards import Shards as Shards
 from kinetic_jax.streaming._shards import checked_shards as checked_shards

@@ -91,20 +91,27 @@ class Scaled:
         return np.asarray(as_numbers(self.rows[which])).astype(self.dtype) * self.factor
 
 
-def balance(*arrays: Float[Array, "..."]) -> float:
-    """The power of two that brings numbers to where their squares are numbers in float32 too.
+def balance(*sets: Float[Array, "rows ..."]) -> float:
+    """The power of two that brings typical rows to where squared distances are float32 numbers.
 
-    1 unless the greatest is below 10⁻¹⁰ or above 10¹⁰.
+    1 unless the median size of the rows of every set is below 10⁻¹⁰, or that of one above 10¹⁰:
+    one row far out does not change the scale of the others. Typical rows are brought to 2⁻³⁶, so
+    that differences in their last digit have squares, and so have rows 10²⁹ times their size.
     """
-    greatest = max(float(_greatest(array)) for array in arrays)
-    if greatest == 0 or 1e-10 <= greatest <= 1e10:
+    typical = max(float(typical_size(rows)) for rows in sets)
+    if typical == 0 or 1e-10 <= typical <= 1e10:
         return 1.0
-    return float(2.0 ** np.clip(-16 - np.floor(np.log2(greatest)), -120, 120))
+    return float(2.0 ** np.clip(-36 - np.floor(np.log2(typical)), -120, 120))
 
 
 @jax.jit
-def _greatest(array: Float[Array, "..."]) -> Float[Array, ""]:
-    return jnp.max(jnp.abs(array), initial=0.0, where=jnp.isfinite(array))
+def typical_size(rows: Float[Array, "rows ..."]) -> Float[Array, ""]:
+    """The median over rows of their greatest number; rows of zeros or not finite do not count."""
+    sizes = jnp.max(jnp.abs(rows.reshape(rows.shape[0], -1)), axis=1, initial=0.0)
+    counts = jnp.isfinite(sizes) & (sizes > 0)
+    ordered = jnp.sort(jnp.where(counts, sizes, jnp.zeros_like(sizes)))
+    middle = rows.shape[0] - 1 - jnp.sum(counts) // 2
+    return ordered[jnp.clip(middle, 0, rows.shape[0] - 1)]
 
 
 def center_of(first: Float[Array, "chunk size"]) -> Float[Array, " size"]:

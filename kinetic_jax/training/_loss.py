@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import as_array, as_arrays, batch_size, require, require_key
+from kinetic_jax._checks import as_array, conditions_of, require, require_key
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
 from kinetic_jax.energy import squared_norm
@@ -30,7 +30,8 @@ def cfm_loss(
         field: the velocity field of one sample; the loss differentiates in its arrays.
         key: a JAX random key.
         x1: data, shape (batch, *event), which may be split over a mesh along the batch.
-        cond: a pytree with a leading batch axis on every leaf, or None.
+        cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
+            condition of every sample.
 
     Returns:
         Losses of shape (batch,), in float32 or better.
@@ -74,9 +75,6 @@ def _checked_batch(
     floating = jnp.issubdtype(samples.dtype, jnp.floating)
     require(floating, "x1", f"dtype {samples.dtype}", "be floating")
     require(samples.ndim >= 1, "x1", f"shape {samples.shape}", "have a leading batch axis")
-    if cond is not None:
-        number, batch = batch_size("cond", cond), samples.shape[0]
-        require(number == batch, "cond", f"{number} rows", f"have {batch}, as x1")
-    cond = as_arrays("cond", cond)
+    cond = conditions_of(cond, samples.shape[0], "x1")
     check_inputs(field, "x1", samples, cond)
     return samples, cond

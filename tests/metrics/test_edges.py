@@ -47,6 +47,8 @@ def test_density_of_data_far_away(shift):
     # The same in one program.
     inside = jax.jit(lambda x, rows: kde_support(x, rows, 0.75))(x, rows)
     np.testing.assert_allclose(inside, wanted, atol=2e-4)
+    chosen = jax.jit(lambda x: kde_support(x, rows))(x)
+    np.testing.assert_allclose(chosen, kde_support(x, rows), atol=2e-4)
 
 
 def test_density_has_a_gradient():
@@ -85,6 +87,41 @@ def test_the_scale_of_the_data_does_not_matter(name, exponent):
     scale = np.float32(2.0**exponent)
     wanted = np.asarray(metric(np.float32(1)), np.float64) * np.float64(scale) ** power
     np.testing.assert_allclose(metric(scale), wanted, rtol=1e-6)
+
+
+WILD = normal(1, 20, 8)
+WILD[:5] = TRAIN[:5] + 1e-3 * normal(3, 5, 8)
+
+
+@pytest.mark.parametrize("size", [1e12, 1e16, 1e20])
+def test_a_row_far_out_changes_nothing_for_the_others(size):
+    """Squares of 1e20 are no float32 numbers: such a sample is invalid, such a row refused."""
+    samples, train = WILD.copy(), TRAIN.copy()
+    samples[-1] = train[0] = size
+    is_number = size < 1e19
+    judged = memorization(samples, TRAIN)
+    assert judged.invalid == (0 if is_number else 1)
+    assert judged.fraction == pytest.approx(5 / 20 if is_number else 5 / 19)
+    np.testing.assert_array_equal(judged.distances[:-1], memorization(WILD, TRAIN).distances[:-1])
+    if is_number:
+        for metric in (nearest_neighbors, knn_support):
+            wanted = jax.tree.leaves(metric(WILD[5:], TRAIN[1:], 3))[0]
+            np.testing.assert_allclose(jax.tree.leaves(metric(WILD[5:], train, 3))[0], wanted)
+        wild, clean = precision_recall(samples, TRAIN, 2), precision_recall(WILD, TRAIN, 2)
+        assert abs(wild.precision - clean.precision) <= 0.05
+        assert wild.density == pytest.approx(clean.density, abs=0.1)
+    else:
+        with pytest.raises(ValueError, match=r"reference must be finite, .* got row 0"):
+            nearest_neighbors(WILD, train)
+        with pytest.raises(ValueError, match=r"must be finite, .* got row 19"):
+            precision_recall(samples, TRAIN, 2)
+
+
+def test_a_first_chunk_of_another_scale():
+    rows = np.concatenate([1e-30 * TRAIN[:8], TRAIN[8:16]])
+    distances, index = nearest_neighbors(TRAIN[8:16], rows, 1, chunk_size=8)
+    np.testing.assert_array_equal(index[:, 0], np.arange(8, 16))
+    np.testing.assert_array_equal(distances, np.zeros((8, 1)))
 
 
 def test_scales_that_a_kernel_cannot_have_are_refused():
@@ -138,22 +175,24 @@ def test_a_partial_correlation_that_does_not_exist():
 
 def test_no_infinity_leaves_a_program():
     """`jax_debug_infs` stops at one: masks are the lowest finite number."""
-    labels = np.arange(200) % 3
+    # Shapes of their own: a program that was compiled without the check stays without it.
+    samples, train, fresh = SAMPLES[:19], TRAIN[:199], FRESH[:19]
+    labels = np.arange(199) % 3
     jax.config.update("jax_debug_infs", True)
     try:
-        nearest_neighbors(SAMPLES, TRAIN, 3, chunk_size=64)
-        nearest_neighbors(SAMPLES + 1e4, TRAIN * 1e4, 3, chunk_size=64)  # by differences
-        memorization(SAMPLES, TRAIN, merge_duplicates=True, held_out=FRESH, chunk_size=64)
-        knn_support(SAMPLES, TRAIN, chunk_size=64)
-        kde_support(SAMPLES, TRAIN, chunk_size=64)
-        precision_recall(SAMPLES, TRAIN, 2)
-        weights = np.where(np.arange(200) % 5, 1.0, 0.0)
-        field = EmpiricalField(TRAIN, labels=labels, weights=weights, chunk_size=64)
+        nearest_neighbors(samples, train, 3, chunk_size=64)
+        nearest_neighbors(samples + 1e4, train * 1e4, 3, chunk_size=64)  # by differences
+        memorization(samples, train, merge_duplicates=True, held_out=fresh, chunk_size=64)
+        knn_support(samples, train, chunk_size=64)
+        kde_support(samples, train, chunk_size=64)
+        precision_recall(samples, train, 2)
+        weights = np.where(np.arange(199) % 5, 1.0, 0.0)
+        field = EmpiricalField(train, labels=labels, weights=weights, chunk_size=64)
         for cond in (None, 1):
-            values = field.values(0.5, jnp.asarray(SAMPLES[0]), cond)
-            on_batch = field.on_batch(0.5, SAMPLES, None if cond is None else np.ones(20, int))
+            values = field.values(0.5, jnp.asarray(samples[0]), cond)
+            on_batch = field.on_batch(0.5, samples, None if cond is None else np.ones(19, int))
             np.testing.assert_allclose(on_batch.velocity[0], values.velocity, atol=1e-5)
-            field.posterior(0.9, jnp.asarray(SAMPLES[0]), 5, cond)
-            jax.grad(lambda x: field.log_density(0.5, x, cond))(jnp.asarray(SAMPLES[0]))  # noqa: B023
+            field.posterior(0.9, jnp.asarray(samples[0]), 5, cond)
+            jax.grad(lambda x: field.log_density(0.5, x, cond))(jnp.asarray(samples[0]))  # noqa: B023
     finally:
         jax.config.update("jax_debug_infs", False)

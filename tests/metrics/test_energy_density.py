@@ -95,6 +95,10 @@ def test_classes_reach_the_field_that_has_them():
         path = sample(STILL, X0[mine], save_at=TIMES)
         one = density_profile(EmpiricalField(ROWS[labels == k]), path)
         np.testing.assert_allclose(whole.energy[mine], one.energy, rtol=1e-4)
+    one_row = density_profile(EmpiricalField(ROWS, labels=labels), run, jnp.array([1]))
+    same = density_profile(EmpiricalField(ROWS, labels=labels), run, jnp.full(40, 1))
+    np.testing.assert_array_equal(one_row.gap, same.gap)  # one row is every sample's
+
     by_class = lambda t, x, cond: x * (1 + cond.astype(x.dtype))  # noqa: E731
     found = density_profile(EmpiricalField(ROWS), run, cond, velocity=by_class)
     wanted = np.sum((np.asarray(X0) * (1 + np.asarray(cond))[:, None]) ** 2, axis=1) / 2
@@ -177,7 +181,7 @@ BAD = {
         {"field": EmpiricalField(ROWS[:, :2])}, r"must have the data's, \(2,\), got events \(5,\)",
     ),
     "another batch": (
-        {"cond": jnp.zeros(3, jnp.int32)}, "cond must have one entry for each of 40 samples, got 3",
+        {"cond": jnp.zeros(3, jnp.int32)}, "cond must have as many rows as the samples, 40, got 3",
     ),
 }  # fmt: skip
 

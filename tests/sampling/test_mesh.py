@@ -280,3 +280,15 @@ def check_against_one_process(found):
     distances, indices = nearest_neighbors(x0, data, 2)
     np.testing.assert_allclose(found["distances"], distances, atol=1e-5)
     np.testing.assert_array_equal(found["indices"], indices)
+
+
+def test_a_mesh_of_other_axes_than_the_one_that_is_set_is_refused():
+    """JAX takes no results of one mesh where another is set."""
+    mine, theirs = (jax.make_mesh((4,), (name,)) for name in ("mine", "theirs"))
+    with (
+        jax.set_mesh(theirs),
+        pytest.raises(
+            ValueError, match=r"mesh must have the axes of the mesh that is set, .*theirs"
+        ),
+    ):
+        sample(GaussianField(jnp.ones(2), 0.5), np.ones((4, 2), np.float32), mesh=mine)

@@ -163,3 +163,13 @@ def test_key_decides():
     np.testing.assert_array_equal(first, again)
     assert np.all(np.abs(first - other) > 0)
     assert len(set(np.asarray(first).tolist())) == 4  # every sample has its own draw
+
+
+def test_a_condition_of_one_row_is_every_samples():
+    field = lambda t, x, cond: cond * x  # noqa: E731
+    x1, key = (
+        jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32),
+        jax.random.key(0),
+    )
+    each = cfm_loss(field, key, x1, jnp.full(4, 2.0))
+    np.testing.assert_array_equal(cfm_loss(field, key, x1, jnp.array([2.0])), each)
