@@ -21,6 +21,7 @@ from kinetic_jax import (
     from_linen,
     from_nnx,
     from_reversed_time,
+    network_field,
     noise,
     open_job,
     run_job,
@@ -186,6 +187,9 @@ def test_probes_allow_for_the_precision_that_a_field_computes_in():
     half = lambda t, x, c: (((1 + t) * x).astype(weight.dtype) * weight).astype(x.dtype)  # noqa: E731
     fine, coarse = (probed(field, x0, None, (0.0, 1.0)) for field in (exact, half))
     assert (fine["within"], coarse["within"]) == (1e-3, 3e-2)
+    mixed = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1, dtype="bfloat16")
+    with jax.numpy_dtype_promotion("standard"):
+        assert probed(mixed, x0, None, (0.0, 1.0))["within"] == 3e-2  # its weights are in float32
     direction = np.random.default_rng(0).normal(size=3) / np.sqrt(3)
     np.testing.assert_allclose(fine["x0"], np.asarray(x0, np.float64) @ direction, rtol=1e-6)
     for time, velocity in zip(TIMES, fine["velocity"], strict=True):
@@ -280,9 +284,11 @@ def test_a_change_between_few_times_is_seen(tmp_path):
         go_on(acting(1.5), tmp_path)
 
 
-def test_one_coarse_value_allows_for_nothing(tmp_path):
+def test_one_coarse_number_allows_for_nothing(tmp_path):
+    """A time in half precision, say; arrays in it round all that they meet."""
+
     def rounded(scale):
-        return lambda t, x, c: scale * x + 0 * x.astype(jnp.bfloat16).astype(x.dtype)
+        return lambda t, x, c: scale * x + 0 * t.astype(jnp.bfloat16).astype(x.dtype)
 
     go_on(rounded(1.0), tmp_path)
     with pytest.raises(ValueError, match=ANOTHER):
