@@ -20,20 +20,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from kinetic_jax._checks import is_concrete
 from kinetic_jax._pytree import PlainFunction
-from kinetic_jax._template import Node, Same, Template, Value, reference
+from kinetic_jax._template import Held, Node, Template, reference
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), range, np.generic)
 _JITTED = type(jax.jit(lambda x: x))
 _FUNCTIONS = (PlainFunction, types.FunctionType, types.MethodType, functools.partial, _JITTED)
-_FOLDERS = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    os.path.dirname(__file__),
-)
-_INSTALLED = (*(folder + os.sep for folder in _FOLDERS), "<frozen")
+_FOLDERS = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),)
+_INSTALLED = (*(os.path.join(folder, "") for folder in (*_FOLDERS, os.path.dirname(__file__))),)
 _ORIGINAL = ("object", "jit", "list", "dict")  # kinds that are not copied without arrays
 _SMALL = 1024  # elements of a NumPy array that is a constant, compared by its numbers
 _LONG = 200  # items of a container that are read before it is taken to hold no arrays
@@ -90,22 +86,19 @@ def call_opened(function: Callable[..., Any], *args: Any) -> Any:
     traced = opened(args)
     structure: Any = jax.tree.structure(traced)
     constants = known = _CONSTANTS.get(structure, SMALL_NUMPY)
-    if known != SMALL_NUMPY:
-        traced = opened(args, known)
     while True:
+        if constants != SMALL_NUMPY:
+            traced = opened(args, constants)
         try:
             result = function(*traced)
-            break
         except _NEEDS_NUMBERS:
-            failed: Any = jax.tree.structure(traced)
-            while jax.tree.structure(traced) == failed:
-                if constants == ALL:
-                    raise
-                constants += 1
-                traced = opened(args, constants)
-    if constants != known:
-        _remember(_CONSTANTS, structure, constants)
-    return result
+            if constants == ALL or jax.tree.structure(opened(args, ALL)) == structure:
+                raise
+            constants += 1
+            continue
+        if constants != known:
+            _remember(_CONSTANTS, structure, constants)
+        return result
 
 
 def opened(tree: Any, constants: int = SMALL_NUMPY) -> Any:
@@ -150,11 +143,11 @@ def _read(function: Any, constants: int) -> tuple[Template, list[Any]]:
             kind, static, children = _parts(value)
             nodes.append((kind, static, tuple(map(number_of, children))))
     with_arrays = _reaching_arrays(nodes)
-    originals = {}
-    for number, (kind, _, _) in enumerate(nodes):
-        is_empty_list = kind == "held" and type(values[number]) is list
-        if number not in with_arrays and (kind in _ORIGINAL or is_empty_list):
-            originals[number] = reference(values[number])
+    originals = {
+        number: reference(values[number])
+        for number, (kind, _, _) in enumerate(nodes)
+        if kind in _ORIGINAL and number not in with_arrays
+    }
     return Template(nodes, originals), arrays
 
 
@@ -187,42 +180,28 @@ def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
         held = (value.func, *value.args, *keywords.values())
         return "partial", (kind, tuple(keywords)), held
     if isinstance(value, _JITTED):
-        return "jit", None, (value.__wrapped__,)
+        return "jit", None, (vars(value)["__wrapped__"],)
     if kind in (list, tuple, dict):
-        is_empty_list = kind is list and not value  # notes, perhaps
+        is_empty_list = kind is list and not value  # the function may take notes in it
         if is_empty_list or _NOTES.get(id(value)) is value or _is_long_and_plain(value):
-            return "held", Same(value), ()
+            return ("held" if kind is tuple else kind.__name__), Held(value), ()
         if kind is dict:
             return "dict", tuple(_held(key)[1] for key in value), tuple(value.values())
         return kind.__name__, None, tuple(value)
     if not jax.tree_util.all_leaves([value]):
-        leaves, treedef = _flatten(value)
-        is_cycle = any(leaf is value for leaf in leaves)
-        return ("tree", treedef, leaves) if _has_hash(treedef) and not is_cycle else _held(value)
+        leaves, treedef = jax.tree.flatten(value, is_leaf=_is_function)
+        return ("tree", treedef, leaves) if _has_hash(treedef) else _held(value)
     if _is_own(kind):
         attributes = vars(value)
-        return "object", (Same(kind), tuple(attributes)), tuple(attributes.values())
+        return "object", (Held(kind), tuple(attributes)), tuple(attributes.values())
     return _held(value)
-
-
-def _flatten(tree: Any) -> tuple[list[Any], Any]:
-    """Leaves and structure; functions, and NNX modules that come again, are leaves."""
-    modules: set[int] = set()
-
-    def is_leaf(node: Any) -> bool:
-        is_again = id(node) in modules
-        if isinstance(node, nnx.Pytree):
-            modules.add(id(node))
-        return is_again or _is_function(node)
-
-    return jax.tree.flatten(tree, is_leaf=is_leaf)
 
 
 def _function_parts(function: types.FunctionType) -> tuple[str, Any, Iterable[Any]]:
     code, module = function.__code__, function.__globals__
     is_installed = _is_installed(code.co_filename)
     if is_installed and not function.__closure__:
-        return "held", Same(function), ()
+        return "held", Held(function), ()
     names = () if is_installed else _global_names(code)
     parts: dict[tuple[str, Any], Any] = {}
     for index, cell in enumerate(function.__closure__ or ()):
@@ -235,24 +214,22 @@ def _function_parts(function: types.FunctionType) -> tuple[str, Any, Iterable[An
     parts |= {("keywords", name): held for name, held in (function.__kwdefaults__ or {}).items()}
     attributes = {k: held for k, held in vars(function).items() if k != "__wrapped__"}
     parts |= {("attributes", name): held for name, held in attributes.items()}
-    home = Same(module) if is_installed else module.get("__name__")
+    home = Held(module) if is_installed else module.get("__name__")
     return "function", (code, home, tuple(parts)), parts.values()
 
 
 def _held(value: Any) -> tuple[str, Any, tuple[()]]:
     """A value that is not opened: compared by value if it has one, else by identity."""
     kind = type(value)
+    key: tuple[Any, ...] | None = None
     if isinstance(value, float | complex | np.generic):
-        held: Any = Value((kind, np.asarray(value).tobytes()), lambda: value)  # -0.0 is not 0.0
+        key = (kind, np.asarray(value).tobytes())  # -0.0 is not 0.0
     elif _has_numbers(value):
-        numbers = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        digest = hashlib.sha256(numbers).digest()
-        held = Value((kind, value.shape, value.dtype, digest), reference(value))
-    elif (kind.__eq__ is object.__eq__ and value is not None) or not _has_hash(value):
-        held = Same(value)
-    else:
-        held = Value((kind, value), lambda: value)
-    return "held", held, ()
+        digest = hashlib.sha256(np.asarray(value).tobytes()).digest()
+        key = (kind, value.shape, value.dtype, digest)
+    elif (kind.__eq__ is not object.__eq__ or value is None) and _has_hash(value):
+        key = (kind, value)
+    return "held", Held(value, key), ()
 
 
 def _has_numbers(value: Any) -> bool:
@@ -320,7 +297,7 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _is_installed(path: str) -> bool:
     """Whether a file belongs to an installed package, this one or the standard library."""
-    return path.startswith(_INSTALLED)
+    return path.startswith((*_INSTALLED, "<frozen"))
 
 
 def _is_own(kind: type) -> bool:

@@ -18,37 +18,22 @@ Node = tuple[str, Hashable, tuple[int, ...]]
 """The kind of a value, its static data, and the numbers of the values it holds."""
 
 
-class Value:
-    """A value compared by `key`; `get` returns the value itself."""
+class Held:
+    """A value that is not opened, compared by `key`, or by identity if there is none."""
 
-    def __init__(self, key: Hashable, get: Callable[[], Any]):
-        self.key = key
-        self.get = get
+    def __init__(self, value: Any, key: Hashable = None):
+        self.key = id(value) if key is None else key
+        self.get = reference(value)
+        self._by_identity = key is None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Value) and self.key == other.key
+        if not isinstance(other, Held) or self.key != other.key:
+            return False
+        # The id of an object that is gone, whose reference gives None, may be another one's.
+        return not self._by_identity or self is other or self.get() is other.get() is not None
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-
-class Same:
-    """An object compared by identity."""
-
-    def __init__(self, value: Any):
-        self._id = id(value)
-        self.get = reference(value)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Same) or self._id != other._id:
-            return False
-        value = self.get()  # None if the object is gone: the id may belong to another one now
-        return value is not None and value is other.get()
-
-    def __hash__(self) -> int:
-        return self._id
 
 
 def reference(value: Any) -> Callable[[], Any]:
@@ -73,8 +58,7 @@ class Template:
         self._hash = hash(self.nodes)
 
     def __eq__(self, other: object) -> bool:
-        same_hash = isinstance(other, Template) and self._hash == other._hash
-        return same_hash and self.nodes == other.nodes
+        return isinstance(other, Template) and self.nodes == other.nodes
 
     def __hash__(self) -> int:
         return self._hash
@@ -90,10 +74,9 @@ class Template:
                 if kind in _EMPTY:  # what it holds may refer to it
                     built[number] = _EMPTY[kind](static)
                     empty.append(number)
-                elif kind == "array":
-                    built[number] = arrays[static]  # type: ignore[call-overload]
                 else:
-                    built[number] = _COMPLETE[kind](static, list(map(value_of, children)))
+                    items = arrays if kind == "array" else list(map(value_of, children))
+                    built[number] = _COMPLETE[kind](static, items)
             return built[number]
 
         function = value_of(0)
@@ -104,7 +87,7 @@ class Template:
         return function
 
 
-def _partial(static: Any, items: list[Any]) -> Any:
+def _partial(static: Any, items: Sequence[Any]) -> Any:
     kind, names = static
     args = items[: len(items) - len(names)]
     return kind(*args, **dict(zip(names, items[len(args) :], strict=True)))
@@ -130,7 +113,8 @@ def _fill_function(function: types.FunctionType, static: Any, items: list[Any]) 
     vars(function).update(parts["attributes"])
 
 
-_COMPLETE: dict[str, Callable[[Any, list[Any]], Any]] = {
+_COMPLETE: dict[str, Callable[[Any, Sequence[Any]], Any]] = {
+    "array": lambda slot, arrays: arrays[slot],
     "held": lambda held, _: held.get(),
     "tuple": lambda _, items: tuple(items),
     "tree": jax.tree.unflatten,
@@ -146,7 +130,7 @@ _EMPTY: dict[str, Callable[[Any], Any]] = {
 _FILL: dict[str, Callable[[Any, Any, list[Any]], None]] = {
     "list": lambda new, _, items: new.extend(items),
     "dict": lambda new, keys, items: new.update(
-        zip((key.get() for key in keys), items, strict=True)
+        (key.get(), item) for key, item in zip(keys, items, strict=True)
     ),
     "object": lambda new, static, items: vars(new).update(zip(static[1], items, strict=True)),
     "function": _fill_function,

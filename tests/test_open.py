@@ -20,9 +20,9 @@ from flax import nnx
 
 import kinetic_jax
 from kinetic_jax import gain, sample
-from kinetic_jax._open import _is_installed, call_opened, opened
+from kinetic_jax._open import _CONSTANTS, _is_installed, call_opened, opened
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax._template import Value
+from kinetic_jax._template import Held
 
 X0 = np.ones((2, 3), np.float32)
 
@@ -292,19 +292,21 @@ def test_weights_stay_arguments_beside_numbers_that_are_needed(needed):
 
 def test_an_error_of_the_function_itself_is_raised():
     weight = jnp.ones(3)
+
+    def function(x):
+        raise TypeError("mine", weight.shape)
+
+    known = dict(_CONSTANTS)
     with pytest.raises(TypeError, match="mine") as caught:
-
-        def function(x):
-            raise TypeError("mine", weight.shape)
-
         value(function)
+    assert known == _CONSTANTS
     assert caught.value.__context__ is None
 
 
 def test_a_large_constant_is_compared_by_its_digest():
     held = np.ones(2_500_000)
     template = opened(lambda x: held.sum() * x, 2).template
-    keys = [static.key for kind, static, _ in template.nodes if isinstance(static, Value)]
+    keys = [static.key for _, static, _ in template.nodes if isinstance(static, Held)]
     assert max(len(repr(key)) for key in keys) < 1000
     before, held[-1] = template, 2.0
     assert opened(lambda x: held.sum() * x, 2).template != before
@@ -395,15 +397,6 @@ def test_deeply_nested_functions_are_opened():
     assert jax.tree.leaves(opened(function)) == [weight]
 
 
-def test_a_pytree_that_holds_itself_is_left_alone():
-    class Node(nnx.Module):
-        def __init__(self):
-            self.owner = self
-
-    node, weight = Node(), jnp.float32(3.0)
-    assert value(lambda x: weight * x if node.owner is node else x) == 6.0
-
-
 def test_installed_files_lie_inside_a_folder_of_packages():
     package = os.path.dirname(kinetic_jax.__file__)
     assert _is_installed(os.path.join(package, "field.py"))
@@ -423,6 +416,57 @@ def test_a_call_does_not_change_the_callers_model():
     model = Counting()
     assert value(lambda x: model(x)) == 6.0
     assert int(model.calls[...]) == 0
+
+
+def in_a_class(number):
+    kind = type("Model", (), {"number": number})
+    return lambda: kind.number, functools.partial(setattr, kind, "number")
+
+
+def in_a_slot(number):
+    model = type("Model", (), {"__slots__": ("number",)})()
+    model.number = number
+    return lambda: model.number, functools.partial(setattr, model, "number")
+
+
+def in_a_namespace(number):
+    names = types.SimpleNamespace(number=number)
+    return lambda: names.number, functools.partial(setattr, names, "number")
+
+
+def in_a_python_module(number):
+    module = types.ModuleType("settings")
+    module.number = number
+    return lambda: module.number, functools.partial(setattr, module, "number")
+
+
+def in_a_long_list(number):
+    held = [number] * 300
+    return lambda: held[299], functools.partial(held.__setitem__, 299)
+
+
+@pytest.mark.parametrize(
+    "hold", [in_a_class, in_a_slot, in_a_namespace, in_a_python_module, in_a_long_list]
+)
+def test_other_holders_are_read_once_as_under_jit(hold):
+    read, change = hold(3.0)
+    function = lambda x: read() * x  # noqa: E731
+    assert value(function) == 6.0
+    change(5.0)
+    assert value(function) == 6.0
+
+
+def test_an_object_without_arrays_is_used_itself_in_a_later_trace():
+    """The program of an equal object that is gone is not built around that one."""
+
+    def make():
+        scale, weight = Scale(3.0), jnp.float32(2.0)
+        return lambda x: weight * (scale * x)
+
+    for length in (1, 2, 3):
+        found = call_opened(value_of, as_pytree(make()), jnp.ones(length))
+        np.testing.assert_array_equal(found, 6.0)
+        gc.collect()
 
 
 def test_an_object_that_is_not_opened_is_itself():
