@@ -1,19 +1,19 @@
 """Plain functions opened: the arrays they hold become arguments of the compiled program.
 
 A function is read into a template, which is static and compared by value, and the arrays that it
-holds, which are traced. Called inside a program, it is built around the traced arrays. Templates
-hold objects by weak references only, so that no cache of programs keeps them alive.
+holds, which are traced. The program builds a copy of the function around the traced arrays.
 """
 
 import dis
 import functools
+import hashlib
+import itertools
+import os
 import sys
 import sysconfig
 import types
-import weakref
-from abc import ABC, ABCMeta
-from collections.abc import Callable
-from pathlib import Path
+from abc import ABC
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol
 
 import equinox as eqx
@@ -24,151 +24,30 @@ from flax import nnx
 
 from kinetic_jax._checks import is_concrete
 from kinetic_jax._pytree import PlainFunction
-from kinetic_jax._template import (
-    NNX,
-    Again,
-    Array,
-    Function,
-    Items,
-    Method,
-    Object,
-    Partial,
-    Parts,
-    Same,
-    Template,
-    Tree,
-    Value,
-    reference,
-)
+from kinetic_jax._template import Held, Node, Template, reference
 
-_ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), range)
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), range, np.generic)
 _JITTED = type(jax.jit(lambda x: x))
 _FUNCTIONS = (PlainFunction, types.FunctionType, types.MethodType, functools.partial, _JITTED)
-_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
-_INSTALLED = (*map(sysconfig.get_path, _PATHS), str(Path(__file__).parent), "<frozen")
+_FOLDERS = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),)
+_INSTALLED = (*(os.path.join(folder, "") for folder in (*_FOLDERS, os.path.dirname(__file__))),)
+_ORIGINAL = ("object", "jit", "list", "dict")  # kinds that are not copied without arrays
+_SMALL = 1024  # elements of a NumPy array that is a constant, compared by its numbers
+_LONG = 200  # items of a container that are read before it is taken to hold no arrays
 
-
-class Reader:
-    """Reads values into templates, and collects the arrays that they hold."""
-
-    def __init__(self, *, constants: bool = False, streams: bool = True) -> None:
-        self.arrays: list[Any] = []
-        self._constants, self._streams = constants, streams
-        self._slots: dict[int, int] = {}
-        self._numbers: dict[int, int] = {}
-        self._open: set[int] = set()
-        self._count = 0  # arrays and references seen so far: more after a value that holds some
-
-    def read(self, value: Any) -> Template:
-        if _is_traced(value):
-            self._count += 1
-            if self._constants and is_concrete(value):
-                return _constant(value)
-            slot = self._slots.setdefault(id(value), len(self.arrays))
-            if slot == len(self.arrays):
-                self.arrays.append(value)
-            return Array(slot)
-        if id(value) in self._numbers:
-            self._count += 1
-            return Again(self._numbers[id(value)])
-        if isinstance(value, _ATOMS) or id(value) in self._open:
-            return _static(value)
-        self._open.add(id(value))
-        try:
-            return self._opened(value)
-        finally:
-            self._open.discard(id(value))
-
-    def call_of(self, value: Any) -> Template:
-        """The template of what a call of `value` runs: a function, or its class's `__call__`."""
-        call = getattr(type(value), "__call__", None)  # noqa: B004
-        if isinstance(call, types.FunctionType) and not _is_installed(call.__code__.co_filename):
-            return Method(self.read(call), self.read(value))
-        return self.read(value)
-
-    def holds_arrays(self) -> bool:
-        return self._count > 0
-
-    def _opened(self, value: Any) -> Template:
-        if isinstance(value, types.FunctionType):
-            return self._function(value)
-        if isinstance(value, types.MethodType):
-            return Method(self.read(value.__func__), self.read(value.__self__))
-        if isinstance(value, PlainFunction):
-            return self.call_of(value.same.fn)
-        if isinstance(value, functools.partial):
-            function, args = self.read(value.func), self._items(value.args)
-            return Partial(type(value), function, args, self._items(value.keywords))
-        if isinstance(value, _JITTED):
-            # Inside a program an inner `jit` adds nothing to the function that it wraps.
-            return self._unless_empty(value, lambda: self.read(vars(value)["__wrapped__"]))
-        if type(value) in (list, dict):
-            return self._unless_empty(value, lambda: self._items(value))
-        if type(value) is tuple:
-            return self._items(value)
-        if isinstance(value, nnx.Pytree):
-            graphdef, state = nnx.split(value)
-            state = state if self._streams else nnx.filter_state(state, nnx.Not(nnx.RngState))
-            return NNX(graphdef, self._tree(*jax.tree.flatten(nnx.as_pure(state))))
-        if not jax.tree_util.all_leaves([value]):
-            leaves, treedef = jax.tree.flatten(value, is_leaf=_is_function)
-            return self._tree(leaves, treedef) if _has_hash(treedef) else _static(value)
-        if _is_copied(type(value)):
-            return self._unless_empty(value, lambda: self._object(value))
-        return _static(value)
-
-    def _unless_empty(self, value: Any, read: Callable[[], Template]) -> Template:
-        """`read()` if `value` holds arrays, else `value` itself, which is not copied."""
-        count, numbers = self._count, dict(self._numbers)
-        template = read()
-        if self._count > count:
-            return template
-        self._numbers = numbers
-        # Items and attributes are settings, which may be changed; a list may be a log.
-        settings = isinstance(template, Object) or type(value) is dict
-        return Value(template, reference(value)) if settings else Same(value)
-
-    def _tree(self, leaves: list[Any], treedef: Any) -> Tree:
-        return Tree(treedef, tuple(map(self.read, leaves)))
-
-    def _items(self, values: Any) -> Items:
-        if isinstance(values, dict):
-            keys = tuple(map(_static, values))
-            return Items(dict, keys, tuple(map(self.read, values.values())))
-        return Items(type(values), None, tuple(map(self.read, values)))
-
-    def _number(self, value: Any) -> int:
-        return self._numbers.setdefault(id(value), len(self._numbers))
-
-    def _object(self, value: Any) -> Object:
-        number = self._number(value)
-        return Object(number, Same(type(value)), self._items(vars(value)))
-
-    def _function(self, function: types.FunctionType) -> Template:
-        code, module = function.__code__, function.__globals__
-        installed = _is_installed(code.co_filename)
-        if installed and not function.__closure__:
-            return Same(function)
-        names = () if installed else _global_names(code)
-        attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
-        return Function(
-            self._number(function),
-            code,
-            function.__name__,
-            Same(module) if installed else module.get("__name__"),
-            self._items({name: module[name] for name in names if name in module}),
-            self._items(function.__defaults__ or ()),
-            self._items(function.__kwdefaults__ or {}),
-            self._items(attributes),
-            tuple(map(self._cell, function.__closure__ or ())),
-        )
-
-    def _cell(self, cell: types.CellType) -> Template | None:
-        try:
-            content = cell.cell_contents
-        except ValueError:  # empty so far
-            return None
-        return self.read(content)
+# Arrays that become constants. A function that needs the numbers of others is tried with more.
+SMALL_NUMPY, NUMPY_AND_INTEGERS, ALL = range(3)
+# Errors of JAX, NumPy and Python where a traced array stands for a number, an index or a shape.
+_NEEDS_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    IndexError,
+    TypeError,
+)
+_CONSTANTS: dict[Any, int] = {}  # by structure of arguments: the constants their functions need
+_NOTES: dict[int, Any] = {}  # lists and dicts that functions change while they are traced, by id
 
 
 class OpenFunction(eqx.Module):
@@ -180,125 +59,224 @@ class OpenFunction(eqx.Module):
     """
 
     arrays: tuple[Any, ...]
-    template: Any = eqx.field(static=True)
+    template: Template = eqx.field(static=True)
 
     def __call__(self, *args: Any) -> Any:
         """Calls the function."""
-        return self._built()(*args)
+        originals = [get() for get in self.template.originals.values()]
+        before = [(value, _item_ids(value)) for value in originals if type(value) in (list, dict)]
+        result = self.template.build(self.arrays)(*args)
+        for value, items in before:
+            if _item_ids(value) != items:
+                _remember(_NOTES, id(value), value)
+        return result
 
     @property
     def tau_split(self) -> Any:
-        """That of the object whose call this is."""
-        return getattr(getattr(self._built(), "__self__", None), "tau_split", None)
-
-    def _built(self) -> Any:
-        return self.template.build(Parts(self.arrays))
-
-
-# Raised where Python itself needs the numbers of an array: by NumPy's functions, `if`, `range`.
-_NEEDS_NUMBERS = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.NonConcreteBooleanIndexError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-_HELD_CONSTANT: set[Any] = set()  # structures of arguments whose functions do
+        """The `tau_split` of the object whose call this is."""
+        function = self.template.build(self.arrays)
+        return getattr(getattr(function, "__self__", None), "tau_split", None)
 
 
 def call_opened(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)`, a compiled one, with the plain functions in `args` opened.
 
-    The arrays of a function that computes with them outside of JAX become constants of the
-    program, and other arrays compile another one.
+    Where the numbers of an array are needed outside of JAX, NumPy's and integer arrays become
+    constants of the program, and, if that is not enough, all arrays of the functions.
     """
     traced = opened(args)
     structure: Any = jax.tree.structure(traced)
-    if structure not in _HELD_CONSTANT:
+    constants = known = _CONSTANTS.get(structure, SMALL_NUMPY)
+    while True:
+        if constants != SMALL_NUMPY:
+            traced = opened(args, constants)
         try:
-            return function(*traced)
+            result = function(*traced)
         except _NEEDS_NUMBERS:
-            constant = opened(args, constants=True)
-            if jax.tree.structure(constant) == structure:
+            if constants == ALL or jax.tree.structure(opened(args, ALL)) == structure:
                 raise
-            _HELD_CONSTANT.add(structure)
-    return function(*opened(args, constants=True))
+            constants += 1
+            continue
+        if constants != known:
+            _remember(_CONSTANTS, structure, constants)
+        return result
 
 
-def opened(tree: Any, *, constants: bool = False, streams: bool = True) -> Any:
+def opened(tree: Any, constants: int = SMALL_NUMPY, *, streams: bool = True) -> Any:
     """`tree` with every plain function in it as an `OpenFunction`.
-
-    Read: closures, defaults, attributes of the function, and globals that it names (of installed
-    packages none); what these hold in lists, dicts, pytrees, NNX modules, partials, methods, inner
-    `jit`s and objects of a user's class. Other objects are compared by identity.
 
     Args:
         tree: the pytree.
-        constants: keep the arrays in the templates.
+        constants: the arrays that stay in the templates.
         streams: read the random streams of NNX modules, without which none can be called.
     """
-    read = functools.partial(Reader, constants=constants, streams=streams)
-    return _opened_by(read, tree)
+
+    def open_leaf(leaf: Any) -> Any:
+        if not _is_function(leaf):
+            return leaf
+        template, arrays = _read(leaf, constants, streams)
+        is_bare = template.nodes[0][0] == "held" and isinstance(leaf, types.FunctionType)
+        return leaf if is_bare else OpenFunction(tuple(arrays), template)
+
+    return jax.tree.map(open_leaf, tree, is_leaf=_is_function)
 
 
-def _opened_by(read: Callable[[], Reader], tree: Any) -> Any:
-    return jax.tree.map(lambda node: _open_node(node, read), tree, is_leaf=_may_hold)
+def _read(function: Any, constants: int, streams: bool) -> tuple[Template, list[Any]]:
+    """The template of a function, and the arrays that it holds."""
+    values: list[Any] = []
+    numbers: dict[int, int] = {}
+    nodes: list[Node] = []
+    arrays: list[Any] = []
+
+    def number_of(value: Any) -> int:
+        if isinstance(value, PlainFunction):
+            value = _with_open_call(value.same.fn)
+        number = numbers.setdefault(id(value), len(values))
+        if number == len(values):
+            values.append(value)
+        return number
+
+    number_of(function)
+    for value in values:  # which grows meanwhile
+        if _is_argument(value, constants):
+            nodes.append(("array", len(arrays), ()))
+            arrays.append(value)
+        elif isinstance(value, nnx.RngState) and not streams:
+            nodes.append(("held", Held(nnx.RngState), ()))
+        else:
+            kind, static, children = _parts(value)
+            nodes.append((kind, static, tuple(map(number_of, children))))
+    with_arrays = _reaching_arrays(nodes)
+    originals = {
+        number: reference(values[number])
+        for number, (kind, _, _) in enumerate(nodes)
+        if kind in _ORIGINAL and number not in with_arrays
+    }
+    return Template(nodes, originals), arrays
 
 
-def _open_node(node: Any, read: Callable[[], Reader]) -> Any:
-    if not _may_hold(node):
-        return node
-    reader = read()
-    if not _is_function(node):
-        # A module, which stays one unless its class closes over arrays.
-        reader.read(type(node).__call__)
-        if not reader.holds_arrays():
-            children, treedef = jax.tree.flatten(node, is_leaf=lambda child: child is not node)
-            return jax.tree.unflatten(treedef, _opened_by(read, children))
-        reader = read()
-    template = reader.call_of(node.same.fn if isinstance(node, PlainFunction) else node)
-    if isinstance(template, Same) and isinstance(node, types.FunctionType):
-        return node  # an installed one, which holds nothing
-    return OpenFunction(tuple(reader.arrays), template)
+def _reaching_arrays(nodes: Sequence[Node]) -> set[int]:
+    holders: list[list[int]] = [[] for _ in nodes]
+    for number, (_, _, children) in enumerate(nodes):
+        for child in children:
+            holders[child].append(number)
+    reaching: set[int] = set()
+    pending = [number for number, (kind, _, _) in enumerate(nodes) if kind == "array"]
+    while pending:
+        number = pending.pop()
+        if number not in reaching:
+            reaching.add(number)
+            pending += holders[number]
+    return reaching
+
+
+def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
+    """The kind of a value that is no argument, its static data, and the values that it holds."""
+    kind = type(value)
+    if isinstance(value, _ATOMS):
+        return _held(value)
+    if isinstance(value, types.FunctionType):
+        return _function_parts(value)
+    if isinstance(value, types.MethodType):
+        return "partial", (kind, ()), (value.__func__, value.__self__)
+    if isinstance(value, functools.partial):
+        keywords = value.keywords
+        held = (value.func, *value.args, *keywords.values())
+        return "partial", (kind, tuple(keywords)), held
+    if isinstance(value, _JITTED):
+        return "jit", None, (vars(value)["__wrapped__"],)
+    if kind in (list, tuple, dict):
+        is_empty_list = kind is list and not value  # the function may take notes in it
+        if is_empty_list or _NOTES.get(id(value)) is value or _is_long_and_plain(value):
+            return ("held" if kind is tuple else kind.__name__), Held(value), ()
+        if kind is dict:
+            return "dict", tuple(_held(key)[1] for key in value), tuple(value.values())
+        return kind.__name__, None, tuple(value)
+    if not jax.tree_util.all_leaves([value]):
+        apart = lambda node: node is not value and isinstance(node, (*_FUNCTIONS, nnx.RngState))  # noqa: E731
+        leaves, treedef = jax.tree.flatten(value, is_leaf=apart)
+        return ("tree", treedef, leaves) if _has_hash(treedef) else _held(value)
+    if _is_own(kind):
+        attributes = vars(value)
+        return "object", (Held(kind), tuple(attributes)), tuple(attributes.values())
+    return _held(value)
+
+
+def _function_parts(function: types.FunctionType) -> tuple[str, Any, Iterable[Any]]:
+    code, module = function.__code__, function.__globals__
+    is_installed = _is_installed(code.co_filename)
+    if is_installed and not function.__closure__:
+        return "held", Held(function), ()
+    names = () if is_installed else _global_names(code)
+    parts: dict[tuple[str, Any], Any] = {}
+    for index, cell in enumerate(function.__closure__ or ()):
+        try:
+            parts["cells", index] = cell.cell_contents
+        except ValueError:  # empty so far
+            continue
+    parts |= {("globals", name): module[name] for name in names if name in module}
+    parts |= {("defaults", n): default for n, default in enumerate(function.__defaults__ or ())}
+    parts |= {("keywords", name): held for name, held in (function.__kwdefaults__ or {}).items()}
+    attributes = {k: held for k, held in vars(function).items() if k != "__wrapped__"}
+    parts |= {("attributes", name): held for name, held in attributes.items()}
+    home = Held(module) if is_installed else module.get("__name__")
+    return "function", (code, home, tuple(parts)), parts.values()
+
+
+def _held(value: Any) -> tuple[str, Any, tuple[()]]:
+    """A value that is not opened: compared by value if it has one, else by identity."""
+    kind = type(value)
+    key: tuple[Any, ...] | None = None
+    if isinstance(value, float | complex | np.generic):
+        key = (kind, np.asarray(value).tobytes())  # -0.0 is not 0.0
+    elif _has_numbers(value):
+        digest = hashlib.sha256(np.asarray(value).tobytes()).digest()
+        key = (kind, value.shape, value.dtype, digest)
+    elif (kind.__eq__ is not object.__eq__ or value is None) and _has_hash(value):
+        key = (kind, value)
+    return "held", Held(value, key), ()
+
+
+def _has_numbers(value: Any) -> bool:
+    """Whether an array is compared by its numbers; JAX's large ones never change."""
+    if isinstance(value, jax.Array):
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
+        return value.size <= _SMALL and value.is_fully_addressable and not is_key
+    return type(value) is np.ndarray and not value.dtype.hasobject
+
+
+def _is_argument(value: Any, constants: int) -> bool:
+    if isinstance(value, jax.Array):
+        is_inexact = not jnp.issubdtype(value.dtype, np.integer) and value.dtype != bool
+        is_kept = constants == SMALL_NUMPY or (constants == NUMPY_AND_INTEGERS and is_inexact)
+        return is_kept or not is_concrete(value)
+    if type(value) is not np.ndarray or value.size <= _SMALL or constants != SMALL_NUMPY:
+        return False
+    dtype = value.dtype
+    return dtype.isnative and (dtype.kind == "b" or jnp.issubdtype(dtype, np.number))
+
+
+def _is_long_and_plain(values: Any) -> bool:
+    if len(values) <= _LONG:
+        return False
+    items = values.values() if isinstance(values, dict) else values
+    try:
+        leaves = jax.tree.leaves(list(itertools.islice(items, _LONG)))
+    except ValueError:  # dict keys that JAX cannot sort
+        return False
+    return all(isinstance(leaf, _ATOMS) for leaf in leaves)
 
 
 def _is_function(node: Any) -> bool:
     return isinstance(node, _FUNCTIONS)
 
 
-def _may_hold(node: Any) -> bool:
-    """Whether a node of a pytree is a function, or a module whose call has a closure."""
-    call = getattr(type(node), "__call__", None)  # noqa: B004
-    return _is_function(node) or (
-        isinstance(node, eqx.Module)
-        and isinstance(call, types.FunctionType)
-        and call.__closure__ is not None
-        and not _is_installed(call.__code__.co_filename)
-    )
-
-
-def _is_traced(value: Any) -> bool:
-    if type(value) is not np.ndarray:
-        return isinstance(value, jax.Array)
-    dtype = value.dtype
-    return dtype.isnative and (dtype.kind == "b" or jnp.issubdtype(dtype, np.number))
-
-
-def _constant(array: Any) -> Template:
-    """An array compared by identity, or by value if it is NumPy's, whose numbers may change."""
-    if isinstance(array, jax.Array):
-        return Same(array)
-    return Value((array.shape, array.dtype, array.tobytes()), reference(array))
-
-
-def _static(value: Any) -> Template:
-    """By value where `value` has one, by identity where not."""
-    kind = type(value)
-    if isinstance(value, float | complex | np.generic):
-        return Value((kind, np.asarray(value).tobytes()), lambda: value)  # −0.0 is not 0.0
-    by_identity = kind.__eq__ is object.__eq__ and value is not None
-    if by_identity or not _has_hash(value):
-        return Same(value)
-    return Value((kind, value), lambda: value)
+def _with_open_call(value: Any) -> Any:
+    """A callable object of a user's class as a method, so that its `__call__` is opened too."""
+    call = getattr(type(value), "__call__", None)  # noqa: B004
+    if isinstance(call, types.FunctionType) and not _is_installed(call.__code__.co_filename):
+        return types.MethodType(call, value)
+    return value
 
 
 def _has_hash(value: Any) -> bool:
@@ -324,25 +302,27 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _is_installed(path: str) -> bool:
     """Whether a file belongs to an installed package, this one or the standard library."""
-    return path.startswith(_INSTALLED)
+    return path.startswith((*_INSTALLED, "<frozen"))
 
 
-# Keyed weakly: a class may close over arrays.
-_COPIED: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
-
-
-def _is_copied(kind: type) -> bool:
+def _is_own(kind: type) -> bool:
     """Whether a class is a user's own and plain, so that its attributes are all of an object."""
-    if kind not in _COPIED:
-        bases = [base for base in kind.__mro__ if base not in (object, ABC, Generic, Protocol)]
-        files = [getattr(sys.modules.get(base.__module__), "__file__", None) for base in bases]
-        _COPIED[kind] = (
-            type(kind) in (type, ABCMeta)
-            and kind.__dictoffset__ != 0
-            and kind.__new__ is object.__new__
-            and kind.__reduce_ex__ is object.__reduce_ex__
-            and not any(hasattr(kind, name) for name in ("__del__", "__copy__"))
-            and not any(vars(base).get("__slots__") for base in bases)
-            and not any(_is_installed(file) for file in files if file)
-        )
-    return _COPIED[kind]
+    bases = [base for base in kind.__mro__ if base not in (object, ABC, Generic, Protocol)]
+    files = [getattr(sys.modules.get(base.__module__), "__file__", None) for base in bases]
+    return (
+        kind.__dictoffset__ != 0
+        and kind.__new__ is object.__new__
+        and not hasattr(kind, "__del__")
+        and not any(vars(base).get("__slots__") for base in bases)
+        and not any(_is_installed(file) for file in files if file)
+    )
+
+
+def _item_ids(values: Any) -> list[int]:
+    return list(map(id, values.values() if isinstance(values, dict) else values))
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(memory) >= 1024:
+        memory.clear()
+    memory[key] = value

@@ -1,206 +1,137 @@
-"""Templates: values without their arrays, from which a program builds its own copies.
+"""Templates: functions without their arrays, from which a program builds its own copies.
 
-A template is static: hashable, and compared by value. It holds objects by weak references, so
-that a cache of programs does not keep them alive.
+A template is a graph, held as a table: each value is a node, and nodes refer to each other by
+number, so that shared values, cycles and deep nesting need no special case. Objects are held by
+weak references; lists, dicts and other objects that have none stay alive with the program.
 """
 
 import builtins
-import dataclasses
 import types
 import weakref
-from collections.abc import Callable, Hashable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-from flax import nnx
+
+Node = tuple[str, Hashable, tuple[int, ...]]
+"""The kind of a value, its static data, and the numbers of the values it holds."""
 
 
-class Parts:
-    """What a template is built from: the arrays, and the functions that are already built."""
+class Held:
+    """A value that is not opened, compared by `key`, or by identity if there is none."""
 
-    def __init__(self, arrays: tuple[Any, ...]):
-        self.arrays = arrays
-        self.built: dict[int, Any] = {}
-
-
-class Template:
-    """A value without its arrays; hashable, compared by value."""
-
-    def build(self, parts: Parts) -> Any:
-        """The value, with the arrays of `parts`."""
-        raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True)
-class Array(Template):
-    slot: int
-
-    def build(self, parts: Parts) -> Any:
-        return parts.arrays[self.slot]
-
-
-@dataclasses.dataclass(frozen=True)
-class Again(Template):
-    """A function or an object that was read before: shared, or part of a cycle."""
-
-    number: int
-
-    def build(self, parts: Parts) -> Any:
-        return parts.built[self.number]
-
-
-@dataclasses.dataclass(frozen=True)
-class Value(Template):
-    """A value compared by `key`, and got from `reference`."""
-
-    key: Hashable
-    reference: Callable[[], Any] = dataclasses.field(compare=False)
-
-    def build(self, parts: Parts) -> Any:
-        return self.reference()
-
-
-class Same(Template):
-    """An object compared by identity."""
-
-    def __init__(self, value: Any):
-        self._id = id(value)
-        self._reference = reference(value)
+    def __init__(self, value: Any, key: Hashable = None):
+        self.key = id(value) if key is None else key
+        self.get = reference(value)
+        self._by_identity = key is None
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Same) or self._id != other._id:
+        if not isinstance(other, Held) or self.key != other.key:
             return False
-        value = self._reference()
-        return value is not None and value is other._reference()
+        # The id of an object that is gone, whose reference gives None, may be another one's.
+        return not self._by_identity or self is other or self.get() is other.get() is not None
 
     def __hash__(self) -> int:
-        return self._id
-
-    def build(self, parts: Parts) -> Any:
-        return self._reference()
+        return hash(self.key)
 
 
 def reference(value: Any) -> Callable[[], Any]:
-    """A weak reference where there can be one; numbers, strings, lists and dicts have none."""
+    """A weak reference, or a strong one to an object that has no weak references."""
     try:
         return weakref.ref(value)
     except TypeError:
         return lambda: value
 
 
-@dataclasses.dataclass(frozen=True)
-class Items(Template):
-    """A list, tuple or dict, copied."""
-
-    kind: type
-    keys: tuple[Any, ...] | None
-    items: tuple[Template, ...]
-
-    def build(self, parts: Parts) -> Any:
-        items = [item.build(parts) for item in self.items]
-        if self.keys is None:
-            return self.kind(items)
-        return dict(zip((key.build(parts) for key in self.keys), items, strict=True))
-
-
-@dataclasses.dataclass(frozen=True)
-class Tree(Template):
-    """A registered pytree."""
-
-    treedef: Any
-    leaves: tuple[Template, ...]
-
-    def build(self, parts: Parts) -> Any:
-        return jax.tree.unflatten(self.treedef, [leaf.build(parts) for leaf in self.leaves])
-
-
-@dataclasses.dataclass(frozen=True)
-class NNX(Template):
-    """A copy of an NNX module: what a call does to it does not reach the caller's."""
-
-    graphdef: Any
-    state: Tree
-
-    def build(self, parts: Parts) -> Any:
-        return nnx.merge(self.graphdef, self.state.build(parts))
-
-
-@dataclasses.dataclass(frozen=True)
-class Partial(Template):
-    kind: type
-    function: Template
-    args: Items
-    keywords: Items
-
-    def build(self, parts: Parts) -> Any:
-        function, args = self.function.build(parts), self.args.build(parts)
-        return self.kind(function, *args, **self.keywords.build(parts))
-
-
-@dataclasses.dataclass(frozen=True)
-class Method(Template):
-    function: Template
-    owner: Template
-
-    def build(self, parts: Parts) -> Any:
-        return types.MethodType(self.function.build(parts), self.owner.build(parts))
-
-
-@dataclasses.dataclass(frozen=True)
-class Object(Template):
-    """An object of a user's class, copied as `copy.copy` does."""
-
-    number: int
-    kind: Same
-    attributes: Items
-
-    def build(self, parts: Parts) -> Any:
-        kind = self.kind.build(parts)
-        new = parts.built[self.number] = object.__new__(kind)
-        vars(new).update(self.attributes.build(parts))
-        return new
-
-
-@dataclasses.dataclass(frozen=True)
-class Function(Template):
-    """A function: its code, and what it holds.
+class Template:
+    """A function without its arrays; hashable, compared by its nodes.
 
     Attributes:
-        number: by which `Again` refers to it.
-        code: its code.
-        name: its name.
-        module: the name of its module, or that module's globals.
-        names: the globals that it names, a dict; of an installed function none.
-        defaults: the defaults of its arguments, a tuple.
-        keywords: the defaults of its keyword-only arguments, a dict.
-        attributes: its own attributes, a dict.
-        cells: the contents of its closure; None for an empty cell.
+        nodes: the function, and then every value that was reached from it.
+        originals: mutable values without arrays, by number: used themselves, not copied.
     """
 
-    number: int
-    code: types.CodeType
-    name: str
-    module: Any
-    names: Items
-    defaults: Items
-    keywords: Items
-    attributes: Items
-    cells: tuple[Template | None, ...]
+    def __init__(self, nodes: Sequence[Node], originals: dict[int, Callable[[], Any]]):
+        self.nodes = tuple(nodes)
+        self.originals = originals
+        self._hash = hash(self.nodes)
 
-    def build(self, parts: Parts) -> Any:
-        namespace: dict[str, Any] = {"__builtins__": builtins, "__name__": self.module}
-        if isinstance(self.module, Same):
-            namespace = self.module.build(parts)
-        cells = tuple(types.CellType() for _ in self.cells)
-        new = types.FunctionType(self.code, namespace, self.name, None, cells)
-        parts.built[self.number] = new
-        for cell, content in zip(cells, self.cells, strict=True):
-            if content is not None:
-                cell.cell_contents = content.build(parts)
-        namespace.update(self.names.build(parts))
-        new.__defaults__ = self.defaults.build(parts) or None
-        new.__kwdefaults__ = self.keywords.build(parts) or None
-        vars(new).update(self.attributes.build(parts))
-        return new
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self.nodes == other.nodes
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def build(self, arrays: Sequence[Any]) -> Any:
+        """A copy of the function around `arrays`."""
+        built = {number: get() for number, get in self.originals.items()}
+        empty = []
+
+        def value_of(number: int) -> Any:
+            if number not in built:
+                kind, static, children = self.nodes[number]
+                if kind in _EMPTY:  # what it holds may refer to it
+                    built[number] = _EMPTY[kind](static)
+                    empty.append(number)
+                else:
+                    items = arrays if kind == "array" else list(map(value_of, children))
+                    built[number] = _COMPLETE[kind](static, items)
+            return built[number]
+
+        function = value_of(0)
+        while empty:
+            number = empty.pop()
+            kind, static, children = self.nodes[number]
+            _FILL[kind](built[number], static, list(map(value_of, children)))
+        return function
+
+
+def _partial(static: Any, items: Sequence[Any]) -> Any:
+    kind, names = static
+    args = items[: len(items) - len(names)]
+    return kind(*args, **dict(zip(names, items[len(args) :], strict=True)))
+
+
+def _empty_function(static: Any) -> types.FunctionType:
+    code, module, _ = static
+    is_own = isinstance(module, str | None)
+    namespace = {"__builtins__": builtins, "__name__": module} if is_own else module.get()
+    cells = tuple(types.CellType() for _ in code.co_freevars)
+    return types.FunctionType(code, namespace, None, None, cells)
+
+
+def _fill_function(function: types.FunctionType, static: Any, items: list[Any]) -> None:
+    parts: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+    for (part, name), item in zip(static[2], items, strict=True):
+        parts[part][name] = item
+    for index, item in parts["cells"].items():
+        function.__closure__[index].cell_contents = item  # type: ignore[index]
+    function.__globals__.update(parts["globals"])
+    function.__defaults__ = tuple(parts["defaults"].values()) or None
+    function.__kwdefaults__ = parts["keywords"] or None
+    vars(function).update(parts["attributes"])
+
+
+_COMPLETE: dict[str, Callable[[Any, Sequence[Any]], Any]] = {
+    "array": lambda slot, arrays: arrays[slot],
+    "held": lambda held, _: held.get(),
+    "tuple": lambda _, items: tuple(items),
+    "tree": jax.tree.unflatten,
+    "partial": _partial,
+    "jit": lambda _, items: items[0],  # inside a program an inner `jit` adds nothing
+}
+_EMPTY: dict[str, Callable[[Any], Any]] = {
+    "list": lambda _: [],
+    "dict": lambda _: {},
+    "object": lambda static: object.__new__(static[0].get()),
+    "function": _empty_function,
+}
+_FILL: dict[str, Callable[[Any, Any, list[Any]], None]] = {
+    "list": lambda new, _, items: new.extend(items),
+    "dict": lambda new, keys, items: new.update(
+        (key.get(), item) for key, item in zip(keys, items, strict=True)
+    ),
+    "object": lambda new, static, items: vars(new).update(zip(static[1], items, strict=True)),
+    "function": _fill_function,
+}

@@ -3,6 +3,10 @@
 import dataclasses
 import functools
 import gc
+import itertools
+import os
+import sysconfig
+import time
 import types
 import weakref
 from collections import Counter
@@ -14,9 +18,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import kinetic_jax
 from kinetic_jax import gain, sample
-from kinetic_jax._open import call_opened, opened
+from kinetic_jax._open import _CONSTANTS, _is_installed, call_opened, opened
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._template import Held
 
 X0 = np.ones((2, 3), np.float32)
 
@@ -198,6 +204,114 @@ def test_functions_of_the_same_code_share_a_program(hold):
     assert traces["traces"] == before
 
 
+class Scale:
+    """An object that stands for a number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __mul__(self, x):
+        return self.number * x
+
+
+CAN_HOLD_OBJECTS = [holder for holder in HOLDERS if holder is not in_an_nnx_module]
+PAIRS = list(itertools.combinations_with_replacement(CAN_HOLD_OBJECTS, 2))
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_what_is_held_in_two_ways_is_one(one, other):
+    """Neither way depends on the order in which a function is read and built."""
+    scale = Scale(jnp.float32(3.0))
+    first, second = one(Traces(), scale)[0], other(Traces(), scale)[0]
+    names = {"first": first, "scale": scale}
+    code = "def sum_of(second): return lambda x, again=first: first(x) + second(x) + scale * x"
+    exec(code, names)
+    function = opened(names["sum_of"](second))
+    assert sum(leaf is scale.number for leaf in jax.tree.leaves(function)) == 1
+    assert float(jax.jit(lambda f, x: f(x))(function, jnp.float32(2.0))) == 18.0
+
+
+def test_a_function_is_both_a_global_and_in_a_closure():
+    names = {"weight": jnp.full(3, 2.0)}
+    code = """
+def helper(x):
+    return weight * x
+def make(inner):
+    def field(t, x, cond=None):
+        return helper(x) + inner(x)
+    return field
+"""
+    exec(code, names)
+    found = sample(names["make"](names["helper"]), X0, num_steps=2)
+    np.testing.assert_allclose(found.x1, 9.0 * X0)
+
+
+@pytest.mark.parametrize("integer", [np.array, jnp.array])
+def test_integers_in_arrays_may_be_bounds_and_shapes(integer):
+    count, shape, order = integer(2), integer([3, 1]), integer([2, 0, 1])
+    assert value(lambda x: jnp.sum((x * jnp.ones(3)).at[:count].set(0.0))) == 2.0
+    assert value(lambda x: jnp.sum((x * jnp.ones(3)).reshape(np.asarray(shape)))) == 6.0
+    assert value(lambda x: sum(x for _ in range(count))) == 4.0
+    assert value(lambda x: (x * jnp.arange(3.0))[order][0]) == 4.0
+
+
+def test_a_numpy_array_may_be_a_shape():
+    shape = np.array([3, 1])
+    assert value(lambda x: jnp.sum((x * jnp.ones(3)).reshape(shape))) == 6.0
+
+
+def test_a_small_numpy_array_is_one_and_may_change():
+    held = np.array([3.0, 1.0], np.float32)
+    function = lambda x: x * held[0] if isinstance(held, np.ndarray) else 0 * x  # noqa: E731
+    assert value(function) == 6.0
+    held[0] = 5.0
+    assert value(function) == 10.0
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [np.ones(2000, np.float32), jnp.ones(3, int), np.ones((2, 3, 4))],
+    ids=["large", "integers", "small"],
+)
+def test_weights_stay_arguments_beside_numbers_that_are_needed(needed):
+    traces = Traces()
+
+    def make(weight):
+        def function(x):
+            scale = float(np.ravel(needed)[0])
+            traces.update(["traces"])
+            return scale * weight * x
+
+        return function
+
+    assert value(make(jnp.float32(3.0))) == 6.0
+    before = traces["traces"]
+    assert value(make(jnp.float32(5.0))) == 10.0
+    assert traces["traces"] == before
+
+
+def test_an_error_of_the_function_itself_is_raised():
+    weight = jnp.ones(3)
+
+    def function(x):
+        raise TypeError("mine", weight.shape)
+
+    known = dict(_CONSTANTS)
+    with pytest.raises(TypeError, match="mine") as caught:
+        value(function)
+    assert known == _CONSTANTS
+    assert caught.value.__context__ is None
+
+
+def test_a_large_constant_is_compared_by_its_digest():
+    held = np.ones(2_500_000)
+    template = opened(lambda x: held.sum() * x, 2).template
+    keys = [static.key for _, static, _ in template.nodes if isinstance(static, Held)]
+    assert max(len(repr(key)) for key in keys) < 1000
+    before, held[-1] = template, 2.0
+    assert opened(lambda x: held.sum() * x, 2).template != before
+
+
 def test_what_numpy_computes_with_is_a_constant_that_may_change():
     """NumPy's functions need the numbers themselves: its arrays may change in place, JAX's not."""
     table, shift = np.array([3.0, 1.0], np.float32), {"by": jnp.float32(1.0)}
@@ -215,16 +329,79 @@ def test_a_function_that_needs_its_argument_fails_as_under_jit():
         value(lambda x: x if x > 0 else weight)
 
 
-def test_a_list_without_arrays_is_passed_itself():
-    """So that what a function notes in it, when it is traced, is seen; it changes no program."""
+@pytest.mark.parametrize("note", [lambda x: 1, lambda x: x.dtype, lambda x: x, lambda x: [x]])
+def test_notes_in_a_list_are_kept_and_compile_nothing_again(note):
     seen, weight = [], jnp.float32(3.0)
 
     def function(x):
-        seen.append(x.dtype)
+        seen.append(note(x))
         return weight * x
 
-    assert [value(function), value(function)] == [6.0, 6.0]
-    assert seen == [jnp.float32]
+    assert [value(function) for _ in range(3)] == [6.0] * 3
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("notes", [[1.0], {"count": 0}], ids=["list", "dict"])
+def test_notes_that_began_before_compile_once_more_at_most(notes):
+    traces, weight = Traces(), jnp.float32(3.0)
+
+    def function(x):
+        traces.update(["traces"])
+        if isinstance(notes, dict):
+            notes["count"] += 1
+        else:
+            notes.append(1.0)
+        return weight * x
+
+    assert [value(function) for _ in range(4)] == [6.0] * 4
+    assert traces["traces"] <= 2
+
+
+@pytest.mark.parametrize("nest", [list, lambda held: [held], lambda held: {"n": (held,)}])
+def test_a_number_in_a_list_is_seen_when_it_changes(nest):
+    numbers, weight = [3.0], jnp.float32(1.0)
+    owner = Scale(numbers if nest is list else nest(numbers))
+    function = lambda x: weight * x * jax.tree.leaves(owner.number)[0]  # noqa: E731
+    assert value(function) == 6.0
+    numbers[0] = -1.0
+    assert value(function) == -2.0
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        dict.fromkeys(range(50_000), 1.0),
+        [0.5] * 200_000,
+        {n: [(1.0, "word"), {"rank": n}] for n in range(20_000)},
+    ],
+    ids=["dict", "list", "records"],
+)
+def test_a_long_container_without_arrays_costs_nothing(held):
+    weight = jnp.float32(3.0)
+    function = lambda x: weight * x + 0 * len(held)  # noqa: E731
+    assert value(function) == 6.0
+    begin = time.perf_counter()
+    opened(function)
+    assert time.perf_counter() - begin < 0.1  # a second or more if every item is read
+
+
+def test_a_long_container_with_arrays_is_read():
+    layers = [{"weight": jnp.float32(1.0)} for _ in range(300)]
+    assert len(jax.tree.leaves(opened(lambda x: layers[299]["weight"] * x))) == 300
+
+
+def test_deeply_nested_functions_are_opened():
+    function = weight = jnp.float32(3.0)
+    for _ in range(2000):
+        function = (lambda inner: lambda x: inner)(function)
+    assert jax.tree.leaves(opened(function)) == [weight]
+
+
+def test_installed_files_lie_inside_a_folder_of_packages():
+    package = os.path.dirname(kinetic_jax.__file__)
+    assert _is_installed(os.path.join(package, "field.py"))
+    assert _is_installed(os.path.join(sysconfig.get_path("purelib"), "jax", "numpy.py"))
+    assert not _is_installed(package + "_experiments/field.py")
 
 
 def test_a_call_does_not_change_the_callers_model():
@@ -239,6 +416,57 @@ def test_a_call_does_not_change_the_callers_model():
     model = Counting()
     assert value(lambda x: model(x)) == 6.0
     assert int(model.calls[...]) == 0
+
+
+def in_a_class(number):
+    kind = type("Model", (), {"number": number})
+    return lambda: kind.number, functools.partial(setattr, kind, "number")
+
+
+def in_a_slot(number):
+    model = type("Model", (), {"__slots__": ("number",)})()
+    model.number = number
+    return lambda: model.number, functools.partial(setattr, model, "number")
+
+
+def in_a_namespace(number):
+    names = types.SimpleNamespace(number=number)
+    return lambda: names.number, functools.partial(setattr, names, "number")
+
+
+def in_a_python_module(number):
+    module = types.ModuleType("settings")
+    module.number = number
+    return lambda: module.number, functools.partial(setattr, module, "number")
+
+
+def in_a_long_list(number):
+    held = [number] * 300
+    return lambda: held[299], functools.partial(held.__setitem__, 299)
+
+
+@pytest.mark.parametrize(
+    "hold", [in_a_class, in_a_slot, in_a_namespace, in_a_python_module, in_a_long_list]
+)
+def test_other_holders_are_read_once_as_under_jit(hold):
+    read, change = hold(3.0)
+    function = lambda x: read() * x  # noqa: E731
+    assert value(function) == 6.0
+    change(5.0)
+    assert value(function) == 6.0
+
+
+def test_an_object_without_arrays_is_used_itself_in_a_later_trace():
+    """The program of an equal object that is gone is not built around that one."""
+
+    def make():
+        scale, weight = Scale(3.0), jnp.float32(2.0)
+        return lambda x: weight * (scale * x)
+
+    for length in (1, 2, 3):
+        found = call_opened(value_of, as_pytree(make()), jnp.ones(length))
+        np.testing.assert_array_equal(found, 6.0)
+        gc.collect()
 
 
 def test_an_object_that_is_not_opened_is_itself():
@@ -273,11 +501,11 @@ def test_what_a_field_closes_over_is_let_go():
     traces, held = Traces(), []
 
     def one(i):
-        weight, model = jnp.full(3, float(i)), Model(np.full(3, float(i), np.float32))
+        weight, model = jnp.full(3, float(i)), Model(np.full((1000, 3), float(i), np.float32))
 
         def field(t, x, cond=None):
             traces.update(["traces"])
-            return weight * x + model.weight
+            return weight * x + model.weight[0]
 
         shaped = gain(lambda t: 1.0 + 0 * weight[0])(field)
         sample(shaped, X0, num_steps=2)

@@ -27,12 +27,16 @@ class VelocityField(Protocol):
     its arrays (every field of this package is an `equinox.Module`): it then passes through `jit`,
     `vmap` and `grad` as an argument, and a changed weight never recompiles.
 
-    A plain function works too. Each `sample` reads what its closure, its defaults and the globals
-    that it names hold, also in lists, dicts, pytrees, NNX modules, partials, methods, inner `jit`s
-    and plain objects of your own classes. Arrays become arguments of the program (constants, if
-    NumPy computes with them), and a Python number that changes compiles another one. What other
-    objects hold, and a list without arrays, is read once, as under `jit`. The program calls a copy
-    of the function: what that writes to a list or an object with arrays is lost.
+    A plain function works too. Each `sample` reads its closure, its defaults and the globals that
+    it names, through functions, partials, methods, inner `jit`s, lists, dicts, pytrees and plain
+    objects of your own classes. Arrays become arguments of the program. NumPy arrays of up to
+    1,024 elements, Python numbers and arrays that Python itself computes with (`float(w)`,
+    `range(n)`) are constants: another value compiles another program, and JAX keeps each program
+    and its constants until `jax.clear_caches()`. All else is read once, as under `jit`: installed
+    packages, attributes of classes and modules, `__slots__`, namespaces, containers of more than
+    200 items that begin with 200 plain ones, and lists and dicts that the function itself changes.
+    The program calls a copy of the function: writes to variables, and to containers and objects
+    that hold arrays, are lost. An NNX model in a closure is read faster by `from_nnx`.
 
     Example:
         >>> import jax.numpy as jnp
