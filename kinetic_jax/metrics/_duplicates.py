@@ -35,7 +35,8 @@ def duplicated(
         Shape (n,).
     """
     # By the triangle inequality no others can be.
-    apart = distances[:, 1] - distances[:, 0]
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ of samples whose squares are no numbers
+        apart = distances[:, 1] - distances[:, 0]
     close = np.flatnonzero(apart <= tolerance + 1e-5 * distances[:, 1])
     found, block = np.zeros(len(distances), bool), max(chunk_size // 2, 1)
     for start in range(0, close.size, block):

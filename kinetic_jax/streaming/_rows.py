@@ -91,7 +91,7 @@ class Scaled:
         return np.asarray(as_numbers(self.rows[which])).astype(self.dtype) * self.factor
 
 
-def balance(*sets: Float[Array, "rows ..."]) -> float:
+def balance(*sets: Float[Array, "..."]) -> float:
     """The power of two that brings typical rows to where squared distances are float32 numbers.
 
     1 unless the median size of the rows of every set is below 10⁻¹⁰, or that of one above 10¹⁰:
@@ -105,7 +105,7 @@ def balance(*sets: Float[Array, "rows ..."]) -> float:
 
 
 @jax.jit
-def typical_size(rows: Float[Array, "rows ..."]) -> Float[Array, ""]:
+def typical_size(rows: Float[Array, "rows *event"]) -> Float[Array, ""]:
     """The median over rows of their greatest number; rows of zeros or not finite do not count."""
     sizes = jnp.max(jnp.abs(rows.reshape(rows.shape[0], -1)), axis=1, initial=0.0)
     counts = jnp.isfinite(sizes) & (sizes > 0)

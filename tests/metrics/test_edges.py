@@ -95,13 +95,16 @@ WILD[:5] = TRAIN[:5] + 1e-3 * normal(3, 5, 8)
 
 @pytest.mark.parametrize("size", [1e12, 1e16, 1e20])
 def test_a_row_far_out_changes_nothing_for_the_others(size):
-    """Squares of 1e20 are no float32 numbers: such a sample is invalid, such a row refused."""
+    """Squares of 1e20 are no float32 numbers: such a sample is invalid, such a row refused.
+
+    (The nearest rows of the fifth copy are duplicates, between which no ratio tells.)
+    """
     samples, train = WILD.copy(), TRAIN.copy()
     samples[-1] = train[0] = size
     is_number = size < 1e19
     judged = memorization(samples, TRAIN)
     assert judged.invalid == (0 if is_number else 1)
-    assert judged.fraction == pytest.approx(5 / 20 if is_number else 5 / 19)
+    assert judged.fraction == pytest.approx(4 / 20 if is_number else 4 / 19)
     np.testing.assert_array_equal(judged.distances[:-1], memorization(WILD, TRAIN).distances[:-1])
     if is_number:
         for metric in (nearest_neighbors, knn_support):

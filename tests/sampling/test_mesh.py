@@ -14,7 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, cfg, chain, kts, nearest_neighbors, noise, sample, sweep
+from kinetic_jax import (
+    EmpiricalField,
+    GaussianField,
+    cfg,
+    chain,
+    kts,
+    nearest_neighbors,
+    noise,
+    sample,
+    sweep,
+)
 
 MODES = {
     "fixed": {"num_steps": 10},
