@@ -9,7 +9,7 @@ answers `--help` and Ctrl-C at once.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from kinetic_jax._public import *  # noqa: F403

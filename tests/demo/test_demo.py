@@ -16,6 +16,8 @@ from kinetic_jax.demo._digits import split_digits
 from kinetic_jax.demo._run import run_demo
 from kinetic_jax.demo._settings import DemoSettings, demo_settings
 
+pytestmark = pytest.mark.long
+
 TINY = DemoSettings(
     seed=3,
     num_train=48,

@@ -12,6 +12,8 @@ import pytest
 from kinetic_jax import JobSettings, run_job
 from kinetic_jax.jobs import find_field
 
+pytestmark = pytest.mark.long
+
 SETTINGS = {"labels": "all", "steps": 20, "alpha0": 0.05}
 BATCH = 8
 

@@ -11,6 +11,8 @@ import pytest
 from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
 from kinetic_jax.jobs import _diagnose
 
+pytestmark = pytest.mark.long
+
 SCRIPT = """
 import resource, sys
 import jax, numpy as np

@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 # Every notebook keeps its sizes in one cell tagged "parameters", which is replaced here.

@@ -17,6 +17,8 @@ from kinetic_jax import fit, load_field, network_field
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax.training._storage import latest_step
 
+pytestmark = pytest.mark.long
+
 STEPS = 25
 OPTIMIZER = optax.adam(1e-2)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import claims
 from benchmarks.claims import (
     _ablation,
     _onset,
@@ -30,7 +31,8 @@ from kinetic_jax import (
     load_images,
     sample,
 )
-from kinetic_jax.demo import claims
+
+pytestmark = pytest.mark.long
 
 SMALL = {
     "semantics": {"samples": 60, "guidance": [1]},

@@ -16,6 +16,8 @@ from kinetic_jax import load_images
 from kinetic_jax._digest import digest as digest_of
 from kinetic_jax._pretrained import read_about
 
+pytestmark = pytest.mark.long
+
 TINY = dataclasses.replace(GENERAL, config={"patch_size": 4, "width": 8, "depth": 1}, steps=20)
 FEW = dataclasses.replace(MEMORIZING, config={"width": 8, "depth": 1, "skip": True}, num_train=50,
                           steps=30, marks=(10, 20))  # fmt: skip

@@ -12,6 +12,8 @@ from benchmarks.speed._record import Recorder
 from benchmarks.speed.peers import require_same
 from kinetic_jax import GaussianField, noise, sample
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def recorder():
