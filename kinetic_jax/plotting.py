@@ -65,8 +65,15 @@ def _by_fifth(axis: Axes, groups: list[dict[str, Any]], confidence: float) -> No
     x = np.arange(1, len(groups) + 1)
     middle = 100 * np.array([group["f_mem"] for group in groups])
     ends = 100 * np.array([group["f_mem_interval"] for group in groups]).T
-    axis.errorbar(x, middle, yerr=np.abs(ends - middle), color=COPY_COLOR, marker="o", capsize=4,
-                  label=f"samples, {100 * confidence:g}% intervals")  # fmt: skip
+    axis.errorbar(
+        x,
+        middle,
+        yerr=np.abs(ends - middle),
+        color=COPY_COLOR,
+        marker="o",
+        capsize=4,
+        label=f"samples, {100 * confidence:g}% intervals",
+    )
     axis.set_xticks(x)
 
 

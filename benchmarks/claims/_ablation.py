@@ -70,8 +70,9 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
             sizes = f"(α0 = {shapes['alpha0']:.2g}, β0 = {shapes['beta0']:.2g})"
             found.append(("shapes", f"{launch} / {landing} {sizes}", shapes, usual))
     for name, (solver, cost) in SOLVERS.items():
-        found.append(("solver", name, own, usual | {"solver": solver,
-                                                    "num_steps": evaluations // cost}))  # fmt: skip
+        found.append(
+            ("solver", name, own, usual | {"solver": solver, "num_steps": evaluations // cost})
+        )
     for number in config["budgets"]:
         found.append(("evaluations", f"{number}", own, usual | {"num_steps": number}))
     for grid in ("uniform", "cosine"):

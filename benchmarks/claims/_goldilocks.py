@@ -71,9 +71,12 @@ def _turn_of(quantities: dict[str, np.ndarray], quality: np.ndarray) -> dict[str
         if means[at] - max(means[0], means[-1]) > most:
             most = means[at] - max(means[0], means[-1])
             parts = fifths(amount, 1)
-            found = {"name": name, "fifth": at + 1,
-                     "rise": _above(parts[at], parts[0]),
-                     "drop": _above(parts[at], parts[-1])}  # fmt: skip
+            found = {
+                "name": name,
+                "fifth": at + 1,
+                "rise": _above(parts[at], parts[0]),
+                "drop": _above(parts[at], parts[-1]),
+            }
     return found
 
 
@@ -99,10 +102,16 @@ def _by(amount: np.ndarray, quality: dict[str, np.ndarray], copied: np.ndarray) 
         "f_mem": groups(amount, copied, NUMBER),
         **curves,
         "peak": {what: bootstrap(_peak, [amount, values]) for what, values in quality.items()},
-        "step": {"value": step.value if upwards else -step.value, "low": ends[0], "high": ends[1],
-                 "below": step.below, "above": step.above, "p_value": step.p_value,
-                 "upwards": upwards},
-    }  # fmt: skip
+        "step": {
+            "value": step.value if upwards else -step.value,
+            "low": ends[0],
+            "high": ends[1],
+            "below": step.below,
+            "above": step.above,
+            "p_value": step.p_value,
+            "upwards": upwards,
+        },
+    }
 
 
 def _peak(amount: np.ndarray, values: np.ndarray) -> float:
@@ -204,11 +213,17 @@ def table(found: dict[str, Any]) -> list[Line]:
         ways = ", ".join(with_interval(turn[way], "+.2f") for way in ("rise", "drop"))
         copied = found["by"][name]["f_mem"]
         lines += [
-            Line(f"margin over {QUANTITIES[name]}: fifth {turn['fifth']} above first, above last",
-                 "", ways),
-            Line("F_mem there, first and last fifth", "late energy copies",
-                 ", ".join(percent(copied[at]) for at in (0, -1))),
-        ]  # fmt: skip
+            Line(
+                f"margin over {QUANTITIES[name]}: fifth {turn['fifth']} above first, above last",
+                "",
+                ways,
+            ),
+            Line(
+                "F_mem there, first and last fifth",
+                "late energy copies",
+                ", ".join(percent(copied[at]) for at in (0, -1)),
+            ),
+        ]
     return lines
 
 

@@ -107,8 +107,9 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
             same = _controls.constant_like(alpha0, s, tau, steps)
             kind = "both" if alpha0 else "landing"
             found.append((f"constant gain, {kind}", f"∫ η of {name}", {"transform": same}))
-            matched = _controls.clock_matched(functools.partial(
-                kts_gain, alpha0=alpha0, beta0=s, tau_split=tau))  # fmt: skip
+            matched = _controls.clock_matched(
+                functools.partial(kts_gain, alpha0=alpha0, beta0=s, tau_split=tau)
+            )
             found.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
     for b in config["ssc_powers"]:
         for a in config["ssc"]:
@@ -116,8 +117,10 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         found.append(("early stop", f"t = {end:g}", early))
-    for finer, shifts in (("late", [s for s in config["shifts"] if s < 1]),
-                          ("early", [s for s in config["shifts"] if s > 1])):  # fmt: skip
+    for finer, shifts in (
+        ("late", [s for s in config["shifts"] if s < 1]),
+        ("early", [s for s in config["shifts"] if s > 1]),
+    ):
         for shift in shifts:
             grid = {"grid": _controls.time_shifted(steps, shift), "num_steps": None}
             found.append((f"time shift, finer {finer}", f"s = {shift:g}", grid))
@@ -209,8 +212,9 @@ def table(found: dict[str, Any]) -> list[Line]:
         )
         lines.append(Line(what, "", _both(again)))
     noise = [row for row in found["rows"] if row["family"] == "copy plus noise"]
-    lines.append(Line(f"the same by noise on finished samples, {noise[-1]['name']}", "",
-                      _both(noise[-1])))  # fmt: skip
+    lines.append(
+        Line(f"the same by noise on finished samples, {noise[-1]['name']}", "", _both(noise[-1]))
+    )
     of = found["beaten"]
     for side, words in (
         ("kts", "settings of KTS with a control of fewer copies, no farther off"),

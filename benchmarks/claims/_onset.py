@@ -136,9 +136,12 @@ def _controlled(found: dict[str, Any], turned: set[str]) -> str:
 def table(found: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     lines = [
-        Line("training step from which F_mem is clearly above held-out images", "",
-             "never" if found["onset"] is None else f"{found['onset']:,}")
-    ]  # fmt: skip
+        Line(
+            "training step from which F_mem is clearly above held-out images",
+            "",
+            "never" if found["onset"] is None else f"{found['onset']:,}",
+        )
+    ]
     for name, turn in found["announced"].items():
         if turn is not None:
             other, end = found["control turns"][name], found["control"]

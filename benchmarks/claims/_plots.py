@@ -10,9 +10,21 @@ from matplotlib.figure import Figure
 from kinetic_jax.plotting import png
 
 COLORS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-    "#222222", "#999999", "#882255", "#44aa99", "#332288", "#8a6d00", "#aa4499", "#117733",
-)  # fmt: skip
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#222222",
+    "#999999",
+    "#882255",
+    "#44aa99",
+    "#332288",
+    "#8a6d00",
+    "#aa4499",
+    "#117733",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">", "p", "d", "1")
 
 
@@ -101,8 +113,9 @@ def speeds(profiles: dict[str, Any], off: dict[str, Any]) -> bytes:
     ):
         ts, one = off["ts"], off[name]
         along.plot(ts, one["value"], color=COLORS[number], label=words)
-        along.fill_between(ts, one["low"], one["high"], color=COLORS[number], alpha=0.25,
-                           linewidth=0)  # fmt: skip
+        along.fill_between(
+            ts, one["low"], one["high"], color=COLORS[number], alpha=0.25, linewidth=0
+        )
     along.set(xlabel="time t", ylabel="median ½||v||²", yscale="log")
     along.legend(frameon=False, fontsize=9)
     for axis in (own, along):
@@ -139,8 +152,12 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
             _bars(axis, middle, shares, label=family, xerr=np.abs(ends - middle), **style)
     floor = held_out["frechet"] - held_out["no gain"]
     for axis in (whole, near):
-        axis.axhline(100 * held_out["f_mem"]["value"], color="#777777", linestyle="--",
-                     label="held-out images: F_mem")  # fmt: skip
+        axis.axhline(
+            100 * held_out["f_mem"]["value"],
+            color="#777777",
+            linestyle="--",
+            label="held-out images: F_mem",
+        )
         axis.axvline(floor, color="#777777", linestyle="-.", label="held-out images: distance")
         axis.grid(alpha=0.25)
     whole.set_ylabel("F_mem in % (lower is better)")
@@ -150,12 +167,19 @@ def fronts(rows: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
     near.set_xlim(-0.15 * size, 0.1 * size)
     figure.supxlabel(
         f"change of the Fréchet distance to held-out images, which without a gain is {size:.2f} "
-        "(classifier features)", fontsize=10,
-    )  # fmt: skip
+        "(classifier features)",
+        fontsize=10,
+    )
     known = dict(zip(*reversed(whole.get_legend_handles_labels()), strict=True))
     labels = families + [words for words in known if words not in families]
-    figure.legend([known[words] for words in labels], labels, loc="outside upper center", ncols=4,
-                  frameon=False, fontsize=9)  # fmt: skip
+    figure.legend(
+        [known[words] for words in labels],
+        labels,
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+    )
     return png(figure)
 
 
@@ -200,17 +224,29 @@ def training(
         for number, (name, rows) in enumerate(trainings.items()):
             steps = [one["step"] for one in rows]
             if rows:
-                _bars(axis, steps, [curve(one) for one in rows], color=COLORS[number],
-                      marker=MARKERS[number], label=f"model {name}")  # fmt: skip
+                _bars(
+                    axis,
+                    steps,
+                    [curve(one) for one in rows],
+                    color=COLORS[number],
+                    marker=MARKERS[number],
+                    label=f"model {name}",
+                )
         axis.set_title(words, fontsize=10)
         axis.set_xscale("log")
         axis.grid(alpha=0.25)
         if onset is not None:
             axis.axvline(onset, color="#777777", linestyle=":")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
-                  frameon=False, fontsize=9)  # fmt: skip
+    figure.legend(
+        *axes.flat[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+    )
     dotted = "" if onset is None else "; dotted: F_mem first clearly above held-out images"
     figure.supxlabel(f"training steps{dotted}", fontsize=10)
-    figure.supylabel("F_mem, distance, and means of kinetic quantities (½ Σ over pixels)",
-                     fontsize=10)  # fmt: skip
+    figure.supylabel(
+        "F_mem, distance, and means of kinetic quantities (½ Σ over pixels)", fontsize=10
+    )
     return png(figure)

@@ -114,9 +114,13 @@ def train_recipe(
         cond, num_classes = jnp.asarray(labels[rows], jnp.int32), int(np.max(labels)) + 1
     keys = jax.random.split(jax.random.key(recipe.seed), 2)
     field = network_field(
-        recipe.network, images.shape[1:], key=keys[0], num_classes=num_classes, scaling=scaling,
+        recipe.network,
+        images.shape[1:],
+        key=keys[0],
+        num_classes=num_classes,
+        scaling=scaling,
         **recipe.config,
-    )  # fmt: skip
+    )
     # One of its own for every recipe and data: a training goes on as it began, or anew.
     own = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
     optimizer, training = _optimizer(recipe), folder / f"{name}-training-{own}"

@@ -70,8 +70,14 @@ def reproduce(
             began = time.monotonic()
             found = without_nan(_measured(name, subjects, config, say))
             seconds = round(time.monotonic() - began, 1)
-            record = {**about, "data": subjects.data.name, "title": CLAIMS[name].title,
-                      "seconds": seconds, **_circumstances(), "found": found}  # fmt: skip
+            record = {
+                **about,
+                "data": subjects.data.name,
+                "title": CLAIMS[name].title,
+                "seconds": seconds,
+                **_circumstances(),
+                "found": found,
+            }
             write_whole(file, json.dumps(record, indent=1).encode())
         # Words and pictures are made of what is kept, so that they are those of today's code.
         found = json.loads(file.read_text())["found"]

@@ -67,7 +67,7 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
         "f_mem change": paired_difference(pairs),
         "frechet": about(row.frechet, row.spread),
         "frechet change": about(row.frechet - baseline.frechet, moved),
-    }  # fmt: skip
+    }
 
 
 def about(value: float, draws: np.ndarray) -> dict[str, float]:

@@ -96,8 +96,10 @@ def _joined(parts: list[Trajectories], t1: float) -> Run:
     profile = parts[0].profile
     assert profile is not None, "claims are measured on fixed grids"
     ts = np.asarray(profile.ts, np.float64)
-    speed2, bend2 = (all_of(lambda p, n=n: getattr(p.profile, n))[good].astype(np.float64)
-                     for n in ("speed2", "bend2"))  # fmt: skip
+    speed2, bend2 = (
+        all_of(lambda p, n=n: getattr(p.profile, n))[good].astype(np.float64)
+        for n in ("speed2", "bend2")
+    )
     quantities = {
         name: all_of(lambda part, name=name: getattr(part.energy, name))[good].astype(np.float64)
         for name in ("total", "displacement", "excess", "length")

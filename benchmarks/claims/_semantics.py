@@ -30,8 +30,9 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     found: dict[str, Any] = {"samples": n, "guidance": {}}
     for scale in config["guidance"]:
         guided = None if scale == 1 else cfg(scale, null_cond=getattr(field, "null_cond", None))
-        run = sampled(field, x0, labels, transform=guided, progress=progress,
-                      num_steps=config["steps"])  # fmt: skip
+        run = sampled(
+            field, x0, labels, transform=guided, progress=progress, num_steps=config["steps"]
+        )
         found["guidance"][f"{scale:g}"] = _judged(run, labels[run.good], subjects)
     return found
 
@@ -100,13 +101,20 @@ def table(found: dict[str, Any]) -> list[Line]:
     lines = []
     for scale, judged in found["guidance"].items():
         margin = judged["by"]["total"]["margin"]
-        lines.append(Line(
-            f"margin, lowest and highest fifth of E, guidance {scale}",
-            "5.66, 8.93 (CLIP, ImageNet)" if scale == "1.5" else "",
-            _ends(margin["fifths"], ".2f"),
-        ))  # fmt: skip
-        lines.append(Line(f"the same within each class, guidance {scale}", "",
-                          _ends(margin["fifths within classes"], ".2f")))  # fmt: skip
+        lines.append(
+            Line(
+                f"margin, lowest and highest fifth of E, guidance {scale}",
+                "5.66, 8.93 (CLIP, ImageNet)" if scale == "1.5" else "",
+                _ends(margin["fifths"], ".2f"),
+            )
+        )
+        lines.append(
+            Line(
+                f"the same within each class, guidance {scale}",
+                "",
+                _ends(margin["fifths within classes"], ".2f"),
+            )
+        )
     return lines
 
 

@@ -42,11 +42,14 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             "speed2": run.speed2.mean(axis=0).tolist(),
             "error": (run.speed2.std(axis=0) / np.sqrt(len(run.speed2))).tolist(),
             "late share": bootstrap(_late_share, [run.quantities["late"], run.quantities["total"]]),
-            "f_mem": {"value": copied[name].fraction, "low": copied[name].low,
-                      "high": copied[name].high},
+            "f_mem": {
+                "value": copied[name].fraction,
+                "low": copied[name].low,
+                "high": copied[name].high,
+            },
         }
         for name, run in runs.items()
-    }  # fmt: skip
+    }
     first, *others = runs.values()
     return {
         "samples": n,
@@ -91,8 +94,9 @@ def _off_path(
     growth = {}
     for when, (start, end) in WINDOWS.items():
         inside = (found.ts >= start - 1e-9) & (found.ts < end - 1e-9)
-        slopes = {name: _slopes(found.ts[inside], energy[:, inside])
-                  for name, energy in energies.items()}  # fmt: skip
+        slopes = {
+            name: _slopes(found.ts[inside], energy[:, inside]) for name, energy in energies.items()
+        }
         growth[when] = {name: bootstrap(np.mean, [own]) for name, own in slopes.items()}
         growth[when]["apart"] = bootstrap(np.mean, [slopes["exact"] - slopes["learned"]])
     return {
@@ -150,8 +154,9 @@ def verdict(found: dict[str, Any]) -> str:
 def _parts(parting: dict[str, Any]) -> str:
     if parting["value"] == NEVER:
         return "its ||u||² never a tenth from the exact flow's"
-    ends = " to ".join("never" if end == NEVER else f"{end:.2f}"
-                       for end in (parting["low"], parting["high"]))  # fmt: skip
+    ends = " to ".join(
+        "never" if end == NEVER else f"{end:.2f}" for end in (parting["low"], parting["high"])
+    )
     return f"its ||u||² first a tenth from the exact flow's at t = {parting['value']:.2f} ({ends})"
 
 
@@ -163,10 +168,13 @@ def table(found: dict[str, Any]) -> list[Line]:
     ]
     off = found["off the exact path"]
     lines = [
-        Line(f"p of ||v*|| ~ (1 − t)^−p along the model's paths, {when}", "1 (in the limit)",
-             with_interval(one["exact"], ".2f"))
+        Line(
+            f"p of ||v*|| ~ (1 − t)^−p along the model's paths, {when}",
+            "1 (in the limit)",
+            with_interval(one["exact"], ".2f"),
+        )
         for when, one in off["growth"].items()
-    ]  # fmt: skip
+    ]
     return [*shares, *lines]
 
 

@@ -143,8 +143,9 @@ def with_control(subjects: Subjects, steps: int) -> Subjects:
     # A folder of its own for every recipe and data: after a change it is trained anew.
     own = digest([data.images, np.array(repr(control))])[:8]
     folder = subjects.folder / f"control-{own}"
-    train_recipe(control, data.images, None, folder, "control", scaling=data.scaling,
-                 to_the_end=False)  # fmt: skip
+    train_recipe(
+        control, data.images, None, folder, "control", scaling=data.scaling, to_the_end=False
+    )
     files = {mark: folder / f"control-step-{mark}.npz" for mark in marks}
     return dataclasses.replace(
         subjects, control={mark: read_field(file) for mark, file in files.items()}

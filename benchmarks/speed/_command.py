@@ -14,27 +14,57 @@ from kinetic_jax._cli._options import FOLDER, LocalPath
 
 # Imported when run: some need peers that others do not (the extra `bench`).
 SUITES = (
-    "overhead", "closures", "memory", "network", "unet", "sweep", "scaling", "empirical",
-    "neighbors", "peers", "imports",
-)  # fmt: skip
+    "overhead",
+    "closures",
+    "memory",
+    "network",
+    "unet",
+    "sweep",
+    "scaling",
+    "empirical",
+    "neighbors",
+    "peers",
+    "imports",
+)
 PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 
 
 @click.command("speed")
 @click.argument("suites", nargs=-1, type=click.Choice(SUITES))
-@click.option("--rounds", type=click.IntRange(min=1), default=21, show_default=True,
-              help="Interleaved rounds; medians over them are printed.")  # fmt: skip
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=21,
+    show_default=True,
+    help="Interleaved rounds; medians over them are printed.",
+)
 @click.option("--quick", is_flag=True, help="Small sizes: whether suites run, not what they cost.")
-@click.option("--out", type=FOLDER, default=RESULTS,
-              help="Folder of the results; benchmarks/results by default.")  # fmt: skip
-@click.option("--table", "file", type=LocalPath(exists=True, dir_okay=False),
-              help="Measures nothing: prints a file of results as Markdown tables.")  # fmt: skip
-@click.option("--into", "page", type=LocalPath(exists=True, dir_okay=False),
-              help="With --table: puts them into the marked region of this page.")  # fmt: skip
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=RESULTS,
+    help="Folder of the results; benchmarks/results by default.",
+)
+@click.option(
+    "--table",
+    "file",
+    type=LocalPath(exists=True, dir_okay=False),
+    help="Measures nothing: prints a file of results as Markdown tables.",
+)
+@click.option(
+    "--into",
+    "page",
+    type=LocalPath(exists=True, dir_okay=False),
+    help="With --table: puts them into the marked region of this page.",
+)
 def command(
-    suites: tuple[str, ...], rounds: int, quick: bool, out: Path, file: Path | None,
+    suites: tuple[str, ...],
+    rounds: int,
+    quick: bool,
+    out: Path,
+    file: Path | None,
     page: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Measures suites (all by default), and writes OUT/<device>-<date>.json.
 
     Prints figure, ceiling and ratio. Suites measured on the same day are kept in the same file.

@@ -11,9 +11,18 @@ from typing import Any
 import jax
 
 PACKAGES = (
-    "kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy",
-    "torch", "flow_matching", "torchcfm", "ott-jax", "faiss-cpu",
-)  # fmt: skip
+    "kinetic_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "diffrax",
+    "numpy",
+    "torch",
+    "flow_matching",
+    "torchcfm",
+    "ott-jax",
+    "faiss-cpu",
+)
 # Not the files of results themselves, which a suite before may just have written.
 RESULTS = ":(exclude,top)benchmarks/results"
 

@@ -98,19 +98,28 @@ def time_record(
     baseline = next(iter(timings))
     rows = {}
     for name, timing in timings.items():
-        first = {} if timing.first is None else {
-            "first_call": _short(timing.first), "compiling": _short(timing.compiling or 0.0),
-        }  # fmt: skip
+        first = (
+            {}
+            if timing.first is None
+            else {
+                "first_call": _short(timing.first),
+                "compiling": _short(timing.compiling or 0.0),
+            }
+        )
         rows[name] = first | {
             "figure": _short(timing.median),
             **_ratio(timing, timings[baseline]),
             "rounds": [_short(value) for value in timing.rounds],
         }
     judged = [
-        _judged(claim, baseline, rows[claim.of]["figure"],
-                **_ratio(timings[claim.of], timings[claim.against or baseline]))
+        _judged(
+            claim,
+            baseline,
+            rows[claim.of]["figure"],
+            **_ratio(timings[claim.of], timings[claim.against or baseline]),
+        )
         for claim in claims
-    ]  # fmt: skip
+    ]
     return _record(title, "s", dtype, baseline, rows, judged)
 
 
@@ -128,10 +137,14 @@ def figure_record(
         name: {"figure": _short(value), **ratio(name, baseline)} for name, value in figures.items()
     }
     judged = [
-        _judged(claim, baseline, rows[claim.of]["figure"],
-                **({} if claim.figure else ratio(claim.of, claim.against or baseline)))
+        _judged(
+            claim,
+            baseline,
+            rows[claim.of]["figure"],
+            **({} if claim.figure else ratio(claim.of, claim.against or baseline)),
+        )
         for claim in claims
-    ]  # fmt: skip
+    ]
     return _record(title, unit, dtype, baseline, rows, judged)
 
 

@@ -48,9 +48,16 @@ def number(value: float, unit: str) -> str:
 def _time_lines(record: dict[str, Any]) -> list[list[str]]:
     firsts = all("first_call" in row for row in record["rows"].values())
     lines = [
-        ["", *(["first call s", "compiling s"] if firsts else []),
-         "median ms", "fastest ms", "slowest ms", "ratio", "quartiles"],
-    ]  # fmt: skip
+        [
+            "",
+            *(["first call s", "compiling s"] if firsts else []),
+            "median ms",
+            "fastest ms",
+            "slowest ms",
+            "ratio",
+            "quartiles",
+        ],
+    ]
     for name, row in record["rows"].items():
         low, high = row["ratio_quartiles"]
         first = [f"{row[part]:.2f}" for part in ("first_call", "compiling")] if firsts else []

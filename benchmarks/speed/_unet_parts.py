@@ -146,12 +146,15 @@ def _attention(shape: tuple[int, ...], heads: int) -> dict[str, Piece]:
     kernel = F.scaled_dot_product_attention
     given: dict[str, tuple[tuple[int, ...], Op, Op, Callable[[torch.Tensor], Any]]] = {
         "attention: softmax(q kᵀ) v": (
-            vectors, lambda q: attend(q, q, q), whole, lambda q: kernel(q, q, q)
+            vectors,
+            lambda q: attend(q, q, q),
+            whole,
+            lambda q: kernel(q, q, q),
         ),
         "(scores alone)": (vectors, product, product, lambda q: q @ q.transpose(-1, -2)),
         "(softmax alone)": (square, softmax, softmax, lambda s: torch.softmax(s, dim=-1)),
         "(mixture alone)": (square, mix, mix, lambda s: s @ s[..., :features]),
-    }  # fmt: skip
+    }
     return {name: Piece(*told, image=False) for name, told in given.items()}
 
 

@@ -59,8 +59,11 @@ def _memory(recorder: Recorder) -> None:
         # Host memory is what is asked about, and an accelerator belongs to this process.
         told = subprocess.run(
             [sys.executable, "-m", "benchmarks.speed._memory", str(rows)],
-            check=True, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
         for name, megabytes in (line.split("\t") for line in told.stdout.splitlines()):
             peaks[f"{name}, {rows:,} rows"] = float(megabytes)
     names = list(peaks)

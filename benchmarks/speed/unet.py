@@ -109,9 +109,12 @@ def run(recorder: Recorder) -> None:
     _require_same(contenders)
     case = f"the KTS authors' U-Net, base {base}, {side} × {side} gray, batch {batch}"
     claims = (
-        Claim(BEFORE), Claim(NOW, 1.0), Claim(NOW, 1.0, against=LAST),
-        Claim(NOW, against=SPELLED), Claim(VMAPPED, 1.0),
-    )  # fmt: skip
+        Claim(BEFORE),
+        Claim(NOW, 1.0),
+        Claim(NOW, 1.0, against=LAST),
+        Claim(NOW, against=SPELLED),
+        Claim(VMAPPED, 1.0),
+    )
     recorder.times(f"{case}, one forward pass", contenders, *claims)
     model = nnx.merge(field.velocity.graphdef, field.velocity.state)
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
@@ -121,4 +124,4 @@ def run(recorder: Recorder) -> None:
             callers(pieces, batch, slices),
             *([] if name.startswith("(") else [Claim("before"), Claim("now")]),
             rounds=recorder.fewer(3),
-        )  # fmt: skip
+        )

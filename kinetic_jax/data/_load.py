@@ -155,8 +155,12 @@ def _from_idx(folder: Path, files: list[Path]) -> Images:
         expected = f"hold one file of {part} {kind}"
         require(kind not in arrays[part], f"folder {folder}", f"{file.name} as well", expected)
         arrays[part][kind] = np.asarray(load_array(file))
-    require("images" in arrays["train"], f"folder {folder}", [f.name for f in files],
-            "hold idx images to train on (train-images-idx3-ubyte)")  # fmt: skip
+    require(
+        "images" in arrays["train"],
+        f"folder {folder}",
+        [f.name for f in files],
+        "hold idx images to train on (train-images-idx3-ubyte)",
+    )
     parts = [arrays[part].get(kind) for part in arrays for kind in ("images", "labels")]
     assert parts[0] is not None
     return as_images(str(folder), parts[0], *parts[1:])

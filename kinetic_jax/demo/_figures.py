@@ -124,8 +124,13 @@ def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) ->
             label=row["name"],
         )
     axis.axhline(100 * held_out["f_mem"], color="#777777", linestyle=":", label="held-out digits")
-    axis.axvline(held_out["frechet_floor"], color="#777777", linestyle="-.", linewidth=1,
-                 label="two halves of held-out digits")  # fmt: skip
+    axis.axvline(
+        held_out["frechet_floor"],
+        color="#777777",
+        linestyle="-.",
+        linewidth=1,
+        label="two halves of held-out digits",
+    )
     axis.set(
         xlabel="Fréchet distance to held-out digits, in classifier features (lower is better)",
         ylabel="F_mem in % (lower is better)",

@@ -257,9 +257,16 @@ class EmpiricalField(eqx.Module):
         if center is None:
             center = center_of(read_rows(self.data, slice(0, self.chunk_size)))
         found = posterior_on_batch(
-            self.data, self.log_weights, self.labels, times, points, classes,
-            center=center, chunk_size=self.chunk_size, progress=progress,
-        )  # fmt: skip
+            self.data,
+            self.log_weights,
+            self.labels,
+            times,
+            points,
+            classes,
+            center=center,
+            chunk_size=self.chunk_size,
+            progress=progress,
+        )
         totals = log_totals_of(self._without_host(), classes, points.dtype)
         return values_of(found, points, 1 - times, totals, (points.shape[0], *event))
 

@@ -67,8 +67,12 @@ def checked_batch(
     points = float_array(x, "x")
     points = points.astype(at_least_float32(points.dtype))
     shape = points.shape
-    require(shape[1:] == event and len(shape) > len(event), "x", f"shape {shape}",
-            f"have shape (batch, {', '.join(map(str, event))})")  # fmt: skip
+    require(
+        shape[1:] == event and len(shape) > len(event),
+        "x",
+        f"shape {shape}",
+        f"have shape (batch, {', '.join(map(str, event))})",
+    )
     require(shape[0] >= 1, "x", f"shape {shape}", "have points")
     times = float_array(t, "t").astype(points.dtype)
     fits = times.shape in ((), shape[:1])

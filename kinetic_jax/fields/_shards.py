@@ -32,9 +32,13 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
             return work(field, *args)
 
         run = jax.shard_map(
-            local, mesh=shards.mesh, in_specs=(specs,), out_specs=PartitionSpec(), check_vma=False,
+            local,
+            mesh=shards.mesh,
+            in_specs=(specs,),
+            out_specs=PartitionSpec(),
+            check_vma=False,
             axis_names={shards.axis},
-        )  # fmt: skip
+        )
         with alone_on(shards.mesh, leaves):
             found = run(leaves)
         return in_caller_types(found, shards.mesh, PartitionSpec())

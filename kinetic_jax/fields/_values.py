@@ -87,9 +87,15 @@ def log_total(
         return weighted(jnp.zeros(part.shape[0], dtype), *known, cond)
 
     peak, total = stream(
-        score, SoftmaxSum(), jnp.zeros((_length(known), 0), dtype), known,
-        dtype=dtype, chunk_size=chunk_size, recompute=True, shards=shards,
-    )  # fmt: skip
+        score,
+        SoftmaxSum(),
+        jnp.zeros((_length(known), 0), dtype),
+        known,
+        dtype=dtype,
+        chunk_size=chunk_size,
+        recompute=True,
+        shards=shards,
+    )
     return peak + jnp.log(total)
 
 

@@ -155,8 +155,12 @@ def _check(about: Any) -> None:
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
         require(about[name] in values, name, _short(about[name]), f"be one of {values}")
-    require(isinstance(about["event_shape"], list), "event_shape", _short(about["event_shape"]),
-            "be a list")  # fmt: skip
+    require(
+        isinstance(about["event_shape"], list),
+        "event_shape",
+        _short(about["event_shape"]),
+        "be a list",
+    )
     for side in about["event_shape"]:
         whole_number("event_shape", side, 1, 2**31)
     if about["num_classes"] is not None:

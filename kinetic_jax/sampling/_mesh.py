@@ -117,8 +117,12 @@ def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]
     specs = partition_specs(field, mesh)
     own = {name for spec in specs for name in _names(spec)}
     free = tuple(name for name in mesh.axis_names if name not in own)
-    require(bool(free), "mesh", mesh.axis_names,
-            "have an axis for the batch beside those of the field's data")  # fmt: skip
+    require(
+        bool(free),
+        "mesh",
+        mesh.axis_names,
+        "have an axis for the batch beside those of the field's data",
+    )
     return specs, free
 
 
