@@ -111,7 +111,10 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
         mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if mesh is None:
             return work(*args)
-        run = lambda arrays: work(*eqx.combine(arrays, static))  # noqa: E731
+
+        def run(arrays: Any) -> Any:
+            return work(*eqx.combine(arrays, static))
+
         spec = NamedSharding(mesh, PartitionSpec())
         return jax.sharding.auto_axes(run, out_sharding=spec)(arrays)
 

@@ -193,7 +193,10 @@ def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
             return "dict", tuple(_held(key)[1] for key in value), tuple(value.values())
         return kind.__name__, None, tuple(value)
     if not jax.tree_util.all_leaves([value]):
-        apart = lambda node: node is not value and isinstance(node, (*_FUNCTIONS, nnx.RngState))  # noqa: E731
+
+        def apart(node: Any) -> bool:
+            return node is not value and isinstance(node, (*_FUNCTIONS, nnx.RngState))
+
         leaves, treedef = jax.tree.flatten(value, is_leaf=apart)
         return ("tree", treedef, leaves) if _has_hash(treedef) else _held(value)
     if _is_own(kind):

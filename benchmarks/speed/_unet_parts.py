@@ -97,7 +97,10 @@ def _convolution(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -
     layer = nnx.Conv(kernel[2], kernel[3], kernel[:2], stride, padding=(pad, pad), rngs=nnx.Rngs(0))
     weight = torch.from_numpy(np.array(layer.kernel[...]).transpose(3, 2, 0, 1).copy())
     bias = torch.zeros(kernel[3])
-    run = lambda x: F.conv2d(x, weight, bias, stride, pad[0])  # noqa: E731
+
+    def run(x: Any) -> Any:
+        return F.conv2d(x, weight, bias, stride, pad[0])
+
     return Piece(shape, layer, layer, run)
 
 
@@ -106,7 +109,10 @@ def _doubling(shape: tuple[int, ...]) -> Piece:
     layer = _Upsample(channels, rngs=nnx.Rngs(0))
     weight = torch.from_numpy(np.array(layer.conv.kernel[...]).transpose(3, 2, 0, 1).copy())
     bias = torch.zeros(channels)
-    run = lambda x: F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, 1, 1)  # noqa: E731
+
+    def run(x: Any) -> Any:
+        return F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, 1, 1)
+
     return Piece(shape, layer, _earlier(layer), run)
 
 
@@ -116,7 +122,10 @@ def _norm(shape: tuple[int, ...], groups: int, *, silu: bool) -> Piece:
     own = jax.nn.silu if silu else lambda x: x
     torchs = F.silu if silu else lambda x: x
     old = _earlier(layer)
-    run = lambda x: torchs(F.group_norm(x, groups, scale, bias, 1e-5))  # noqa: E731
+
+    def run(x: Any) -> Any:
+        return torchs(F.group_norm(x, groups, scale, bias, 1e-5))
+
     return Piece(shape, lambda x: own(layer(x)), lambda x: own(old(x)), run)
 
 
@@ -139,10 +148,19 @@ def _attention(shape: tuple[int, ...], heads: int) -> dict[str, Piece]:
     """The softmax-weighted sums, and their three steps each by itself."""
     tokens, features = shape[0] * shape[1], shape[2] // heads
     vectors, square = (heads, tokens, features), (heads, tokens, tokens)
-    product = lambda q: jnp.einsum("bntf,bnsf->bnts", q, q)  # noqa: E731
-    softmax = lambda s: jax.nn.softmax(s, axis=-1)  # noqa: E731
-    mix = lambda s: jnp.einsum("bnts,bnsf->bntf", s, s[..., :features])  # noqa: E731
-    whole = lambda q: jnp.einsum("bnts,bnsf->bntf", softmax(product(q)), q)  # noqa: E731
+
+    def product(q: Any) -> Any:
+        return jnp.einsum("bntf,bnsf->bnts", q, q)
+
+    def softmax(s: Any) -> Any:
+        return jax.nn.softmax(s, axis=-1)
+
+    def mix(s: Any) -> Any:
+        return jnp.einsum("bnts,bnsf->bntf", s, s[..., :features])
+
+    def whole(q: Any) -> Any:
+        return jnp.einsum("bnts,bnsf->bntf", softmax(product(q)), q)
+
     kernel = F.scaled_dot_product_attention
     given: dict[str, tuple[tuple[int, ...], Op, Op, Callable[[torch.Tensor], Any]]] = {
         "attention: softmax(q kᵀ) v": (

@@ -201,7 +201,10 @@ class EmpiricalField(eqx.Module):
         if cond is not None:
             cond = as_array("cond", cond)
             self.check_cond(cond)
-        pick = lambda array: None if array is None else array[number][None]  # noqa: E731
+
+        def pick(array: Array | None) -> Array | None:
+            return None if array is None else array[number][None]
+
         own = weighted(jnp.zeros(1, dtype), pick(self.log_weights), pick(self.labels), cond)[0]
         counts = own > lowest(dtype)
         return jnp.where(counts, own - log_total_of(self._without_host(), cond, dtype), -jnp.inf)

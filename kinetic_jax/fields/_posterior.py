@@ -213,7 +213,10 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
 
     base_rate = _time_rate(t, y, base[None, :], jnp.sum(base**2)[None])[0]
     over = atoms.over(y.dtype, chunk_size) | {"recompute": True}
-    at_heaviest = lambda array: take_rows(array, found.number, atoms.shards)  # noqa: E731
+
+    def at_heaviest(array: Array) -> Array:
+        return take_rows(array, found.number, atoms.shards)
+
     beside = (_Beside(atoms.squares, atoms.log_weights, atoms.labels), d_rows, d_weights)
     total, moved = stream(change, WeightedSum(), atoms.rows, beside, center=center, **over)
     d_mean = moved - total * mean

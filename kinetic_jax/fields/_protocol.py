@@ -224,7 +224,10 @@ def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
     A node of the field that splits its own arrays says so by `partition_specs(mesh)`, one for each
     of its arrays.
     """
-    splits = lambda node: hasattr(node, "partition_specs")  # noqa: E731
+
+    def splits(node: Any) -> bool:
+        return hasattr(node, "partition_specs")
+
     specs: list[PartitionSpec] = []
     for node in jax.tree.leaves(field, is_leaf=splits):
         if splits(node):
@@ -236,7 +239,10 @@ def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
 
 def own_mesh(field: Any) -> Mesh | None:
     """The mesh over which a node of the field splits its own arrays, if one does."""
-    splits = lambda node: hasattr(node, "partition_specs")  # noqa: E731
+
+    def splits(node: Any) -> bool:
+        return hasattr(node, "partition_specs")
+
     nodes = filter(splits, jax.tree.leaves(field, is_leaf=splits))
     return next((node.shards.mesh for node in nodes if node.shards is not None), None)
 

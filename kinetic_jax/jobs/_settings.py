@@ -204,7 +204,10 @@ def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
         )
         require(holds, "cond", f"dtype {dtype}", "hold numbers")
     require(given.labels is None, "labels", given.labels, "be left out with cond")
-    on_host = lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf  # noqa: E731
+
+    def on_host(leaf: Any) -> Any:
+        return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
+
     return jax.tree.map(on_host, given.cond)
 
 

@@ -2,10 +2,10 @@
 
 Same arithmetic as `solver.step`, unrolled over the stages. Diffrax's general step loops over
 stages through buffers (it also serves implicit, adaptive and stochastic solves), which costs a
-two-stage solver several per cent of an MLP's time; `benchmarks/overhead.py` prints the ratio.
+two-stage solver several per cent of an MLP's time; `benchmarks/speed/overhead.py` prints the ratio.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -45,7 +45,10 @@ def stages_of(solver: diffrax.AbstractSolver) -> Stages:
         return Stages((0.0,), ((),), (1.0,))
     tableau = solver.tableau  # type: ignore[attr-defined]
     num = int(np.max(np.flatnonzero(tableau.b_sol))) + 1
-    floats = lambda weights: tuple(float(weight) for weight in weights)  # noqa: E731
+
+    def floats(weights: Iterable[Any]) -> tuple[float, ...]:
+        return tuple(float(weight) for weight in weights)
+
     return Stages(
         floats((0.0, *tableau.c))[:num],
         ((), *(floats(row) for row in tableau.a_lower))[:num],

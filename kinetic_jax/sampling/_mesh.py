@@ -109,7 +109,10 @@ def solve_together(
 
 def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
     """How the field's arrays lie on the mesh, and the axes that are left for the batch."""
-    closed = lambda node: isinstance(node, OpenFunction)  # noqa: E731
+
+    def closed(node: Any) -> bool:
+        return isinstance(node, OpenFunction)
+
     functions = filter(closed, jax.tree.leaves(field, is_leaf=closed))
     hidden = [a.shape for function in functions for a in function.arrays if _is_split(a)]
     words = "hold the arrays that it splits over devices as a pytree, not close over them"

@@ -44,7 +44,10 @@ def held_arrays(field: Any) -> list[Any]:
 
     (Without the random streams of Flax models, which no pure call draws from.)
     """
-    is_model = lambda node: isinstance(node, NNXField)  # noqa: E731
+
+    def is_model(node: Any) -> bool:
+        return isinstance(node, NNXField)
+
     still = jax.tree.map(
         lambda node: node.without_streams() if is_model(node) else node, field, is_leaf=is_model
     )

@@ -33,7 +33,10 @@ def identity_of(problem: Problem, parameters: PyTree[Any]) -> dict[str, Any]:
     field = field_of(problem, weights)
     if dtype != x0.dtype:  # as it is trained
         own = field
-        field = lambda t, x, c: own(t, x.astype(dtype), c)  # noqa: E731
+
+        def field(t: Any, x: Any, c: Any) -> Any:
+            return own(t, x.astype(dtype), c)
+
     return {
         "arrays": digest(held_arrays(problem.static)),
         "probes": probed(field, x0, _some(problem.cond), (0.0, 1.0)),
