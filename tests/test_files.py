@@ -88,7 +88,8 @@ MEASUREMENTS = {
     "claims --data": "claims all --data",
     "claims --into": "claims all --into",
     "speed --out": "speed imports --out",
-    "speed --into": "speed --table results.json --into",
+    "speed --table": "speed --table",
+    "speed --into": "speed --into",
 }
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import numbers, require
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import untyped_axes
 
 DEFAULT_CHUNK_SIZE = 4096
 
@@ -98,7 +99,7 @@ def balance(*sets: Float[Array, "..."]) -> float:
     one row far out does not change the scale of the others. Typical rows are brought to 2⁻³⁶, so
     that differences in their last digit have squares, and so have rows 10²⁹ times their size.
     """
-    typical = max(float(typical_size(rows)) for rows in sets)
+    typical = max(float(untyped_axes(typical_size)(rows)) for rows in sets)
     if typical == 0 or 1e-10 <= typical <= 1e10:
         return 1.0
     return float(2.0 ** np.clip(-36 - np.floor(np.log2(typical)), -120, 120))
