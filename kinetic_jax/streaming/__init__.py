@@ -1,4 +1,4 @@
-"""One pass over many rows: scores of the rows for each query, reduced as they stream by."""
+"""Streaming passes over rows: score every row for each query and reduce the scores online."""
 
 from kinetic_jax.streaming._reductions import Best as Best
 from kinetic_jax.streaming._reductions import Highest as Highest
@@ -10,6 +10,7 @@ from kinetic_jax.streaming._reductions import Together as Together
 from kinetic_jax.streaming._reductions import WeightedSum as WeightedSum
 from kinetic_jax.streaming._reductions import lowest as lowest
 from kinetic_jax.streaming._rows import DEFAULT_CHUNK_SIZE as DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming._rows import Rows as Rows
 from kinetic_jax.streaming._rows import Scaled as Scaled
 from kinetic_jax.streaming._rows import as_numbers as as_numbers
 from kinetic_jax.streaming._rows import balance as balance
