@@ -1,4 +1,4 @@
-"""Kinetic path energy: its formulas, and the pieces that measure it in any solver or loop."""
+"""Kinetic path energy: its formulas, and its measurement in any solver or loop."""
 
 from kinetic_jax.energy._density import EnergyIdentity as EnergyIdentity
 from kinetic_jax.energy._density import energy_identity as energy_identity

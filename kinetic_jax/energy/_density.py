@@ -1,4 +1,4 @@
-"""The energy of a data set's exact flow against the density it passes through."""
+"""The identity between the energy of a data set's exact flow and its density."""
 
 from typing import Any
 
@@ -24,19 +24,19 @@ from kinetic_jax.fields import EmpiricalField, log_ratio, log_volume
 
 @result
 class EnergyIdentity:
-    """Both sides of the energy–density identity at one (t, x) and one row k, and what it leaves.
+    """Both sides of the energy–density identity at one (t, x) and one row k, and its error bounds.
 
     `½||v_k||² = −log p_t(x) + ½||x_k||² − x_k·r_k/(1−t) + volume + log π_k − log w_k`, exactly,
-    with r_k = x − t x_k, v_k = (x_k − x)/(1 − t) and π_k = 1/N (a row's own weight, if rows have
-    weights). Every attribute is a number, in nats where it is part of the identity.
+    with r_k = x − t x_k, v_k = (x_k − x)/(1 − t) and π_k = 1/N (or the weight of the row, if rows
+    have weights). All attributes are numbers; the terms of the identity are in nats.
 
     Attributes:
         index: the row k.
         row_energy: the left side, ½||v_k||², by differences.
-        from_density: the right side, the sum of the next six.
+        from_density: the right side, the sum of the next six attributes.
         neg_log_density: −log p_t(x).
         row_square: ½||x_k||².
-        cross: −x_k·r_k/(1 − t), the one term besides the density that changes with x while k
+        cross: −x_k·r_k/(1 − t), the only term besides the density that depends on x while k
             dominates.
         volume: −d log(1 − t) − (d/2) log 2π.
         log_prior: log π_k.
@@ -69,30 +69,30 @@ def energy_identity(
     index: Int[ArrayLike, ""] | None = None,
     cond: PyTree[Any] | None = None,
 ) -> EnergyIdentity:
-    """The energy of `field` at ONE sample, set against its log-density; see `EnergyIdentity`.
+    """The energy of `field` at ONE sample, expressed by its log-density; see `EnergyIdentity`.
 
-    Two passes over the data. Map it over a batch with `jax.vmap`.
+    Takes two passes over the data. Map it over a batch with `jax.vmap`.
 
     Args:
         field: the exact flow of a data set.
-        t: the time, below 1 (the field's clock stops at 1 − √ε of the dtype).
+        t: the time, in [0, 1]; the field stops its clock at 1 − √ε of the dtype.
         x: the sample.
         index: the row k. Default: the heaviest.
         cond: a class, or None.
 
     Raises:
         ValueError: if `field` is no EmpiricalField with its data in memory, t lies outside
-            [0, 1], x has not the shape of a row, `index` lies outside [0, rows) or is of
+            [0, 1], x does not have the shape of a row, or `index` lies outside [0, rows) or in
             another class than `cond`.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from kinetic_jax import EmpiricalField, energy_identity
         >>> field = EmpiricalField(jnp.array([[2.0, 0.0], [-2.0, 0.0]]))
-        >>> found = energy_identity(field, 0.5, jnp.array([1.0, 1.0]))
-        >>> print(found.row_energy.round(3), found.from_density.round(3), found.index)
+        >>> identity = energy_identity(field, 0.5, jnp.array([1.0, 1.0]))
+        >>> print(identity.row_energy.round(3), identity.from_density.round(3), identity.index)
         4.0 4.0 0
-        >>> bool(abs(found.gap) <= found.bound)
+        >>> bool(abs(identity.gap) <= identity.bound)
         True
     """
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
@@ -104,33 +104,33 @@ def energy_identity(
         if is_concrete(index):
             index = whole_number("index", index, 0, field.rows - 1, why=", a row's number")
         if cond is not None and is_concrete(index, cond, field.labels) and field.labels is not None:
-            own = int(field.labels[index])
-            counts = int(cond) in (own, -1)
-            require(counts, "index", index, f"be a row of class {cond}, not {own}")
+            label = int(field.labels[index])
+            is_of_class = int(cond) in (label, -1)
+            require(is_of_class, "index", index, f"be a row of class {cond}, not {label}")
         index = jnp.asarray(index, jnp.int32)
     x = float_array(x, "x")
     x = x.astype(at_least_float32(x.dtype))
     return _identity(field, float_scalar(t, "t").astype(x.dtype), x, index, cond)
 
 
-# Compiled here, so that calls one at a time find their program again.
+# Compiled, so that separate calls reuse one program.
 @eqx.filter_jit
 @untyped_axes
 def _identity(
-    field: EmpiricalField, t: Array, x: Array, index: Array | None, cond: Any
+    field: EmpiricalField, t: Array, x: Array, index: Array | None, cond: Array | None
 ) -> EnergyIdentity:
     values = field.values(t, x, cond)
     time = jnp.minimum(t, 1 - field.stop(x.dtype))
     left = 1 - time
     k = values.heaviest if index is None else index
     row = field.data[k].astype(x.dtype)
-    first = field.data[values.heaviest].astype(x.dtype)
-    velocity, change = (row - x) / left, ((first - row) + values.shift) / left
+    heaviest = field.data[values.heaviest].astype(x.dtype)
+    velocity, change = (row - x) / left, ((heaviest - row) + values.shift) / left
     log_prior = field.log_weight(k, x.dtype, cond)
-    # From the heaviest row's weight 1 − ε, by what tells the two rows apart.
-    less = log_ratio(time, x.reshape(-1), first.reshape(-1), row.reshape(-1))
-    less += field.log_weight(values.heaviest, x.dtype, cond) - log_prior
-    neg_log_weight = less - jnp.log1p(-values.dominance)
+    # log w_k is log(1 − ε), of the heaviest row, minus the log ratio of the two weights.
+    ratio = log_ratio(time, x.reshape(-1), heaviest.reshape(-1), row.reshape(-1))
+    ratio += field.log_weight(values.heaviest, x.dtype, cond) - log_prior
+    neg_log_weight = ratio - jnp.log1p(-values.dominance)
     dominance = jnp.where(k == values.heaviest, values.dominance, -jnp.expm1(-neg_log_weight))
     terms = (
         -values.log_density,
@@ -141,8 +141,8 @@ def _identity(
         neg_log_weight,
     )
     speed = norm_from_squared(squared_norm(velocity))
-    reach = dominance * field.farthest(row, cond) / left
-    # The sums behind gap and bound have rounding of their own.
+    delta = dominance * field.farthest(row, cond) / left
+    # An allowance for rounding errors in gap and bound.
     up = 1 + (x.size + 128) * jnp.finfo(x.dtype).eps
     return EnergyIdentity(
         k,
@@ -152,5 +152,5 @@ def _identity(
         energy=squared_norm(velocity + change) / 2,
         gap=jnp.sum(velocity * change) + squared_norm(change) / 2,
         dominance=dominance,
-        bound=up * (speed * reach + reach**2 / 2),
+        bound=up * (speed * delta + delta**2 / 2),
     )

@@ -1,9 +1,10 @@
-"""Energy for a hand-written sampling loop: init, update, result, over a batch."""
+"""Energy in a hand-written sampling loop over a batch: init, update, result."""
 
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_array, real_rows, require, require_finite
@@ -22,15 +23,15 @@ from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_land
 
 
 class EnergyState(eqx.Module):
-    """What a loop carries along.
+    """The state of a loop.
 
     Attributes:
-        x0: where each path began.
-        totals: the energy it has spent.
-        duration: the time it has taken.
-        velocity: its first velocity.
-        drift: ∫ (u − velocity) dt up to now, from which the mean velocity so far follows without
-            the rounding error of a path that is long and nearly straight.
+        x0: start of each path.
+        totals: energy and length so far.
+        duration: time so far.
+        velocity: first velocity.
+        drift: ∫ (u − velocity) dt so far; the mean velocity computed from it keeps its digits on
+            long, nearly straight paths.
         tau_split: the end of the launch.
     """
 
@@ -48,7 +49,7 @@ def energy_init(
     """The energy state of a batch of paths that begin at `x0`.
 
     Args:
-        x0: where the paths begin, an array of shape (batch, *event).
+        x0: start of the paths, an array of shape (batch, *event).
         tau_split: the end of the launch, in (0, 1).
 
     Raises:
@@ -70,36 +71,36 @@ def energy_init(
     x0 = real_rows("x0", x0)
     require(x0.ndim >= 1, "x0", f"shape {x0.shape}", "have a leading batch axis")
     dtype = at_least_float32(x0.dtype)
-    still = jnp.zeros(x0.shape, dtype)
+    zeros = jnp.zeros(x0.shape, dtype)
     totals, duration = no_totals(x0.shape[:1], dtype), no_sum(x0.shape[:1], dtype)
-    return EnergyState(x0, totals, duration, still, still, checked_tau_split(tau_split))
+    return EnergyState(x0, totals, duration, zeros, zeros, checked_tau_split(tau_split))
 
 
 def energy_update(
     state: EnergyState, u: Float[ArrayLike, "batch *event"], t: ArrayLike, dt: ArrayLike
 ) -> EnergyState:
-    """Adds `½||u||² dt` to the phase of the step's left end `t`.
+    """Adds `½||u||² dt` to the phase that contains the step's left end `t`.
 
-    Call it once a step with the velocity of an Euler step. For a solver of several stages call it
-    once a stage, with that stage's weight times the step as `dt` and the step's LEFT END as `t`
-    for every stage (Heun: twice, with dt/2).
+    With Euler steps, call it once per step. With a multi-stage solver, call it once per stage,
+    with `dt` the step times the weight of the stage, and `t` always the step's LEFT END (Heun:
+    twice, with dt/2).
 
     Args:
         state: from `energy_init` or the last update.
-        u: the velocity executed, of shape (batch, *event), any gain included.
+        u: the executed velocity, including any gain, of shape (batch, *event).
         t: the left end of the step, a scalar or of shape (batch,).
         dt: the step (times the stage's weight), a scalar or of shape (batch,).
 
     Raises:
-        ValueError: if `state` is of another kind, `u` has not the shape of x0, or `t` or `dt` is
-            neither a finite number nor one per sample.
+        ValueError: if `state` is no energy state, `u` does not have the shape of x0, or `t` or
+            `dt` is neither a finite number nor one per sample.
     """
     _check_state(state)
     u = real_rows("u", u)
     require(u.shape == state.x0.shape, "u", f"shape {u.shape}", f"have shape {state.x0.shape}")
     dtype, axes = state.drift.dtype, tuple(range(1, u.ndim))
-    time = _of_each("t", t, u.shape[:1], dtype)
-    step = jnp.broadcast_to(_of_each("dt", dt, u.shape[:1], dtype), u.shape[:1])
+    time = _per_sample("t", t, u.shape[:1], dtype)
+    step = jnp.broadcast_to(_per_sample("dt", dt, u.shape[:1], dtype), u.shape[:1])
     power, speed = (rate.astype(dtype) for rate in kinetic_rates(u, axes))
     elapsed, duration = state.duration.value, state.duration.add(step)
     velocity = jnp.where(jnp.expand_dims(elapsed == 0, axes), u.astype(dtype), state.velocity)
@@ -107,44 +108,39 @@ def energy_update(
     mean = state.drift / jnp.expand_dims(_unless_zero(elapsed), axes)
     share = elapsed / _unless_zero(duration.value)
     excess = share * squared_norm(relative - mean, axes) / 2
-    return EnergyState(
-        state.x0,
-        state.totals.credit(
-            power * step, speed * step, excess * step, is_landing(time, state.tau_split)
-        ),
-        duration,
-        velocity,
-        state.drift + jnp.expand_dims(step, axes) * relative,
-        state.tau_split,
-    )
+    landing = is_landing(time, state.tau_split)
+    totals = state.totals.credit(power * step, speed * step, excess * step, landing)
+    drift = state.drift + jnp.expand_dims(step, axes) * relative
+    return EnergyState(state.x0, totals, duration, velocity, drift, state.tau_split)
 
 
 def energy_result(state: EnergyState, x1: Float[ArrayLike, "batch *event"]) -> PathEnergy:
-    """The energies of the paths that arrived at `x1`, each of shape (batch,).
+    """The energies of paths that end at `x1`, each of shape (batch,).
 
     The duration T of the decomposition is the sum of all `dt`.
 
     Raises:
-        ValueError: if `state` is of another kind, or `x1` has not the shape of x0.
+        ValueError: if `state` is no energy state, or `x1` does not have the shape of x0.
     """
     _check_state(state)
     x1 = real_rows("x1", x1)
     require(x1.shape == state.x0.shape, "x1", f"shape {x1.shape}", f"have shape {state.x0.shape}")
-    dtype = state.drift.dtype  # the ends may be near, and a coarse dtype would round that
-    moved = x1.astype(dtype) - state.x0.astype(dtype)
-    displacement = squared_norm(moved, tuple(range(1, x1.ndim)))
+    dtype = state.drift.dtype  # a coarse dtype would round the difference of near ends
+    difference = x1.astype(dtype) - state.x0.astype(dtype)
+    displacement = squared_norm(difference, tuple(range(1, x1.ndim)))
     return path_energy(state.totals, displacement, state.duration.value)
 
 
 def _check_state(state: Any) -> None:
-    kind = isinstance(state, EnergyState)
-    require(kind, "state", type(state).__name__, "be what energy_init or energy_update returned")
+    is_state = isinstance(state, EnergyState)
+    expected = "be what energy_init or energy_update returned"
+    require(is_state, "state", type(state).__name__, expected)
 
 
-def _of_each(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+def _per_sample(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """A number, or one per sample."""
     number = float_array(value, name)
-    if not isinstance(value, Array):  # an array on a device is not waited for
+    if not isinstance(value, Array):  # checking an array would wait for the device
         require_finite(name, number)
     fits = number.shape in ((), shape)
     require(fits, name, f"shape {number.shape}", f"be a number or have shape {shape}")

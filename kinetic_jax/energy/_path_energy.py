@@ -1,4 +1,4 @@
-"""Kinetic path energy of a trajectory and its decomposition: the formulas, in one place."""
+"""Formulas of the kinetic path energy and its decomposition."""
 
 import functools
 
@@ -14,22 +14,22 @@ from kinetic_jax._pytree import result
 class PathEnergy:
     """The kinetic energy of each sample's path, `E = ½ ∫ ||u(t, x(t))||² dt`.
 
-    The factor ½ is in; norms are SUMS over all dimensions of an event, not means; u is the
-    velocity actually executed (ηv under a gain). Every field has shape (batch,), in float32 or
-    better. With T = t1 − t0:
+    The factor ½ is included; norms are SUMS over all dimensions of an event, not means; u is the
+    executed velocity (ηv under a gain). Every field has shape (batch,), in float32 or better.
+    With T = t1 − t0:
 
     Attributes:
         total: E = launch + landing.
         launch: the energy of the steps that begin before tau_split.
         landing: the energy of the steps that begin at or after it.
         displacement: ||x1 − x0||² / (2T), the energy of the straight path between the ends.
-        excess: ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess. It is summed about the mean
-            velocity so far, because the difference total − displacement, which it equals up to
-            rounding, loses all digits where a path is long and nearly straight.
+        excess: ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess. It equals total −
+            displacement, but is summed about the running mean velocity, because that difference
+            loses all digits on long, nearly straight paths.
         length: L = ∫ ||u|| dt (no ½).
 
-    For solvers with non-negative weights (Euler, Midpoint, Heun, Bosh3) excess ≥ 0, and
-    length ≤ sqrt(2 T E) up to rounding; with others (Tsit5, Dopri5) up to truncation error.
+    For solvers with non-negative weights (Euler, Midpoint, Heun, Bosh3) excess ≥ 0 and
+    length ≤ sqrt(2 T E) hold up to rounding; for others (Tsit5, Dopri5) up to truncation error.
     """
 
     total: Float[Array, "*batch"]
@@ -45,7 +45,7 @@ class CompensatedSum(eqx.Module):
 
     Attributes:
         value: the sum.
-        surplus: by how much rounding made it too large, which the next term makes good.
+        surplus: its rounding error, which is subtracted from the next term.
     """
 
     value: Float[Array, "*shape"]
@@ -64,11 +64,11 @@ def no_sum(shape: tuple[int, ...], dtype: jnp.dtype) -> CompensatedSum:
 
 
 class PhaseTotals(eqx.Module):
-    """What a path has spent so far.
+    """Energy and length of a path so far.
 
     Attributes:
-        sums: launch, landing, length and excess along the last axis: one array, because each
-            further one costs a loop two kernels.
+        sums: launch, landing, length and excess along the last axis; each separate array would
+            cost a loop two kernels.
     """
 
     sums: CompensatedSum
@@ -90,9 +90,9 @@ class PhaseTotals(eqx.Module):
         excess: Float[Array, "*batch"],
         landing: Bool[Array, "..."],
     ) -> "PhaseTotals":
-        """Adds one step, its energy to the phase that its left end lies in."""
-        nothing = jnp.zeros_like(energy)
-        early, late = jnp.where(landing, nothing, energy), jnp.where(landing, energy, nothing)
+        """Adds one step, with its energy in the phase that contains its left end."""
+        zero = jnp.zeros_like(energy)
+        early, late = jnp.where(landing, zero, energy), jnp.where(landing, energy, zero)
         return self.add(early, late, length, excess)
 
 
@@ -108,7 +108,7 @@ def squared_norm(x: Float[Array, "*shape"], axes: tuple[int, ...] | None = None)
 
 
 def norm_from_squared(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root whose gradient at 0 is 0 (a field at rest), not infinite."""
+    """Square root whose gradient at 0 is 0, not infinite."""
     at_rest = squared <= 0
     root = jnp.sqrt(jnp.where(at_rest, jnp.ones_like(squared), squared))
     return jnp.where(at_rest, jnp.zeros_like(squared), root)
@@ -123,11 +123,9 @@ def kinetic_rates(
 
 
 def path_energy(
-    totals: PhaseTotals,
-    squared_displacement: Float[Array, "*batch"],
-    duration: Float[Array, "..."],
+    totals: PhaseTotals, squared_displacement: Float[Array, "*batch"], duration: Float[Array, "..."]
 ) -> PathEnergy:
-    """Completes the totals of a path by its displacement ||x1 − x0||² over a time T."""
+    """The energies of a path, from its totals and its displacement ||x1 − x0||² over a time T."""
     launch, landing, length, excess = (totals.sums.value[..., i] for i in range(4))
     return PathEnergy(
         total=launch + landing,
@@ -140,6 +138,6 @@ def path_energy(
 
 
 def has_finite_energy(energy: PathEnergy) -> Bool[Array, "*batch"]:
-    """Whether all of a path's energies are finite."""
-    parts = (energy.total, energy.displacement, energy.excess, energy.length)
-    return functools.reduce(jnp.logical_and, map(jnp.isfinite, parts))
+    """True for paths whose energies are all finite."""
+    numbers = (energy.total, energy.displacement, energy.excess, energy.length)
+    return functools.reduce(jnp.logical_and, map(jnp.isfinite, numbers))

@@ -1,4 +1,4 @@
-"""The path to a single training row under any gain, in closed form but for one integral."""
+"""The path to a single training row under any gain, by one-dimensional integrals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import (
-    float_array,
-    float_scalar,
-    require,
-    require_between,
-    require_finite,
-)
+from kinetic_jax._checks import float_array, float_scalar, require, require_between, require_finite
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_varying, untyped_axes
 from kinetic_jax._open import call_opened
@@ -27,40 +22,42 @@ _MAX_STEPS = 4096
 
 @result
 class AtomLanding:
-    """What `single_atom` returns, of the shape of its times.
+    """The result of `single_atom`, of the shape of its times.
 
     Attributes:
-        ratio: ||X − x(t)|| / ||X − x0||: how much of the way is left.
-        energy: ½ ∫_0^t ||u||² dt / ||X − x0||², the energy spent up to t (the ½ is in).
+        ratio: ||X − x(t)|| / ||X − x0||, the remaining share of the distance.
+        energy: ½ ∫_0^t ||u||² dt / ||X − x0||², the energy spent up to t (including the ½).
     """
 
     ratio: Float[Array, "*times"]
     energy: Float[Array, "*times"]
 
 
-def single_atom(gain: Any, t: Float[ArrayLike, "*times"]) -> AtomLanding:
-    """How the flow of ONE training row X lands under a gain η: `u = η(t) (X − x)/(1 − t)`.
+def single_atom(
+    gain: Gain | Callable[..., Any] | ArrayLike, t: Float[ArrayLike, "*times"]
+) -> AtomLanding:
+    """The landing of the flow of ONE training row X under a gain η: `u = η(t) (X − x)/(1 − t)`.
 
     `||X − x(t)|| = ||X − x0|| exp(−∫_0^t η/(1 − t') dt')`, and the energy is the integral of
-    `½ η² ||X − x||²/(1 − t)²`. Both are integrated in s = −log(1 − t), where the singularity at
-    t = 1 is gone, by Diffrax's Dopri8 to a tolerance of 1e-10 (1e-6 in float32), from either side
-    of the gain's tau_split. It is where any flow that memorises lands, and what a solver's answer
-    can be held against.
+    `½ η² ||X − x||²/(1 − t)²`. Both are integrated in s = −log(1 − t), which removes the
+    singularity at t = 1, by Diffrax's Dopri8 to a tolerance of 1e-10 (1e-6 in float32),
+    separately on each side of the gain's tau_split. Every flow that memorises lands like this, so
+    it is a reference for solvers.
 
     Args:
         gain: the transform that `kts` or `gain` returned, a function of time, or a number.
-        t: times in [0, 1]. At t = 1 the ratio is 0 where η(1) > 0; the energy is infinite where
-            η(1) ≤ 1/2, because the speed grows faster than its square can be integrated.
+        t: times in [0, 1]. At t = 1 the ratio is 0 if η(1) > 0; the energy is infinite if
+            η(1) ≤ 1/2, where the squared speed is not integrable.
 
     Returns:
         Ratio and energy; NaN where the gain is not finite or varies too fast to be integrated.
 
     Raises:
-        ValueError: if `gain` is none of these, returns no single number, or a time lies outside
-            [0, 1].
+        ValueError: if `gain` is none of these or does not return one number, or a time lies
+            outside [0, 1].
 
     Example:
-        A constant gain η spends η²/(2 (2η − 1)) in all:
+        A constant gain η spends a total of η²/(2 (2η − 1)):
 
         >>> from kinetic_jax import kts, single_atom
         >>> print(single_atom(1.0, 0.75).ratio.round(4), single_atom(2.0, 1.0).energy.round(4))
@@ -74,7 +71,7 @@ def single_atom(gain: Any, t: Float[ArrayLike, "*times"]) -> AtomLanding:
     times = float_array(t, "t")
     times = times.astype(at_least_float32(times.dtype))
     require_between("t", times, 0.0, 1.0, closed=True)
-    eta = _gain_of(gain, times.dtype)
+    eta = _function_of_time(gain, times.dtype)
     shape = jax.eval_shape(lambda: jnp.asarray(eta(jnp.zeros((), times.dtype)))).shape
     require(shape == (), "gain", f"shape {shape}", "return one number for one time")
     refuse_varying("single_atom", f"times of shape {times.shape}", eta, times)
@@ -89,14 +86,14 @@ class _Constant(eqx.Module):
         return self.value
 
 
-def _gain_of(gain: Any, dtype: Any) -> Callable[..., Any]:
-    """The function of time that `gain` is, as a pytree."""
+def _function_of_time(gain: Any, dtype: np.dtype) -> Callable[..., Any]:
+    """`gain` as a function of time that is a pytree."""
     if isinstance(gain, Gain):
         return gain.fn
-    # A transform or a field would take the time for a field, or miss its x.
-    plain = callable(gain) and not type(gain).__module__.startswith("kinetic_jax.")
-    own = plain or (callable(gain) and own_tau_split(gain) is not None)
-    if own and not hasattr(gain, "field"):
+    # Not this package's transforms and fields, which take other arguments.
+    is_plain = callable(gain) and not type(gain).__module__.startswith("kinetic_jax.")
+    is_gain = is_plain or (callable(gain) and own_tau_split(gain) is not None)
+    if is_gain and not hasattr(gain, "field"):
         return as_pytree(gain)
     expected = "be what kts or gain returned, a function of time, or a number"
     is_number = isinstance(gain, int | float) or getattr(gain, "shape", None) == ()
@@ -110,51 +107,54 @@ def _gain_of(gain: Any, dtype: Any) -> Callable[..., Any]:
 @untyped_axes
 def _land_all(eta: Callable[..., Any], times: Float[Array, " times"]) -> tuple[Array, Array]:
     tau = own_tau_split(eta)
-    corner = jnp.ones((), times.dtype) if tau is None else tau.astype(times.dtype)
-    return jax.lax.map(lambda t: _land(eta, t, corner), times)
+    split = jnp.ones((), times.dtype) if tau is None else tau.astype(times.dtype)
+    return jax.lax.map(lambda t: _land(eta, t, split), times)
 
 
-def _land(eta: Callable[..., Any], t: Array, corner: Array) -> tuple[Array, Array]:
+def _land(eta: Callable[..., Any], t: Array, split: Array) -> tuple[Array, Array]:
     """Ratio and energy at one time."""
     dtype = t.dtype
-    # As far as rounding tells t from 1; beyond it the gain is η(1).
+    # The last number below 1; after it the gain is taken to be η(1).
     last = jnp.asarray(1 - float(jnp.finfo(dtype).epsneg), dtype)
-    clock = lambda time: -jnp.log1p(-jnp.minimum(time, last))  # noqa: E731
 
-    def rates(s: Array, y: tuple[Array, Array], args: Any) -> tuple[Array, Array]:
+    def rates(s: Array, y: tuple[Array, Array], args: None) -> tuple[Array, Array]:
         del args
         value = jnp.asarray(eta(-jnp.expm1(-s)), dtype)
         return value, value**2 * jnp.exp(s - 2 * y[0]) / 2
 
-    start = (jnp.zeros((), dtype), jnp.zeros((), dtype))
-    middle, end = clock(jnp.minimum(corner, t)), clock(t)
-    first = _integral(rates, jnp.zeros((), dtype), middle, start)
-    spent, energy = _integral(rates, middle, end, first)
+    zero = jnp.zeros((), dtype)
+    middle, end = (-jnp.log1p(-jnp.minimum(time, last)) for time in (jnp.minimum(split, t), t))
+    exponent, energy = _integral(rates, middle, end, _integral(rates, zero, middle, (zero, zero)))
     final = jnp.asarray(eta(jnp.ones((), dtype)), dtype)
     converges = final > 0.5
-    rest = final**2 * jnp.exp(end - 2 * spent) / (2 * jnp.where(converges, 2 * final - 1, 1.0))
-    limit = jnp.where(converges, energy + rest, jnp.inf)
-    ratio = jnp.exp(-spent)
-    way = jnp.where(final < 0, jnp.inf, jnp.where(final > 0, 0.0 * ratio, ratio))
-    return jnp.where(t < 1, ratio, way), jnp.where(t < 1, energy, limit)
+    rest = final**2 * jnp.exp(end - 2 * exponent) / (2 * jnp.where(converges, 2 * final - 1, 1.0))
+    energy_at_1 = jnp.where(converges, energy + rest, jnp.inf)
+    ratio = jnp.exp(-exponent)
+    ratio_at_1 = jnp.where(final < 0, jnp.inf, jnp.where(final > 0, 0.0 * ratio, ratio))
+    return jnp.where(t < 1, ratio, ratio_at_1), jnp.where(t < 1, energy, energy_at_1)
 
 
-def _integral(rates: Any, start: Array, end: Array, y0: tuple[Array, Array]) -> Any:
-    """From start to end, NaN if it takes too many steps; nothing for no way at all."""
+def _integral(
+    rates: Callable[..., tuple[Array, Array]], start: Array, end: Array, y0: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """The solution at `end`; NaN if it takes too many steps, `y0` if end is not after start."""
     tolerance = 1e-10 if start.dtype == jnp.float64 else 1e-6
-    way = end - start
-    some = jnp.where(way > 0, end, start + 1)
+    is_forward = end > start
+    stop = jnp.where(is_forward, end, start + 1)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rates),
         diffrax.Dopri8(),
         t0=start,
-        t1=some,
-        dt0=jnp.minimum(some - start, 0.01),
+        t1=stop,
+        dt0=jnp.minimum(stop - start, 0.01),
         y0=y0,
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance / 100, dtmax=0.25),
         max_steps=_MAX_STEPS,
         throw=False,
     )
-    good = solution.result == diffrax.RESULTS.successful
-    keep = lambda new, old: jnp.where(way > 0, jnp.where(good, new[-1], jnp.nan), old)  # noqa: E731
-    return jax.tree.map(keep, solution.ys, y0)
+    is_solved = solution.result == diffrax.RESULTS.successful
+
+    def select(values: Array, initial: Array) -> Array:
+        return jnp.where(is_forward, jnp.where(is_solved, values[-1], jnp.nan), initial)
+
+    return jax.tree.map(select, solution.ys, y0)

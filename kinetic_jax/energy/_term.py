@@ -1,4 +1,4 @@
-"""Energy for a Diffrax solve: it rides along as extra ODE state, with the solver's own weights."""
+"""Energy in a Diffrax solve, as extra ODE state with the solver's own weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,7 @@ from kinetic_jax._checks import as_arrays, real_rows
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
-from kinetic_jax.fields import (
-    VelocityField,
-    checked_field,
-    checked_velocity,
-    require_function,
-)
+from kinetic_jax.fields import VelocityField, checked_field, checked_velocity, require_function
 
 
 class PathState(eqx.Module):
@@ -25,8 +20,8 @@ class PathState(eqx.Module):
 
     Attributes:
         x: the sample.
-        energy: ½ ∫ ||u||² dt up to now.
-        length: ∫ ||u|| dt up to now.
+        energy: ½ ∫ ||u||² dt so far.
+        length: ∫ ||u|| dt so far.
     """
 
     x: Float[Array, "*event"]
@@ -40,7 +35,7 @@ class PathVectorField(eqx.Module):
     field: VelocityField
     cond: PyTree[Any]
 
-    def __call__(self, t: Any, y: PathState, args: Any) -> PathState:
+    def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
         """The rates of x, energy and length."""
         del args
         velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
@@ -49,11 +44,10 @@ class PathVectorField(eqx.Module):
 
 
 def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffrax.ODETerm:
-    """The Diffrax term of ONE sample's path together with its energy and length.
+    """The Diffrax term of ONE sample's path, its energy and its length.
 
-    For your own `diffrax.diffeqsolve`, which keeps its solver, SaveAt and adjoint. Under adaptive
-    control pass `norm=path_norm(...)` to the controller, so that the energy does not steer the
-    steps.
+    For your own `diffrax.diffeqsolve`, with any solver, SaveAt and adjoint. With adaptive steps
+    pass `norm=path_norm(...)` to the controller, so that the energy does not affect the steps.
 
     Args:
         field: the velocity field, transformed or not.
@@ -64,7 +58,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
 
     Raises:
         ValueError: if `field` is no velocity field or `cond` no pytree of arrays; when first
-            evaluated, if the field's output has not the shape and dtype of x.
+            evaluated, if the field's output does not have the shape and dtype of x.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -83,7 +77,7 @@ def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:
     """The initial state of `energy_term` for one sample at `x0`: no energy, no length.
 
     Args:
-        x0: where the path begins, an array of shape (*event,).
+        x0: start of the path, an array of shape (*event,).
 
     Raises:
         ValueError: if `x0` is no array of real numbers.
@@ -105,18 +99,17 @@ class PathNorm(eqx.Module):
     norm: Callable[..., Any]
 
     def __call__(self, y: PathState) -> Float[Array, ""]:
-        """The norm of the sample alone."""
+        """The norm of x."""
         return self.norm(y.x)
 
 
 def path_norm(norm: Callable[..., Any]) -> PathNorm:
-    """An error norm over `PathState` that sees x alone.
+    """An error norm of `PathState` that depends only on x.
 
-    With it a controller takes the steps it would take without the energy, the choice of the
-    first step included.
+    A controller then takes the same steps, including the first, as without the energy.
 
     Args:
-        norm: a norm of arrays, `optimistix.rms_norm` (Diffrax's default) say.
+        norm: a norm of arrays, such as `optimistix.rms_norm` (Diffrax's default).
 
     Raises:
         ValueError: if `norm` is no function of one array.

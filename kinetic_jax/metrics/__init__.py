@@ -1,6 +1,6 @@
-"""Metrics: what samples are near to, and how they compare with data.
+"""Metrics of samples: their distances to training data, and comparisons with data.
 
-They are driven from the host: not for use under `jit` or `vmap`, but for `kde_support`.
+They run from the host; only `kde_support` can be used under `jit` or `vmap`.
 """
 
 from kinetic_jax.metrics._energy_density import DensityProfile as DensityProfile

@@ -1,15 +1,14 @@
-"""Training rows that are copies of one another, where they decide about a sample."""
-
-from typing import Any
+"""Duplicates among the training rows nearest to a sample."""
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
 from kinetic_jax.metrics._neighbors import flat_rows
 from kinetic_jax.streaming import (
     Highest,
+    Rows,
     Scaled,
     balance,
     lowest,
@@ -20,50 +19,48 @@ from kinetic_jax.streaming import (
 
 
 def duplicated(
-    distances: np.ndarray, indices: np.ndarray, train: Any, tolerance: float, chunk_size: int
-) -> np.ndarray:
-    """Whether the two training rows nearest to a sample lie within `tolerance` of each other.
-
-    Args:
-        distances: of the samples to them, shape (n, 2).
-        indices: which rows they are, shape (n, 2).
-        train: the training rows.
-        tolerance: the greatest distance of duplicates.
-        chunk_size: rows read together.
-
-    Returns:
-        Shape (n,).
-    """
-    # By the triangle inequality no others can be.
-    with np.errstate(invalid="ignore"):  # ∞ − ∞ of samples whose squares are no numbers
-        apart = distances[:, 1] - distances[:, 0]
-    close = np.flatnonzero(apart <= tolerance + 1e-5 * distances[:, 1])
-    found, block = np.zeros(len(distances), bool), max(chunk_size // 2, 1)
-    for start in range(0, close.size, block):
-        some = close[start : start + block]
-        rows, place = read_again(train, jnp.asarray(indices[to_power_of_two(some)]))
-        gaps = rows[place[:, 0]] - rows[place[:, 1]]
-        factor = balance(gaps)
-        gaps = jnp.sqrt(jnp.sum((gaps * factor) ** 2, axis=1)) / factor
-        found[some] = np.asarray(gaps)[: some.size] <= tolerance
-    return found
+    distances: Float[np.ndarray, "n 2"],
+    indices: Int[np.ndarray, "n 2"],
+    train: Rows,
+    tolerance: float,
+    chunk_size: int,
+) -> Bool[np.ndarray, " n"]:
+    """True for samples whose two nearest training rows lie within `tolerance` of each other."""
+    # The triangle inequality rules out all other samples.
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ for samples that are not valid
+        gaps = distances[:, 1] - distances[:, 0]
+    candidates = np.flatnonzero(gaps <= tolerance + 1e-5 * distances[:, 1])
+    is_duplicate, block_size = np.zeros(len(distances), bool), max(chunk_size // 2, 1)
+    for start in range(0, candidates.size, block_size):
+        block = candidates[start : start + block_size]
+        rows, place = read_again(train, jnp.asarray(indices[to_power_of_two(block)]))
+        differences = rows[place[:, 0]] - rows[place[:, 1]]
+        factor = balance(differences)
+        lengths = jnp.sqrt(jnp.sum((differences * factor) ** 2, axis=1)) / factor
+        is_duplicate[block] = np.asarray(lengths)[: block.size] <= tolerance
+    return is_duplicate
 
 
 def beyond_duplicates(
-    samples: Any, nearest: np.ndarray, train: Any, tolerance: float, *, chunk_size: int,
+    samples: Array | np.ndarray,
+    nearest: np.ndarray,
+    train: Rows,
+    tolerance: float,
+    *,
+    chunk_size: int,
     progress: bool | None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Distance and number of the row nearest to each sample but for duplicates of `nearest`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance and number of the row nearest to each sample, except duplicates of `nearest`.
 
-    One more pass over the training rows, by differences.
+    Takes another pass over the training rows, by differences.
 
     Raises:
         ValueError: if there are no other rows.
     """
     count = len(nearest)
     padded = to_power_of_two(np.arange(count))
-    near, place = read_again(train, jnp.asarray(nearest[padded])[:, None])
-    rows = near[place[:, 0]]
+    distinct, place = read_again(train, jnp.asarray(nearest[padded])[:, None])
+    rows = distinct[place[:, 0]]
     queries = flat_rows("samples", samples)[padded].astype(rows.dtype)
     factor = balance(rows, queries)
     scores, index = stream_from_host(
@@ -74,30 +71,28 @@ def beyond_duplicates(
         chunk_size=chunk_size,
         dtype=rows.dtype,
         description="beyond duplicates",
-        check=lambda *_: None,
         progress=progress,
     )
     squared = -np.asarray(scores)[:count, 0]
-    alone = np.flatnonzero(squared >= -lowest(rows.dtype))
-    if alone.size:
+    without_other = np.flatnonzero(squared >= -lowest(rows.dtype))
+    if without_other.size:
         raise ValueError(
-            f"train must hold other rows than duplicates of row {int(nearest[alone[0]])}, got "
-            f"none that are farther than {tolerance:g} from it"
+            f"train must hold other rows than duplicates of row {int(nearest[without_other[0]])}, "
+            f"got none farther than {tolerance:g} from it"
         )
     return np.sqrt(squared) / factor, np.asarray(index)[:count, 0]
 
 
 class _OtherScore(eqx.Module):
-    """−||q − r||², by differences; the lowest for rows within reach of the query's nearest."""
+    """−||q − r||² by differences; the lowest score for duplicates of the query's nearest row."""
 
     tolerance: Array
 
     def __call__(
         self, query: tuple[Array, Array], rows: Array, squares: Array, known: None
     ) -> Array:
-        """The scores of a chunk."""
         del squares, known
         point, nearest = query
-        apart = jnp.sqrt(jnp.sum((nearest[None, :] - rows) ** 2, axis=1))
+        gaps = jnp.sqrt(jnp.sum((nearest[None, :] - rows) ** 2, axis=1))
         scores = -jnp.sum((point[None, :] - rows) ** 2, axis=1)
-        return jnp.where(apart > self.tolerance, scores, lowest(rows.dtype))
+        return jnp.where(gaps > self.tolerance, scores, lowest(rows.dtype))

@@ -1,5 +1,6 @@
-"""How energy and density go together along saved paths."""
+"""Energy and density along saved paths."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,10 +23,10 @@ from kinetic_jax.sampling import Trajectories
 
 
 class DensityProfile(NamedTuple):
-    """What `density_profile` returns, as NumPy arrays.
+    """The result of `density_profile`, as NumPy arrays.
 
-    Samples with a bad status, or with an energy that is not finite at a time below, are NaN
-    throughout and count nowhere; so are times from 1 − √ε on, where p_t shrinks to the rows.
+    Times from 1 − √ε on, where p_t collapses onto the rows, are NaN. A sample with a bad status,
+    or with an energy that is not finite at an earlier time, is NaN at all times and excluded.
 
     Attributes:
         ts: the saved times, shape (times,).
@@ -33,12 +34,12 @@ class DensityProfile(NamedTuple):
         neg_log_density: −log p_t(x) of the data's own flow, in nats, shape (batch, times).
         dominance: ε, the weight of all rows but the heaviest, shape (batch, times).
         gap: ½||v*||² − ½||v_k||² for the heaviest row k, shape (batch, times).
-        bound: what |gap| cannot exceed, shape (batch, times).
-        explained: 1 − Var(energy + log p_t)/Var(energy) over the samples: the share of what tells
-            their energies apart that −log p_t accounts for as it stands, with slope 1. Below 0 if
-            it accounts for less than a constant does. Shape (times,).
+        bound: an upper bound on |gap|, shape (batch, times).
+        explained: 1 − Var(energy + log p_t)/Var(energy) over the samples, the share of the
+            variance of their energies that −log p_t explains with slope 1. Negative if it
+            explains less than a constant. Shape (times,).
         correlation: Pearson's, of energy and −log p_t over the samples, shape (times,).
-        invalid: how many samples do not count.
+        invalid: number of excluded samples.
     """
 
     ts: np.ndarray
@@ -53,19 +54,19 @@ class DensityProfile(NamedTuple):
 
 
 class LateEnergy(NamedTuple):
-    """What `late_energy` returns, as NumPy arrays.
+    """The result of `late_energy`, as NumPy arrays.
 
     Attributes:
-        ts: the saved times from `start` to below 1, shape (times,).
+        ts: the saved times in [start, 1), shape (times,).
         empirical: ½||v*||² of the data's own flow, shape (batch, times).
         learned: ½||u||² of the learned field at the same points, shape (batch, times).
         ratio: median over the samples of empirical / learned, shape (times,); infinite where the
-            learned field is at rest, and its growth NaN.
+            learned field is at rest.
         empirical_growth: the exponent p of ||v*|| ∝ (1 − t)^{−p}, fitted by least squares to the
             mean logarithms of the speeds: 1 where v* points at rows the path does not reach, 0
             where the path goes straight to one.
-        learned_growth: the same of the learned field.
-        invalid: how many samples do not count, for a bad status or an energy that is not finite;
+        learned_growth: the exponent of the learned field; NaN if it is at rest somewhere.
+        invalid: number of samples excluded for a bad status or an energy that is not finite;
             they are NaN.
     """
 
@@ -85,20 +86,20 @@ def density_profile(
     *,
     velocity: VelocityField | None = None,
 ) -> DensityProfile:
-    """How much of the energy along saved paths the density alone explains.
+    """The share of the energy along saved paths that the density explains.
 
-    The identity of `energy_identity` says that the energy of the data's own flow is −log p_t plus
-    terms that do not change with x, but for one. How much that one matters, and whether a learned
-    field follows, is measured here over the samples at each saved time.
+    By `energy_identity` the energy of the data's own flow is −log p_t plus terms of which only
+    one depends on x. This measures over the samples, at each saved time, how much that term
+    matters, and whether a learned field obeys the same relation.
 
     Args:
         field: the exact flow of the training data, in memory.
         trajectories: of any field, sampled with `save_at`; three samples or more.
-        cond: what they were sampled with. Passed on to `field` if that has labels.
+        cond: their condition. Passed on to `field` if it has labels.
         velocity: the field whose energy is to be explained. Default: `field` itself.
 
     Raises:
-        ValueError: if nothing was saved, shapes do not fit, or fewer than three samples are good.
+        ValueError: if nothing was saved, shapes do not fit, or fewer than three samples are valid.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -112,31 +113,30 @@ def density_profile(
     References:
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
-    fits = velocity is None or callable(velocity)
-    require(fits, "velocity", repr(velocity), "be a velocity field, or None")
-    ts, path, cond, good = _saved(field, trajectories, cond)
-    own = cond if field.labels is not None else None
-    found = _identities(field, ts, path, own)
+    is_field = velocity is None or callable(velocity)
+    require(is_field, "velocity", repr(velocity), "be a velocity field, or None")
+    ts, path, cond, valid = _saved(field, trajectories, cond)
+    terms = _identities(field, ts, path, _own_cond(field, cond))
     if velocity is not None:
-        found = (_energies(velocity, ts, path, cond), *found[1:])
+        terms = (_energies(velocity, ts, path, cond), *terms[1:])
     early = np.asarray(ts) < 1 - field.stop(path.dtype)
-    good &= np.isfinite(np.asarray(found)[:, :, early]).all(axis=(0, 2))
-    require(int(good.sum()) >= 3, "trajectories", int(good.sum()), "hold three good samples")
-    counts = good[:, None] & early
+    valid &= np.isfinite(np.asarray(terms)[:, :, early]).all(axis=(0, 2))
+    require(int(valid.sum()) >= 3, "trajectories", int(valid.sum()), "hold three valid samples")
+    counts = valid[:, None] & early
     energy, surprise, dominance, gap, bound = (
-        np.where(counts, np.asarray(part, float), np.nan) for part in found
+        np.where(counts, np.asarray(term, float), np.nan) for term in terms
     )
     explained, correlation = np.full((2, ts.shape[0]), np.nan)
     for i in np.flatnonzero(counts.any(axis=0)):
-        one, other = energy[good, i], surprise[good, i]
-        spread = np.var(one)
-        if spread > 0 and np.var(other) > 0:
-            explained[i] = 1 - np.var(one - other) / spread
-            correlation[i] = np.corrcoef(one, other)[0, 1]
+        energies, surprises = energy[valid, i], surprise[valid, i]
+        variance = np.var(energies)
+        if variance > 0 and np.var(surprises) > 0:
+            explained[i] = 1 - np.var(energies - surprises) / variance
+            correlation[i] = np.corrcoef(energies, surprises)[0, 1]
+    times, invalid = np.asarray(ts), int(np.sum(~valid))
     return DensityProfile(
-        np.asarray(ts), energy, surprise, dominance, gap, bound, explained, correlation,
-        invalid=int(np.sum(~good)),
-    )  # fmt: skip
+        times, energy, surprise, dominance, gap, bound, explained, correlation, invalid
+    )
 
 
 def late_energy(
@@ -147,23 +147,23 @@ def late_energy(
     *,
     start: float = 0.8,
 ) -> LateEnergy:
-    """The late energy of the data's own flow against that of a learned field, at the same points.
+    """Late energies of the data's own flow and of a learned field, at the same points.
 
-    v* carries a factor 1/(1 − t): along a path that does not lead to a row its energy grows as
-    (1 − t)^{−2}, which the path's own, learned field does not follow. Along a path that lands on a
-    row neither grows. The path decides where both are looked at: give it the learned field's
-    trajectories, or the flow's own.
+    v* has a factor 1/(1 − t): along a path that does not lead to a row its energy grows as
+    (1 − t)^{−2}, while the energy of the learned field that made the path does not. Along a path
+    that lands on a row neither grows. Both fields are evaluated on the given trajectories, which
+    may be the learned field's or the flow's own.
 
     Args:
         field: the exact flow of the training data, in memory.
         learned: the learned field.
-        trajectories: sampled with `save_at`, of either field.
-        cond: what they were sampled with. Passed on to `field` if that has labels.
-        start: the first time looked at, in [0, 1).
+        trajectories: of either field, sampled with `save_at`.
+        cond: their condition. Passed on to `field` if it has labels.
+        start: the earliest time to include, in [0, 1).
 
     Raises:
         ValueError: if fewer than two saved times lie in [start, 1), shapes do not fit, or no
-            sample is good.
+            sample is valid.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -171,42 +171,47 @@ def late_energy(
         >>> field, learned = EmpiricalField(jnp.zeros((1, 2))), GaussianField(jnp.zeros(2), 0.8)
         >>> x0 = noise(jax.random.key(0), jnp.arange(8), (2,))
         >>> run = sample(learned, x0, save_at=jnp.array([0.8, 0.9, 0.99]))
-        >>> found = late_energy(field, learned, run)
-        >>> print(round(found.empirical_growth, 2), round(found.learned_growth, 2))
+        >>> late = late_energy(field, learned, run)
+        >>> print(round(late.empirical_growth, 2), round(late.learned_growth, 2))
         1.05 0.15
     """
     start = real_number("start", start)
     require(0 <= start < 1, "start", start, "lie in [0, 1)")
     require(callable(learned), "learned", repr(learned), "be a velocity field")
-    ts, path, cond, good = _saved(field, trajectories, cond)
+    ts, path, cond, valid = _saved(field, trajectories, cond)
     times = np.asarray(ts)
     late = np.flatnonzero((times >= start) & (times < 1 - field.stop(path.dtype)))
     require(late.size >= 2, "trajectories.ts", times, f"hold two times in [{start:g}, 1)")
-    ts, path = ts[late], path[:, late]
-    own = cond if field.labels is not None else None
-    both = np.array(
-        [_energies(one, ts, path, c) for one, c in ((field, own), (learned, cond))], np.float64
-    )
-    good &= np.isfinite(both).all(axis=(0, 2))
-    require(bool(good.any()), "trajectories", "none", "hold good samples")
-    empirical, others = np.where(good[None, :, None], both, np.nan)
-    times = times[late]
+    ts, path, times = ts[late], path[:, late], times[late]
+    pairs = ((field, _own_cond(field, cond)), (learned, cond))
+    energies = np.array([_energies(own, ts, path, c) for own, c in pairs], np.float64)
+    valid &= np.isfinite(energies).all(axis=(0, 2))
+    require(bool(valid.any()), "trajectories", "none", "hold valid samples")
+    empirical, other = np.where(valid[None, :, None], energies, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.median(empirical[good] / others[good], axis=0)
-    growth = [_growth(times, one[good]) for one in (empirical, others)]
-    return LateEnergy(times, empirical, others, ratio, growth[0], growth[1], int(np.sum(~good)))
+        ratio = np.median(empirical[valid] / other[valid], axis=0)
+    growths = [_growth(times, energy[valid]) for energy in (empirical, other)]
+    invalid = int(np.sum(~valid))
+    return LateEnergy(times, empirical, other, ratio, growths[0], growths[1], invalid)
+
+
+def _own_cond(field: EmpiricalField, cond: PyTree[Any] | None) -> PyTree[Any] | None:
+    """The condition of `field`, which takes none unless it has labels."""
+    return cond if field.labels is not None else None
 
 
 def _growth(times: np.ndarray, energy: np.ndarray) -> float:
     """The exponent of the speed in 1/(1 − t); NaN for a field at rest somewhere."""
     if not np.all(energy > 0):
         return float("nan")
-    logs = np.log(energy).mean(axis=0) / 2
-    return float(np.polyfit(-np.log(1 - np.asarray(times, np.float64)), logs, 1)[0])
+    log_speeds = np.log(energy).mean(axis=0) / 2
+    return float(np.polyfit(-np.log(1 - np.asarray(times, np.float64)), log_speeds, 1)[0])
 
 
-def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, Any, np.ndarray]:
-    """Times, path, conditions, and which samples ended well."""
+def _saved(
+    field: EmpiricalField, trajectories: Trajectories, cond: PyTree[Any] | None
+) -> tuple[Array, Array, PyTree[Any] | None, np.ndarray]:
+    """Saved times, saved path, conditions, and True for each sample of status 0."""
     require(isinstance(field, EmpiricalField), "field", type(field).__name__, "be EmpiricalField")
     refuse_memmap("field", field)
     kind = type(trajectories).__name__
@@ -224,14 +229,17 @@ def _saved(field: Any, trajectories: Any, cond: Any) -> tuple[Array, Array, Any,
 
 @eqx.filter_jit
 def _identities(
-    field: EmpiricalField, ts: Float[Array, " times"], path: Float[Array, "batch times *event"],
+    field: EmpiricalField,
+    ts: Float[Array, " times"],
+    path: Float[Array, "batch times *event"],
     cond: Int[Array, " batch"] | None,
-) -> tuple[Float[Array, "batch times"], ...]:  # fmt: skip
-    def at(t: Array, x: Array, c: Any) -> tuple[Array, ...]:
-        one = energy_identity(field, t, x, None, c)
-        return one.energy, one.neg_log_density, one.dominance, one.gap, one.bound
+) -> tuple[Float[Array, "batch times"], ...]:
+    def terms(t: Array, x: Array, c: Array | None) -> tuple[Array, ...]:
+        identity = energy_identity(field, t, x, None, c)
+        density = identity.neg_log_density
+        return identity.energy, density, identity.dominance, identity.gap, identity.bound
 
-    return _along(at, ts, path, cond)
+    return _map_along(terms, ts, path, cond)
 
 
 def _energies(
@@ -243,17 +251,21 @@ def _energies(
 
 @eqx.filter_jit
 def _energies_along(
-    field: VelocityField, ts: Float[Array, " times"], path: Float[Array, "batch times *event"],
+    field: VelocityField,
+    ts: Float[Array, " times"],
+    path: Float[Array, "batch times *event"],
     cond: PyTree[Any],
-) -> Float[Array, "batch times"]:  # fmt: skip
-    def at(t: Array, x: Array, c: Any) -> Array:
+) -> Float[Array, "batch times"]:
+    def energy(t: Array, x: Array, c: PyTree[Any]) -> Array:
         return squared_norm(checked_velocity(field(t, x, c), x)) / 2
 
-    return _along(at, ts, path, cond)
+    return _map_along(energy, ts, path, cond)
 
 
-def _along(at: Any, ts: Array, path: Array, cond: Any) -> Any:
-    """`at` every saved point: a batch at a time, one time after the other."""
-    each = jax.vmap(at, in_axes=(None, 0, 0))
-    found = jax.lax.map(lambda tx: each(tx[0], tx[1], cond), (ts, jnp.moveaxis(path, 1, 0)))
-    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), found)
+def _map_along(
+    fn: Callable[[Array, Array, Any], Any], ts: Array, path: Array, cond: PyTree[Any]
+) -> PyTree[Array]:
+    """`fn` at every saved point: the batch at once, one time after the other."""
+    mapped = jax.vmap(fn, in_axes=(None, 0, 0))
+    values = jax.lax.map(lambda tx: mapped(tx[0], tx[1], cond), (ts, jnp.moveaxis(path, 1, 0)))
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), values)

@@ -15,9 +15,9 @@ class EnergyGroup(NamedTuple):
     Attributes:
         lowest: the least energy in the group.
         highest: the greatest.
-        number: how many samples it has.
+        number: number of samples.
         mean: mean of the quantity over them.
-        low: lower end of its interval.
+        low: lower end of the interval of the mean.
         high: upper end.
     """
 
@@ -38,20 +38,20 @@ def energy_groups(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[EnergyGroup]:
-    """Means of a quantity over groups of samples of equal number, from low energy to high.
+    """Means of a quantity over equally large groups of samples, from low energy to high.
 
     The Goldilocks table. The quantity may be a margin, a confidence, or 0 and 1 for not memorised
-    and memorised (of valid samples alone). The intervals are percentile bootstraps over the
-    samples of a group, the grouping itself being kept (equal energies in the order given);
-    Wilson's if every value is 0 or 1, for a resample of zeros alone knows nothing else.
+    and memorised (of valid samples only). Equal energies are grouped in the given order. The
+    intervals are percentile bootstraps over the samples of a group, with the groups fixed; they
+    are Wilson's if every value is 0 or 1, because the bootstrap of zeros alone has no width.
 
     Args:
         energy: energies (or a part of them), shape (n,), finite.
         values: the quantity, shape (n,), finite.
-        num_groups: how many groups; at most n.
-        confidence: of the intervals, in (0, 1).
-        resamples: bootstrap draws.
-        seed: of those draws.
+        num_groups: number of groups, at most n.
+        confidence: level of the intervals, in (0, 1).
+        resamples: number of bootstrap draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: if the shapes differ, a number is not finite, or a setting is out of range.
@@ -65,25 +65,23 @@ def energy_groups(
     """
     confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
     resamples = whole_number("resamples", resamples, 1)
-    amounts, numbers = real_array("energy", energy), real_array("values", values)
-    require(amounts.ndim == 1 and amounts.size >= 1, "energy", amounts.shape, "have shape (n,)")
-    fits = numbers.shape == amounts.shape
-    require(fits, "values", f"shape {numbers.shape}", f"have the energies', {amounts.shape}")
-    num_groups = whole_number("num_groups", num_groups, 1, amounts.size)
-    for name, array in (("energy", amounts), ("values", numbers)):
+    energies, numbers = real_array("energy", energy), real_array("values", values)
+    require(energies.ndim == 1 and energies.size >= 1, "energy", energies.shape, "have shape (n,)")
+    fits = numbers.shape == energies.shape
+    require(fits, "values", f"shape {numbers.shape}", f"have the energies', {energies.shape}")
+    num_groups = whole_number("num_groups", num_groups, 1, energies.size)
+    for name, array in (("energy", energies), ("values", numbers)):
         bad = int(np.sum(~np.isfinite(array)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")
     draws = np.random.default_rng(seed)
     is_share = bool(np.isin(numbers, (0, 1)).all())
     groups = []
-    for members in np.array_split(np.argsort(amounts, kind="stable"), num_groups):
+    for members in np.array_split(np.argsort(energies, kind="stable"), num_groups):
         own = numbers[members]
         if is_share:
             low, high = wilson(int(own.sum()), own.size, confidence)
         else:
             low, high = bootstrap_mean(own, confidence, resamples, draws)
-        first, last = amounts[members[[0, -1]]]
-        groups.append(
-            EnergyGroup(float(first), float(last), own.size, float(own.mean()), low, high)
-        )
+        lowest, highest = map(float, energies[members[[0, -1]]])
+        groups.append(EnergyGroup(lowest, highest, own.size, float(own.mean()), low, high))
     return groups

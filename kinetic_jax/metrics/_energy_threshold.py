@@ -1,9 +1,9 @@
-"""The energy at which memorisation takes off."""
+"""The energy above which memorisation is more frequent."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Shaped
+from jaxtyping import ArrayLike, Bool, Float, Shaped
 
 from kinetic_jax._checks import (
     fraction,
@@ -17,17 +17,17 @@ from kinetic_jax._progress import check_progress, progress_bar
 
 
 class EnergyThreshold(NamedTuple):
-    """What `energy_threshold` returns.
+    """The result of `energy_threshold`.
 
     Attributes:
-        value: the energy that parts the samples, halfway between two of them; NaN where no
-            splitting leaves more memorised samples above than below.
+        value: the threshold, halfway between the energies of two samples; NaN if no split has a
+            larger share of memorised samples above than below.
         low: lower end of its interval.
         high: upper end.
-        below: share of memorised samples under it.
-        above: share of memorised samples over it.
-        p_value: how often a splitting of samples whose energies say nothing about memorisation
-            (the labels permuted) looks as good.
+        below: share of memorised samples below it.
+        above: share of memorised samples above it.
+        p_value: of the permutation test: the share of random permutations of the labels whose
+            best split is at least as likely.
     """
 
     value: float
@@ -48,21 +48,21 @@ def energy_threshold(
     seed: int = 0,
     progress: bool | None = None,
 ) -> EnergyThreshold:
-    """The energy above which samples are memorised more often: where the curve takes off.
+    """The energy above which samples are memorised more often.
 
-    The change point of greatest likelihood of a rate that steps up once, for samples in order of
-    their energy. The interval holds the steps that lose no more likelihood than the true one
-    does in draws from the fitted step (a bootstrap of the change point itself would not cover). A
-    permutation test tells whether there is a step at all: with a p-value that is not small, the
-    threshold means nothing.
+    The maximum-likelihood change point of a memorisation rate that steps up once, for samples in
+    order of their energy. The interval contains the change points that lose no more
+    log-likelihood than the true one loses in draws from the fitted step (a bootstrap of the
+    change point itself would not cover). A permutation test decides if there is a step at all:
+    unless the p-value is small, the threshold means nothing.
 
     Args:
         energy: energies, or a part of them, shape (n,), finite.
-        memorized: as `memorization` says, shape (n,); valid samples alone.
-        least_share: of the samples on either side, in (0, 0.5).
-        confidence: of the interval, in (0, 1).
-        resamples: draws, and permutations.
-        seed: of both.
+        memorized: the samples' `memorized` from `memorization`, shape (n,); valid samples only.
+        least_share: the least share of the samples on either side, in (0, 0.5).
+        confidence: level of the interval, in (0, 1).
+        resamples: number of draws, and of permutations.
+        seed: seed of both.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
@@ -72,8 +72,8 @@ def energy_threshold(
         >>> import numpy as np
         >>> from kinetic_jax import energy_threshold
         >>> energy = np.arange(200.0)
-        >>> found = energy_threshold(energy, energy > 149)
-        >>> found.value, found.below, found.above
+        >>> threshold = energy_threshold(energy, energy > 149)
+        >>> threshold.value, threshold.below, threshold.above
         (149.5, 0.0, 1.0)
 
     References:
@@ -84,74 +84,73 @@ def energy_threshold(
     confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
     resamples = whole_number("resamples", resamples, 1)
     check_progress(progress)
-    amounts, labels = real_array("energy", energy), real_array("memorized", memorized)
-    require(amounts.ndim == 1 and amounts.size >= 2, "energy", amounts.shape, "be (n,), n >= 2")
-    fits = labels.shape == amounts.shape
-    require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {amounts.shape}")
+    energies, labels = real_array("energy", energy), real_array("memorized", memorized)
+    require(energies.ndim == 1 and energies.size >= 2, "energy", energies.shape, "be (n,), n >= 2")
+    fits = labels.shape == energies.shape
+    require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {energies.shape}")
     odd = int(np.sum(~np.isin(labels, (0, 1))))
     require(odd == 0, "memorized", f"{odd} that are not", "be true or false")
-    bad = int(np.sum(~np.isfinite(amounts)))
+    bad = int(np.sum(~np.isfinite(energies)))
     require(bad == 0, "energy", f"{bad} numbers that are not", "be finite")
-    order = np.argsort(amounts, kind="stable")
-    amounts, steps = amounts[order], labels[order].astype(np.float64)
-    least = max(1.0, least_share * steps.size)
-    number = np.arange(1, steps.size)
-    allowed = (number >= least) & (steps.size - number >= least) & (np.diff(amounts) > 0)
-    curve, draws = _gains(steps, allowed), np.random.default_rng(seed)
-    best = int(np.argmax(curve)) if curve.size else 0
+    order = np.argsort(energies, kind="stable")
+    energies, labels = energies[order], labels[order]
+    least = max(1.0, least_share * labels.size)
+    number = np.arange(1, labels.size)
+    allowed = (number >= least) & (labels.size - number >= least) & (np.diff(energies) > 0)
+    gains, draws = _log_likelihood_gains(labels, allowed), np.random.default_rng(seed)
+    best = int(np.argmax(gains)) if gains.size else 0
     nan = float("nan")
-    if not np.isfinite(curve[best]):
+    if not np.isfinite(gains[best]):
         return EnergyThreshold(nan, nan, nan, nan, nan, 1.0)
     by_chance = []
     with progress_bar("permutations", resamples, show=progress) as update:
         for done in range(resamples):
-            by_chance.append(_gains(draws.permutation(steps), allowed).max())
+            by_chance.append(_log_likelihood_gains(draws.permutation(labels), allowed).max())
             update(done + 1, "")
-    p_value = (1 + np.sum(np.array(by_chance) >= curve[best] - 1e-9)) / (1 + resamples)
-    cutoff = np.quantile(_lost(steps, allowed, best, resamples, draws), confidence, method="higher")
-    accepted = np.flatnonzero(curve >= curve[best] - cutoff - 1e-9)
+    p_value = (1 + np.sum(np.array(by_chance) >= gains[best] - 1e-9)) / (1 + resamples)
+    deficits = _simulated_deficits(labels, allowed, best, resamples, draws)
+    cutoff = np.quantile(deficits, confidence, method="higher")
+    accepted = np.flatnonzero(gains >= gains[best] - cutoff - 1e-9)
     return EnergyThreshold(
-        value=float(amounts[best] + amounts[best + 1]) / 2,
-        low=float(amounts[accepted[0]]),
-        high=float(amounts[accepted[-1] + 1]),
-        below=float(steps[: best + 1].mean()),
-        above=float(steps[best + 1 :].mean()),
+        value=float(energies[best] + energies[best + 1]) / 2,
+        low=float(energies[accepted[0]]),
+        high=float(energies[accepted[-1] + 1]),
+        below=float(labels[: best + 1].mean()),
+        above=float(labels[best + 1 :].mean()),
         p_value=float(p_value),
     )
 
 
-def _gains(labels: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Log-likelihood that a step up after each sample gains over one rate; −∞ where there is none.
-
-    Args:
-        labels: 0 or 1, in order of energy, shape (n,).
-        allowed: where a step may be, shape (n − 1,).
-    """
+def _log_likelihood_gains(
+    labels: Float[np.ndarray, " n"], allowed: Bool[np.ndarray, " n-1"]
+) -> Float[np.ndarray, " n-1"]:
+    """Gain in log-likelihood of a step after each sample over a constant rate; −∞ if no step up."""
     number, count = np.arange(1, labels.size), np.cumsum(labels)
     total, positive, count = labels.size, count[-1], count[:-1]
     below, above = count / number, (positive - count) / (total - number)
-    gain = _likelihood(count, number) + _likelihood(positive - count, total - number)
-    return np.where(allowed & (above > below), gain - _likelihood(positive, total), -np.inf)
+    step = _log_likelihood(count, number) + _log_likelihood(positive - count, total - number)
+    return np.where(allowed & (above > below), step - _log_likelihood(positive, total), -np.inf)
 
 
-def _lost(
+def _simulated_deficits(
     labels: np.ndarray, allowed: np.ndarray, best: int, resamples: int, draws: np.random.Generator
 ) -> np.ndarray:
-    """How much likelihood the true step lacks to the best one, in draws from the fitted step."""
+    """Log-likelihood that the true step loses to the best, in draws from the fitted step."""
     rates = np.empty(labels.size)
     for part in (slice(best + 1), slice(best + 1, None)):
-        # Not 0 or 1: a rate of none among few is no certainty.
+        # Never 0 or 1: none among few samples does not make the rate 0.
         rates[part] = (labels[part].sum() + 0.5) / (labels[part].size + 1)
-    lost = np.zeros(resamples)
+    deficits = np.zeros(resamples)
     for i in range(resamples):
-        curve = _gains((draws.random(labels.size) < rates).astype(np.float64), allowed)
-        top = curve.max()
-        lost[i] = top - curve[best] if np.isfinite(top) else 0.0
-    return lost
+        drawn = (draws.random(labels.size) < rates).astype(np.float64)
+        gains = _log_likelihood_gains(drawn, allowed)
+        top = gains.max()
+        deficits[i] = top - gains[best] if np.isfinite(top) else 0.0
+    return deficits
 
 
-def _likelihood(count: Any, number: Any) -> Any:
-    """The greatest log-likelihood of `count` successes of `number`."""
+def _log_likelihood(count: np.ndarray | float, number: np.ndarray | int) -> np.ndarray | float:
+    """The maximum log-likelihood of `count` successes in `number` trials."""
     from scipy.special import xlogy
 
     share = count / number

@@ -1,4 +1,4 @@
-"""Sets of features, as the distances between distributions take them."""
+"""Checks of the sets of features that distances between distributions take."""
 
 import numpy as np
 from jaxtyping import ArrayLike
@@ -10,7 +10,7 @@ def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
     """`array` as float64 features of shape (n, d).
 
     Raises:
-        ValueError: if it has another shape, fewer rows than `least`, or numbers that are not
+        ValueError: if the shape differs, there are fewer than `least` rows, or a number is not
             finite.
     """
     rows = real_array(name, array)
@@ -28,10 +28,10 @@ def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
 def two_sets(
     a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b"), *, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of `features` of the same d.
+    """Two sets of `features` with the same d.
 
     Raises:
-        ValueError: as `features`, or if their d differ.
+        ValueError: as `features`, or if d differs.
     """
     first, second = features(names[0], a, least=least), features(names[1], b, least=least)
     require(

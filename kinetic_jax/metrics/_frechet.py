@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of features, and the floor that real data set."""
+"""The Fréchet distance between two sets of features, and its floor from held-out data."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
     """The squared Fréchet distance of Gaussians fitted to two sets of features.
 
     `||μ_a − μ_b||² + tr(Σ_a + Σ_b − 2 (Σ_a^{1/2} Σ_b Σ_a^{1/2})^{1/2})`, in float64. With
-    Inception features this is FID. It is biased upwards on few samples: compare sets of equal
-    size, and beside `frechet_floor`.
+    Inception features this is FID. It is biased upwards for few samples: compare sets of equal
+    size, and report `frechet_floor` beside it.
 
     Args:
         a: features of shape (n, d), n ≥ 2.
@@ -23,7 +23,7 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
 
     Raises:
         ValueError: if the shapes do not fit, a set has fewer than two rows, or a number is not
-            finite (leave bad samples out, and say how many).
+            finite (leave such samples out, and report their number).
 
     Example:
         >>> import numpy as np
@@ -52,17 +52,17 @@ def _gaussian(rows: np.ndarray) -> _Gaussian:
 
 
 def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> float:
-    """The squared distance of two Gaussians; `root` is Σ_a^{1/2}, if it is known."""
+    """The squared distance between two Gaussians; `root` is Σ_a^{1/2}, if known."""
     root = _symmetric_root(a.covariance) if root is None else root
-    # The eigenvalues of the symmetric product are real and >= 0 but for rounding.
+    # The eigenvalues of the symmetric product are >= 0 except for rounding.
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0)).sum()
     traces = np.trace(a.covariance) + np.trace(b.covariance)
-    moved = a.mean - b.mean
-    return float(max(moved @ moved + traces - 2 * cross, 0.0))
+    difference = a.mean - b.mean
+    return float(max(difference @ difference + traces - 2 * cross, 0.0))
 
 
 class FrechetReference:
-    """One side of many Fréchet distances, its Gaussian fitted once.
+    """A reference for many Fréchet distances, whose Gaussian is fitted once.
 
     `FrechetReference(b)(a)` is `frechet_distance(a, b)`.
 
@@ -79,19 +79,19 @@ class FrechetReference:
         self._root = _symmetric_root(self._gaussian.covariance)
 
     def __call__(self, a: Float[ArrayLike, "n d"]) -> float:
-        """The distance of `a`, features of shape (n, d), from the reference."""
+        """The distance between `a`, features of shape (n, d), and the reference."""
         first, _ = two_sets(a, self._features[:2])
         return _distance(self._gaussian, _gaussian(first), self._root)
 
 
 class FrechetFloor(NamedTuple):
-    """What `frechet_floor` returns.
+    """The result of `frechet_floor`.
 
     Attributes:
-        mean: of the distance over the draws.
-        low: the least of them.
-        high: the greatest; draws share rows, so that the range is too narrow where `size` is no
-            small part of the held-out rows, and nothing where it is all of them.
+        mean: mean distance over the draws.
+        low: the smallest distance.
+        high: the largest. Draws share rows, so the range is too narrow unless `size` is a small
+            part of the held-out rows, and 0 if it is all of them.
     """
 
     mean: float
@@ -108,18 +108,19 @@ def frechet_floor(
     seed: int = 0,
     progress: bool | None = None,
 ) -> FrechetFloor:
-    """The Fréchet distance from `train` that a perfect model's `size` samples would have.
+    """The Fréchet distance from `train` that `size` samples of a perfect model would have.
 
-    What `size` rows of held-out data have, drawn without replacement again and again. The
-    distance of a finite sample is never 0. Samples clearly below this floor are nearer to the
-    training data than fresh data are: look at `memorization`.
+    Estimated by repeatedly drawing `size` held-out rows without replacement. The distance of a
+    finite sample is never 0. Samples clearly below this floor are nearer to the training data
+    than fresh data are: look at `memorization`.
 
     Args:
-        train: features of what samples are compared with, shape (n, d).
-        held_out: features of as good data that are not in it, shape (m, d).
-        size: how many samples there are, at most m.
-        draws: of rows; the same rows again if size is m.
-        seed: of the draws.
+        train: features of the training data, shape (n, d).
+        held_out: features of data from the same distribution that are not in `train`, shape
+            (m, d).
+        size: number of samples, at most m.
+        draws: number of draws; they are all the same if size is m.
+        seed: seed of the draws.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
@@ -128,23 +129,22 @@ def frechet_floor(
     Example:
         >>> import numpy as np
         >>> from kinetic_jax import frechet_distance, frechet_floor
-        >>> train, held_out, good = np.random.default_rng(0).normal(size=(3, 500, 4))
+        >>> train, held_out, samples = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> floor = frechet_floor(train, held_out, 100)
-        >>> floor.low < frechet_distance(train, good[:100]) < floor.high
+        >>> floor.low < frechet_distance(train, samples[:100]) < floor.high
         True
     """
     first, second = two_sets(train, held_out, ("train", "held_out"))
     size = whole_number("size", size, 2, len(second), why=", the held-out rows")
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
-    rng, found = np.random.default_rng(seed), []
-    known = _gaussian(first)
-    root = _symmetric_root(known.covariance)
+    rng, distances = np.random.default_rng(seed), []
+    reference = FrechetReference(first)
     with progress_bar("Fréchet floor", draws, show=progress) as update:
         for done in range(draws):
             rows = rng.choice(len(second), size, replace=False)
-            found.append(_distance(known, _gaussian(second[rows]), root))
+            distances.append(reference(second[rows]))
             update(done + 1, "")
-    return FrechetFloor(float(np.mean(found)), min(found), max(found))
+    return FrechetFloor(float(np.mean(distances)), min(distances), max(distances))
 
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ from kinetic_jax.metrics._features import two_sets
 
 
 class KernelDistance(NamedTuple):
-    """What `kernel_distance` returns.
+    """The result of `kernel_distance`.
 
     Attributes:
-        value: the mean over the subsets, an unbiased estimate: near or below 0 for equals.
-        std: standard deviation over the subsets; NaN of a single one.
+        value: the mean over the subsets, an unbiased estimate: near or below 0 for equal
+            distributions.
+        std: standard deviation over the subsets; NaN for a single subset.
     """
 
     value: float
@@ -31,18 +32,19 @@ def kernel_distance(
     seed: int = 0,
     progress: bool | None = None,
 ) -> KernelDistance:
-    """The squared maximum mean discrepancy of two sets of features, with a cubic kernel.
+    """The squared maximum mean discrepancy between two sets of features, with a cubic kernel.
 
     `mean_{i≠j} k(a_i, a_j) + mean_{i≠j} k(b_i, b_j) − 2 mean_{i,j} k(a_i, b_j)` with
     `k(x, y) = (x·y/d + 1)³`, averaged over subsets, in float64. With Inception features this is
-    KID. Unlike the Fréchet distance it has no bias of few samples, and needs no Gaussian.
+    KID. Unlike the Fréchet distance it is unbiased for few samples and assumes no Gaussian.
 
     Args:
         a: features of shape (n, d), n ≥ 2.
         b: features of shape (m, d), m ≥ 2.
-        subset_size: rows of each set in a subset. Sets no larger are taken whole, once.
-        num_subsets: how many subsets.
-        seed: of their choice.
+        subset_size: rows drawn from each set per subset. If neither set is larger, both are used
+            entirely, once.
+        num_subsets: number of subsets.
+        seed: seed of the draws.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
@@ -64,26 +66,26 @@ def kernel_distance(
     subset_size = whole_number("subset_size", subset_size, 2)
     num_subsets = whole_number("num_subsets", num_subsets, 1)
     seed = whole_number("seed", seed, 0)
-    sizes = [min(subset_size, len(rows)) for rows in (first, second)]
-    if sizes == [len(first), len(second)]:
+    if subset_size >= max(len(first), len(second)):
         num_subsets = 1
-    draws, found = np.random.default_rng(seed), []
+    draws, distances = np.random.default_rng(seed), []
+
+    def subset(rows: np.ndarray) -> np.ndarray:
+        return rows[draws.choice(len(rows), min(subset_size, len(rows)), replace=False)]
+
     with progress_bar("kernel distance", num_subsets, show=progress) as update:
         for done in range(num_subsets):
-            found.append(_discrepancy(*(
-                rows[draws.choice(len(rows), size, replace=False)]
-                for rows, size in zip((first, second), sizes, strict=True)
-            )))  # fmt: skip
+            distances.append(_discrepancy(subset(first), subset(second)))
             update(done + 1, "")
-    spread = float(np.std(found, ddof=1)) if num_subsets > 1 else float("nan")
-    return KernelDistance(float(np.mean(found)), spread)
+    std = float(np.std(distances, ddof=1)) if num_subsets > 1 else float("nan")
+    return KernelDistance(float(np.mean(distances)), std)
 
 
 def _discrepancy(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased estimate from all pairs of two subsets."""
+    """The unbiased estimate from all pairs of rows of two subsets."""
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Less 1, which cancels in the estimate and would round small products away."""
+        # k − 1: the 1 cancels in the estimate, and would round small products away.
         products = x @ y.T / x.shape[1]
         return products * (3 + products * (3 + products))
 

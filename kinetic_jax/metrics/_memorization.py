@@ -1,11 +1,11 @@
-"""Memorisation: which samples are copies of training rows."""
+"""Memorisation: samples that are copies of training rows."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import (
     fraction,
@@ -24,7 +24,7 @@ from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
 from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 
 SWEEP = np.linspace(0.05, 1, 20)
 
@@ -33,8 +33,8 @@ class ThresholdSweep(NamedTuple):
     """F_mem at every threshold of a sweep, as NumPy arrays of shape (thresholds,).
 
     Attributes:
-        thresholds: of the ratio of the two distances.
-        fraction: the share of valid samples under each.
+        thresholds: thresholds of the ratio of the two distances.
+        fraction: the share of valid samples below each.
         low: lower ends of their Wilson intervals.
         high: upper ends.
     """
@@ -46,11 +46,11 @@ class ThresholdSweep(NamedTuple):
 
 
 class NearestTwo(NamedTuple):
-    """The two training rows that decide about each sample, as NumPy arrays.
+    """The two training rows nearest to each sample, as NumPy arrays.
 
     Attributes:
-        distances: to the nearest and second nearest row, shape (n, 2).
-        indices: of those rows, shape (n, 2).
+        distances: distances to the nearest and second nearest row, shape (n, 2).
+        indices: numbers of those rows, shape (n, 2).
         twins: whether the two nearest rows are duplicates of each other, shape (n,).
     """
 
@@ -59,29 +59,29 @@ class NearestTwo(NamedTuple):
     twins: np.ndarray
 
     def part(self, which: slice) -> "NearestTwo":
-        """Those of some samples."""
+        """The entries of a slice of the samples."""
         return NearestTwo(*(array[which] for array in self))
 
 
 class Memorization(NamedTuple):
-    """What `memorization` returns, as NumPy arrays; `valid` and `excess` are worked out from it.
+    """The result of `memorization`, as NumPy arrays.
 
     Attributes:
         fraction: F_mem, the share of memorised samples among the valid ones.
         low: lower end of its Wilson interval.
         high: upper end.
-        distances: to the nearest and second nearest training row, shape (n, 2).
-        indices: of those rows, shape (n, 2).
-        ratios: nearest / second nearest, shape (n,); 1 where both are 0.
-        memorized: whether a sample counts as memorised, shape (n,); leave out what is not
-            `valid` before you count.
-        invalid: how many samples are not finite; they count neither way, and their ratios are
-            NaN.
+        distances: distances to the nearest and second nearest training row, shape (n, 2).
+        indices: numbers of those rows, shape (n, 2).
+        ratios: nearest / second nearest, shape (n,); 1 where both are 0, NaN for samples that are
+            not finite.
+        memorized: whether each sample is memorised, shape (n,); count only `valid` samples.
+        invalid: number of samples that are not finite; they are excluded from `fraction`.
         bootstrap: the ends of the percentile bootstrap interval of `fraction`.
         duplicated: whether the two training rows nearest to a sample are duplicates of each
-            other, which hides that it is a copy (unless duplicates are merged), shape (n,).
+            other, shape (n,). Unless duplicates are merged, a copy of them does not count as
+            memorised.
         sweep: F_mem at other thresholds.
-        held_out: the same of the held-out data, if any.
+        held_out: the result for the held-out data, if any.
     """
 
     fraction: float
@@ -99,28 +99,27 @@ class Memorization(NamedTuple):
 
     @property
     def valid(self) -> np.ndarray:
-        """Which samples are finite, shape (n,)."""
+        """True for finite samples, shape (n,)."""
         return np.isfinite(self.ratios)
 
     @property
     def excess(self) -> tuple[float, float, float]:
-        """`fraction` less that of the held-out data, with Newcombe's interval.
+        """`fraction` minus the held-out data's, and the ends of its Newcombe interval.
 
         Raises:
             ValueError: if no held-out data were given.
         """
-        if self.held_out is None:
+        other = self.held_out
+        if other is None:
             raise ValueError("held_out must be given to memorization for an excess over it")
-        ours, theirs = self, self.held_out
-        ends = newcombe(
-            ours.fraction, (ours.low, ours.high), theirs.fraction, (theirs.low, theirs.high)
-        )
-        return ours.fraction - theirs.fraction, *ends
+        ends, other_ends = (self.low, self.high), (other.low, other.high)
+        interval = newcombe(self.fraction, ends, other.fraction, other_ends)
+        return self.fraction - other.fraction, *interval
 
 
 def memorization(
     samples: Float[ArrayLike, "n *event"],
-    train: Any,
+    train: Rows,
     *,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
@@ -134,25 +133,25 @@ def memorization(
 ) -> Memorization:
     """F_mem: the share of samples much nearer to one training row than to any other.
 
-    A sample is memorised if its distance to the nearest training row is under `threshold` times
-    that to the second nearest. Zero can also mean broken samples, real data score above zero, and
-    copies of a row that occurs twice score zero: show it beside a quality figure and beside what
-    held-out data score, and look at `duplicated`.
+    A sample is memorised if its distance to the nearest training row is below `threshold` times
+    its distance to the second nearest. Broken samples and copies of a row that occurs twice also
+    score zero, and real data score above zero: report it beside a quality metric and the
+    held-out data's score, and look at `duplicated`.
 
     Args:
         samples: shape (n, *event).
         train: the training data, shape (rows, *event), at least two rows; may be a memmap.
-        threshold: of the ratio of the two distances, in (0, 1].
-        confidence: of the intervals, in (0, 1).
-        held_out: data the model never saw: what they score is the floor.
-        thresholds: of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
-        embed: distances are taken between `embed(rows)`, features (some, d) of NumPy rows
-            (some, *event); called once on each row, on at most `chunk_size` at a time. Features
-            of a memmap go to a temporary file. Default: the rows themselves.
-        merge_duplicates: take as second nearest the nearest row that is no duplicate of the
+        threshold: threshold of the ratio of the two distances, in (0, 1].
+        confidence: level of the intervals, in (0, 1).
+        held_out: data the model never saw; their score is the floor.
+        thresholds: thresholds of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
+        embed: maps NumPy rows (chunk, *event) to features (chunk, d), between which distances are
+            taken; called once for each row, with at most `chunk_size` rows. Features of a memmap
+            are kept in a temporary file. Default: the rows themselves.
+        merge_duplicates: take as second nearest the nearest row that does not duplicate the
             nearest.
-        duplicate_distance: the greatest distance of training rows that count as duplicates. 0:
-            equal rows.
+        duplicate_distance: the greatest distance between duplicate training rows; 0 for equal
+            rows only.
         chunk_size: as in `nearest_neighbors`.
         progress: whether to draw progress bars; None: on a terminal only.
 
@@ -164,8 +163,8 @@ def memorization(
         >>> import jax.numpy as jnp
         >>> from kinetic_jax import memorization
         >>> train = jnp.array([[0.0, 0.0], [1.0, 0.0]])
-        >>> found = memorization(jnp.array([[0.0, 0.1], [0.5, 0.3]]), train)
-        >>> found.fraction, found.indices[:, 0].tolist()
+        >>> result = memorization(jnp.array([[0.0, 0.1], [0.5, 0.3]]), train)
+        >>> result.fraction, result.indices[:, 0].tolist()
         (0.5, [0, 0])
         >>> twice = jnp.concatenate([train, train])
         >>> hidden = memorization(jnp.array([[0.0, 0.1]]), twice)
@@ -183,45 +182,44 @@ def memorization(
     require_flag("merge_duplicates", merge_duplicates)
     samples = _checked_set("samples", samples, train)
     held_out = None if held_out is None else _checked_set("held_out", held_out, train)
-    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-    reference = embedded("train", train, embed, **over)
-    asked = embedded("samples", samples, embed, **over)
-    number = len(asked)
+    stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    reference = embedded("train", train, embed, **stream)
+    queries = embedded("samples", samples, embed, **stream)
+    number = len(queries)
     if held_out is not None:  # one search for both
-        asked = np.concatenate([asked, embedded("held_out", held_out, embed, **over)])
+        queries = np.concatenate([queries, embedded("held_out", held_out, embed, **stream)])
     nearest = nearest_two(
-        asked,
+        queries,
         reference,
         merge_duplicates=merge_duplicates,
         duplicate_distance=duplicate_distance,
-        **over,
+        **stream,
     )
     rule = threshold, at, confidence
-    ours = judged(nearest.part(slice(number)), *rule)
+    result = judged(nearest.part(slice(number)), *rule)
     if held_out is None:
-        return ours
-    return ours._replace(held_out=judged(nearest.part(slice(number, None)), *rule))
+        return result
+    return result._replace(held_out=judged(nearest.part(slice(number, None)), *rule))
 
 
 def nearest_two(
-    samples: Any,
-    train: Any,
+    samples: Array | np.ndarray,
+    train: Rows,
     *,
     merge_duplicates: bool,
     duplicate_distance: float,
     chunk_size: int,
     progress: bool | None,
 ) -> NearestTwo:
-    """The rows of `train` nearest to each sample, as `memorization` judges by them."""
-    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-    distances, indices = map(
-        np.array, find_neighbors(samples, train, 2, names=("samples", "train"), **over)
-    )
+    """The rows of `train` nearest to each sample, for `memorization`."""
+    stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    neighbors = find_neighbors(samples, train, 2, names=("samples", "train"), **stream)
+    distances, indices = map(np.array, neighbors)
     twins = duplicated(distances, indices, train, duplicate_distance, chunk_size)
     if merge_duplicates and twins.any():
         place = np.flatnonzero(twins)
         distances[place, 1], indices[place, 1] = beyond_duplicates(
-            samples[place], indices[place, 0], train, duplicate_distance, **over
+            samples[place], indices[place, 0], train, duplicate_distance, **stream
         )
     return NearestTwo(distances, indices, twins)
 
@@ -229,21 +227,21 @@ def nearest_two(
 def check_rule(
     threshold: float, confidence: float, at: np.ndarray, tolerance: float, chunk_size: int
 ) -> None:
-    """Refuses settings of `memorization` that are out of range."""
+    """Checks that the settings of `memorization` are in range."""
     require(0 < real_number("threshold", threshold) <= 1, "threshold", threshold, "lie in (0, 1]")
     fraction("confidence", confidence)
     whole_number("chunk_size", chunk_size, 1)
-    reach = real_number("duplicate_distance", tolerance)
-    require(reach >= 0, "duplicate_distance", tolerance, "be >= 0")
+    distance = real_number("duplicate_distance", tolerance)
+    require(distance >= 0, "duplicate_distance", tolerance, "be >= 0")
     require(at.ndim == 1, "thresholds", f"shape {at.shape}", "be one axis of numbers")
     require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
 
 
-def _checked_set(name: str, rows: Any, train: Any) -> Any:
-    """`rows` in memory, if they are rows like those of `train`."""
+def _checked_set(name: str, rows: Any, train: Rows) -> Array | np.ndarray:
+    """`rows` in memory, checked to be real rows with the shape of `train`'s."""
     shape = np.shape(train)
-    words = "have at least two rows, the nearest and the second nearest"
-    require(shape[:1] not in ((), (0,), (1,)), "train", shape, words)
+    expected = "have at least two rows, the nearest and the second nearest"
+    require(shape[:1] not in ((), (0,), (1,)), "train", shape, expected)
     checked_rows("train", train)
     refuse_memmap(name, rows)
     require_known(name, rows)
@@ -258,13 +256,13 @@ def _checked_set(name: str, rows: Any, train: Any) -> Any:
 def judged(
     nearest: NearestTwo, threshold: float, thresholds: np.ndarray, confidence: float
 ) -> Memorization:
-    """What the distances to the two nearest rows say."""
+    """The memorisation of samples, from their two nearest training rows."""
     distances, indices, twins = nearest
     closest, second = distances.astype(np.float64).T
     with np.errstate(invalid="ignore"):
         ratios = np.where(second == 0, 1.0, closest / second)
     valid = int(np.sum(np.isfinite(ratios)))
-    counts = [int(np.sum(ratios < one)) for one in (threshold, *thresholds)]
+    counts = [int(np.sum(ratios < limit)) for limit in (threshold, *thresholds)]
     shares = [count / valid if valid else float("nan") for count in counts]
     ends = [wilson(count, valid, confidence) for count in counts]
     lows, highs = np.array(ends).T

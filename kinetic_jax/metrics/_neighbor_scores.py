@@ -1,22 +1,22 @@
-"""How rows are scored for nearest neighbours, and how the candidates are measured again."""
+"""Scores of rows for nearest neighbours, and exact distances to the candidates."""
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from kinetic_jax.streaming import lowest, product_scores
 
-# The expanded square ||q||² − 2 q·r + ||r||² only nominates: near copies cancel in it. This many
-# more candidates than asked for are measured again by differences.
+# The expanded square ||q||² − 2 q·r + ||r||², which cancels for near copies, only selects
+# candidates: the k best and this many more are measured by differences.
 SPARE_CANDIDATES = 4
 
 
 class ProductScore(eqx.Module):
-    """The nearer, the higher, by the expanded square."""
+    """½||q||² − ½||q − r||², by the expanded square."""
 
     def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
         del known
@@ -32,11 +32,11 @@ class DifferenceScore(eqx.Module):
 
 
 class Nearest(eqx.Module):
-    """The `count` rows of the highest scores, as squared distances; exact ties to the lower row."""
+    """The `count` rows of the highest scores, as squared distances; ties go to the lower row."""
 
     count: int = eqx.field(static=True)
 
-    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
         """See `Reduction`."""
         del size
         return jnp.full(self.count, -lowest(dtype), dtype), jnp.zeros(self.count, jnp.int32)
@@ -55,20 +55,20 @@ class Nearest(eqx.Module):
         """See `Reduction`."""
         return carry
 
-    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
         """See `Reduction`."""
-        squared, index = jax.lax.all_gather(found, axis, tiled=True)
+        squared, index = jax.lax.all_gather(result, axis, tiled=True)
         return _lowest(squared, index, self.count)
 
 
 def lowest_of(
     query: Float[Array, " size"],
-    near: Float[Array, "candidates size"],
+    rows: Float[Array, "candidates size"],
     number: Int[Array, " candidates"],
     k: int,
 ) -> tuple[Float[Array, " {k}"], Int[Array, " {k}"]]:
-    """The k lowest squared distances to some rows, by differences, and those rows' numbers."""
-    difference = query[None, :] - near.astype(query.dtype)
+    """The k lowest squared distances to candidate rows, by differences, and the rows' numbers."""
+    difference = query[None, :] - rows.astype(query.dtype)
     return _lowest(jnp.sum(difference * difference, axis=1), number, k)
 
 
@@ -85,13 +85,13 @@ def measure(
     index: Int[Array, "queries candidates"],
     k: int,
 ) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
-    """The candidates' squared distances by differences, the k lowest of each query."""
+    """The k lowest squared distances of each query to its candidates, by differences."""
 
-    def one(inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        query, where, number = inputs
-        return lowest_of(query, rows[where], number, k)
+    def nearest(inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        query, own_place, number = inputs
+        return lowest_of(query, rows[own_place], number, k)
 
-    return jax.lax.map(one, (queries, place, index), batch_size=32)
+    return jax.lax.map(nearest, (queries, place, index), batch_size=32)
 
 
 @jax.jit
@@ -101,13 +101,13 @@ def is_certain(
     squared: Float[Array, " queries"],
     longest: ArrayLike,
 ) -> Bool[Array, " queries"]:
-    """Whether no row outside the candidates can be nearer than the k-th.
+    """True for queries to which no row outside the candidates can be nearer than the k-th.
 
-    Such a row has a score of at most the worst candidate's; what rounding can have done to twice a
-    score is bounded by (d + 8) ε (||q|| + max ||r||)².
+    Such a row scores at most as high as the worst candidate, and the rounding error of twice a
+    score is at most (d + 8) ε (||q|| + max ||r||)².
     """
     length2 = jnp.sum(centered * centered, axis=1)
     epsilon = (centered.shape[1] + 8) * float(jnp.finfo(centered.dtype).eps)
-    doubt = epsilon * (jnp.sqrt(length2) + longest) ** 2
-    certain = length2 - 2 * worst_score - doubt >= squared
+    error = epsilon * (jnp.sqrt(length2) + longest) ** 2
+    certain = length2 - 2 * worst_score - error >= squared
     return certain | ~jnp.isfinite(length2)

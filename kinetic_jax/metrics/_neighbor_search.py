@@ -1,6 +1,6 @@
-"""One reference searched from the host, a chunk at a time."""
+"""Nearest-neighbour search of a reference from the host, in chunks."""
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from kinetic_jax.metrics._neighbor_scores import (
 )
 from kinetic_jax.streaming import (
     Highest,
+    Rows,
     Scaled,
     balance,
     center_of,
@@ -30,26 +31,32 @@ _QUERIES_MEASURED_AT_ONCE = 2048
 
 
 class Search:
-    """One reference, and how it is searched."""
+    """Nearest-neighbour search in one reference."""
 
     def __init__(
-        self, name: str, data: Any, k: int, chunk_size: int, progress: bool | None, queries: Array
+        self, name: str, data: Rows, k: int, chunk_size: int, progress: bool | None, queries: Array
     ):
-        self.name, self.k = name, k
-        self.chunk_size, self.progress = chunk_size, progress
+        self.name, self.k, self.chunk_size = name, k, chunk_size
         first = read_rows(data, slice(0, chunk_size)).astype(queries.dtype)
         self.factor = balance(first, queries)
         self.data = data if self.factor == 1 else Scaled(data, self.factor)
-        # Distances do not change when everything moves; around the mean of some rows the squares
-        # are smaller.
+        self.stream = functools.partial(
+            stream_from_host,
+            data=self.data,
+            chunk_size=chunk_size,
+            dtype=queries.dtype,
+            progress=progress,
+        )
+        # A shift keeps distances, and squared norms are smaller around the mean of some rows.
         self.center = center_of(first * self.factor)
 
     def by_products(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
-        """Neighbours, and whether rounding cannot have kept a nearer row from being a candidate."""
+        """Neighbours, and True for queries where rounding cannot have hidden a nearer row."""
         total, center, longest = self.data.shape[0], self.center, 0.0
         queries = queries * self.factor
+        centered = queries - center[None, :]
 
         def check(start: int, squares: Array) -> None:
             nonlocal longest
@@ -57,52 +64,35 @@ class Search:
             longest = max(longest, float(np.sqrt(np.max(np.asarray(squares)))))
 
         count = min(self.k + SPARE_CANDIDATES, total)
-        scores, candidates = self._stream(
-            ProductScore(), Highest(count), queries - center[None, :], check, "searching", center
+        scores, candidates = self.stream(
+            ProductScore(),
+            Highest(count),
+            centered,
+            center=center,
+            description="searching",
+            check=check,
         )
-        parts = []
-        # Rows that are read again are no more than a chunk either.
+        blocks = []
+        # At most a chunk of rows is read again at a time.
         in_memory = isinstance(self.data, jax.Array)
-        block = _QUERIES_MEASURED_AT_ONCE if in_memory else max(self.chunk_size // count, 1)
-        for at in range(0, queries.shape[0], block):
-            cut = slice(at, at + block)
-            parts.append(self._measured(queries[cut], candidates[cut]))
-        squared, indices = (jnp.concatenate(part) for part in zip(*parts, strict=True))
-        certain = is_certain(queries - center[None, :], scores[:, -1], squared[:, -1], longest)
+        block_size = _QUERIES_MEASURED_AT_ONCE if in_memory else max(self.chunk_size // count, 1)
+        for start in range(0, queries.shape[0], block_size):
+            block = slice(start, start + block_size)
+            blocks.append(self._measured(queries[block], candidates[block]))
+        squared, indices = (jnp.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+        certain = is_certain(centered, scores[:, -1], squared[:, -1], longest)
         distances = jnp.sqrt(squared) / self.factor
         return distances, indices, np.asarray(certain) | (count == total)
 
     def by_differences(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
-        """Neighbours without the expanded square: slower, and right whatever the numbers."""
-        moved = queries * self.factor
-        squared, indices = self._stream(
-            DifferenceScore(), Nearest(self.k), moved, lambda *_: None, "searching once more"
+        """Neighbours without the expanded square: slower, and exact for all numbers."""
+        scaled = queries * self.factor
+        squared, indices = self.stream(
+            DifferenceScore(), Nearest(self.k), scaled, description="searching again"
         )
         return jnp.sqrt(squared) / self.factor, indices
-
-    def _stream(
-        self,
-        score: Any,
-        reduction: Any,
-        queries: Array,
-        check: Any,
-        words: str,
-        center: Array | None = None,
-    ) -> Any:
-        return stream_from_host(
-            score,
-            reduction,
-            queries,
-            self.data,
-            chunk_size=self.chunk_size,
-            dtype=queries.dtype,
-            center=center,
-            description=words,
-            check=check,
-            progress=self.progress,
-        )
 
     def _measured(self, queries: Array, candidates: Array) -> tuple[Array, Array]:
         if isinstance(self.data, jax.Array):

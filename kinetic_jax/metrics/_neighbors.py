@@ -1,7 +1,5 @@
 """Exact nearest neighbours in Euclidean distance."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +22,7 @@ from kinetic_jax.metrics._neighbor_mesh import MeshSearch
 from kinetic_jax.metrics._neighbor_search import Search
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
+    Rows,
     as_numbers,
     checked_rows,
     checked_shards,
@@ -33,7 +32,7 @@ from kinetic_jax.streaming import (
 
 def nearest_neighbors(
     queries: Float[ArrayLike, "queries *event"],
-    reference: Any,
+    reference: Rows,
     k: int = 2,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
@@ -43,20 +42,20 @@ def nearest_neighbors(
 ) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
     """The k nearest rows of `reference` to each query, nearest first; ties to the lower row.
 
-    Streams over the reference in chunks with a running top-k, in float32 products at the highest
-    precision; the winners are measured again by differences, so that distances of near copies
-    are right too. A query for which rounding could have hidden a neighbour is searched again by
+    Streams over the reference in chunks with a running top-k, by float32 products at the highest
+    precision. The candidates' distances are then computed by differences, which is accurate for
+    near copies too. A query for which rounding could have hidden a neighbour is searched again by
     differences alone.
 
     Args:
         queries: shape (queries, *event). A query that is not finite gets NaN distances.
-        reference: shape (rows, *event), finite. A NumPy memmap, or any array-like with a shape,
-            slices and rising lists of rows (h5py, zarr), is read a chunk at a time.
-        k: how many neighbours.
-        chunk_size: rows of the reference looked at together.
+        reference: shape (rows, *event), finite. A NumPy memmap, or any array-like that can be
+            indexed by slices and increasing lists of rows (h5py, zarr), is read in chunks.
+        k: number of neighbours.
+        chunk_size: rows of the reference searched together.
         progress: whether to draw a progress bar; None: on a terminal only.
-        mesh: split the reference over the devices of a mesh, each of which searches its own rows;
-            a memmap is then read into their memory. All in one program, without a bar.
+        mesh: split the reference over the devices of this mesh, each of which searches its own
+            rows, in one program without a bar. A memmap is read into their memory.
         axis: the axis of the mesh to split over, if it has several.
 
     Returns:
@@ -89,8 +88,8 @@ def nearest_neighbors(
 
 
 def find_neighbors(
-    queries: Any,
-    reference: Any,
+    queries: ArrayLike,
+    reference: Rows,
     k: int,
     *,
     names: tuple[str, str],
@@ -99,7 +98,7 @@ def find_neighbors(
     mesh: Mesh | None = None,
     axis: str | None = None,
 ) -> tuple[Array, Array]:
-    """`nearest_neighbors` for metrics that call its arguments by other `names`.
+    """`nearest_neighbors` with other argument `names` in its errors.
 
     Raises:
         ValueError: as `nearest_neighbors`.
@@ -110,40 +109,39 @@ def find_neighbors(
         require_known(name, rows)
     if mesh is None:
         queries, reference = map(gathered, names, (queries, reference))
-    asked = flat_rows(names[0], queries)
+    points = flat_rows(names[0], queries)
     data = reference if hasattr(reference, "shape") else numbers(names[1], reference)
     shape = checked_rows(names[1], data)
     shards = checked_shards(mesh, axis, shape[0])
-    event, wanted = np.shape(queries)[1:], shape[1:]
-    words = f"have the {names[1]}'s, {wanted}"
-    require(event == wanted, names[0], f"rows of shape {event}", words)
+    event = np.shape(queries)[1:]
+    expected = f"have the {names[1]}'s, {shape[1:]}"
+    require(event == shape[1:], names[0], f"rows of shape {event}", expected)
     k = whole_number("k", k, 1, shape[0], why=f", the {names[1]}'s rows")
     chunk_size = whole_number("chunk_size", chunk_size, 1)
     if isinstance(data, jax.Array) and shards is None:
         data = flat_rows(names[1], data)
-    dtype = np.promote_types(asked.dtype, at_least_float32(np.dtype(data.dtype)))
+    dtype = np.promote_types(points.dtype, at_least_float32(np.dtype(data.dtype)))
     dtype = jax.dtypes.canonicalize_dtype(dtype)
-    if asked.shape[0] == 0:
+    if points.shape[0] == 0:
         return jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32)
-    asked = asked.astype(dtype)
+    points = points.astype(dtype)
     search: Search | MeshSearch
     if shards is None:
-        search = Search(names[1], data, k, min(chunk_size, shape[0]), progress, asked)
+        search = Search(names[1], data, k, min(chunk_size, shape[0]), progress, points)
     else:
-        search = MeshSearch(names[1], data, k, chunk_size, shards, asked)
-    distances, indices, certain = search.by_products(asked)
-    doubtful = np.flatnonzero(~certain)
-    if doubtful.size:
-        count = doubtful.size
-        again = search.by_differences(asked[to_power_of_two(doubtful)])
-        distances = distances.at[doubtful].set(again[0][:count])
-        indices = indices.at[doubtful].set(again[1][:count])
-    finite = jnp.all(jnp.isfinite(asked), axis=1, keepdims=True)
+        search = MeshSearch(names[1], data, k, chunk_size, shards, points)
+    distances, indices, certain = search.by_products(points)
+    uncertain = np.flatnonzero(~certain)
+    if uncertain.size:
+        exact = search.by_differences(points[to_power_of_two(uncertain)])
+        distances = distances.at[uncertain].set(exact[0][: uncertain.size])
+        indices = indices.at[uncertain].set(exact[1][: uncertain.size])
+    finite = jnp.all(jnp.isfinite(points), axis=1, keepdims=True)
     return jnp.where(finite, distances, jnp.nan), indices
 
 
-def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
-    """`array` as float32 (or float64) rows of one number each per dimension.
+def flat_rows(name: str, array: ArrayLike | Rows) -> Float[Array, "rows size"]:
+    """`array` as flattened rows in float32 (or float64).
 
     Raises:
         ValueError: if it is no array of real numbers with a leading axis.
@@ -153,7 +151,7 @@ def flat_rows(name: str, array: Any) -> Float[Array, "rows size"]:
     shape = np.shape(array)
     require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
     rows = as_array(name, array)
-    real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)
-    require(real, name, f"dtype {rows.dtype}", "hold real numbers")
+    is_real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)
+    require(is_real, name, f"dtype {rows.dtype}", "hold real numbers")
     size = int(np.prod(shape[1:]))
     return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], size)

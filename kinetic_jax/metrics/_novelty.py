@@ -1,29 +1,29 @@
-"""Whether samples keep as far from the training data as other data do."""
+"""Distances of samples to the training data, compared with those of other data."""
 
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import fraction, numbers, require
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, checked_rows, read_again
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
 
 
 class Authenticity(NamedTuple):
-    """What `authpct` returns.
+    """The result of `authpct`.
 
     Attributes:
-        fraction: share of authentic samples among the valid ones (AuthPct is 100 times that).
+        fraction: share of authentic samples among the valid ones (AuthPct is 100 times this).
         low: lower end of its Wilson interval.
         high: upper end.
-        authentic: whether each sample is, shape (n,).
+        authentic: whether each sample is authentic, shape (n,).
         valid: whether each sample is finite, shape (n,).
-        invalid: how many samples are not finite; they count neither way.
+        invalid: number of samples that are not finite; they are excluded.
     """
 
     fraction: float
@@ -36,21 +36,21 @@ class Authenticity(NamedTuple):
 
 def authpct(
     samples: Float[ArrayLike, "n *event"],
-    train: Any,
+    train: Rows,
     *,
     confidence: float = 0.95,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: bool | None = None,
 ) -> Authenticity:
-    """The share of samples farther from their training neighbour than that one from its own.
+    """The share of samples farther from their nearest training row than it is from its own.
 
-    A row that occurs twice is at no distance from its own neighbour, and its copies pass for
-    authentic: take duplicates out of the training data first.
+    A row that occurs twice has distance 0 from its nearest, so copies of it count as authentic:
+    remove duplicates from the training data first.
 
     Args:
         samples: shape (n, *event).
         train: the training data, shape (rows, *event), at least two rows; may be a memmap.
-        confidence: of the interval, in (0, 1).
+        confidence: level of the interval, in (0, 1).
         chunk_size: as in `nearest_neighbors`.
         progress: whether to draw progress bars; None: on a terminal only.
 
@@ -69,19 +69,19 @@ def authpct(
     """
     confidence = fraction("confidence", confidence)
     check_progress(progress)
-    samples = _some_rows("samples", samples)
+    samples = _nonempty_rows("samples", samples)
     train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
-    over: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-    distances, indices = find_neighbors(samples, train, 1, names=("samples", "train"), **over)
+    stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    distances, indices = find_neighbors(samples, train, 1, names=("samples", "train"), **stream)
     rows, place = read_again(train, indices)
     rows = rows.reshape(-1, *shape[1:])
-    among, _ = find_neighbors(rows, train, 2, names=("train", "train"), **over)
-    own = np.asarray(among)[np.asarray(place)[:, 0], 1]  # the first is the row, or a copy of it
+    within, _ = find_neighbors(rows, train, 2, names=("train", "train"), **stream)
+    spacing = np.asarray(within)[np.asarray(place)[:, 0], 1]  # 0 is the row itself, or a copy
     nearest = np.asarray(distances)[:, 0]
     valid = np.isfinite(nearest)
-    authentic = valid & (nearest > own)
+    authentic = valid & (nearest > spacing)
     count, number = int(authentic.sum()), int(valid.sum())
     share = count / number if number else float("nan")
     low, high = wilson(count, number, confidence)
@@ -91,17 +91,17 @@ def authpct(
 def ct_score(
     samples: Float[ArrayLike, "n *event"],
     held_out: Float[ArrayLike, "m *event"],
-    train: Any,
+    train: Rows,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: bool | None = None,
 ) -> float:
-    """C_T of one cell: a z-score of how samples lie nearer to training data than held-out data do.
+    """C_T of one cell: a z-score of distances to training data, samples against held-out data.
 
     Mann–Whitney's U over the distances to the nearest training row, standardised:
-    `(U − nm/2)/√(nm (n + m + 1)/12)` with U the number of pairs in which the sample is farther.
-    Far below 0: samples are nearer, data copying; far above 0: they underfit. The published score
-    averages it over cells of the space.
+    `(U − nm/2)/√(nm (n + m + 1)/12)`, where U counts the pairs in which the sample is farther.
+    Far below 0 the samples are nearer (data copying), far above 0 farther (underfitting). The
+    published score is the mean over cells of the space.
 
     Args:
         samples: shape (n, *event), finite.
@@ -124,30 +124,25 @@ def ct_score(
         Meehan, Chaudhuri and Dasgupta, A non-parametric test to detect data-copying in generative
         models, arXiv 2004.05675.
     """
-    sets = {}
-    both = {"samples": _some_rows("samples", samples), "held_out": _some_rows("held_out", held_out)}
-    for name, rows in both.items():
-        found, _ = find_neighbors(
-            rows,
-            train,
-            1,
-            names=(name, "train"),
-            chunk_size=chunk_size,
-            progress=progress,
-        )
-        nearest = np.asarray(found)[:, 0]
-        bad = int(np.sum(~np.isfinite(nearest)))
-        require(bad == 0, name, f"{bad} rows that are not", "be finite")
-        sets[name] = nearest
     from scipy.stats import mannwhitneyu
 
-    n, m = len(sets["samples"]), len(sets["held_out"])
-    pairs = float(mannwhitneyu(sets["samples"], sets["held_out"]).statistic)
-    return float((pairs - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
+    given = {"samples": samples, "held_out": held_out}
+    sets = {name: _nonempty_rows(name, rows) for name, rows in given.items()}
+    distances = []
+    for name, rows in sets.items():
+        nearest, _ = find_neighbors(
+            rows, train, 1, names=(name, "train"), chunk_size=chunk_size, progress=progress
+        )
+        bad = int(np.sum(~np.isfinite(np.asarray(nearest))))
+        require(bad == 0, name, f"{bad} rows that are not", "be finite")
+        distances.append(np.asarray(nearest)[:, 0])
+    n, m = map(len, distances)
+    farther = float(mannwhitneyu(*distances).statistic)
+    return float((farther - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
 
 
-def _some_rows(name: str, rows: Any) -> Any:
-    """`rows`, if they are numbers and there are any."""
+def _nonempty_rows(name: str, rows: Any) -> Array | np.ndarray:
+    """`rows` in memory, checked to be an array of numbers with at least one row."""
     rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
     return rows

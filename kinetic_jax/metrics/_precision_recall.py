@@ -1,4 +1,4 @@
-"""Precision and recall, density and coverage: what share of one set lies within the other."""
+"""Precision, recall, density and coverage of two sets of features."""
 
 from typing import NamedTuple
 
@@ -11,27 +11,23 @@ from kinetic_jax._checks import whole_number
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._features import two_sets
 from kinetic_jax.metrics._neighbors import nearest_neighbors
-from kinetic_jax.streaming import (
-    DEFAULT_CHUNK_SIZE,
-    Tally,
-    stream_from_host,
-)
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Tally, stream_from_host
 
-# The expanded square cancels where sets have clusters far apart or near copies: who is inside is
-# decided by differences, at several times its cost. Two sums of the same terms may differ by this
-# many roundings; a point that far from the edge of a ball is on it.
+# Distances are computed by differences, because the expanded square cancels for near copies and
+# for clusters far apart. Two sums of the same terms may differ by this many rounding errors;
+# points so close to the edge of a ball count as inside.
 _ROUNDING = 8
 
 
 class PrecisionRecall(NamedTuple):
-    """What `precision_recall` returns.
+    """The result of `precision_recall`.
 
     Attributes:
-        precision: share of the rows of a inside a ball of b: how many samples look real.
-        recall: share of the rows of b inside a ball of a: how much of the data is reached.
-        density: mean number of balls of b that a row of a is in, over k: precision that outliers
-            of b do not inflate; it may exceed 1.
-        coverage: share of the balls of b with a row of a inside.
+        precision: share of the rows of a inside a ball of b: the share of realistic samples.
+        recall: share of the rows of b inside a ball of a: the share of the data reached.
+        density: mean number of balls of b that contain a row of a, over k: a precision that
+            outliers of b do not inflate; it may exceed 1.
+        coverage: share of the balls of b that contain a row of a.
     """
 
     precision: float
@@ -48,16 +44,17 @@ def precision_recall(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: bool | None = None,
 ) -> PrecisionRecall:
-    """How samples and data cover each other, by balls to each row's k-th neighbour in its own set.
+    """Mutual coverage of samples and data, by balls around the rows of each set.
 
-    A point on the edge of a ball is inside. Copies of training rows score well: show it beside
-    `memorization`. Compare sets of equal size.
+    The radius of a ball is the distance to the row's k-th neighbour in its own set; a point on
+    the edge is inside. Copies of training rows score well: report it beside `memorization`.
+    Compare sets of equal size.
 
     Args:
         a: features of the samples, shape (n, d), n > k.
         b: features of the data, shape (m, d), m > k.
-        k: which neighbour, itself not counted, sets a row's radius.
-        chunk_size: rows looked at together.
+        k: the neighbour that sets the radius, not counting the row itself.
+        chunk_size: rows searched together.
         progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
@@ -80,70 +77,61 @@ def precision_recall(
     k = whole_number("k", k, 1, most, why=", the other rows of the smaller set")
     chunk_size = whole_number("chunk_size", chunk_size, 1)
     check_progress(progress)
-    mine, theirs = _in_single_precision(first, second)
+    samples, data = _in_single_precision(first, second)
 
     def radii(rows: Array) -> Array:
-        """Distances to each row's k-th neighbour, as far as rounding lets them reach."""
-        found, _ = nearest_neighbors(rows, rows, k + 1, chunk_size=chunk_size, progress=progress)
-        return found[:, k] * (1 + _ROUNDING * float(jnp.finfo(rows.dtype).eps))
+        """Distances to each row's k-th neighbour, rounded up."""
+        nearest, _ = nearest_neighbors(rows, rows, k + 1, chunk_size=chunk_size, progress=progress)
+        return nearest[:, k] * (1 + _ROUNDING * float(jnp.finfo(rows.dtype).eps))
 
-    own, real = radii(mine), radii(theirs)
-    count = _balls(mine, theirs, real, chunk_size, progress)
-    reached = _balls(theirs, mine, own, chunk_size, progress)
-    nearest, _ = nearest_neighbors(theirs, mine, 1, chunk_size=chunk_size, progress=progress)
+    def count_balls(points: Array, rows: Array, radii: Array) -> np.ndarray:
+        """The number of balls around rows that contain each point."""
+        count = stream_from_host(
+            _DepthScore(),
+            Tally(),
+            points,
+            rows,
+            radii,
+            chunk_size=chunk_size,
+            dtype=points.dtype,
+            description="counting",
+            progress=progress,
+        )
+        return np.asarray(count)
+
+    sample_radii, data_radii = radii(samples), radii(data)
+    data_balls = count_balls(samples, data, data_radii)
+    sample_balls = count_balls(data, samples, sample_radii)
+    nearest, _ = nearest_neighbors(data, samples, 1, chunk_size=chunk_size, progress=progress)
     return PrecisionRecall(
-        precision=float(np.mean(count > 0)),
-        recall=float(np.mean(reached > 0)),
-        density=float(np.mean(count) / k),
-        coverage=float(np.mean(np.asarray(nearest[:, 0] <= real))),
+        precision=float(np.mean(data_balls > 0)),
+        recall=float(np.mean(sample_balls > 0)),
+        density=float(np.mean(data_balls) / k),
+        coverage=float(np.mean(np.asarray(nearest[:, 0] <= data_radii))),
     )
 
 
 def _in_single_precision(*sets: np.ndarray) -> list[Float[Array, "n d"]]:
-    """The sets moved to the origin and scaled, which changes no share, in JAX's default precision.
+    """The sets shifted to the origin and scaled, which changes no share, in JAX's default dtype.
 
-    Float32 numbers stay what they are, so that equal distances stay equal: the factor is a power
-    of two, and only what lies within a factor of two is moved, where differences are exact.
+    Float32 numbers are not rounded, so equal distances stay equal: the scale is a power of two,
+    and only dimensions whose values lie within a factor of two are shifted, which is exact.
     """
-    low, high = (np.stack([pick(rows, axis=0) for rows in sets]) for pick in (np.min, np.max))
-    low, high = low.min(axis=0), high.max(axis=0)
+    low = np.min([rows.min(axis=0) for rows in sets], axis=0)
+    high = np.max([rows.max(axis=0) for rows in sets], axis=0)
     is_far = (high <= 2 * low) | (2 * high <= low)
-    center = np.where(is_far, low, 0.0)
-    moved = [rows - center for rows in sets]
-    sizes = np.concatenate([np.abs(rows).max(axis=1) for rows in moved])
-    # A typical size: one row far out does not change the scale of the others.
+    shifted = [rows - np.where(is_far, low, 0.0) for rows in sets]
+    sizes = np.concatenate([np.abs(rows).max(axis=1) for rows in shifted])
+    # The median, so that one row far out does not change the scale of the others.
     typical = float(np.median(sizes)) or float(sizes.max())
     factor = 2.0 ** -np.floor(np.log2(typical)) if typical > 0 else 1.0
-    return [jnp.asarray(rows * factor, float) for rows in moved]
+    return [jnp.asarray(rows * factor, float) for rows in shifted]
 
 
 class _DepthScore(eqx.Module):
-    """ρ_j − ||q − r_j||, by differences: at least 0 inside the ball around row j, edge included."""
+    """ρ_j − ||q − r_j||, by differences: at least 0 inside the closed ball around row j."""
 
     def __call__(self, query: Array, rows: Array, squares: Array, radii: Array) -> Array:
         del squares
         distances = jnp.sqrt(jnp.sum((query[None, :] - rows) ** 2, axis=1))
         return radii - distances
-
-
-def _balls(
-    points: Float[Array, "n d"],
-    rows: Float[Array, "m d"],
-    radii: Float[Array, " m"],
-    chunk_size: int,
-    progress: bool | None,
-) -> np.ndarray:
-    """In how many balls around a row each point lies."""
-    count = stream_from_host(
-        _DepthScore(),
-        Tally(),
-        points,
-        rows,
-        radii,
-        chunk_size=chunk_size,
-        dtype=points.dtype,
-        description="counting",
-        check=lambda *_: None,
-        progress=progress,
-    )
-    return np.asarray(count)

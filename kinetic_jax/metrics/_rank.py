@@ -11,13 +11,13 @@ from kinetic_jax.metrics._intervals import percentiles
 
 
 class Correlation(NamedTuple):
-    """What `spearman` returns.
+    """The result of `spearman`.
 
     Attributes:
         value: the correlation, in [−1, 1].
         low: lower end of its interval.
         high: upper end.
-        reason: why there is none, if all three are NaN; empty otherwise.
+        reason: the reason if the correlation is undefined and all three are NaN; else empty.
     """
 
     value: float
@@ -36,27 +36,26 @@ def spearman(
     seed: int = 0,
     progress: bool | None = None,
 ) -> Correlation:
-    """Spearman's rank correlation of two quantities of the same samples (energy and support, say).
+    """Spearman's rank correlation of two quantities of the same samples.
 
-    With `given` the partial correlation: what is left of it once the ranks of both are cleared of
-    what they share with those of a third quantity,
-    (ρ_ab − ρ_az ρ_bz) / sqrt((1 − ρ_az²) (1 − ρ_bz²)). There is none, and NaN with a reason, where
-    `given` orders the samples as one of the two does, or the other way round: nothing is left of
-    that one. The interval is a percentile bootstrap over samples, of the resamples that have a
-    correlation. Leave samples that are not finite out, and say how many.
+    With `given`, the partial rank correlation, which holds a third quantity z fixed:
+    (ρ_ab − ρ_az ρ_bz) / sqrt((1 − ρ_az²) (1 − ρ_bz²)). It is undefined, NaN with a reason, if
+    `given` orders the samples like one of the two, or in reverse. The interval is a percentile
+    bootstrap over samples, without resamples whose correlation is undefined. Leave out samples
+    that are not finite, and report their number.
 
     Args:
         a: shape (n,), n ≥ 3.
         b: shape (n,).
         given: the quantity held fixed, shape (n,); none by default.
-        confidence: of the interval, in (0, 1).
-        resamples: bootstrap draws.
-        seed: of those draws.
+        confidence: level of the interval, in (0, 1).
+        resamples: number of bootstrap draws.
+        seed: seed of the draws.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
         ValueError: if the shapes differ, there are fewer than three samples, a number is not
-            finite, all are equal, or a setting is out of range.
+            finite, all numbers are equal, or a setting is out of range.
 
     Example:
         >>> import numpy as np
@@ -70,46 +69,46 @@ def spearman(
     first, second = real_array("a", a), real_array("b", b)
     require(first.ndim == 1 and first.size >= 3, "a", f"shape {first.shape}", "be (n,), n >= 3")
     require(first.shape == second.shape, "b", f"shape {second.shape}", f"have {first.shape}")
-    named = {"a": first, "b": second}
+    quantities = {"a": first, "b": second}
     if given is not None:
-        named["given"] = real_array("given", given)
-        shape = named["given"].shape
+        quantities["given"] = real_array("given", given)
+        shape = quantities["given"].shape
         require(shape == first.shape, "given", f"shape {shape}", f"have {first.shape}")
-    for name, values in named.items():
+    for name, values in quantities.items():
         bad = int(np.sum(~np.isfinite(values)))
         require(bad == 0, name, f"{bad} numbers that are not", "be finite")
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
     from scipy.stats import rankdata
 
-    ranks = [rankdata(values) for values in named.values()]
+    ranks = [rankdata(values) for values in quantities.values()]
     for name, own in zip(("a", "b"), ranks[:2], strict=True):
-        if given is not None and _same_order(own, ranks[2]):
+        if given is not None and _is_monotone(own, ranks[2]):
             nan = float("nan")
             return Correlation(nan, nan, nan, f"given is a monotone function of {name}")
     draws = np.random.default_rng(seed)
-    redrawn: list[float] = []
+    resampled: list[float] = []
     with progress_bar("resamples", resamples, show=progress) as update:
         for done in range(resamples):
             draw = draws.integers(0, first.size, first.size)
-            redrawn.append(_correlation([rankdata(own[draw]) for own in ranks]))
+            resampled.append(_correlation([rankdata(own[draw]) for own in ranks]))
             update(done + 1, "")
-    return Correlation(_correlation(ranks), *percentiles(np.array(redrawn), confidence))
+    return Correlation(_correlation(ranks), *percentiles(np.array(resampled), confidence))
 
 
 def _correlation(ranks: list[np.ndarray]) -> float:
-    """Of the first two, given the third if there is one; NaN where there is none."""
+    """The correlation of the first two, given the third if any; NaN if undefined."""
     if not all(np.ptp(own) for own in ranks):
-        return float("nan")  # a draw of equal numbers
-    if len(ranks) == 3 and any(_same_order(own, ranks[2]) for own in ranks[:2]):
+        return float("nan")
+    if len(ranks) == 3 and any(_is_monotone(own, ranks[2]) for own in ranks[:2]):
         return float("nan")
     rho = np.corrcoef(ranks)
     if len(ranks) == 2:
         return float(rho[0, 1])
-    left = (1 - rho[0, 2] ** 2) * (1 - rho[1, 2] ** 2)
-    return float(np.clip((rho[0, 1] - rho[0, 2] * rho[1, 2]) / np.sqrt(left), -1, 1))
+    variances = (1 - rho[0, 2] ** 2) * (1 - rho[1, 2] ** 2)
+    return float(np.clip((rho[0, 1] - rho[0, 2] * rho[1, 2]) / np.sqrt(variances), -1, 1))
 
 
-def _same_order(ranks: np.ndarray, others: np.ndarray) -> bool:
-    """Whether two quantities are monotone functions of each other: exact, as ranks are halves."""
+def _is_monotone(ranks: np.ndarray, others: np.ndarray) -> bool:
+    # Ranks are multiples of 1/2, so equality is exact.
     reverse = ranks.size + 1 - others
     return np.array_equal(ranks, others) or np.array_equal(ranks, reverse)

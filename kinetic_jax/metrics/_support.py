@@ -1,6 +1,4 @@
-"""How dense the data are around a sample."""
-
-from typing import Any
+"""The density of the data around a sample."""
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +20,7 @@ from kinetic_jax.fields import EmpiricalField, posterior_on_batch
 from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,
+    Rows,
     center_of,
     checked_rows,
     read_rows,
@@ -32,7 +31,7 @@ from kinetic_jax.streaming import (
 
 def knn_support(
     x: Float[ArrayLike, "n *event"],
-    reference: Any,
+    reference: Rows,
     k: int = 10,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
@@ -41,11 +40,11 @@ def knn_support(
     """Minus the mean Euclidean distance to the k nearest rows of `reference`: higher is denser.
 
     Args:
-        x: shape (n, *event); a row that is not finite gets NaN. A row of the reference itself
-            counts as its own neighbour.
-        reference: as in `nearest_neighbors`, which says more of the other arguments.
-        k: how many neighbours.
-        chunk_size: rows of the reference looked at together.
+        x: shape (n, *event); a row that is not finite gets NaN. A row that is in the reference
+            is its own neighbour.
+        reference: as in `nearest_neighbors`.
+        k: number of neighbours.
+        chunk_size: rows of the reference searched together.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
@@ -66,7 +65,7 @@ def knn_support(
 
 def kde_support(
     x: Float[ArrayLike, "n *event"],
-    reference: Any,
+    reference: Rows,
     bandwidth: float | None = None,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
@@ -76,20 +75,20 @@ def kde_support(
 
     `logsumexp_i(−||x − r_i||²/(2h²)) − log N − d log h − (d/2) log 2π`.
 
-    It is the bridge density of the empirical flow: at t = 1/(1 + h) that of t x, plus d log t.
-    Inside `jit` or `grad`, with its arrays in memory, it is one program, and differentiable.
+    Computed from the log-density of the empirical flow at t x, with t = 1/(1 + h), plus d log t.
+    Under `jit` or `grad`, with arrays in memory, it is one differentiable program.
 
     Args:
         x: shape (n, *event).
-        reference: shape (rows, *event); a memmap is read a chunk at a time.
-        bandwidth: h, at least 0.001. Default: Scott's rule with one spread for all dimensions,
-            `h = N^{−1/(d + 4)} √(mean variance)`; in many dimensions it is nearly that spread.
-        chunk_size: rows of the reference looked at together.
+        reference: shape (rows, *event); a memmap is read in chunks.
+        bandwidth: h, at least 0.001. Default: Scott's rule with one standard deviation for all
+            dimensions, `h = N^{−1/(d + 4)} √(mean variance)`.
+        chunk_size: rows of the reference read together.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
-        ValueError: for a bandwidth out of range, references that are empty or not finite, rows of
-            different shapes, or a reference without spread and no bandwidth.
+        ValueError: if the bandwidth is out of range, the reference is empty or not finite, the
+            shapes of rows differ, or Scott's rule finds no spread.
 
     Example:
         >>> import jax.numpy as jnp
@@ -112,30 +111,38 @@ def kde_support(
     if bandwidth is None:
         with jax.ensure_compile_time_eval():  # the rows are known inside a trace of x too
             width = scott_bandwidth(data, chunk_size=chunk_size)
-        require(width >= 1e-3, "reference", f"a bandwidth of {width:g} by Scott's rule",
-                "have more spread, or come with a bandwidth")  # fmt: skip
+        got = f"a bandwidth of {width:g} by Scott's rule"
+        require(width >= 1e-3, "reference", got, "have more spread, or come with a bandwidth")
     else:
         width = real_number("bandwidth", bandwidth)
         require(width >= 1e-3, "bandwidth", width, "be >= 0.001")
     time = jnp.asarray(1 / (1 + width), points.dtype)
     if is_concrete(points, data):
         center = center_of(read_rows(data, slice(0, chunk_size))).astype(points.dtype)
-        found = posterior_on_batch(
-            data, None, None, jnp.broadcast_to(time, points.shape[:1]),
-            time * (points - center[None, :]), None, center=center, relative=True,
-            chunk_size=chunk_size, progress=progress, name="reference",
-        )  # fmt: skip
+        posterior = posterior_on_batch(
+            data,
+            None,
+            None,
+            jnp.broadcast_to(time, points.shape[:1]),
+            time * (points - center[None, :]),
+            None,
+            center=center,
+            relative=True,
+            chunk_size=chunk_size,
+            progress=progress,
+            name="reference",
+        )
         norm = np.log(shape[0]) + points.shape[1] * (np.log(width) + np.log(2 * np.pi) / 2)
-        return found.log_sum - jnp.asarray(norm, points.dtype)
+        return posterior.log_sum - jnp.asarray(norm, points.dtype)
     rows = flat_rows("reference", data)
     center = jax.lax.stop_gradient(rows[0])
     field = EmpiricalField(rows - center[None, :], chunk_size=chunk_size)
-    moved = time * (points - center.astype(points.dtype)[None, :])
-    found = jax.lax.map(lambda point: field.log_density(time, point), moved, batch_size=256)
-    return found + points.shape[1] * float(np.log(1 / (1 + width)))
+    scaled = time * (points - center.astype(points.dtype)[None, :])
+    log_density = jax.lax.map(lambda x: field.log_density(time, x), scaled, batch_size=256)
+    return log_density + points.shape[1] * float(np.log(1 / (1 + width)))
 
 
-def scott_bandwidth(reference: Any, *, chunk_size: int = DEFAULT_CHUNK_SIZE) -> float:
+def scott_bandwidth(reference: Rows, *, chunk_size: int = DEFAULT_CHUNK_SIZE) -> float:
     """`N^{−1/(d + 4)} √(mean variance of a dimension)`, in one pass over the rows."""
     require_known("reference", reference)
     data = reference if hasattr(reference, "shape") else numbers("reference", reference)

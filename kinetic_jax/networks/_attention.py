@@ -1,10 +1,9 @@
 """Self-attention over the pixels of an image."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kinetic_jax._dtypes import at_least_float32
@@ -14,11 +13,13 @@ from kinetic_jax.networks._norm import GroupNorm
 class SelfAttention(nnx.Module):
     """x + multi-head attention over the pixels of norm(x).
 
-    The heads are folded into the batch, which XLA's CPU backend multiplies several times faster
-    than the (batch, tokens, heads, features) order of `jax.nn.dot_product_attention`.
+    Heads come before tokens, an order that XLA's CPU backend multiplies several times faster than
+    the (batch, tokens, heads, features) of `jax.nn.dot_product_attention`.
     """
 
-    def __init__(self, channels: int, heads: int, groups: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, heads: int, groups: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         self.heads = heads
         self.norm = GroupNorm(channels, groups, dtype=dtype, rngs=rngs)
         self.qkv = nnx.Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
@@ -38,10 +39,10 @@ class SelfAttention(nnx.Module):
 def attend(
     q: Float[Array, "b n t f"], k: Float[Array, "b n s f"], v: Float[Array, "b n s f"]
 ) -> Float[Array, "b n t f"]:
-    """softmax(q kᵀ) v, with weights and sums in float32 at least.
+    """softmax(q kᵀ) v, with weights and sums in at least float32.
 
-    What comes out is divided by the sum of the weights, not every weight: a pass less over the
-    (t, s) weights, and a form in which XLA's CPU backend keeps them in cache, a few rows at once.
+    The result is divided by the sum of the weights, instead of the weights themselves: this saves
+    a pass over the (t, s) weights, and XLA's CPU backend keeps them in cache, a few rows at once.
     """
     wide = at_least_float32(q.dtype)
     logits = jnp.einsum("bntf,bnsf->bnts", q, k, preferred_element_type=wide)

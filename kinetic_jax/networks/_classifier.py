@@ -1,4 +1,4 @@
-"""A small classifier of images, whose features and margins judge samples."""
+"""A small image classifier, whose features and margins measure the quality of samples."""
 
 import math
 
@@ -11,13 +11,13 @@ from kinetic_jax._checks import require_key, whole_number, whole_numbers
 
 
 class ImageClassifier(eqx.Module):
-    """A normalised MLP on flattened images, of a batch: `classifier(images)` are the logits.
+    """A normalised MLP on a batch of flattened images: `classifier(images)` are the logits.
 
     Args:
         event_shape: (height, width, channels) of one image.
         num_classes: number of classes.
-        widths: of the hidden layers; the last one's values are the features.
-        key: where the initial weights come from, a JAX random key.
+        widths: widths of the hidden layers, the last of which yields the features.
+        key: a JAX random key for the initial weights.
 
     Raises:
         ValueError: if a size is no whole number in range, or `key` no random key.
@@ -25,9 +25,9 @@ class ImageClassifier(eqx.Module):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import ImageClassifier
-        >>> judge = ImageClassifier((8, 8, 1), 10, widths=(32, 16), key=jax.random.key(0))
+        >>> model = ImageClassifier((8, 8, 1), 10, widths=(32, 16), key=jax.random.key(0))
         >>> images = jnp.zeros((5, 8, 8, 1))
-        >>> judge(images).shape, judge.features(images).shape, judge.margin(images).shape
+        >>> model(images).shape, model.features(images).shape, model.margin(images).shape
         ((5, 10), (5, 16), (5,))
     """
 
@@ -58,12 +58,11 @@ class ImageClassifier(eqx.Module):
         dropout: float = 0.0,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "n features"]:
-        """The last hidden layer; with `dropout`, a share of every hidden layer left out."""
+        """The last hidden layer; with a key, `dropout` is the share of units dropped per layer."""
         h = jnp.asarray(images)
         h = h.reshape(h.shape[0], -1)
-        for layer, (weight, bias) in enumerate(
-            zip(self.weights[:-1], self.biases[:-1], strict=True)
-        ):
+        pairs = zip(self.weights[:-1], self.biases[:-1], strict=True)
+        for layer, (weight, bias) in enumerate(pairs):
             h = jax.nn.relu(_normalized(h @ weight + bias[None]))
             if key is not None and dropout > 0:
                 kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
@@ -77,7 +76,7 @@ class ImageClassifier(eqx.Module):
         return self.logits_of(self.features(images))
 
     def logits_of(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
-        """The logits of features."""
+        """The logits of `features`."""
         return features @ self.weights[-1] + self.biases[-1][None]
 
     def margin(
@@ -85,9 +84,10 @@ class ImageClassifier(eqx.Module):
         images: Float[ArrayLike, "n height width channels"],
         labels: Int[Array, " n"] | None = None,
     ) -> Float[Array, " n"]:
-        """The logit of the class less the best other one: of `labels`, or of the likeliest class.
+        """The logit of a class minus the largest other one.
 
-        With labels it is negative where another class is likelier.
+        The class is given by `labels`, or is the likeliest one. The margin is negative if another
+        class is likelier.
         """
         logits = self(images)
         if labels is None:

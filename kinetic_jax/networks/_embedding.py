@@ -1,11 +1,11 @@
-"""What every network is told besides x: the time, and the class where there is one."""
+"""Time and class embeddings."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
@@ -25,7 +25,7 @@ def sinusoids(
 
 
 class Embedding(nnx.Module):
-    """Time and class, of shape (batch,) each, to vectors of shape (batch, features).
+    """Embeds time and class, of shape (batch,) each, as vectors of shape (batch, features).
 
     Class `num_classes` is the null class: "no label", which `cfg` and label dropout use.
 
@@ -33,12 +33,13 @@ class Embedding(nnx.Module):
         dim: number of sinusoids, even and at least 4.
         features: width of the result.
         num_classes: number of classes, or None for a network without labels.
-        max_frequency: angular frequency of the fastest sinusoid, per unit of time. 1,000 is the
-            custom, made for a clock of a thousand ticks; a field that a solver steps through at
-            1/100 is smoother with less.
-        time_bins: cut the time to this many bins, as the KTS authors' network does; None does not.
+        max_frequency: angular frequency of the fastest sinusoid, per unit of time. The usual
+            1,000 suits a thousand time steps; for solvers with steps of 1/100, lower values give
+            a smoother field.
+        time_bins: round the time down to this many bins, as the KTS authors' network does; None
+            disables it.
         dtype: the dtype to compute in; parameters stay float32.
-        rngs: where the initial weights come from.
+        rngs: random number generators for the initial weights.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Embedding(nnx.Module):
         *,
         max_frequency: float = 1000.0,
         time_bins: int | None = None,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         require(dim >= 4 and dim % 2 == 0, "dim", dim, "be even and >= 4")
@@ -65,7 +66,7 @@ class Embedding(nnx.Module):
     def __call__(
         self, t: Float[Array, " batch"], label: Int[Array, " batch"] | None
     ) -> Float[Array, "batch features"]:
-        """The embedding; without a label, that of the null class."""
+        """The embedding; without a label, the null class is used."""
         if self.time_bins is not None:
             t = jnp.clip(jnp.floor(t * self.time_bins), 0, self.time_bins - 1) / self.time_bins
         embedding = self.outer(jax.nn.gelu(self.inner(sinusoids(t, self.dim, self.max_frequency))))
@@ -80,7 +81,7 @@ class Embedding(nnx.Module):
             f"{label.dtype} of shape {label.shape[1:]}",
             f"be one integer label from 0 to {self.num_classes} (the null class) per sample",
         )
-        # Flax reads −1 as the last row, which is the null class: here, like any label out of
-        # range, it gives NaN, which `sample` tells by its status and `fit` by its loss.
+        # Flax reads −1 as the last row, the null class. Here negative labels give NaN like any
+        # label out of range, which `sample` reports in its status and `fit` in its loss.
         label = jnp.where(label < 0, self.num_classes + 1, label)
         return embedding + self.classes(label)

@@ -1,11 +1,11 @@
-"""A small mixer of image patches: most of a U-Net's eye for images at a laptop's price."""
+"""An MLP-Mixer for images, small enough to train on a laptop."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
@@ -14,14 +14,21 @@ from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
-    """Mixing between patches, then within each; both normed, scaled and shifted first."""
+    """Mixing between patches, then within each, of normalised, scaled and shifted inputs."""
 
     def __init__(
-        self, patches: int, width: int, between: int, within: int, told: int, *, dtype: Any,
+        self,
+        patches: int,
+        width: int,
+        between: int,
+        within: int,
+        features: int,
+        *,
+        dtype: DTypeLike | None,
         rngs: nnx.Rngs,
-    ):  # fmt: skip
+    ):
         zeros = nnx.initializers.zeros
-        self.modulation = nnx.Linear(told, 4 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.modulation = nnx.Linear(features, 4 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
         self.patches_in = nnx.Linear(patches, between, dtype=dtype, rngs=rngs)
         self.patches_out = nnx.Linear(between, patches, kernel_init=zeros, dtype=dtype, rngs=rngs)
         self.channels_in = nnx.Linear(width, within, dtype=dtype, rngs=rngs)
@@ -37,8 +44,8 @@ class _Block(nnx.Module):
         return h + self.channels_out(jax.nn.gelu(self.channels_in(y)))
 
 
-def _norm(width: int, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # Its scale and shift are the modulation's.
+def _norm(width: int, dtype: DTypeLike | None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The modulation supplies scale and shift.
     return nnx.LayerNorm(width, use_bias=False, use_scale=False, dtype=dtype, rngs=rngs)
 
 
@@ -50,8 +57,8 @@ class PatchMixer(nnx.Module):
     """An MLP-Mixer on patches of an image, batch-first: `model(t, x, label)`.
 
     Every block mixes each channel between the patches, then the channels within each patch
-    (Tolstikhin et al., MLP-Mixer, arXiv 2105.01601); time and label scale and shift what a block
-    reads (Peebles and Xie, DiT, arXiv 2212.09748, without its gates).
+    (Tolstikhin et al., MLP-Mixer, arXiv 2105.01601); time and label scale and shift the inputs
+    of a block (Peebles and Xie, DiT, arXiv 2212.09748, without its gates).
 
     Args:
         event_shape: (height, width, channels) of one sample.
@@ -61,10 +68,10 @@ class PatchMixer(nnx.Module):
         between: width of the hidden layer that mixes patches; 3/4 of `width` by default.
         within: width of the hidden layer that mixes channels; 2 `width` by default.
         told: width of the embedding of time and label.
-        max_frequency: of the time's sinusoids; see `Embedding`.
+        max_frequency: see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
-        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
-        rngs: where the initial weights come from.
+        dtype: the dtype to compute in, such as "bfloat16"; parameters stay float32.
+        rngs: random number generators for the initial weights.
 
     Raises:
         ValueError: if the events are no images that the patches divide, or a size is not positive.
@@ -97,33 +104,30 @@ class PatchMixer(nnx.Module):
         told: int = 128,
         max_frequency: float = 100.0,
         num_classes: int | None = None,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         check_settings(PatchMixer, locals())
         between = 3 * width // 4 if between is None else between
         within = 2 * width if within is None else within
-        sizes = {"patch_size": patch_size, "width": width, "between": between, "within": within}
-        for name, size in sizes.items():
+        positive = {"patch_size": patch_size, "width": width, "between": between, "within": within}
+        for name, size in positive.items():
             require(size >= 1, name, size, "be a whole number >= 1")
         require(told >= 4 and told % 2 == 0, "told", told, "be an even whole number >= 4")
         divides = len(event_shape) == 3 and all(side % patch_size == 0 for side in event_shape[:2])
-        words = f"be (height, width, channels) with sides that {patch_size} divides"
-        require(divides, "event_shape", event_shape, words)
-        height, wide, channels = event_shape
-        self.grid = (height // patch_size, wide // patch_size)
+        expected = f"be (height, width, channels) with sides that {patch_size} divides"
+        require(divides, "event_shape", event_shape, expected)
+        self.grid = (event_shape[0] // patch_size, event_shape[1] // patch_size)
         self.patch_size = patch_size
-        patches, numbers = math.prod(self.grid), patch_size**2 * channels
+        patches, numbers = math.prod(self.grid), patch_size**2 * event_shape[2]
         zeros = nnx.initializers.zeros
         self.embedding = Embedding(
             told, told, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
         )
         self.first = nnx.Linear(numbers, width, dtype=dtype, rngs=rngs)
         self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (patches, width)))
-        self.blocks = nnx.List([
-            _Block(patches, width, between, within, told, dtype=dtype, rngs=rngs)
-            for _ in range(depth)
-        ])  # fmt: skip
+        sizes = (patches, width, between, within, told)
+        self.blocks = nnx.List([_Block(*sizes, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = _norm(width, dtype, rngs)
         self.modulation = nnx.Linear(told, 2 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
         self.last = nnx.Linear(width, numbers, kernel_init=zeros, dtype=dtype, rngs=rngs)

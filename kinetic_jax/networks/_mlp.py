@@ -1,11 +1,11 @@
 """A residual MLP for vectors and small images."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
@@ -14,9 +14,9 @@ from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
-    """h + MLP(norm(h) · (1 + scale) + shift), scale and shift told by the embedding."""
+    """h + MLP(norm(h) · (1 + scale) + shift), with scale and shift linear in the embedding."""
 
-    def __init__(self, width: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
         self.modulation = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
         self.inner = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
@@ -37,16 +37,16 @@ class ResidualMLP(nnx.Module):
         event_shape: shape of one sample.
         width: width of the hidden layers.
         depth: number of residual blocks of two layers.
-        skip: whether x itself, times a learned function of time and label, is added to the result.
-            What is left to the hidden layers is then no noise of as many dimensions as x has,
-            which layers narrower than x cannot carry (Karras et al., EDM, arXiv 2206.00364).
-        max_frequency: of the time's sinusoids; see `Embedding`.
+        skip: whether to add x times a learned function of time and label to the result. The
+            hidden layers then need not carry the noise in all dimensions of x, which layers
+            narrower than x cannot (Karras et al., EDM, arXiv 2206.00364).
+        max_frequency: see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
-        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
-        rngs: where the initial weights come from.
+        dtype: the dtype to compute in, such as "bfloat16"; parameters stay float32.
+        rngs: random number generators for the initial weights.
 
     Raises:
-        ValueError: if `width` is not even and at least 4, or a setting of a wrong kind.
+        ValueError: if `width` is not even and at least 4, or a setting is of a wrong kind.
 
     Example:
         >>> import jax.numpy as jnp
@@ -73,7 +73,7 @@ class ResidualMLP(nnx.Module):
         skip: bool = False,
         max_frequency: float = 100.0,
         num_classes: int | None = None,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         check_settings(ResidualMLP, locals())

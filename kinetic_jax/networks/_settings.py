@@ -1,4 +1,4 @@
-"""The settings of this package's networks, checked by the annotations of their constructors."""
+"""Checks of networks' settings by the annotations of their constructors."""
 
 import inspect
 from collections.abc import Mapping
@@ -7,19 +7,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from kinetic_jax._checks import require, short, whole_number, whole_numbers
 from kinetic_jax._schema import as_kind
 
-MOST = 2**31 - 1  # the largest size of anything
-_APART = ("self", "event_shape", "num_classes", "rngs")
+MOST = 2**31 - 1  # the largest integer setting
+_NOT_SETTINGS = ("self", "event_shape", "num_classes", "rngs")
 
 
 def check_settings(network: type[Any], given: Mapping[str, Any]) -> None:
-    """Checks the arguments that the constructor of a network was given, by name.
+    """Checks the arguments given to the constructor of a network.
 
     Raises:
-        ValueError: naming the argument of another kind.
+        ValueError: naming an argument of a wrong kind.
     """
     whole_numbers("event_shape", given["event_shape"])
     if given["num_classes"] is not None:
@@ -31,24 +32,24 @@ def check_settings(network: type[Any], given: Mapping[str, Any]) -> None:
 
 
 def settings_of(network: type[Any]) -> dict[str, inspect.Parameter]:
-    """The settings of a network beside its event shape and classes."""
+    """The settings of a network other than its event shape and classes."""
     # NNX hides the signature of the class itself.
     parameters = inspect.signature(network.__init__).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in _APART}
+    return {name: value for name, value in parameters.items() if name not in _NOT_SETTINGS}
 
 
 def checked_setting(name: str, value: Any, kind: Any) -> Any:
-    """A setting as JSON can hold it.
+    """A setting in a form that JSON can hold; dtypes become names.
 
     Raises:
-        ValueError: naming it, if it is of another kind or out of range.
+        ValueError: naming the setting, if it is of a wrong kind or out of range.
     """
-    if kind is Any:  # dtypes, by name
+    if kind == DTypeLike | None:
         return None if value is None else _dtype_name(name, value)
     value = as_kind(value, kind, name)
     for number in value if isinstance(value, tuple) else (value,):
-        small = not isinstance(number, int) or 0 <= number <= MOST
-        require(small, name, value, f"lie in [0, {MOST}]")
+        in_range = not isinstance(number, int) or 0 <= number <= MOST
+        require(in_range, name, value, f"lie in [0, {MOST}]")
     return value
 
 

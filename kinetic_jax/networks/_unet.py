@@ -1,4 +1,4 @@
-"""A U-Net for images, with the KTS authors' network as one configuration of it."""
+"""A U-Net for images, and the configuration of the KTS authors' network."""
 
 import dataclasses
 import math
@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._attention import SelfAttention
@@ -45,12 +46,19 @@ class _NormActConv(nnx.Module):
 
 
 class _ResBlock(nnx.Module):
-    """Two convolutions around the embedding, a residual, and attention where it is asked for."""
+    """Two convolutions with the embedding between them, a skip connection, optional attention."""
 
     def __init__(
-        self, inputs: int, outputs: int, features: int, attend: bool, *, groups: int, heads: int,
+        self,
+        inputs: int,
+        outputs: int,
+        features: int,
+        attend: bool,
+        *,
+        groups: int,
+        heads: int,
         **kwargs: Any,
-    ):  # fmt: skip
+    ):
         self.first = _NormActConv(inputs, outputs, groups, **kwargs)
         self.embed = nnx.Linear(features, outputs, **kwargs)
         self.second = _NormActConv(outputs, outputs, groups, **kwargs)
@@ -64,12 +72,12 @@ class _ResBlock(nnx.Module):
 
 
 class _Upsample(nnx.Module):
-    """Each pixel twice along both axes, then a convolution, in 4/9 of the multiplications.
+    """Nearest-neighbour upsampling and a 3 × 3 convolution, in 4/9 of the multiplications.
 
-    Of the three rows that a kernel meets on the doubled image two are the same: two rows of the
-    image do, with the sum of two rows of weights. Likewise columns. Even and odd outputs sum
-    other weights, which makes four convolutions of 2 × 2 on the image as it was. (One with four
-    times the outputs would do, but XLA's CPU backend takes seconds for its gradient.)
+    Two of the three rows under a kernel are copies, so their weights can be added beforehand, and
+    likewise for columns. Even and odd outputs add different weights, which gives four 2 × 2
+    convolutions of the original image. (One convolution with four times the outputs is possible,
+    but XLA's CPU backend takes seconds for its gradient.)
     """
 
     def __init__(self, channels: int, **kwargs: Any):
@@ -87,15 +95,15 @@ class _Upsample(nnx.Module):
 
     def _parity(self, x: Array, odd_row: int, odd_column: int) -> Array:
         """The outputs at even or odd rows and columns."""
-        kernel = _two_of_three(_two_of_three(self.conv.kernel[...], 0, odd_row), 1, odd_column)
+        kernel = _add_weights(_add_weights(self.conv.kernel[...], 0, odd_row), 1, odd_column)
         pad = [(1 - odd_row, odd_row), (1 - odd_column, odd_column)]
         return jax.lax.conv_general_dilated(
             x, kernel.astype(x.dtype), (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
 
-def _two_of_three(kernel: Array, axis: int, odd: int) -> Array:
-    """The weights with those summed that meet the same pixel."""
+def _add_weights(kernel: Array, axis: int, odd: int) -> Array:
+    """Adds the weights that meet copies of the same pixel: three become two along `axis`."""
     first, second, third = jnp.split(kernel, 3, axis)
     pair = [first + second, third] if odd else [first, second + third]
     return jnp.concatenate(pair, axis)
@@ -111,14 +119,14 @@ class UNet(nnx.Module):
         base_channels: channels at full resolution, a multiple of `groups` and of `heads`.
         multiples: channels of each level, in multiples of `base_channels`.
         attention: for each level, whether its blocks attend over all pixels.
-        num_res_blocks: residual blocks per level on the way down; one more on the way up.
+        num_res_blocks: residual blocks per level of the encoder; the decoder has one more.
         groups: groups of GroupNorm.
         heads: attention heads.
         num_classes: number of classes, or None; see `Embedding`.
-        max_frequency: of the time's sinusoids; see `Embedding`.
-        time_bins: cut the time to this many bins; None does not.
-        dtype: the dtype to compute in ("bfloat16", say); parameters stay float32.
-        rngs: where the initial weights come from.
+        max_frequency: see `Embedding`.
+        time_bins: see `Embedding`.
+        dtype: the dtype to compute in, such as "bfloat16"; parameters stay float32.
+        rngs: random number generators for the initial weights.
 
     Raises:
         ValueError: if the event is no image, its sides do not halve, or the settings do not fit.
@@ -170,7 +178,7 @@ class UNet(nnx.Module):
         num_classes: int | None = None,
         max_frequency: float = 1000.0,
         time_bins: int | None = None,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         check_settings(UNet, locals())
@@ -192,23 +200,23 @@ class UNet(nnx.Module):
         )
         channels = base_channels
         self.first = _conv(event_shape[-1], channels, **build)
-        kept = [channels]  # channels of what the way down hands to the way up
-        down: list[Any] = []
+        skipped = [channels]  # channels of the skip connections
+        down: list[_ResBlock | _Upsample | nnx.Conv] = []
         for level, multiple in enumerate(multiples):
             for _ in range(num_res_blocks):
                 down.append(block(channels, base_channels * multiple, attention[level]))
                 channels = base_channels * multiple
-                kept.append(channels)
+                skipped.append(channels)
             if level < len(multiples) - 1:
                 down.append(_conv(channels, channels, strides=2, **build))
-                kept.append(channels)
+                skipped.append(channels)
         self.down = nnx.List(down)
         self.middle = nnx.List([block(channels, channels, attend) for attend in (True, False)])
-        up: list[Any] = []
+        up: list[_ResBlock | _Upsample | nnx.Conv] = []
         for level in reversed(range(len(multiples))):
             for _ in range(num_res_blocks + 1):
                 outputs = base_channels * multiples[level]
-                up.append(block(kept.pop() + channels, outputs, attention[level]))
+                up.append(block(skipped.pop() + channels, outputs, attention[level]))
                 channels = outputs
             if level > 0:
                 up.append(_Upsample(channels, **build))
@@ -223,24 +231,23 @@ class UNet(nnx.Module):
     ) -> Float[Array, "batch height width channels"]:
         """The velocities of a batch of images."""
         graphdef, state = nnx.split(self)
-        network = _Evaluation(graphdef)
         dtype = x.dtype if self.first.dtype is None else jnp.dtype(self.first.dtype)
         sample_bytes = math.prod(x.shape[1:3]) * self.first.out_features * dtype.itemsize
-        return evaluate(network, sample_bytes, nnx.as_pure(state), t, x, label)
+        return evaluate(_Evaluation(graphdef), sample_bytes, nnx.as_pure(state), t, x, label)
 
     def whole(self, t: Array, x: Array, label: Array | None) -> Array:
-        """The velocities, the whole batch layer by layer."""
+        """The velocities, without slices: the whole batch layer by layer."""
         embedding = self.embedding(t, label)
         h = self.first(x)
-        kept = [h]
+        skipped = [h]
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, _ResBlock) else layer(h)
-            kept.append(h)
+            skipped.append(h)
         for layer in self.middle:
             h = layer(h, embedding)
         for layer in self.up:
             if isinstance(layer, _ResBlock):
-                h = layer(jnp.concatenate([h, kept.pop()], axis=-1), embedding)
+                h = layer(jnp.concatenate([h, skipped.pop()], axis=-1), embedding)
             else:
                 h = layer(h)
         return self.last(h)
@@ -250,9 +257,9 @@ class UNet(nnx.Module):
 class _Evaluation:
     """The network as a function of its weights."""
 
-    graphdef: Any
+    graphdef: nnx.GraphDef
 
-    def __call__(self, weights: Any, t: Array, x: Array, label: Array | None) -> Array:
+    def __call__(self, weights: PyTree[Any], t: Array, x: Array, label: Array | None) -> Array:
         return nnx.merge(self.graphdef, weights).whole(t, x, label)
 
 
@@ -266,24 +273,13 @@ def _check_settings(
 ) -> None:
     require(len(event_shape) == 3, "event_shape", event_shape, "be (height, width, channels)")
     require(min(multiples, default=1) >= 1, "multiples", multiples, "be whole numbers >= 1")
-    require(
-        len(multiples) == len(attention) >= 1,
-        "attention",
-        attention,
-        f"have one entry for each of the multiples {multiples}",
-    )
+    expected = f"have one entry for each of the multiples {multiples}"
+    require(len(multiples) == len(attention) >= 1, "attention", attention, expected)
     factor = 2 ** (len(multiples) - 1)
-    require(
-        event_shape[0] % factor == 0 and event_shape[1] % factor == 0,
-        "event_shape",
-        event_shape,
-        f"have sides divisible by {factor} for {len(multiples)} levels",
-    )
+    divides = event_shape[0] % factor == 0 and event_shape[1] % factor == 0
+    expected = f"have sides divisible by {factor} for {len(multiples)} levels"
+    require(divides, "event_shape", event_shape, expected)
     for name, divisor in (("groups", groups), ("heads", heads)):
         require(divisor >= 1, name, divisor, "be a whole number >= 1")
-        require(
-            base_channels >= 1 and base_channels % divisor == 0,
-            "base_channels",
-            base_channels,
-            f"be a multiple of {name}, {divisor}",
-        )
+        divides = base_channels >= 1 and base_channels % divisor == 0
+        require(divides, "base_channels", base_channels, f"be a multiple of {name}, {divisor}")

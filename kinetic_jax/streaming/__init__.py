@@ -1,4 +1,4 @@
-"""One pass over many rows: scores of the rows for each query, reduced as they stream by."""
+"""Streaming passes over rows: score every row for each query and reduce the scores online."""
 
 from kinetic_jax.streaming._reductions import Best as Best
 from kinetic_jax.streaming._reductions import Highest as Highest
@@ -10,6 +10,7 @@ from kinetic_jax.streaming._reductions import Together as Together
 from kinetic_jax.streaming._reductions import WeightedSum as WeightedSum
 from kinetic_jax.streaming._reductions import lowest as lowest
 from kinetic_jax.streaming._rows import DEFAULT_CHUNK_SIZE as DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming._rows import Rows as Rows
 from kinetic_jax.streaming._rows import Scaled as Scaled
 from kinetic_jax.streaming._rows import as_numbers as as_numbers
 from kinetic_jax.streaming._rows import balance as balance
@@ -21,7 +22,6 @@ from kinetic_jax.streaming._rows import read_rows as read_rows
 from kinetic_jax.streaming._rows import require_finite_rows as require_finite_rows
 from kinetic_jax.streaming._rows import row_chunks as row_chunks
 from kinetic_jax.streaming._rows import to_power_of_two as to_power_of_two
-from kinetic_jax.streaming._rows import typical_size as typical_size
 from kinetic_jax.streaming._scores import product_scores as product_scores
 from kinetic_jax.streaming._shards import Shards as Shards
 from kinetic_jax.streaming._shards import checked_shards as checked_shards

@@ -1,8 +1,8 @@
-"""What scores are reduced to, row by row, in the online form: start, update, finish.
+"""Online reductions of scored rows: start, update, finish.
 
-All work on ONE query; callers map them over many. A row numbered −1 is left out: its score is the
-lowest finite number, for infinities would stop a program under `jax_debug_infs`. Sums over such
-rows alone are wiped out by the first row that counts, as those under any lower peak are.
+All work on ONE query; callers map them over many. A row numbered −1 does not count: its score is
+the lowest finite number, because infinities stop a program under `jax_debug_infs`. Sums over such
+rows vanish as soon as a row that counts raises the peak.
 """
 
 from collections.abc import Sequence
@@ -11,30 +11,31 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PyTree
 
 
 @runtime_checkable
 class Reduction(Protocol):
-    """An associative summary of scored rows that never holds more than a chunk of them."""
+    """An associative summary of scored rows that holds at most a chunk of them."""
 
-    def start(self, size: int, dtype: Any) -> Any:
+    def start(self, size: int, dtype: DTypeLike) -> PyTree[Array]:
         """The carry before the first row; rows have `size` numbers of `dtype`."""
 
     def update(
         self,
-        carry: Any,
+        carry: PyTree[Array],
         scores: Float[Array, " chunk"],
         rows: Float[Array, "chunk size"],
         index: Int[Array, " chunk"],
-    ) -> Any:
+    ) -> PyTree[Array]:
         """The carry after a chunk of rows, with their scores and their numbers in the data."""
 
-    def finish(self, carry: Any) -> Any:
+    def finish(self, carry: PyTree[Array]) -> PyTree[Array]:
         """The result."""
 
-    def across(self, found: Any, axis: str) -> Any:
-        """The result over all devices along `axis` of a mesh, from that over each one's rows."""
+    def across(self, result: PyTree[Array], axis: str) -> PyTree[Array]:
+        """The result over all devices along `axis` of a mesh, from each device's own."""
 
 
 class Together(eqx.Module):
@@ -45,43 +46,46 @@ class Together(eqx.Module):
     def __init__(self, *reductions: Reduction):
         self.reductions = reductions
 
-    def start(self, size: int, dtype: Any) -> Sequence[Any]:
+    def start(self, size: int, dtype: DTypeLike) -> Sequence[PyTree[Array]]:
         """See `Reduction`."""
         return tuple(reduction.start(size, dtype) for reduction in self.reductions)
 
     def update(
-        self, carry: Sequence[Any], scores: Array, rows: Array, index: Array
-    ) -> Sequence[Any]:
+        self, carry: Sequence[PyTree[Array]], scores: Array, rows: Array, index: Array
+    ) -> Sequence[PyTree[Array]]:
         """See `Reduction`."""
         pairs = zip(self.reductions, carry, strict=True)
-        return tuple(reduction.update(part, scores, rows, index) for reduction, part in pairs)
+        return tuple(reduction.update(own, scores, rows, index) for reduction, own in pairs)
 
-    def finish(self, carry: Sequence[Any]) -> Sequence[Any]:
+    def finish(self, carry: Sequence[PyTree[Array]]) -> Sequence[PyTree[Array]]:
         """See `Reduction`."""
         pairs = zip(self.reductions, carry, strict=True)
-        return tuple(reduction.finish(part) for reduction, part in pairs)
+        return tuple(reduction.finish(own) for reduction, own in pairs)
 
-    def across(self, found: Sequence[Any], axis: str) -> Sequence[Any]:
+    def across(self, result: Sequence[PyTree[Array]], axis: str) -> Sequence[PyTree[Array]]:
         """See `Reduction`."""
-        pairs = zip(self.reductions, found, strict=True)
-        return tuple(reduction.across(part, axis) for reduction, part in pairs)
+        pairs = zip(self.reductions, result, strict=True)
+        return tuple(reduction.across(own, axis) for reduction, own in pairs)
 
 
-def lowest(dtype: Any) -> float:
+def lowest(dtype: DTypeLike) -> float:
     """The score of a row that does not count."""
     return float(jnp.finfo(dtype).min)
 
 
-def _counted(scores: Array, index: Array) -> Array:
+def _mask_uncounted(scores: Array, index: Array) -> Array:
     return jnp.where(index >= 0, scores, lowest(scores.dtype))
 
 
-def _first_of_highest(scores: Array) -> Array:
-    """`argmax`, by groups."""
+def _argmax(scores: Array) -> Array:
+    """`argmax` within the group of the greatest maximum.
+
+    XLA's CPU backend computes `jnp.argmax` of all scores one number at a time.
+    """
     size = 32
-    spare = -scores.shape[0] % size
+    padding = -scores.shape[0] % size
     fill = lowest(scores.dtype)
-    padded = jnp.pad(scores, (0, spare), constant_values=fill) if spare else scores
+    padded = jnp.pad(scores, (0, padding), constant_values=fill) if padding else scores
     grouped = padded.reshape(-1, size)
     group = jnp.argmax(jnp.max(grouped, axis=1))
     place = group * size + jnp.argmax(grouped[group])
@@ -89,9 +93,9 @@ def _first_of_highest(scores: Array) -> Array:
 
 
 class SoftmaxSum(eqx.Module):
-    """Σ exp(score) as (peak, Σ exp(score − peak)): its logarithm is peak + log of the sum."""
+    """Σ exp(score) as (peak, Σ exp(score − peak)); its logarithm is peak + log of the sum."""
 
-    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
         """See `Reduction`."""
         del size
         return jnp.array(lowest(dtype), dtype), jnp.zeros((), dtype)
@@ -101,7 +105,7 @@ class SoftmaxSum(eqx.Module):
     ) -> tuple[Array, Array]:
         """See `Reduction`."""
         del rows
-        scores = _counted(scores, index)
+        scores = _mask_uncounted(scores, index)
         peak = jnp.maximum(carry[0], jnp.max(scores))
         return peak, carry[1] * jnp.exp(carry[0] - peak) + jnp.sum(jnp.exp(scores - peak))
 
@@ -109,20 +113,20 @@ class SoftmaxSum(eqx.Module):
         """See `Reduction`."""
         return carry
 
-    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
         """See `Reduction`."""
-        # A constant for derivatives: peak + log of the sum has them all in the sum.
-        peak = jax.lax.pmax(jax.lax.stop_gradient(found[0]), axis)
-        return peak, jax.lax.psum(found[1] * jnp.exp(found[0] - peak), axis)
+        # All derivatives of peak + log of the sum are in the sum, so the peak may be constant.
+        peak = jax.lax.pmax(jax.lax.stop_gradient(result[0]), axis)
+        return peak, jax.lax.psum(result[1] * jnp.exp(result[0] - peak), axis)
 
 
 class Best(NamedTuple):
-    """The row of the highest score, and the sums over all others under its weight of 1.
+    """The row of the highest score, and sums over all others with its weight taken as 1.
 
     Attributes:
         score: its score.
         row: the row.
-        number: its number; −1 before a row counts.
+        number: its number; −1 if no row counts.
         others: Σ exp(score_i − score) over the others.
         moved: Σ exp(score_i − score) row_i over the others.
     """
@@ -135,63 +139,65 @@ class Best(NamedTuple):
 
 
 class SoftmaxMean(eqx.Module):
-    """The softmax-weighted sums with the best row apart: (row + moved)/(1 + others) is the mean.
+    """Softmax-weighted sums without the best row: the mean is (row + moved)/(1 + others).
 
-    Apart, because where one row decides the others' weights would be lost in a sum with its 1.
+    Where one row dominates, adding its weight of 1 would round away the weights of the others.
     """
 
-    def start(self, size: int, dtype: Any) -> Best:
+    def start(self, size: int, dtype: DTypeLike) -> Best:
         """See `Reduction`."""
-        nothing, none = jnp.zeros((), dtype), jnp.zeros(size, dtype)
-        return Best(jnp.array(lowest(dtype), dtype), none, jnp.array(-1, jnp.int32), nothing, none)
+        score, number = jnp.array(lowest(dtype), dtype), jnp.array(-1, jnp.int32)
+        zero, zeros = jnp.zeros((), dtype), jnp.zeros(size, dtype)
+        return Best(score, zeros, number, zero, zeros)
 
     def update(self, carry: Best, scores: Array, rows: Array, index: Array) -> Best:
         """See `Reduction`."""
-        scores = _counted(scores, index)
-        # Not argmax, which XLA's CPU backend does one number at a time: the place of the maximum
-        # within its group, the groups' maxima being few.
-        first = _first_of_highest(scores)
+        scores = _mask_uncounted(scores, index)
+        first = _argmax(scores)
         top = scores[first]
         better = top > carry.score
         best = jnp.maximum(top, carry.score)
         weights = jnp.exp(scores - best)
         weights = jnp.where(jnp.arange(scores.size) == first, jnp.zeros_like(weights), weights)
         moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-        # The best of the chunk and the best before: one stays apart, the other joins the sums.
-        lost = jnp.exp(jnp.minimum(top, carry.score) - best)
+        # The lower of the chunk's best and the previous best joins the sums.
+        joining = jnp.exp(jnp.minimum(top, carry.score) - best)
         row = rows[first]
         factor = jnp.exp(carry.score - best)
         return Best(
             best,
             jnp.where(better, row, carry.row),
             jnp.where(better, index[first], carry.number),
-            carry.others * factor + jnp.sum(weights) + lost,
-            carry.moved * factor + moved + lost * jnp.where(better, carry.row, row),
+            carry.others * factor + jnp.sum(weights) + joining,
+            carry.moved * factor + moved + joining * jnp.where(better, carry.row, row),
         )
 
     def finish(self, carry: Best) -> Best:
         """See `Reduction`."""
         counts = carry.number >= 0
-        others, moved = (jnp.where(counts, part, 0.0) for part in (carry.others, carry.moved))
+        others, moved = (jnp.where(counts, total, 0.0) for total in (carry.others, carry.moved))
         return carry._replace(others=others, moved=moved)
 
-    def across(self, found: Best, axis: str) -> Best:
+    def across(self, result: Best, axis: str) -> Best:
         """See `Reduction`."""
-        # Of equals the first device's row stays apart; the others' join the sums.
+        # On ties the first device keeps its best row out of the sums; the other rows join them.
         device, last = jax.lax.axis_index(axis), jax.lax.axis_size(axis) - 1
-        score = jax.lax.stop_gradient(found.score)
+        score = jax.lax.stop_gradient(result.score)
         highest = score == jax.lax.pmax(score, axis)
-        mine = device == jax.lax.pmin(jnp.where(highest, device, last), axis)
-        own = lambda leaf: jnp.where(mine, leaf, jnp.zeros_like(leaf))  # noqa: E731
-        best = jax.lax.psum(own(found.score), axis)  # with its derivatives, as `pmax` has none
-        factor = jnp.exp(found.score - best)
-        joins = jnp.where(mine, jnp.zeros_like(factor), factor)
+        is_first = device == jax.lax.pmin(jnp.where(highest, device, last), axis)
+
+        def masked(leaf: Array) -> Array:
+            return jnp.where(is_first, leaf, jnp.zeros_like(leaf))
+
+        best = jax.lax.psum(masked(result.score), axis)  # differentiable, unlike `pmax`
+        factor = jnp.exp(result.score - best)
+        joining = jnp.where(is_first, jnp.zeros_like(factor), factor)
         row, number, others, moved = jax.lax.psum(
             (
-                own(found.row),
-                own(found.number),
-                found.others * factor + joins,
-                found.moved * factor + joins * found.row,
+                masked(result.row),
+                masked(result.number),
+                result.others * factor + joining,
+                result.moved * factor + joining * result.row,
             ),
             axis,
         )
@@ -201,18 +207,18 @@ class SoftmaxMean(eqx.Module):
 class Highest(eqx.Module):
     """The `count` rows of the highest scores, best first: their scores and numbers.
 
-    Fewer rows than that leave the lowest finite number at the end.
+    Missing rows have the lowest finite number as their score.
     """
 
     count: int = eqx.field(static=True)
 
-    # A general top-k looks at every score several times. The `count` best rows lie in the groups
-    # of the `count` best maxima: only those few groups are sorted, the rest is one maximum.
+    # A general top-k reads every score several times. The `count` best rows lie in the groups
+    # with the `count` best maxima, so only those groups are sorted.
     @property
     def _group(self) -> int:
         return 32 if self.count <= 64 else 8
 
-    def start(self, size: int, dtype: Any) -> tuple[Array, Array, Array]:
+    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
         """See `Reduction`."""
         del size
         tops = jnp.full(self.count, lowest(dtype), dtype)
@@ -224,19 +230,19 @@ class Highest(eqx.Module):
     ) -> tuple[Array, Array, Array]:
         """See `Reduction`."""
         del rows
-        scores = _counted(scores, index)
-        spare = -scores.shape[0] % self._group
-        if spare:
-            scores = jnp.pad(scores, (0, spare), constant_values=lowest(scores.dtype))
-            index = jnp.pad(index, (0, spare))
+        scores = _mask_uncounted(scores, index)
+        padding = -scores.shape[0] % self._group
+        if padding:
+            scores = jnp.pad(scores, (0, padding), constant_values=lowest(scores.dtype))
+            index = jnp.pad(index, (0, padding))
         grouped, numbers = scores.reshape(-1, self._group), index.reshape(-1, self._group)
         maxima = jnp.max(grouped, axis=1)
         tops, place = jax.lax.top_k(maxima, min(self.count, maxima.shape[0]))
         tops = jnp.concatenate([carry[0], tops])
-        best = jnp.concatenate([carry[1], grouped[place]])
-        where = jnp.concatenate([carry[2], numbers[place]])
+        grouped = jnp.concatenate([carry[1], grouped[place]])
+        numbers = jnp.concatenate([carry[2], numbers[place]])
         tops, place = jax.lax.top_k(tops, self.count)
-        return tops, best[place], where[place]
+        return tops, grouped[place], numbers[place]
 
     def finish(
         self, carry: tuple[Array, Array, Array]
@@ -245,17 +251,17 @@ class Highest(eqx.Module):
         scores, place = jax.lax.top_k(carry[1].reshape(-1), self.count)
         return scores, carry[2].reshape(-1)[place]
 
-    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
         """See `Reduction`."""
-        scores, numbers = jax.lax.all_gather(found, axis, tiled=True)
+        scores, numbers = jax.lax.all_gather(result, axis, tiled=True)
         scores, place = jax.lax.top_k(scores, self.count)
         return scores, numbers[place]
 
 
 class Tally(eqx.Module):
-    """How many scores are at least 0."""
+    """The number of scores that are at least 0."""
 
-    def start(self, size: int, dtype: Any) -> Array:
+    def start(self, size: int, dtype: DTypeLike) -> Array:
         """See `Reduction`."""
         del size, dtype
         return jnp.zeros((), jnp.int32)
@@ -263,21 +269,21 @@ class Tally(eqx.Module):
     def update(self, carry: Array, scores: Array, rows: Array, index: Array) -> Array:
         """See `Reduction`."""
         del rows
-        return carry + jnp.sum(_counted(scores, index) >= 0, dtype=jnp.int32)
+        return carry + jnp.sum(_mask_uncounted(scores, index) >= 0, dtype=jnp.int32)
 
     def finish(self, carry: Array) -> Array:
         """See `Reduction`."""
         return carry
 
-    def across(self, found: Array, axis: str) -> Array:
+    def across(self, result: Array, axis: str) -> Array:
         """See `Reduction`."""
-        return jax.lax.psum(found, axis)
+        return jax.lax.psum(result, axis)
 
 
 class WeightedSum(eqx.Module):
-    """Σ weight and Σ weight · row, the scores being the weights themselves; linear in them."""
+    """Σ weight and Σ weight · row, where the scores are the weights; linear in them."""
 
-    def start(self, size: int, dtype: Any) -> tuple[Array, Array]:
+    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
         """See `Reduction`."""
         return jnp.zeros((), dtype), jnp.zeros(size, dtype)
 
@@ -293,6 +299,6 @@ class WeightedSum(eqx.Module):
         """See `Reduction`."""
         return carry
 
-    def across(self, found: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
+    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
         """See `Reduction`."""
-        return jax.lax.psum(found, axis)
+        return jax.lax.psum(result, axis)

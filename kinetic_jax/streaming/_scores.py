@@ -1,4 +1,4 @@
-"""Scores of rows for a query, from one matrix product."""
+"""Scores of rows for a query by a matrix product."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ def product_scores(
     squares: Float[Array, " chunk"],
     scale: Float[Array, ""],
 ) -> Float[Array, " chunk"]:
-    """`scale q·r − ½ scale² ||r||²`: up to −½||q||², this is −½ ||q − scale r||².
+    """`scale q·r − ½ scale² ||r||²`, which equals ½||q||² − ½ ||q − scale r||².
 
-    The higher, the nearer. Mapped over queries it is one matrix product, at the precision that a
-    TPU would otherwise not give it. What the two terms have in common cancels: near copies must
-    be measured again by differences.
+    Nearer rows score higher. Mapped over queries it is one matrix product at the highest
+    precision, which is not a TPU's default. For near copies the two terms cancel, so their
+    distances must be measured again by differences.
     """
-    # query @ rows.T, not rows @ query: mapped over queries the result is (queries, chunk) in place.
+    # query @ rows.T, not rows @ query: mapped over queries it has shape (queries, chunk) directly.
     products = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
     return scale * products - (scale * scale / 2) * squares

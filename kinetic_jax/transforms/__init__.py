@@ -1,4 +1,4 @@
-"""Transforms of velocity fields: functions from a field to a field."""
+"""Transforms of velocity fields: functions that map a field to a field."""
 
 from kinetic_jax.transforms._cfg import cfg as cfg
 from kinetic_jax.transforms._combine import Transform as Transform

@@ -43,24 +43,28 @@ class CFGField(WrappedField):
         t = as_time(t, x)
         if self.interval is None:
             return self._guided(t, x, cond)
-        # On a fixed grid t is the same for the whole batch and this stays a branch: outside the
-        # interval the unconditional half of the work is not done.
-        inside = is_within(t, *self.interval)
-        # Functions, not the modules themselves: `cond` hashes its branches, arrays have no hash.
-        guided = lambda t, x, cond: self._guided(t, x, cond)  # noqa: E731
-        plain = lambda *at: varied_as(self._velocity(*at), guided, *at)  # noqa: E731
-        return jax.lax.cond(inside, guided, plain, t, x, cond)
+
+        # On a fixed grid t is the same for the whole batch and this stays a branch, which saves
+        # the unconditional evaluation outside the interval. The branches are local functions,
+        # because `cond` hashes them, and methods of modules with arrays have no hash.
+        def guided(t: Array, x: Array, cond: PyTree[Any]) -> Array:
+            return self._guided(t, x, cond)
+
+        def plain(t: Array, x: Array, cond: PyTree[Any]) -> Array:
+            return varied_as(self._velocity(t, x, cond), guided, t, x, cond)
+
+        return jax.lax.cond(is_within(t, *self.interval), guided, plain, t, x, cond)
 
     def _velocity(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         return checked_velocity(self.field(t, x, cond), x)
 
     def check_cond(self, cond: PyTree[Any], name: str) -> None:
-        """Refuses a condition whose dtype cannot hold the null condition (a null class of 256)."""
+        """Refuses a condition whose dtype cannot hold the null condition (uint8 and class 256)."""
         for leaf, null in zip(jax.tree.leaves(cond), jax.tree.leaves(self.null_cond), strict=False):
             if is_concrete(null) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
-                given = np.asarray(null)
-                kept = bool(np.all(given.astype(leaf.dtype) == given))
-                require(kept, name, f"dtype {leaf.dtype}", f"hold null_cond, {given}, as well")
+                label = np.asarray(null)
+                fits = bool(np.all(label.astype(leaf.dtype) == label))
+                require(fits, name, f"dtype {leaf.dtype}", f"hold null_cond, {label}, as well")
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         pair = _stack(cond, self.null_cond)
@@ -70,28 +74,25 @@ class CFGField(WrappedField):
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:
-        """What the inner field says."""
+        """The `tau_split` of the inner field."""
         return own_tau_split(self.field)
 
 
 def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
-    """The condition and the null condition, stacked so that the network is called once."""
-    have: Any = jax.tree.structure(cond)
-    want: Any = jax.tree.structure(null_cond)
+    """The condition and the null condition, stacked for a single call of the field."""
+    structure: Any = jax.tree.structure(cond)
+    expected: Any = jax.tree.structure(null_cond)
     if cond is None:
         raise ValueError("cond must be given to a guided field, got None")
-    require(have == want, "cond", have, f"have the structure of null_cond, {want}")
+    is_alike = structure == expected
+    require(is_alike, "cond", structure, f"have the structure of null_cond, {expected}")
 
     def stack(leaf: ArrayLike, null: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
         null = jnp.asarray(null).astype(leaf.dtype)
-        require(
-            null.shape == leaf.shape,
-            "null_cond",
-            f"shape {null.shape}",
-            f"have the shape of one sample's cond, {leaf.shape}",
-        )
-        # Not `jnp.stack`, which takes no batch of conditions split over Explicit axes of a mesh.
+        expected = f"have the shape of one sample's cond, {leaf.shape}"
+        require(null.shape == leaf.shape, "null_cond", f"shape {null.shape}", expected)
+        # `jnp.stack` refuses a batch of conditions split over Explicit axes of a mesh.
         is_null = jnp.array([False, True]).reshape(2, *(1,) * leaf.ndim)
         return jnp.where(is_null, null[None], leaf[None])
 
@@ -118,19 +119,20 @@ def cfg(
 ) -> CFG:
     """Classifier-free guidance: v_u + w (v_c − v_u) for lo ≤ t ≤ hi, v_c outside.
 
-    v_c is the velocity given `cond`, v_u the one given `null_cond`. Both come out of one call of
-    the field with twice the batch; `sample` counts them as one evaluation of the guided field.
+    v_c is the velocity given `cond`, v_u the velocity given `null_cond`. Both are computed in one
+    call of the field with twice the batch, which `sample` counts as one evaluation.
 
     Args:
         scale: the guidance weight w; 1 is no guidance, 0 unconditional. Traced.
-        null_cond: the condition of ONE sample that stands for "none" (the null class, say), of
-            the structure and shapes of one sample's `cond`. Traced.
+        null_cond: the condition of ONE sample that stands for "none", such as the null class,
+            with the structure and shapes of one sample's `cond`. Traced.
         interval: the times (lo, hi) between which guidance acts (arXiv 2404.07724). Traced.
 
     Raises:
-        ValueError: if the scale or the null condition is not finite, the null condition empty, the
-            interval not within [0, 1] or reversed; when applied, if the field ignores its
-            condition; when first called, if `cond` and `null_cond` differ in structure or shape.
+        ValueError: if the scale or the null condition is not finite, the null condition is empty,
+            or the interval is reversed or not within [0, 1]; when applied, if the field ignores
+            its condition; when first called, if `cond` and `null_cond` differ in structure or
+            shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -149,8 +151,8 @@ def cfg(
     null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
     for leaf in jax.tree.leaves(null_cond):
         require_finite("null_cond", leaf)
-    pair = isinstance(interval, tuple | list) and len(interval) == 2
-    require(pair, "interval", interval, "be a pair (lo, hi)")
+    is_pair = isinstance(interval, tuple | list) and len(interval) == 2
+    require(is_pair, "interval", interval, "be a pair (lo, hi)")
     low, high = (float_scalar(bound, "interval") for bound in interval)
     everywhere = False
     for bound in (low, high):

@@ -1,4 +1,4 @@
-"""A scalar gain on the velocity, u = η(t) v: the general form that KTS is a case of."""
+"""A scalar gain on the velocity, u = η(t) v, of which KTS is a special case."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,14 +31,14 @@ class GainField(WrappedField):
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
-        """The velocity of one sample; the network still sees t: a gain is no change of time."""
+        """The velocity of one sample; the inner field is still evaluated at t."""
         t = as_time(t, x)
         velocity = checked_velocity(self.field(t, x, cond), x)
-        return _one_number(self.fn(t), velocity.dtype) * velocity
+        return _as_scalar(self.fn(t), velocity.dtype) * velocity
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:
-        """Where the gain's launch ends, if it says so; else what the inner field says."""
+        """The `tau_split` of the gain, or else of the inner field."""
         own = own_tau_split(self.fn)
         return own_tau_split(self.field) if own is None else own
 
@@ -57,18 +57,18 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
     """The transform u(t, x) = fn(t) v(t, x).
 
     Args:
-        fn: the gain η, a function of a scalar time. A pytree that is callable (an
-            `equinox.Module`) passes its numbers as traced leaves; a plain function's arrays are
-            read as a field's are. `sample` splits the energy at its attribute `tau_split`, if any.
+        fn: the gain η, a function of a scalar time. The numbers of a callable pytree (an
+            `equinox.Module`) are traced; arrays in a plain function are read like a field's.
+            `sample` splits the energy at its attribute `tau_split`, if any.
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
     Returns:
-        A transform of velocity fields. The dtype of the velocity is kept.
+        A transform of velocity fields that keeps the dtype of the velocity.
 
     Raises:
-        ValueError: if `fn` is no function of one time, or η(t) ≤ 0 or is not finite at one of
-            1,001 times that span [0, 1] (checked when η's numbers are concrete), unless
-            `allow_reversal`.
+        ValueError: if `fn` is no function of one time or, unless `allow_reversal`, η(t) is not
+            finite and positive at each of 1,001 times that span [0, 1] (checked when η's numbers
+            are concrete).
 
     Example:
         SSC (arXiv 2605.14819), η = 1 + a (1 − t)^b:
@@ -88,14 +88,14 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
     return Gain(eta)
 
 
-# One compiled program per gain's structure, not per number in it.
+# Compiled once per structure of the gain, not per number in it.
 @eqx.filter_jit
 def _gain_at(fn: Callable[..., Any], times: Float[Array, " times"]) -> Float[Array, " times"]:
-    return jax.vmap(lambda t: _one_number(fn(t), times.dtype))(times)
+    return jax.vmap(lambda t: _as_scalar(fn(t), times.dtype))(times)
 
 
-def _one_number(value: Any, dtype: Any) -> Array:
-    """What a gain returned for one time, as an array."""
+def _as_scalar(value: Any, dtype: np.dtype) -> Float[Array, ""]:
+    """The output of a gain at one time."""
     array = as_array("the output of fn", value)
     is_real = not jnp.issubdtype(array.dtype, jnp.complexfloating)
     got = f"shape {array.shape} and dtype {array.dtype}"
@@ -109,7 +109,7 @@ def _refuse_reversal(fn: Callable[..., Any]) -> None:
     nodes = np.linspace(0.0, 1.0, 1001)
     tau_split = own_tau_split(fn)
     if tau_split is not None:
-        # A gain may jump at tau_split: look at both sides of it.
+        # A gain may jump at tau_split, so check both sides.
         tau = float(tau_split)
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():

@@ -1,4 +1,4 @@
-"""Kinetic trajectory shaping (KTS): more speed in the launch, less in the landing."""
+"""Kinetic trajectory shaping (KTS): a faster launch and a slower landing."""
 
 import warnings
 from collections.abc import Callable
@@ -24,30 +24,29 @@ from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split,
 
 Shape = Callable[[Array, Array], ArrayLike]
 
-# The default of a strength, another object than the 0.0 that a user writes: `kts()` says that it
-# changes nothing.
+# The default of a strength. It is not the object 0.0 that a user passes, so that `kts()` can warn.
 _NO_STRENGTH = float("0")
 
 
-def _linear(own_time: Array, k: Array) -> Array:
-    return own_time
+def _linear(phase_time: Array, k: Array) -> Array:
+    return phase_time
 
 
-def _constant(own_time: Array, k: Array) -> Array:
-    return jnp.ones_like(own_time)
+def _constant(phase_time: Array, k: Array) -> Array:
+    return jnp.ones_like(phase_time)
 
 
-def _exponential(own_time: Array, k: Array) -> Array:
-    return jnp.expm1(k * own_time)
+def _exponential(phase_time: Array, k: Array) -> Array:
+    return jnp.expm1(k * phase_time)
 
 
-def _normalised_exponential(own_time: Array, k: Array) -> Array:
-    return jnp.expm1(k * own_time) / jnp.expm1(k)
+def _normalised_exponential(phase_time: Array, k: Array) -> Array:
+    return jnp.expm1(k * phase_time) / jnp.expm1(k)
 
 
-# A shape takes the phase's own time (q = 1 − t/τ in the launch, s = (t − τ)/(1 − τ) in the
-# landing) and the steepness k, and is multiplied by α0 or β0. The landing's exponential is not
-# normalised: it reaches e^k − 1 = 19.09 at k = 3. Both are the authors' own definitions.
+# A shape takes the time within the phase (q = 1 − t/τ in the launch, s = (t − τ)/(1 − τ) in the
+# landing) and the steepness k, and is multiplied by α0 or β0. As in the authors' code, the
+# landing's exponential is not normalised: it reaches e^k − 1 = 19.09 at k = 3.
 LAUNCH_SHAPES: dict[str, Shape] = {
     "linear": _linear,
     "constant": _constant,
@@ -76,28 +75,28 @@ class KTSGain(eqx.Module):
             number.astype(t.dtype) for number in (self.alpha0, self.beta0, self.tau_split, self.k)
         )
         landing = is_landing(t, tau)
-        # Each shape sees only its own phase's [0, 1], so that neither a shape such as sqrt nor
-        # its gradient is ever evaluated where it does not exist.
+        # Outside its phase a shape is evaluated at a fixed point of [0, 1], so that shapes such
+        # as sqrt and their gradients are never evaluated where they do not exist.
         q = jnp.where(landing, jnp.ones_like(t), 1 - t / tau)
         s = jnp.where(landing & (t > tau), (t - tau) / (1 - tau), jnp.zeros_like(t))
-        alpha = alpha0 * _as_times(self.launch(q, k), t)
-        beta = beta0 * _as_times(self.landing(s, k), t)
+        alpha = alpha0 * _broadcast(self.launch(q, k), t)
+        beta = beta0 * _broadcast(self.landing(s, k), t)
         return jnp.where(landing, 1 - beta, 1 + alpha)
 
 
-def _as_times(value: Any, t: Array) -> Array:
+def _broadcast(value: ArrayLike, t: Array) -> Array:
     return jnp.broadcast_to(jnp.asarray(value, t.dtype), t.shape)
 
 
 class UserShape(eqx.Module):
-    """A user's shape, a function of the phase's own time alone."""
+    """A user's shape, a function of the time within the phase alone."""
 
     fn: Callable[..., Any]
 
-    def __call__(self, own_time: Array, k: Array) -> ArrayLike:
-        """The shape at the phase's own time; k is not used."""
+    def __call__(self, phase_time: Array, k: Array) -> ArrayLike:
+        """The shape at a time within the phase; k is not used."""
         del k
-        return self.fn(own_time)
+        return self.fn(phase_time)
 
 
 def _shape(
@@ -187,8 +186,8 @@ def kts(
 ) -> Gain:
     """Kinetic trajectory shaping: the transform u = η(t) v, training-free.
 
-    With q = 1 − t/τ falling from 1 to 0 in the launch, s = (t − τ)/(1 − τ) rising from 0 to 1 in
-    the landing:
+    With q = 1 − t/τ, which falls from 1 to 0 in the launch, and s = (t − τ)/(1 − τ), which rises
+    from 0 to 1 in the landing:
 
     ========  =============  ================================
     phase     shape          formula
@@ -206,21 +205,21 @@ def kts(
         beta0: strength of the landing; traced. With the default shape and k = 3 the gain at t = 1
             is 1 − 19.09 β0: above β0 = 0.0524 the flow reverses near the end.
         tau_split: the end of the launch, in (0, 1); traced. `sample` splits the energy there.
-            η(τ) is the landing's: a shape that jumps at τ ("constant") makes solvers with a stage
-            at the right end of a step (Heun, Tsit5) first order there; Euler and Midpoint are not
-            touched.
+            η(τ) belongs to the landing: a shape that jumps at τ ("constant") reduces solvers with
+            a stage at the right end of a step (Heun, Tsit5) to first order there; Euler and
+            Midpoint are not affected.
         launch: "linear", "constant", "exponential", or a callable of q.
         landing: "exponential", "linear", "constant", or a callable of s.
         k: steepness of the exponential shapes; traced.
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
     Returns:
-        A transform; without a strength it changes nothing, and a warning says so. It
-        differentiates in α0, β0, τ and k, and composes with guidance by `chain`.
+        A transform, differentiable in α0, β0, τ and k, which `chain` composes with guidance.
+        Without a strength it changes nothing, and a warning is issued.
 
     Raises:
         ValueError: if `tau_split` lies outside (0, 1), a number is not finite, a shape is
-            unknown, or the gain reaches η ≤ 0 without `allow_reversal`.
+            unknown, or η reaches 0 without `allow_reversal`.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The two phases of a trajectory, launch and landing, and the time between them."""
+"""The two phases of a trajectory, launch and landing, and the time that separates them."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from kinetic_jax._dtypes import at_least_float32
 
 DEFAULT_TAU_SPLIT = 0.6
 
-# How many rounding steps below tau_split a time may lie and still count as tau_split: enough for
-# a time summed up in a loop of some hundred float32 steps, far less than any step.
+# A time at most this many rounding steps below tau_split counts as tau_split: enough for a time
+# summed over a few hundred float32 steps, and far less than a step.
 _ROUNDING_STEPS = 16
 
 
 def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[Array, "*times"]:
-    """Whether time `t` belongs to the landing phase: t ≥ tau_split, up to rounding.
+    """True in the landing phase: t ≥ tau_split, up to rounding.
 
-    The one rule for both the gain (at the time the field is evaluated) and the split of the
-    energy (at the left end of a step).
+    Decides both the gain (at the time of an evaluation) and the split of the energy (at the left
+    end of a step).
     """
     return t >= tau_split.astype(t.dtype) - _rounding(t, tau_split)
 
@@ -27,13 +27,13 @@ def is_landing(t: Float[Array, "*times"], tau_split: Float[Array, ""]) -> Bool[A
 def is_within(
     t: Float[Array, "*times"], low: Float[Array, ""], high: Float[Array, ""]
 ) -> Bool[Array, "*times"]:
-    """Whether low ≤ t ≤ high, up to the same rounding."""
+    """True where low ≤ t ≤ high, up to the same rounding."""
     return is_landing(t, low) & (t <= high.astype(t.dtype) + _rounding(t, high))
 
 
 def _rounding(t: Array, bound: Array) -> float:
-    # A coarser clock than float32 would call much of the launch "τ up to rounding"; a float32
-    # bound is as coarse under a float64 clock.
+    # At least float32, because half precision would count much of the launch as τ; a float32
+    # bound needs float32's rounding under a float64 time too.
     precision = max(float(jnp.finfo(at_least_float32(a.dtype)).eps) for a in (t, bound))
     return _ROUNDING_STEPS * precision
 
@@ -50,5 +50,5 @@ def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:
 
 
 def own_tau_split(field: Any) -> Float[Array, ""] | None:
-    """The `tau_split` a field carries (one shaped by `kts` does), or None."""
+    """The attribute `tau_split` of a field or gain (shaped by `kts`, for example), or None."""
     return getattr(field, "tau_split", None)

@@ -205,7 +205,7 @@ def test_too_little_to_go_by():
     with pytest.raises(ValueError, match=r"start must lie in \[0, 1\), got 1.5"):
         late_energy(field, SMOOTH, SAVED, start=1.5)
     bad = sample(STILL, jnp.full((4, 5), jnp.nan), save_at=TIMES)
-    with pytest.raises(ValueError, match="trajectories must hold three good samples, got 0"):
+    with pytest.raises(ValueError, match="trajectories must hold three valid samples, got 0"):
         density_profile(field, bad)
-    with pytest.raises(ValueError, match="trajectories must hold good samples, got none"):
+    with pytest.raises(ValueError, match="trajectories must hold valid samples, got none"):
         late_energy(field, SMOOTH, bad)
