@@ -142,7 +142,10 @@ def test_compiled_dominance(scale, t):
     for i in range(256):
         _, log_density, weights = exact(np.float32(t), x[i], data)
         np.testing.assert_allclose(found.dominance[i], 1 - weights.max(), atol=1e-5)
-        np.testing.assert_allclose(found.log_density[i], log_density, rtol=1e-5, atol=1e-4)
+        # x − t x_j is (x − x_j) + (1 − t) x_j; without a fused multiply-add, which the compiler
+        # may or may not use, the last term is rounded: by 6e-7 at a scale of 1,000.
+        off = 1e-4 + 1e-6 * scale
+        np.testing.assert_allclose(found.log_density[i], log_density, rtol=1e-5, atol=off)
 
 
 @pytest.mark.usefixtures("own_messages")
