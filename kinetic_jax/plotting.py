@@ -1,4 +1,4 @@
-"""Pictures, as PNG bytes; Matplotlib's own objects, no global state."""
+"""Figures as PNG bytes, without Matplotlib's global state."""
 
 import io
 from typing import Any
@@ -13,35 +13,36 @@ from kinetic_jax.metrics import Memorization
 COPY_COLOR = "#d55e00"
 ENERGY_LABEL = "kinetic path energy E (½ ∫ ||u||² dt)"
 TITLES = {"total": ENERGY_LABEL, "excess": "straightness excess (E less displacement)"}
-SHOWN = (0.001, 0.999)  # quantiles; a few far out would squeeze the others into one bar
+RANGE = (0.001, 0.999)  # quantiles, as a few outliers would squeeze the other samples into one bar
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file, the same bytes whenever it is drawn."""
+    """The figure as reproducible PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def diagnosis_figure(found: Diagnosis) -> bytes:
-    """How energy and excess are spread, copies apart, and F_mem by fifth of each; PNG bytes."""
-    fifths = found.summary["fifths"]
+def diagnosis_figure(diagnosis: Diagnosis) -> bytes:
+    """Histograms of energy and excess, and F_mem by fifth of each, as PNG bytes."""
+    fifths = diagnosis.summary["fifths"]
+    memorization = diagnosis.memorization
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, len(fifths), sharey="row", squeeze=False)
-    good = (found.table["status"] == 0) & found.memorization.valid
-    copies = found.memorization.memorized[good]
+    is_valid = (diagnosis.table["status"] == 0) & memorization.valid
+    copies = memorization.memorized[is_valid]
     for column, (name, groups) in enumerate(fifths.items()):
         above, below = axes[:, column]
         if not groups:
             above.text(0.5, 0.5, "no finite samples", ha="center", transform=above.transAxes)
             continue
-        _histogram(above, found.table[name][good].astype(np.float64), copies)
+        _histogram(above, diagnosis.table[name][is_valid].astype(np.float64), copies)
         for group in groups[1:]:
             above.axvline(group["range"][0], color="#bbbbbb", linewidth=1, zorder=0)
         above.set(xlabel=f"{TITLES[name]}; grey lines part the fifths")
-        _by_fifth(below, groups, found.summary["confidence"])
-        if found.memorization.held_out is not None:
-            floor = 100 * found.memorization.held_out.fraction
+        _by_fifth(below, groups, diagnosis.summary["confidence"])
+        if memorization.held_out is not None:
+            floor = 100 * memorization.held_out.fraction
             below.axhline(floor, color="#777777", linestyle=":", label="held-out data")
         below.set(xlabel=f"fifth of the samples by {name}, lowest to highest")
     axes[0, 0].set_ylabel("samples")
@@ -54,7 +55,7 @@ def diagnosis_figure(found: Diagnosis) -> bytes:
 
 
 def _histogram(axis: Axes, energy: np.ndarray, copies: np.ndarray) -> None:
-    low, high = np.quantile(energy, SHOWN)
+    low, high = np.quantile(energy, RANGE)
     bins = list(np.histogram_bin_edges(energy, bins=60, range=(low, max(high, low + 1e-6))))
     groups = [energy[~copies], energy[copies]]
     labels = [f"not memorised ({len(groups[0]):,})", f"memorised ({len(groups[1]):,})"]
@@ -77,22 +78,22 @@ def _by_fifth(axis: Axes, groups: list[dict[str, Any]], confidence: float) -> No
     axis.set_xticks(x)
 
 
-def ratio_histogram(found: Memorization, threshold: float) -> bytes:
-    """How near samples (and held-out data) are to one training row rather than the next."""
+def ratio_histogram(memorization: Memorization, threshold: float) -> bytes:
+    """Histogram of the distance ratios of samples and held-out data, as PNG bytes."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axis = figure.subplots()
-    bins = list(np.linspace(0, 1, 49))  # one of them ends at 1/3
-    sets = [("samples", found, "#0072b2")]
-    if found.held_out is not None:
-        sets.append(("held-out data", found.held_out, "#999999"))
-    for name, one, color in sets:
-        ratios = one.ratios[one.valid]
+    bins = list(np.linspace(0, 1, 49))  # 1/3 is an edge
+    sets = [("samples", memorization, "#0072b2")]
+    if memorization.held_out is not None:
+        sets.append(("held-out data", memorization.held_out, "#999999"))
+    for name, data, color in sets:
+        ratios = data.ratios[data.valid]
         if not ratios.size:
             axis.text(0.5, 0.5, f"no finite {name}", ha="center", transform=axis.transAxes)
             continue
         label = (
-            f"{name}: F_mem {100 * one.fraction:.2f}% of {len(ratios):,} "
-            f"({100 * one.low:.2f} to {100 * one.high:.2f})"
+            f"{name}: F_mem {100 * data.fraction:.2f}% of {len(ratios):,} "
+            f"({100 * data.low:.2f} to {100 * data.high:.2f})"
         )
         weights = np.full(len(ratios), 100 / max(len(ratios), 1))
         axis.hist(ratios, bins, weights=weights, color=color, alpha=0.6, label=label)
@@ -104,7 +105,7 @@ def ratio_histogram(found: Memorization, threshold: float) -> bytes:
 
 
 def distance_histogram(distances: np.ndarray) -> bytes:
-    """How far samples are from their nearest training row, and from the k-th nearest."""
+    """Histogram of the distances to the nearest and the k-th nearest training row."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axis = figure.subplots()
     bins = list(np.histogram_bin_edges(distances, bins=50)) if distances.size else [0.0, 1.0]

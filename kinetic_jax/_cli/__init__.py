@@ -1,4 +1,4 @@
-"""Commands: thin wrappers that read options and print what the library found."""
+"""Command-line interface: commands that parse options, call the library and print results."""
 
 import click
 
@@ -13,7 +13,10 @@ MODULES = {
         "The share of samples that copy training rows.",
     ),
     "sample": ("kinetic_jax._cli._sample", "Sample a trained field into a folder."),
-    "diagnose": ("kinetic_jax._cli._diagnose", "What the samples of a job show."),
+    "diagnose": (
+        "kinetic_jax._cli._diagnose",
+        "Relate the energies of a job's samples to memorization.",
+    ),
 }
 cli = click.version_option(__version__)(
     Commands(MODULES, name="cli", help="Measure and shape how flow-matching models move.")

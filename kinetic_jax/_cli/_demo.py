@@ -9,7 +9,7 @@ from kinetic_jax._cli._options import FOLDER
 from kinetic_jax._cli._output import say
 from kinetic_jax._interrupt import advice_on_interrupt
 
-TABLE_WIDTH = 128  # columns that the table needs; a narrower terminal wraps its lines
+TABLE_WIDTH = 128  # columns; a narrower terminal wraps the lines
 
 
 @click.command("demo")

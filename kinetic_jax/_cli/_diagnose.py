@@ -1,4 +1,4 @@
-"""`kinetic-jax diagnose`: what the samples of a job show."""
+"""`kinetic-jax diagnose`."""
 
 from pathlib import Path
 
@@ -23,14 +23,12 @@ from kinetic_jax.jobs import diagnose_job, open_job
 @click.command("diagnose")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--train", type=ROWS, required=True, help="The raw training data.")
-@click.option(
-    "--held-out", type=ROWS, help="Raw data the model never saw: their score is the floor."
-)
+@click.option("--held-out", type=ROWS, help="Raw data the model never saw, scored for comparison.")
 @threshold_option
 @confidence_option
 @merge_option
 @chunk_option
-@plot_option("Write energies, and F_mem by fifth of them, to this picture (.png).")
+@plot_option("Write energies, and F_mem by fifth of energy, to this picture (.png).")
 @click.option("--table", type=FILE, help="Write the numbers of every sample to this file (.npz).")
 def command(
     folder: Path,
@@ -43,12 +41,11 @@ def command(
     plot: Path | None,
     table: Path | None,
 ) -> None:
-    """What the samples of a job show, as JSON on standard output.
+    """Relate the energies of a job's samples to memorization, as JSON on standard output.
 
-    DIR is a folder that `kinetic-jax sample` left, finished. Its shards are checked and read one
-    after the other. Data are raw: the samples are brought to their scale (pixels from 0 to 255,
-    say) by the scaling that the field was trained with. Rows of another shape are taken if they
-    have as many numbers.
+    DIR is a finished folder of `kinetic-jax sample`. Its shards are checked and read one by one.
+    Data are raw (pixels from 0 to 255, say): the field's own scaling converts the samples. Rows of
+    another shape are accepted if they have the same number of values.
 
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs.
     """

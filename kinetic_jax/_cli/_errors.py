@@ -1,4 +1,4 @@
-"""What goes wrong in a command, as one line and an exit status."""
+"""Errors of commands, as one line and an exit status."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import click
 
 from kinetic_jax._interrupt import EXIT_STATUS, interrupted
 
-# Packages of the extra `demo`, by the names they are imported by.
+# Packages of the extra `demo`, by import name.
 EXTRAS = {
     "PIL": "Pillow",
     "jinja2": "Jinja2",
@@ -19,7 +19,7 @@ EXTRAS = {
 
 
 def missing(package: str) -> click.ClickException:
-    """The error for a package that only some commands need."""
+    """The error for a missing optional package."""
     return click.ClickException(
         f"this needs the package {EXTRAS[package]}: pip install 'kinetic_jax[demo]' (from a clone: "
         "pip install -e '.[demo]')"
@@ -28,7 +28,7 @@ def missing(package: str) -> click.ClickException:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what the library raises for bad input, and what the machine lacks, into a line."""
+    """Turns errors about input, files, devices and missing packages into one line."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -49,15 +49,15 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _refuse_without_device() -> None:
-    """Raises if JAX finds no device: whatever failed then failed for that."""
+    """Raises if JAX finds no device, the cause of the failure."""
     import jax
 
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # one without a word, for a missing plugin
-        asked = os.environ.get("JAX_PLATFORMS", "")
+    except (RuntimeError, AssertionError) as error:  # AssertionError without a message: no plugin
+        platforms = os.environ.get("JAX_PLATFORMS", "")
         reason = " ".join(str(error).split())
         raise click.ClickException(
-            f"JAX has no device of the kind that JAX_PLATFORMS={asked!r} asks for"
+            f"JAX has no device of the kind that JAX_PLATFORMS={platforms!r} asks for"
             + (f": {reason}" if reason else "; JAX_PLATFORMS=cpu computes on the processor")
         ) from error

@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are used."""
+"""A group of lazily imported commands."""
 
 import importlib
 from typing import Any
@@ -9,12 +9,12 @@ from kinetic_jax._cli._errors import one_line_errors
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are used, and whose errors are a line each.
+    """Lazily imported commands with one-line errors.
 
     Args:
-        modules: the module of each command, which has it as `command`, and the first sentence of
-            its help: `--help` imports none of them.
-        **options: those of `click.Group`.
+        modules: for each command its module, with the attribute `command`, and the first sentence
+            of its help: `--help` imports no module.
+        **options: options of `click.Group`.
     """
 
     def __init__(self, modules: dict[str, tuple[str, str]], **options: Any):

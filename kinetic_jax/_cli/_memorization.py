@@ -1,4 +1,4 @@
-"""`kinetic-jax memorization`: which samples in files are copies."""
+"""`kinetic-jax memorization`."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from kinetic_jax.metrics import Memorization, memorization
 @click.command("memorization")
 @click.argument("samples", type=ROWS)
 @click.argument("train", type=ROWS)
-@click.option("--held-out", type=ROWS, help="Data the model never saw: their score is the floor.")
+@click.option("--held-out", type=ROWS, help="Data the model never saw, scored for comparison.")
 @threshold_option
 @confidence_option
 @merge_option
@@ -55,7 +55,7 @@ def command(
     in the natural order of their names (2 before 10).
     """
     reference = load_array(train)
-    found = memorization(
+    measured = memorization(
         load_samples(samples),
         reference,
         threshold=threshold,
@@ -68,34 +68,34 @@ def command(
     if plot is not None:
         from kinetic_jax.plotting import ratio_histogram
 
-        write_whole(plot, ratio_histogram(found, threshold))
+        write_whole(plot, ratio_histogram(measured, threshold))
     result: dict[str, Any] = {"train": len(reference), "threshold": threshold}
-    result["samples"] = _as_json(found)
-    if found.held_out is not None:
-        result["held_out"] = _as_json(found.held_out)
-        excess, low, high = map(as_number, found.excess)
+    result["samples"] = _as_json(measured)
+    if measured.held_out is not None:
+        result["held_out"] = _as_json(measured.held_out)
+        excess, low, high = map(as_number, measured.excess)
         result["excess"] = {"fraction": excess, "interval": [low, high]}
     answer(result)
 
 
-def _as_json(found: Memorization) -> dict[str, Any]:
-    valid = np.isfinite(found.ratios)
+def _as_json(measured: Memorization) -> dict[str, Any]:
+    valid = np.isfinite(measured.ratios)
 
     def where_valid(values: np.ndarray) -> list[Any]:
-        return [value if ok else None for value, ok in zip(values.tolist(), valid, strict=True)]
+        return [x if is_valid else None for x, is_valid in zip(values.tolist(), valid, strict=True)]
 
     return {
-        "fraction": as_number(found.fraction),
-        "interval": [as_number(found.low), as_number(found.high)],
-        "bootstrap_interval": list(map(as_number, found.bootstrap)),
+        "fraction": as_number(measured.fraction),
+        "interval": [as_number(measured.low), as_number(measured.high)],
+        "bootstrap_interval": list(map(as_number, measured.bootstrap)),
         "sweep": {
-            "thresholds": found.sweep.thresholds.round(9).tolist(),
-            "fraction": list(map(as_number, found.sweep.fraction.tolist())),
+            "thresholds": measured.sweep.thresholds.round(9).tolist(),
+            "fraction": list(map(as_number, measured.sweep.fraction.tolist())),
         },
         "number": len(valid),
         "not_finite": np.flatnonzero(~valid).tolist(),
-        "ratios": where_valid(found.ratios),
-        "nearest": where_valid(found.indices[:, 0]),
-        "memorized": where_valid(found.memorized),
-        "duplicated": found.duplicated.tolist(),
+        "ratios": where_valid(measured.ratios),
+        "nearest": where_valid(measured.indices[:, 0]),
+        "memorized": where_valid(measured.memorized),
+        "duplicated": measured.duplicated.tolist(),
     }

@@ -1,4 +1,4 @@
-"""`kinetic-jax neighbors`: what samples in files are near to."""
+"""`kinetic-jax neighbors`."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kinetic_jax.metrics import nearest_neighbors
 @click.argument("samples", type=ROWS)
 @click.argument("train", type=ROWS)
 @click.option(
-    "--k", type=click.IntRange(min=1), default=2, show_default=True, help="How many neighbours."
+    "--k", type=click.IntRange(min=1), default=2, show_default=True, help="Number of neighbours."
 )
 @chunk_option
 @plot_option("Write a histogram of the distances to this picture (.png).")
@@ -35,7 +35,9 @@ def command(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -
         write_whole(plot, distance_histogram(distances[finite]))
 
     def where_finite(rows: np.ndarray) -> list[list[float] | list[int] | None]:
-        return [row if ok else None for row, ok in zip(rows.tolist(), finite, strict=True)]
+        return [
+            row if is_finite else None for row, is_finite in zip(rows.tolist(), finite, strict=True)
+        ]
 
     answer(
         {

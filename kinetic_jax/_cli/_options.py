@@ -1,4 +1,4 @@
-"""What several commands share: kinds of arguments, options, samples from files."""
+"""Shared argument types, options and loading of samples."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,13 +15,12 @@ from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 
 class LocalPath(click.Path):
-    """A path on this machine, with `~` expanded; URLs and "" are refused before any work."""
+    """A local path with `~` expanded; URLs and "" are refused."""
 
     def __init__(self, **options: Any):
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, checked."""
         try:
             return super().convert(local_path("it", value), param, ctx)
         except ValueError as error:
@@ -33,8 +32,10 @@ FILE = LocalPath(dir_okay=False)
 ROWS = LocalPath()  # a file, FILE.npz:NAME or a folder
 
 
-def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
-    """Refuses a picture that could not be drawn or written, before anything is computed."""
+def _check_picture(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Refuses a picture that cannot be drawn or written, before any computation."""
     del context, parameter
     if path is None:
         return None
@@ -47,9 +48,9 @@ def _picture(context: Any, parameter: Any, path: Path | None) -> Path | None:
     return path
 
 
-def plot_option(words: str) -> Callable[..., Any]:
-    """The option `--plot PNG`; `words` are its help."""
-    return click.option("--plot", type=FILE, callback=_picture, help=words)
+def plot_option(text: str) -> Callable[..., Any]:
+    """The option `--plot PNG` with the help `text`."""
+    return click.option("--plot", type=FILE, callback=_check_picture, help=text)
 
 
 chunk_option = click.option(
@@ -57,14 +58,14 @@ chunk_option = click.option(
     type=click.IntRange(min=1),
     default=DEFAULT_CHUNK_SIZE,
     show_default=True,
-    help="Training rows looked at together.",
+    help="Training rows processed together.",
 )
 threshold_option = click.option(
     "--threshold",
     type=float,
     default=1 / 3,
     show_default="1/3",
-    help="Ratio of the distances to the nearest and the second nearest row, below which a sample "
+    help="A sample with a smaller ratio of the distances to the nearest and the second nearest row "
     "is a copy.",
 )
 confidence_option = click.option(
@@ -73,11 +74,11 @@ confidence_option = click.option(
 merge_option = click.option(
     "--merge-duplicates",
     is_flag=True,
-    help="The second nearest row must be no duplicate of the nearest.",
+    help="Skip duplicates of the nearest row in the search for the second nearest.",
 )
 
 
 def load_samples(path: Path) -> np.ndarray:
-    """The array in a file, in float32 unless it is in float64."""
+    """Loads an array as float64 or float32."""
     rows = np.asarray(load_array(path))
     return rows if rows.dtype == np.float64 else rows.astype(np.float32)

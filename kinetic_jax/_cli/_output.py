@@ -1,5 +1,6 @@
-"""Lines of progress, which may get lost, and answers, which may not."""
+"""Output of commands: optional progress lines and required results."""
 
+import contextlib
 import functools
 import json
 from typing import Any
@@ -10,31 +11,29 @@ from kinetic_jax._json import without_nan
 
 
 def say(text: str) -> None:
-    """Prints a line of progress. A reader that closes the pipe, or a full disk, stops no work."""
+    """Prints a progress line; a closed pipe or a full disk does not stop the work."""
     try:
         click.echo(text)
     except OSError as error:
         _note_lost(error.strerror or str(error))
 
 
-@functools.cache  # once a process
+@functools.cache  # once per process
 def _note_lost(reason: str) -> None:
     warn(f"standard output is lost ({reason}); the work goes on")
 
 
 def warn(text: str) -> None:
-    """Prints a line on standard error, if anybody reads that."""
-    try:
+    """Prints a line on standard error, ignoring failures."""
+    with contextlib.suppress(OSError):
         click.echo(text, err=True)
-    except OSError:
-        return
 
 
 def answer(result: dict[str, Any]) -> None:
-    """Prints the result of a command as JSON, which has no NaN, or fails.
+    """Prints the result of a command as JSON, with null for NaN.
 
     Raises:
-        click.ClickException: if it cannot be written.
+        click.ClickException: if the output cannot be written.
     """
     try:
         click.echo(json.dumps(without_nan(result)))

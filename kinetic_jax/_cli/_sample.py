@@ -1,5 +1,6 @@
-"""`kinetic-jax sample`: a job."""
+"""`kinetic-jax sample`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +16,55 @@ from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 DEFAULTS = JobSettings(n=1)
 
 
-def _setting(name: str, kind: Any, words: str, **more: Any) -> Any:
-    """The option of a setting of the job, with the library's own default."""
+def _setting(name: str, kind: Any, text: str, **options: Any) -> Callable[..., Any]:
+    """The option of a job setting, with the default of `JobSettings`."""
     default = getattr(DEFAULTS, name)
     shown = default is not None and not isinstance(default, bool)
     flag = "--" + name.replace("_", "-")
     return click.option(
-        flag, name, type=kind, default=default, show_default=shown, help=words, **more
+        flag, name, type=kind, default=default, show_default=shown, help=text, **options
     )
 
 
-_whole = click.IntRange(min=1)
+_POSITIVE = click.IntRange(min=1)
 
 
 # fmt: off
 @click.command("sample")
 @click.option("--field", required=True,
               help="Folder of save_field or fit (the demo leaves one), or a model's name.")
-@click.option("--n", type=_whole, required=True, help="How many samples.")
+@click.option("--n", type=_POSITIVE, required=True, help="Number of samples.")
 @click.option("--out", type=FOLDER, required=True,
               help="Folder for the shards.")
-@_setting("seed", click.IntRange(min=0), "Of the noise: sample i depends on (seed, i) alone.")
-@click.option("--batch", type=_whole, default=256, show_default=True,
-              help="Samples computed together; changes nothing but speed and rounding.")
-@_setting("shard_size", _whole, "Samples per file.")
+@_setting("seed", click.IntRange(min=0),
+          "Seed of the noise: sample i depends on (seed, i) alone.")
+@click.option("--batch", type=_POSITIVE, default=256, show_default=True,
+              help="Samples computed together; affects only speed and rounding.")
+@_setting("shard_size", _POSITIVE, "Samples per file.")
 @_setting("alpha0", float, "Gain of the launch.")
 @_setting("beta0", float, "Damping of the landing.")
-@_setting("tau_split", float, "End of the launch, where the energy is split as well.")
+@_setting("tau_split", float, "End of the launch; the energy is split there.")
 @_setting("launch", click.Choice(list(LAUNCH_SHAPES)), "Shape of the launch.")
 @_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
 @_setting("k", float, "Steepness of the exponential shapes.")
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
-@click.option("--steps", type=_whole, show_default="100", help="Steps of the time grid.")
+@click.option("--steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
 @_setting("grid", str, "The time grid: uniform, cosine, or a file of times.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
 @_setting("t0", float, "Where the paths begin, in [0, 1).")
 @_setting("t1", float, "Where the paths end, in (t0, 1].")
-@_setting("rtol", float, "Relative tolerance: with --atol each sample takes steps of its own.")
+@_setting("rtol", float,
+          "Relative tolerance: with --atol each sample takes its own adaptive steps.")
 @_setting("atol", float, "Absolute tolerance.")
-@_setting("max_steps", _whole, "Step limit, with tolerances.")
+@_setting("max_steps", _POSITIVE, "Step limit, with tolerances.")
 @_setting("labels", str,
           "'all' (the classes in turn), classes (3, or 0,1,2 in turn), or a file of n labels.")
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
 @_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LO HI")
-@_setting("profile", bool, "Keep speed and bend of every step as well.", is_flag=True)
-@click.option("--raw", is_flag=True, help="Of a folder of fit the plain weights, no average.")
+@_setting("profile", bool, "Keep speed and bend of every step.", is_flag=True)
+@click.option("--raw", is_flag=True,
+              help="Use the plain weights of a folder of fit, not their average.")
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
 def command(
@@ -68,14 +72,14 @@ def command(
     distributed: bool, **settings: Any,
 ) -> None:
     # fmt: on
-    """Sample a trained field into a folder; whatever happens, run it again to go on.
+    """Sample a trained field into a folder; repeat the command to resume.
 
-    OUT gets shards of samples, energies, status and noise indices with checksums that
-    `sha256sum -c` reads, job.json with the settings, and job.log. Killed and run again it ends with
-    the same files. A folder begun with other settings is refused; a damaged shard is made again.
+    OUT receives shards of samples, energies, status and noise indices with checksums for
+    `sha256sum -c`, job.json with the settings, and job.log. A killed and repeated run ends with the
+    same files. A folder with other settings is refused; a damaged shard is sampled again.
     """
     if distributed:
-        _join_others()
+        _join_processes()
     devices = jax.local_devices()
     mesh = None
     if len(devices) > 1:
@@ -91,7 +95,7 @@ def command(
         )
 
 
-def _join_others() -> None:
+def _join_processes() -> None:
     try:
         jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Small trained models that come with the package."""
+"""Small pretrained models included in the package."""
 
 from kinetic_jax._pretrained._load import MODELS as MODELS
 from kinetic_jax._pretrained._load import pretrained as pretrained

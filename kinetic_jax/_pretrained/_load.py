@@ -1,4 +1,4 @@
-"""The models that come with the package, by name."""
+"""The included models, by name."""
 
 import re
 from pathlib import Path
@@ -11,32 +11,32 @@ from kinetic_jax._pretrained._pack import read_classifier, read_field
 from kinetic_jax.networks import ImageClassifier, NetworkField
 
 WEIGHTS = Path(__file__).parent / "weights"
-# Checkpoints that only the claims need are no part of the package: a clone has them.
+# A clone of the repository has further checkpoints, for the claims.
 CLONE = Path(__file__).parents[2] / "benchmarks" / "claims" / "weights"
-# Name and file, as `python -m benchmarks train` writes them.
+# Names and file names of `python -m benchmarks train`.
 MODELS = {"fashion-mnist": "general", "fashion-mnist-1024": "memorizing"}
 
 
 def pretrained(name: str, *, step: int | None = None) -> NetworkField:
-    """A trained flow that comes with the package: no download.
+    """Loads a trained flow included in the package, without a download.
 
-    - "fashion-mnist": of all 60,000 training images of Fashion-MNIST, with labels: `cond` is the
-      class, 0 to 9, or `field.null_cond` for none;
-    - "fashion-mnist-1024": of the first 1,024 of them, without labels, trained for so long that it
-      copies some; `load_images("fashion-mnist-1024")` has the images.
+    - "fashion-mnist": trained on all 60,000 training images of Fashion-MNIST, with labels; `cond`
+      is the class, 0 to 9, or `field.null_cond` for none;
+    - "fashion-mnist-1024": trained on the first 1,024 of them without labels, long enough to copy
+      some; `load_images("fashion-mnist-1024")` returns the images.
 
-    Samples are images of shape (28, 28, 1) scaled to [−1, 1]; `field.scaling.invert` gives raw
-    pixels, 0 to 255. Both were made by `python -m benchmarks train fashion-mnist`, which goes by
-    the recipes in `benchmarks/claims/_recipes.py`.
+    Samples are images of shape (28, 28, 1) scaled to [−1, 1]; `field.scaling.invert` returns raw
+    pixels, 0 to 255. `python -m benchmarks train fashion-mnist` trained both with the recipes in
+    `benchmarks/claims/_recipes.py`.
 
     Args:
         name: one of the above.
-        step: for one with checkpoints, the training step to take it from; see `pretrained_steps`.
-            Step 1,000 of "fashion-mnist-1024", before it copies, comes with the package; a clone
-            of the repository has the others.
+        step: training step of a checkpoint; see `pretrained_steps`. Step 1,000 of
+            "fashion-mnist-1024", before it copies, is included in the package; a clone of the
+            repository has more.
 
     Raises:
-        ValueError: if there is no such model or checkpoint here, or its file is damaged.
+        ValueError: if the model or checkpoint does not exist, or its file is damaged.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -60,7 +60,7 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
 
 
 def pretrained_steps(name: str) -> list[int]:
-    """The training steps that `pretrained(name, step=...)` has here, increasing; maybe none.
+    """Training steps available to `pretrained(name, step=...)`, in increasing order.
 
     Example:
         >>> from kinetic_jax import pretrained_steps
@@ -72,7 +72,7 @@ def pretrained_steps(name: str) -> list[int]:
 
 
 def _checkpoints(name: str) -> dict[int, Path]:
-    """The files of a model's checkpoints, by step: the package's own, and a clone's."""
+    """Checkpoint files of a model by step, from the package and the clone."""
     pattern = re.compile(rf"{MODELS[name]}-step-(\d+)\.npz")
     files = [file for folder in (WEIGHTS, CLONE) if folder.is_dir() for file in folder.iterdir()]
     matches = ((pattern.fullmatch(file.name), file) for file in files)
@@ -80,16 +80,16 @@ def _checkpoints(name: str) -> dict[int, Path]:
 
 
 def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
-    """The classifier of Fashion-MNIST whose features and margins judge samples: no download.
+    """Loads the included Fashion-MNIST classifier, whose features and margins measure samples.
 
-    It was trained on all training images but the first 1,024, so that copies of those are as new to
-    it as other samples.
+    It was trained on all training images except the first 1,024, so that copies of those are as new
+    to it as other samples.
 
     Args:
         name: "fashion-mnist".
 
     Raises:
-        ValueError: if there is no such classifier, or its file is damaged.
+        ValueError: if the classifier does not exist, or its file is damaged.
 
     Example:
         >>> import jax.numpy as jnp

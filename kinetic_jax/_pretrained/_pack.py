@@ -1,4 +1,4 @@
-"""Models as one file each: half-precision weights in a `.npz`, without pickle."""
+"""Models in `.npz` files with half-precision weights, without pickle."""
 
 import json
 from typing import Any
@@ -19,16 +19,16 @@ FORMAT = 1
 
 
 def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
-    """Writes a field of this package's networks; weights are rounded to float16.
+    """Writes a field made by `network_field`, with weights rounded to float16.
 
     Args:
         path: a `.npz`.
         field: the field, without transforms.
-        **about: further entries of the description, of JSON's types.
+        **about: further entries of the description, of JSON types.
 
     Raises:
-        ValueError: if the field computes something else than such a network, or a weight is out
-            of float16's range.
+        ValueError: if the field was not made by `network_field`, or a weight is out of float16's
+            range.
     """
     path, spec = local_path("path", path), own_spec(field)
     if spec is None:
@@ -37,7 +37,7 @@ def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
 
 
 def read_field(path: PathLike) -> NetworkField:
-    """The field in a file of `write_field`.
+    """Loads a field from a file of `write_field`.
 
     Raises:
         ValueError: naming the file, if it is damaged or holds no field.
@@ -45,27 +45,27 @@ def read_field(path: PathLike) -> NetworkField:
     arrays, about = _read(path, "field")
     try:
         fresh = described_field(about["field"], len(arrays))
-    except Exception as error:  # networks of sizes beyond all bounds raise whatever they meet
+    except Exception as error:  # excessive sizes raise various errors
         raise ValueError(f"{path} describes no network that can be built: {error}") from error
     return _filled(path, fresh, arrays)
 
 
 def write_classifier(path: PathLike, classifier: ImageClassifier, **about: Any) -> None:
-    """Writes a classifier, as `write_field` does a field."""
+    """Writes a classifier; see `write_field`."""
     sizes = [list(weight.shape) for weight in classifier.weights]
     _write(path, classifier, {"classifier": sizes, **about})
 
 
 def read_classifier(path: PathLike) -> ImageClassifier:
-    """The classifier in a file of `write_classifier`.
+    """Loads a classifier from a file of `write_classifier`.
 
     Raises:
         ValueError: naming the file, if it is damaged or holds no classifier.
     """
     arrays, about = _read(path, "classifier")
     sizes = [list(array.shape) for array in arrays if array.ndim == 2]
-    same = bool(sizes) and about["classifier"] == sizes
-    require(same, f"{path}", "weights of other shapes", "fit the model that it describes")
+    fits = bool(sizes) and about["classifier"] == sizes
+    require(fits, f"{path}", "weights of other shapes", "fit the model that it describes")
     first, *hidden = [size[0] for size in sizes]
     classes = sizes[-1][1]
     try:
@@ -78,7 +78,7 @@ def read_classifier(path: PathLike) -> ImageClassifier:
 
 
 def read_about(path: PathLike) -> dict[str, Any]:
-    """The description of the model in a file of this module.
+    """Reads the description of the model in a file.
 
     Raises:
         ValueError: naming the file, if it is damaged.
@@ -92,9 +92,9 @@ def _write(path: PathLike, tree: PyTree[Any], about: dict[str, Any]) -> None:
         rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
     is_finite = all(np.isfinite(leaf).all() for leaf in rounded)
     require(is_finite, "weights", "a number out of float16's range", "be finite in float16")
-    said = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)
+    description = json.dumps({"format": FORMAT, "digest": digest(rounded)} | about, sort_keys=True)
     numbered = {f"{number:05d}": leaf for number, leaf in enumerate(rounded)}
-    write_whole(local_path("path", path), pack({"about": np.array(said)} | numbered))
+    write_whole(local_path("path", path), pack({"about": np.array(description)} | numbered))
 
 
 def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str, Any]]:
@@ -106,10 +106,10 @@ def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str,
             dtypes = {file.headers[name].dtype.name for name in names}
             require(dtypes <= {"float16"}, "its weights", sorted(dtypes), "be float16")
             arrays = [file[name] for name in names]
-    except Exception as error:  # readers of damaged files raise whatever they meet
+    except Exception as error:  # readers raise various errors for damaged files
         raise ValueError(f"{with_size(path)} is unreadable: {error}") from error
-    said = about.get("format") if isinstance(about, dict) else about
-    require(said == FORMAT, f"{path}", said, f"be of format {FORMAT}")
+    version = about.get("format") if isinstance(about, dict) else about
+    require(version == FORMAT, f"{path}", version, f"be of format {FORMAT}")
     if digest(arrays) != about.get("digest"):
         raise ValueError(f"{path} is damaged: its weights are not what was written")
     require(kind is None or kind in about, f"{path}", sorted(about), f"hold a {kind}")
@@ -117,9 +117,9 @@ def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str,
 
 
 def _filled(path: PathLike, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any:
-    """`fresh`, a tree of shapes, with the arrays as its floating leaves, in their own precision."""
-    wanted, rest = eqx.partition(fresh, _is_weight)
-    shapes, treedef = jax.tree.flatten(wanted)
+    """Replaces the floating shapes in `fresh` by the arrays, cast to the dtypes of the shapes."""
+    weights, rest = eqx.partition(fresh, _is_weight)
+    shapes, treedef = jax.tree.flatten(weights)
     fits = [leaf.shape for leaf in shapes] == [array.shape for array in arrays]
     require(fits, f"{path}", "weights of other shapes", "fit the model that it describes")
     leaves = [jnp.asarray(a.astype(leaf.dtype)) for a, leaf in zip(arrays, shapes, strict=True)]

@@ -1,4 +1,4 @@
-"""Images to train on and to compare samples with."""
+"""Image data sets for training and evaluation."""
 
 from kinetic_jax.data._fashion_mnist import holds_fashion_mnist as holds_fashion_mnist
 from kinetic_jax.data._images import Images as Images

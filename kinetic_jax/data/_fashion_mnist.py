@@ -1,9 +1,10 @@
-"""Fashion-MNIST: its places on a machine, its checksums, its download."""
+"""Fashion-MNIST: search on this machine, checksums and download."""
 
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,66 +34,65 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
-# Checksums of the numbers inside, headers included: the gzip around them depends on its packer.
+# Checksums of the unpacked files: gzip output depends on the packer.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-FIRST_1024 = Path(__file__).parent / "fashion-mnist-1024"
-SHA256_FIRST = {
+SUBSET = Path(__file__).parent / "fashion-mnist-1024"
+SUBSET_SHA256 = {
     "train-images-idx3-ubyte": "0e5523bb6061d7d741aeff94c592a243d4a54c1db600534113c92ed495ffec89",
     "train-labels-idx1-ubyte": "c95ebe6874be4ebfd3bddd3c5bc9ad5e574aa9d5d8f805e29b0e1dd1077c61d8",
 }
 
 
 def fashion_mnist(data: Path | None = None) -> Images:
-    """The 60,000 images to train on and the 10,000 held out, checked by their sha256.
+    """The 60,000 training and 10,000 held-out images, verified by sha256.
 
     Args:
-        data: a folder to look in first; see `load_images`.
+        data: a folder to search first; see `load_images`.
 
     Raises:
         ValueError: naming the file, if it is damaged.
-        FileNotFoundError: if `data` or the environment names a folder without them.
-        ConnectionError: if they are nowhere and cannot be downloaded.
+        FileNotFoundError: if `data` or the environment names a folder without the files.
+        ConnectionError: if the files are not on this machine and cannot be downloaded.
     """
-    folder = _folder_of(data)
-    files = [_download(name) for name in FILES] if folder is None else _held(folder)
+    folder = _find_folder(data)
+    files = [_download(name) for name in FILES] if folder is None else _files_in(folder)
     assert files is not None
     arrays = [_checked(file, SHA256[name]) for file, name in zip(files, FILES, strict=True)]
     return as_images("fashion-mnist", *arrays, classes=CLASSES)
 
 
 def first_1024() -> Images:
-    """The first 1,024 of the images to train on, which come with the package."""
+    """The first 1,024 training images, included in the package."""
     return as_images(
         "fashion-mnist-1024",
-        *(_checked(FIRST_1024 / f"{name}.gz", SHA256_FIRST[name]) for name in FILES[:2]),
+        *(_checked(SUBSET / f"{name}.gz", SUBSET_SHA256[name]) for name in FILES[:2]),
         classes=CLASSES,
     )
 
 
-def _folder_of(data: Path | None) -> Path | None:
-    """The folder that has the files, or None; a folder that is named must have them."""
-    named = os.environ.get(ENVIRONMENT)
-    environment = local_path(f"${ENVIRONMENT}", named) if named else None
+def _find_folder(data: Path | None) -> Path | None:
+    """The folder with the files, or None; a folder named by the user must contain them."""
+    variable = os.environ.get(ENVIRONMENT)
+    environment = local_path(f"${ENVIRONMENT}", variable) if variable else None
     for given, argument in ((data, "data"), (environment, f"${ENVIRONMENT}")):
         if given is not None:
-            folders = (given, given / "fashion-mnist")
-            for folder in folders:
-                if _held(folder):
+            for folder in (given, given / "fashion-mnist"):
+                if _files_in(folder):
                     return folder
             raise FileNotFoundError(
                 f"{argument} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, "
                 f"gzipped or not), or with a folder fashion-mnist that has them, got {given}"
             )
-    return next((folder for folder in (DEBIAN,) if _held(folder)), None)
+    return DEBIAN if _files_in(DEBIAN) else None
 
 
-def _held(folder: Path) -> list[Path] | None:
-    """The four files in a folder, or None if it lacks one."""
+def _files_in(folder: Path) -> list[Path] | None:
+    """The four files in a folder, or None if one is missing."""
     files = []
     for name in FILES:
         present = [file for file in (folder / f"{name}.gz", folder / name) if file.is_file()]
@@ -103,16 +103,16 @@ def _held(folder: Path) -> list[Path] | None:
 
 
 def holds_fashion_mnist(folder: PathLike) -> bool:
-    """Recognises the files of Fashion-MNIST in a folder by their labels.
+    """Recognises the files of Fashion-MNIST in a folder by the checksums of their labels.
 
-    MNIST and others have files of the same names.
+    MNIST and other data sets use the same file names.
 
     Raises:
-        ValueError: if `folder` is no path of this machine.
+        ValueError: if `folder` is not a path on this machine.
     """
     given = local_path("folder", folder)
-    for inside in (given, given / "fashion-mnist"):
-        for file, name in zip(_held(inside) or (), FILES, strict=False):
+    for candidate in (given, given / "fashion-mnist"):
+        for file, name in zip(_files_in(candidate) or (), FILES, strict=False):
             if "labels" in name:
                 try:
                     _checked(file, SHA256[name])
@@ -124,10 +124,9 @@ def holds_fashion_mnist(folder: PathLike) -> bool:
 
 def _checked(file: Path, sha256: str) -> np.ndarray:
     array = np.asarray(load_array(file))
-    kind, axes = array.dtype, array.shape
-    header = bytes([0, 0, 8, len(axes)]) + np.array(axes, ">u4").tobytes()
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     checksum = hashlib.sha256(header + array.tobytes()).hexdigest()
-    got = checksum if kind == np.uint8 else str(kind)
+    got = checksum if array.dtype == np.uint8 else str(array.dtype)
     if got != sha256:
         raise ValueError(
             f"{with_size(file)} is not the published file of Fashion-MNIST: its sha256, unpacked, "
@@ -137,20 +136,20 @@ def _checked(file: Path, sha256: str) -> np.ndarray:
 
 
 def _download(name: str) -> Path:
-    """The file in the user's cache, downloaded if it is not there yet."""
+    """The path of the file in the user's cache, downloaded if needed."""
     import pooch  # of the extra `demo`
 
     try:
         return Path(
             pooch.retrieve(
                 f"{ADDRESS}{name}.gz",
-                known_hash=None,  # `_checked` looks at what is inside
+                known_hash=None,  # `_checked` verifies the unpacked content
                 fname=f"{name}.gz",
                 path=pooch.os_cache("kinetic_jax") / "fashion-mnist",
                 progressbar=_Bar(name),
             )
         )
-    except Exception as error:  # whatever the network, a proxy or the disk raise
+    except Exception as error:  # from the network, a proxy or the disk
         raise ConnectionError(
             f"Fashion-MNIST is in no known folder, and {name}.gz could not be downloaded from "
             f"{ADDRESS}: {error}. Give a folder that has it, by data= or ${ENVIRONMENT}"
@@ -158,26 +157,25 @@ def _download(name: str) -> Path:
 
 
 class _Bar:
-    """This library's progress bar, as Pooch drives one."""
+    """Adapter of the progress bar to Pooch."""
 
     def __init__(self, name: str):
         self.name, self.done, self.total = name, 0, 0
-        self._opened: Any = None
-        self._update: Any = None
+        self._stack = ExitStack()
+        self._update: Callable[[int, str], None] | None = None
 
     def update(self, size: int) -> None:
-        """Adds to the bytes that are done."""
-        if self._opened is None:
-            self._opened = progress_bar(f"downloading {self.name}", self.total)
-            self._update = self._opened.__enter__()
+        """Adds downloaded bytes."""
+        if self._update is None:
+            bar = progress_bar(f"downloading {self.name}", self.total)
+            self._update = self._stack.enter_context(bar)
         self.done += size
         self._update(self.done, "bytes")
 
     def reset(self) -> None:
-        """Starts at 0: Pooch fills the bar a second time at the end."""
+        """Resets the count: Pooch fills the bar a second time at the end."""
         self.done = 0
 
     def close(self) -> None:
-        """Removes the bar, after success and failure."""
-        if self._opened is not None:
-            self._opened.__exit__(None, None, None)
+        """Removes the bar after success or failure."""
+        self._stack.close()

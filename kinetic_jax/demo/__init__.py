@@ -1,1 +1,1 @@
-"""The demo: `kinetic-jax demo` trains a flow on real digits and reports on its samples."""
+"""`kinetic-jax demo` trains a flow on real digits and reports on its samples."""

@@ -1,4 +1,4 @@
-"""A small classifier whose features and confidence judge samples."""
+"""A small classifier for features and confidence of samples."""
 
 import warnings
 
@@ -11,8 +11,8 @@ class Classifier:
     """A two-layer MLP on flat images, trained by scikit-learn.
 
     Args:
-        part: what it is trained on.
-        seed: of its initial weights and batches.
+        part: the training data.
+        seed: seed of the initial weights and batches.
     """
 
     def __init__(self, part: Part, seed: int):
@@ -21,7 +21,7 @@ class Classifier:
 
         self._model = MLPClassifier((128, 64), max_iter=60, random_state=seed)
         with warnings.catch_warnings():
-            # A fixed number of passes is meant; its accuracy is measured and reported.
+            # The number of passes is fixed on purpose; the accuracy is measured and reported.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(_flat(part.images), part.labels)
 
@@ -33,11 +33,11 @@ class Classifier:
         return hidden
 
     def confidence(self, images: np.ndarray) -> np.ndarray:
-        """The probability of the likeliest class, shape (n,)."""
+        """The probability of the most likely class, shape (n,)."""
         return self._model.predict_proba(_flat(images)).max(axis=1)
 
     def accuracy(self, part: Part) -> float:
-        """Share of the images whose class is told right."""
+        """Share of correctly classified images."""
         return float(self._model.score(_flat(part.images), part.labels))
 
 

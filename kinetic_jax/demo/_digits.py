@@ -1,4 +1,4 @@
-"""The 8 × 8 digits that scikit-learn bundles, split for an honest experiment."""
+"""The 8 × 8 digits of scikit-learn, split into disjoint parts."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ NUM_HELD_OUT = 900
 
 
 class Part(NamedTuple):
-    """Some of the digits: images scaled to [−1, 1], shape (n, 8, 8), and labels, shape (n,)."""
+    """Part of the digits: images scaled to [−1, 1], shape (n, 8, 8), and labels, shape (n,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -22,9 +22,9 @@ class Digits(NamedTuple):
     """Three disjoint parts of the 1,797 digits.
 
     Attributes:
-        train: what the flow is trained on.
-        held_out: what samples are compared with; nothing is trained on it.
-        metric: what the classifier behind the metrics is trained on.
+        train: training data of the flow.
+        held_out: reference data for samples, not used for training.
+        metric: training data of the classifier used by the metrics.
     """
 
     train: Part

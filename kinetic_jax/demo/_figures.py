@@ -1,4 +1,4 @@
-"""Pictures of the demo, as PNG bytes; Matplotlib's own objects, no global state."""
+"""Figures of the demo, as PNG bytes; without Matplotlib's global state."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def _digit(axis: Axes, image: np.ndarray, frame: str | None) -> None:
 
 
 def energy_histogram(row: RowResult) -> bytes:
-    """How energy is spread over the samples, copies apart."""
+    """Histogram of the energy, with copies in another colour."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axis = figure.subplots()
     energy = row.energy["total"]
@@ -64,15 +64,15 @@ def energy_histogram(row: RowResult) -> bytes:
 
 
 def speed_profile(plans: list[RowPlan], rows: list[RowResult], tau_split: float) -> bytes:
-    """Mean ||u||² over t for every row, the gain under it."""
+    """Mean ||u||² and gain over t for every row."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     speed, gain = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.4)})
     for plan, row, color in zip(plans, rows, COLORS, strict=True):
         style = "--" if plan.stop_at < 1 else "-"
-        # KTS coincides with the launch row, then with the landing row: broad, it shows under both.
-        broad = {"linewidth": 4.5, "alpha": 0.45} if plan.name == "KTS" else {}
-        speed.plot(row.ts, row.speed2, color=color, linestyle=style, label=plan.name, **broad)
-        gain.plot(row.ts, plan.gain[: len(row.ts)], color=color, linestyle=style, **broad)
+        # KTS coincides with the launch row, then with the landing row; a broad line stays visible.
+        width = {"linewidth": 4.5, "alpha": 0.45} if plan.name == "KTS" else {}
+        speed.plot(row.ts, row.speed2, color=color, linestyle=style, label=plan.name, **width)
+        gain.plot(row.ts, plan.gain[: len(row.ts)], color=color, linestyle=style, **width)
     for axis in (speed, gain):
         axis.axvline(tau_split, color="#bbbbbb", linewidth=1, zorder=0)
     speed.set(ylabel="mean ||u||²")
@@ -88,16 +88,16 @@ def goldilocks(fifths: dict[str, list[dict[str, Any]]], held_out: dict[str, Any]
     titles = {"total": "by kinetic path energy", "excess": "by straightness excess"}
     for column, (part, groups) in enumerate(fifths.items()):
         x = np.arange(1, len(groups) + 1)
-        for row, (what, words, color) in enumerate(
+        for row, (name, label, color) in enumerate(
             (("confidence", "classifier confidence", "#0072b2"), ("f_mem", "F_mem", COPY_COLOR))
         ):
             axis = axes[row, column]
-            middle = np.array([group[what] for group in groups])
-            ends = np.array([group[f"{what}_interval"] for group in groups]).T
+            middle = np.array([group[name] for group in groups])
+            ends = np.array([group[f"{name}_interval"] for group in groups]).T
             axis.errorbar(x, middle, yerr=np.abs(ends - middle), color=color, marker="o", capsize=4)
-            axis.axhline(held_out[what], color="#777777", linestyle=":", label="held-out digits")
+            axis.axhline(held_out[name], color="#777777", linestyle=":", label="held-out digits")
             if column == 0:
-                axis.set_ylabel(words)
+                axis.set_ylabel(label)
         axes[0, column].set_title(titles[part], fontsize=11)
         axes[1, column].set_xlabel("fifth of the samples, lowest to highest")
         axes[1, column].set_xticks(x)
@@ -107,7 +107,7 @@ def goldilocks(fifths: dict[str, list[dict[str, Any]]], held_out: dict[str, Any]
 
 
 def memorization_front(table: list[dict[str, Any]], held_out: dict[str, Any]) -> bytes:
-    """F_mem against Fréchet distance, with what held-out digits score."""
+    """F_mem against Fréchet distance, with the scores of held-out digits."""
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axis = figure.subplots()
     for row, color, marker in zip(table, COLORS, MARKERS, strict=True):

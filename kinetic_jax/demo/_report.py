@@ -1,4 +1,4 @@
-"""The demo's `report.html`: one file with everything in it."""
+"""The demo's `report.html`, a self-contained file."""
 
 import base64
 from typing import Any
@@ -29,20 +29,20 @@ TITLES = {
 
 
 def render_report(results: dict[str, Any], figures: dict[str, bytes]) -> str:
-    """The page, with the PNGs in `figures`, by the names in `TITLES`, inside it."""
+    """The HTML page with the embedded PNGs of `figures`, named as in `TITLES`."""
     environment = Environment(
         loader=PackageLoader("kinetic_jax.demo", "."),
         autoescape=True,
         undefined=StrictUndefined,
     )
-    shown = [
+    embedded = [
         {"title": title, "caption": caption, "data": base64.b64encode(figures[name]).decode()}
         for name, (title, caption) in TITLES.items()
     ]
     page = environment.get_template("report.html.jinja")
     return page.render(
         **results,
-        figures=shown,
+        figures=embedded,
         header=HEADER,
         cells=[cells(row) for row in results["rows"]],
         held_out_cells=held_out_cells(results["held_out"]),

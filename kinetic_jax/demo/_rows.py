@@ -1,4 +1,4 @@
-"""The rows of the demo's table: the flow left alone, shaped, and the controls."""
+"""The rows of the demo's table: the plain flow, the shaped flow and controls."""
 
 from typing import Any, NamedTuple
 
@@ -13,13 +13,13 @@ from kinetic_jax.transforms import Transform, identity, kts, kts_gain
 
 
 class RowPlan(NamedTuple):
-    """How one row is sampled.
+    """The sampling of one row.
 
     Attributes:
-        name: what the table calls it.
-        transform: what is done to the field.
+        name: name in the table.
+        transform: transform of the field.
         gain: η at the left end of each step, shape (steps,).
-        stop_at: where the integration ends.
+        stop_at: end time of the integration.
     """
 
     name: str
@@ -29,12 +29,12 @@ class RowPlan(NamedTuple):
 
 
 def plan_rows(settings: DemoSettings) -> list[RowPlan]:
-    """The six rows; the constant gain has the ∫ η dt of the KTS row on the same grid."""
+    """The six rows; the constant gain equals the mean of the KTS row's gain."""
     s = settings
-    steps = np.arange(s.num_steps) / s.num_steps
+    times = np.arange(s.num_steps) / s.num_steps
 
     def shaped(name: str, alpha0: float, beta0: float, **shapes: Any) -> RowPlan:
-        eta = kts_gain(steps, alpha0, beta0, s.tau_split, **shapes)
+        eta = kts_gain(times, alpha0, beta0, s.tau_split, **shapes)
         transform = kts(alpha0, beta0, s.tau_split, **shapes)
         return RowPlan(name, transform, np.asarray(eta, np.float64), 1.0)
 
@@ -54,7 +54,7 @@ def plan_rows(settings: DemoSettings) -> list[RowPlan]:
 def sample_row(
     plan: RowPlan, field: VelocityField, x0: Float[Array, "n *event"], settings: DemoSettings
 ) -> Trajectories:
-    """The row's trajectories, in steps of the same length wherever it stops."""
+    """The row's trajectories; the step length does not depend on the end time."""
     num_steps = round(settings.num_steps * plan.stop_at)
     return sample(
         plan.transform(field),

@@ -1,4 +1,4 @@
-"""The demo: from real digits to a table, `results.json` and `report.html`."""
+"""`run_demo`: training, sampling, and the files of the report."""
 
 import dataclasses
 import hashlib
@@ -41,19 +41,18 @@ VERSIONED = ("kinetic_jax", "jax", "flax", "diffrax", "optax", "numpy", "scikit-
 def run_demo(
     out: PathLike, settings: DemoSettings, *, quick: bool, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Runs the demo and leaves its files in `out`.
+    """Runs the demo and writes its files to `out`.
 
-    Training resumes from `out` if it was cut off there. Files that are there are replaced once
-    the new ones are complete.
+    Interrupted training resumes from `out`. Existing files are replaced atomically.
 
     Args:
-        out: a folder, made if it is not there.
+        out: the folder, created if needed.
         settings: see `demo_settings`.
-        quick: whether these are the quick settings; told in the report.
-        say: is told what is going on.
+        quick: marks the quick settings in the report.
+        say: callback for messages.
 
     Returns:
-        What `results.json` holds.
+        The contents of `results.json`.
     """
     out = local_path("out", out)
     out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +62,7 @@ def run_demo(
     if resumed_at:
         say(f"{resumed_at} of them were taken by an earlier run, kept in {out / 'training'}")
     save_field(out / "field", field)
-    # As they were, for `kinetic-jax diagnose`.
+    # Raw images, for `kinetic-jax diagnose`.
     raw = {"train": digits.train.images, "held_out": digits.held_out.images}
     raw = {name: field.scaling.invert(images) for name, images in raw.items()}
     write_whole(out / "digits.npz", pack(raw))
@@ -85,15 +84,15 @@ def run_demo(
 
 
 def train_field(digits: Digits, settings: DemoSettings, out: Path) -> tuple[NetworkField, int]:
-    """The trained flow, and how many steps an earlier run in `out` had taken of the same."""
+    """The trained flow, and the number of training steps taken by an earlier run in `out`."""
     key, key_init, _ = _keys(settings)
     field = network_field(
         "mlp", (8, 8), key=key_init, scaling=PIXELS, width=settings.width, depth=settings.depth
     )
     schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.training_steps)
-    # A folder per training: with other settings another flow is trained, not this one resumed.
-    described = json.dumps([dataclasses.asdict(settings), field.spec.to_json()], sort_keys=True)
-    name = hashlib.sha256(described.encode()).hexdigest()[:12]
+    # A folder per configuration, so that other settings do not resume this training.
+    config = json.dumps([dataclasses.asdict(settings), field.spec.to_json()], sort_keys=True)
+    name = hashlib.sha256(config.encode()).hexdigest()[:12]
     result = fit(
         field,
         digits.train.images,
@@ -115,7 +114,7 @@ def _keys(settings: DemoSettings) -> Array:
 def _sample_rows(
     plans: list[RowPlan], field: NetworkField, judge: Judge, settings: DemoSettings
 ) -> list[RowResult]:
-    # One noise for all rows: differences between rows are differences of the shaping.
+    # The same noise for all rows, so that they differ only in the shaping.
     *_, key = _keys(settings)
     x0 = noise(key, jnp.arange(settings.num_samples), field.event_shape)
     rows: list[RowResult] = []

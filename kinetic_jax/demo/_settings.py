@@ -5,22 +5,22 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DemoSettings:
-    """What the demo trains, samples and compares; all of it goes into `results.json`.
+    """Settings of the demo, stored in `results.json`.
 
     Attributes:
-        seed: of the split, the training, the noise and the classifier.
-        num_train: training images; few, so that the flow memorises.
-        width: of the residual MLP.
-        depth: of the residual MLP.
+        seed: seed of the split, the training, the noise and the classifier.
+        num_train: number of training images, small so that the flow memorises.
+        width: width of the residual MLP.
+        depth: depth of the residual MLP.
         training_steps: steps of Adam, with a cosine schedule.
         batch_size: rows per step.
-        learning_rate: at the start.
+        learning_rate: initial learning rate.
         num_samples: trajectories per row of the table, all from the same noise.
         num_steps: Euler steps on [0, 1].
-        alpha0: strength of the launch, in the rows that have one.
-        beta0: strength of the landing, in the rows that have one.
-        tau_split: where launch turns to landing.
-        stop_at: where the early stop stops.
+        alpha0: strength of the launch.
+        beta0: strength of the landing.
+        tau_split: end of the launch and start of the landing.
+        stop_at: end time of the early stop.
     """
 
     seed: int = 0
@@ -39,7 +39,7 @@ class DemoSettings:
 
 
 def demo_settings(*, quick: bool, seed: int) -> DemoSettings:
-    """The full settings, or smaller ones: a smaller network, fewer images, steps and samples."""
+    """The full settings, or the quick ones: smaller network, fewer images, steps and samples."""
     if not quick:
         return DemoSettings(seed=seed)
     return DemoSettings(

@@ -1,4 +1,4 @@
-"""Statistics of the demo: one row of the table, one fifth of a quantity, a paired difference."""
+"""Statistics of the demo: table rows, fifths of energy and paired differences."""
 
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 class Judge:
-    """What samples are measured by; the same for every row.
+    """The metrics of samples, shared by all rows.
 
     Args:
         digits: the split.
-        seed: of the classifier and of the bootstrap.
+        seed: seed of the classifier and of the bootstrap.
     """
 
     def __init__(self, digits: Digits, seed: int):
@@ -46,22 +46,22 @@ class Judge:
     def frechet_changes(self, images: np.ndarray, baseline: np.ndarray) -> np.ndarray:
         """Paired bootstrap of the difference of two Fréchet distances.
 
-        Both sides see the same resampled rows, so that the bias of few samples cancels.
+        Both sides use the same resampled rows, so that their small-sample bias cancels.
         """
         rng = np.random.default_rng(self.seed)
-        mine, theirs = map(self.classifier.features, (images, baseline))
+        pair = list(map(self.classifier.features, (images, baseline)))
         changes = []
         for _ in range(200):
-            rows = rng.integers(len(mine), size=len(mine))
-            pair = (frechet_distance(part[rows], self._reference) for part in (mine, theirs))
-            changes.append(next(pair) - next(pair))
+            rows = rng.integers(len(images), size=len(images))
+            own, other = (frechet_distance(part[rows], self._reference) for part in pair)
+            changes.append(own - other)
         return np.array(changes)
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Bootstrap interval of a mean; a single point where all values agree."""
+        """Bootstrap interval of a mean; a single point if all values are equal."""
         if np.ptp(values) == 0:
             return float(values[0]), float(values[0])
-        found = bootstrap(
+        result = bootstrap(
             (values,),
             np.mean,
             confidence_level=CONFIDENCE,
@@ -69,22 +69,22 @@ class Judge:
             method="percentile",
             rng=np.random.default_rng(self.seed),
         ).confidence_interval
-        return float(found.low), float(found.high)
+        return float(result.low), float(result.high)
 
 
 class RowResult(NamedTuple):
-    """One row: its numbers for the table, and what the pictures need.
+    """The statistics of one row for the table and the figures.
 
     Attributes:
-        table: what goes into `results.json`.
-        images: x1 of the good samples.
+        table: the entry in `results.json`.
+        images: x1 of the n valid samples.
         energy: their kinetic quantities, each (n,).
-        memorized: whether each is memorised.
-        confidence: the classifier's confidence in each.
-        indices: each one's nearest training image.
-        good: which of the trajectories are good, shape (num_samples,).
+        memorized: memorisation flags, shape (n,).
+        confidence: the classifier's confidence, shape (n,).
+        indices: indices of the nearest training images, shape (n,).
+        is_valid: flags of the valid trajectories, shape (num_samples,).
         ts: left ends of the steps.
-        speed2: mean ||u||² over the good samples, per step.
+        speed2: mean ||u||² over the valid samples, per step.
     """
 
     table: dict[str, Any]
@@ -93,41 +93,41 @@ class RowResult(NamedTuple):
     memorized: np.ndarray
     confidence: np.ndarray
     indices: np.ndarray
-    good: np.ndarray
+    is_valid: np.ndarray
     ts: np.ndarray
     speed2: np.ndarray
 
 
 def measure_row(name: str, trajectories: Trajectories, judge: Judge) -> RowResult:
-    """Measures one row; bad trajectories are counted, and left out of every average."""
+    """Measures one row; failed trajectories are counted and excluded from averages."""
     assert trajectories.profile is not None, "the demo samples on a fixed grid"
-    good = np.asarray(trajectories.status) == 0
-    images = np.asarray(trajectories.x1)[good]
+    is_valid = np.asarray(trajectories.status) == 0
+    images = np.asarray(trajectories.x1)[is_valid]
     parts = ("total", "launch", "landing", "displacement", "excess", "length")
-    energy = {part: np.asarray(getattr(trajectories.energy, part))[good] for part in parts}
-    found = judge.memorization(images)
+    energy = {part: np.asarray(getattr(trajectories.energy, part))[is_valid] for part in parts}
+    copies = judge.memorization(images)
     confidence = judge.classifier.confidence(images)
     table = {
         "name": name,
         "samples": len(images),
-        "bad_samples": int(np.sum(~good)),
+        "bad_samples": int(np.sum(~is_valid)),
         "energy": {part: float(values.mean()) for part, values in energy.items()},
-        "f_mem": found.fraction,
-        "f_mem_interval": [found.low, found.high],
+        "f_mem": copies.fraction,
+        "f_mem_interval": [copies.low, copies.high],
         "f_mem_held_out": judge.held_out.fraction,
         "frechet": judge.frechet(images),
         "confidence": float(confidence.mean()),
         "evaluations": int(np.asarray(trajectories.num_evals)[0]),
     }
-    speed2 = np.asarray(trajectories.profile.speed2, np.float64)[good].mean(axis=0)
+    speed2 = np.asarray(trajectories.profile.speed2, np.float64)[is_valid].mean(axis=0)
     return RowResult(
         table,
         images,
         energy,
-        found.memorized,
+        copies.memorized,
         confidence,
-        found.indices[:, 0],
-        good,
+        copies.indices[:, 0],
+        is_valid,
         np.asarray(trajectories.profile.ts),
         speed2,
     )
@@ -137,31 +137,33 @@ def by_fifth(row: RowResult, part: str, judge: Judge) -> list[dict[str, Any]]:
     """Confidence and F_mem of the samples by fifth of a kinetic quantity, lowest first."""
     energy = row.energy[part]
     settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": judge.seed}
-    sure = energy_groups(energy, row.confidence, 5, **settings)
-    copied = energy_groups(energy, row.memorized, 5, **settings)
+    by_confidence = energy_groups(energy, row.confidence, 5, **settings)
+    by_copies = energy_groups(energy, row.memorized, 5, **settings)
     order = np.argsort(energy, kind="stable")
     return [
         {
-            "samples": of.number,
+            "samples": confidence.number,
             "mean": float(energy[members].mean()),
-            "range": [of.lowest, of.highest],
+            "range": [confidence.lowest, confidence.highest],
             "f_mem": copies.mean,
             "f_mem_interval": [copies.low, copies.high],
-            "confidence": of.mean,
-            "confidence_interval": [of.low, of.high],
+            "confidence": confidence.mean,
+            "confidence_interval": [confidence.low, confidence.high],
         }
-        for members, of, copies in zip(np.array_split(order, 5), sure, copied, strict=True)
+        for members, confidence, copies in zip(
+            np.array_split(order, 5), by_confidence, by_copies, strict=True
+        )
     ]
 
 
 def paired_change(row: RowResult, baseline: RowResult, judge: Judge) -> dict[str, Any]:
-    """How a row differs from the baseline on the same noise, with paired intervals."""
-    both = row.good & baseline.good
-    mine, theirs = both[row.good], both[baseline.good]
-    change = row.memorized[mine].astype(float) - baseline.memorized[theirs]
-    farther = judge.frechet_changes(row.images[mine], baseline.images[theirs])
+    """Differences between a row and the baseline on the same noise, with paired intervals."""
+    both = row.is_valid & baseline.is_valid
+    own, other = both[row.is_valid], both[baseline.is_valid]
+    change = row.memorized[own].astype(float) - baseline.memorized[other]
+    frechet_changes = judge.frechet_changes(row.images[own], baseline.images[other])
     return {
         "f_mem_change": float(change.mean()),
         "f_mem_change_interval": list(judge.interval(change)),
-        "frechet_change_interval": [float(q) for q in np.quantile(farther, ENDS)],
+        "frechet_change_interval": [float(q) for q in np.quantile(frechet_changes, ENDS)],
     }

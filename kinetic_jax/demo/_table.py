@@ -1,4 +1,4 @@
-"""The demo's table as strings: one layout for the terminal, the report and Markdown."""
+"""The demo's table as strings, for the terminal, the report and Markdown."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def held_out_cells(held_out: dict[str, Any]) -> list[str]:
-    """What real digits score, where they can: the floor under the rows."""
+    """The scores of held-out digits, for comparison with the rows."""
     return [
         "held-out digits",
         *[""] * 4,
@@ -50,7 +50,7 @@ def markdown_table(results: dict[str, Any]) -> str:
     lines += [cells(row) for row in results["rows"]]
     lines.append(held_out_cells(results["held_out"]))
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    return f"{table}\n\\{FLOOR_NOTE}\n"  # a bare * would begin a list
+    return f"{table}\n\\{FLOOR_NOTE}\n"  # an unescaped * would start a list
 
 
 def _share(share: float, interval: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""What the demo's run showed, in words, whichever way it came out."""
+"""The demo's conclusions as sentences."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ def verdict(results: dict[str, Any]) -> list[str]:
     sentences = [_on_memorization(baseline, floor)]
     sentences += [_on_change(row, baseline) for row in rows[1:]]
     sentences.append(_on_front(rows))
-    for part, words in (("total", "kinetic path energy"), ("excess", "straightness excess")):
-        sentences.append(_on_fifths(results["fifths"][part], words))
+    for part, label in (("total", "kinetic path energy"), ("excess", "straightness excess")):
+        sentences.append(_on_fifths(results["fifths"][part], label))
     return sentences
 
 
@@ -38,15 +38,15 @@ def _on_memorization(baseline: dict[str, Any], floor: dict[str, Any]) -> str:
 def _on_change(row: dict[str, Any], baseline: dict[str, Any]) -> str:
     change, interval = row["f_mem_change"], row["f_mem_change_interval"]
     if interval[1] < 0:
-        moved = "lowers"
+        effect = "lowers"
     elif interval[0] > 0:
-        moved = "raises"
+        effect = "raises"
     else:
-        moved = "does not clearly move"
+        effect = "does not clearly move"
     low, high = row["frechet_change_interval"]
     cost = "at a higher" if low > 0 else "at a lower" if high < 0 else "at no clearly other"
     return (
-        f"{row['name'][0].upper()}{row['name'][1:]} {moved} F_mem: {_percent(row['f_mem'])}, a "
+        f"{row['name'][0].upper()}{row['name'][1:]} {effect} F_mem: {_percent(row['f_mem'])}, a "
         f"change of {100 * change:+.1f} points on the same noise ({_points(interval)}), {cost} "
         f"Fréchet distance ({baseline['frechet']:.2f} to {row['frechet']:.2f}, a change of "
         f"{low:+.2f} to {high:+.2f})."
@@ -54,9 +54,9 @@ def _on_change(row: dict[str, Any], baseline: dict[str, Any]) -> str:
 
 
 def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that no other row beats in both F_mem and Fréchet distance."""
+    """The Pareto front of F_mem and Fréchet distance."""
 
-    def beaten(row: dict[str, Any]) -> bool:
+    def is_dominated(row: dict[str, Any]) -> bool:
         return any(
             other["f_mem"] <= row["f_mem"]
             and other["frechet"] <= row["frechet"]
@@ -64,7 +64,7 @@ def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for other in rows
         )
 
-    return [row for row in rows if not beaten(row)]
+    return [row for row in rows if not is_dominated(row)]
 
 
 def _on_front(rows: list[dict[str, Any]]) -> str:
@@ -78,31 +78,31 @@ def _on_front(rows: list[dict[str, Any]]) -> str:
     return f"On the front of F_mem against Fréchet distance lie {listed}; {kts}."
 
 
-def _on_fifths(fifths: list[dict[str, Any]], words: str) -> str:
+def _on_fifths(fifths: list[dict[str, Any]], label: str) -> str:
     lowest, highest = fifths[0], fifths[-1]
     confidence = _compare(lowest, highest, "confidence") + " sure"
     copies = _compare(lowest, highest, "f_mem") + " often"
     peak = max(range(5), key=lambda i: fifths[i]["confidence"])
     where = (
         "; confidence peaks in the middle, as a Goldilocks curve does"
-        if 0 < peak < 4 and _peaks(fifths, peak)
+        if 0 < peak < 4 and _is_peak(fifths, peak)
         else "; confidence shows no clear peak in between"
     )
     return (
-        f"From the lowest to the highest fifth of {words} the classifier is {confidence} "
+        f"From the lowest to the highest fifth of {label} the classifier is {confidence} "
         f"({_percent(lowest['confidence'])} to {_percent(highest['confidence'])}) and samples are "
         f"copies {copies} ({_percent(lowest['f_mem'])} to {_percent(highest['f_mem'])}){where}."
     )
 
 
-def _compare(lowest: dict[str, Any], highest: dict[str, Any], what: str) -> str:
-    if highest[f"{what}_interval"][0] > lowest[f"{what}_interval"][1]:
+def _compare(lowest: dict[str, Any], highest: dict[str, Any], name: str) -> str:
+    if highest[f"{name}_interval"][0] > lowest[f"{name}_interval"][1]:
         return "more"
-    if highest[f"{what}_interval"][1] < lowest[f"{what}_interval"][0]:
+    if highest[f"{name}_interval"][1] < lowest[f"{name}_interval"][0]:
         return "less"
     return "not clearly more or less"
 
 
-def _peaks(fifths: list[dict[str, Any]], peak: int) -> bool:
+def _is_peak(fifths: list[dict[str, Any]], peak: int) -> bool:
     low = fifths[peak]["confidence_interval"][0]
     return all(low > fifths[end]["confidence_interval"][1] for end in (0, 4))

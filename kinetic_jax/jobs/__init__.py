@@ -1,4 +1,4 @@
-"""Jobs: many samples on disk, made by runs that may be killed, and what they show."""
+"""Jobs: resumable sampling to disk, and statistics of the samples."""
 
 from kinetic_jax.jobs._diagnose import Diagnosis as Diagnosis
 from kinetic_jax.jobs._diagnose import diagnose_job as diagnose_job

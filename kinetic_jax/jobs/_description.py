@@ -1,4 +1,4 @@
-"""`job.json`, the description of a job: written, checked when it is read, compared."""
+"""`job.json`, the description of a job: writing, validation and comparison."""
 
 import dataclasses
 import hashlib
@@ -18,16 +18,15 @@ from kinetic_jax.jobs._shards import (
     TIMES,
     Layout,
     Owner,
-    checksum_says,
+    checksum_error,
     write_checked,
 )
 from kinetic_jax.sampling import checked_probes, same_within_rounding
 
 DESCRIPTION = "job.json"
 FORMAT = 1
-GENERATOR = "threefry2x32"  # draws the same on every machine, in every batch
-# Fields beside the settings, and those that not every description has.
-_MORE = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
+GENERATOR = "threefry2x32"  # independent of the machine and of the batches
+_OTHER_FIELDS = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
 _OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "probes"}
 _DEFAULTS = {
     setting.name: setting.default
@@ -36,43 +35,43 @@ _DEFAULTS = {
 }
 
 
-def as_text(about: dict[str, Any]) -> bytes:
-    """A job's description as it is written down, the same bytes for the same settings."""
+def to_bytes(about: dict[str, Any]) -> bytes:
+    """The contents of `job.json`: the same bytes for the same settings."""
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
 
 
 def as_owner(about: dict[str, Any]) -> Owner:
-    """The job as its shards name it, its digest of all that no rounding changes."""
+    """The job's identity in its shards; the digest omits the probes, which rounding changes."""
     exact = {name: value for name, value in about.items() if name != "probes"}
-    return Owner(hashlib.sha256(as_text(exact)).hexdigest(), about.get("probes"))
+    return Owner(hashlib.sha256(to_bytes(exact)).hexdigest(), about.get("probes"))
 
 
-def layout_of(about: dict[str, Any], rows: int) -> Layout:
-    """What the arrays of a shard with so many samples are."""
-    each, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
+def shard_layout(about: dict[str, Any], rows: int) -> Layout:
+    """Shapes and dtypes of the arrays of a shard with `rows` samples."""
+    per_sample, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
     layout: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
         "x1": ((rows, *about["event_shape"]), (about["dtype"],)),
-        "index": (each, ("uint32",)),
-        "status": (each, counts),
-        "num_evals": (each, counts),
+        "index": (per_sample, ("uint32",)),
+        "status": (per_sample, counts),
+        "num_evals": (per_sample, counts),
     }
-    layout |= dict.fromkeys(ENERGIES, (each, floats))
+    layout |= dict.fromkeys(ENERGIES, (per_sample, floats))
     if about["labels"] is not None:
-        layout["label"] = (each, ("int32",))
+        layout["label"] = (per_sample, ("int32",))
     if about["profile"]:
         steps = about["steps"]
         layout |= dict.fromkeys(PROFILE, ((rows, steps), floats)) | {TIMES: ((steps,), floats)}
     if about["generator"] is None:
-        layout[STARTS] = (each, ("float64",))
+        layout[STARTS] = (per_sample, ("float64",))
     return layout
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The description of the job in a folder, each of its fields checked.
+    """Reads and validates the description of the job in a folder.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is damaged, and the field, if it makes no sense.
+        ValueError: naming the file, if it is damaged, and the invalid field.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -81,10 +80,10 @@ def read_description(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    # A run that was killed between the two files leaves the first without its checksum.
-    wrong = checksum_says(path)
-    if wrong is not None and "damaged" in wrong:
-        raise ValueError(f"{path} {wrong}")
+    # A run killed between the two writes leaves no checksum.
+    error_text = checksum_error(path)
+    if error_text is not None and "damaged" in error_text:
+        raise ValueError(f"{path} {error_text}")
     try:
         _check(about)
     except ValueError as error:
@@ -92,16 +91,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     return about
 
 
-def agreed_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """The description in the folder if it is of the job that `about` describes; None without one.
+def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored description, if it describes the same job as `about`; None without a description.
 
-    The one in the folder stays: on another machine the probes of the same field differ by rounding.
+    The stored one is kept: probes of the same field on another machine differ by rounding.
 
     Raises:
         ValueError: naming every setting that differs, with both values.
     """
     try:
-        there = read_description(folder)
+        stored = read_description(folder)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -109,33 +108,33 @@ def agreed_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | 
             f"{error}; if it is of a job, remove it and run the same command again: shards of "
             "that job are kept"
         ) from error
-    names = sorted({*there, *about} - {"probes"})
-    before, now = _DEFAULTS | there, _DEFAULTS | about
+    names = sorted({*stored, *about} - {"probes"})
+    before, now = _DEFAULTS | stored, _DEFAULTS | about
     differing = [name for name in names if before.get(name) != now.get(name)]
     if differing:
         values = "; ".join(_difference(n, before.get(n), now.get(n)) for n in differing)
         raise ValueError(
             f"{folder} holds a job with {values}: choose another folder, or the same settings"
         )
-    if not same_within_rounding(there.get("probes"), about.get("probes")):
+    if not same_within_rounding(stored.get("probes"), about.get("probes")):
         raise ValueError(
             f"{folder} holds a job of another field, or another x0: its arrays are the same, but "
             "at fixed points it computes something else; choose another folder"
         )
-    return there
+    return stored
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    if name == "field":  # digests tell a reader nothing
+    if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
     return f"{name} = {_short(before)}, got {_short(now)}"
 
 
-def describe(folder: Path, about: dict[str, Any]) -> None:
-    """Writes the description of a job into its folder, if it is not there with its checksum."""
+def write_description(folder: Path, about: dict[str, Any]) -> None:
+    """Writes `job.json` and its checksum unless both exist and match."""
     path = folder / DESCRIPTION
-    if not path.is_file() or checksum_says(path) is not None:
-        write_checked(path, as_text(about))
+    if not path.is_file() or checksum_error(path) is not None:
+        write_checked(path, to_bytes(about))
 
 
 def _short(value: Any) -> str:
@@ -143,15 +142,17 @@ def _short(value: Any) -> str:
 
 
 def _check(about: Any) -> None:
-    """Raises a `ValueError` that names the first field that no job has, or no such value of it."""
+    """Raises `ValueError` naming the first missing, unknown or invalid field."""
     require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
     require(about.get("format") == FORMAT, "format", _short(about.get("format")), f"be {FORMAT}")
-    known = {setting.name for setting in dataclasses.fields(JobSettings)} | _MORE | _OPTIONAL
+    known = (
+        {setting.name for setting in dataclasses.fields(JobSettings)} | _OTHER_FIELDS | _OPTIONAL
+    )
     for name in sorted(known - _OPTIONAL - about.keys()):
         raise ValueError(f"{name} must be there")
     for name in sorted(about.keys() - known):
         raise ValueError(f"{name} must be left out: no job has it")
-    _check_settings({name: value for name, value in about.items() if name not in _MORE})
+    _check_settings({name: value for name, value in about.items() if name not in _OTHER_FIELDS})
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
         require(about[name] in values, name, _short(about[name]), f"be one of {values}")
@@ -171,13 +172,13 @@ def _check(about: Any) -> None:
 
 
 def _check_settings(given: dict[str, Any]) -> None:
-    """Checks settings as the arguments of a user are; long lists are known by their digests."""
+    """Validates settings like user input; digests stand for long lists."""
     given = {name: value for name, value in given.items() if name != "probes"}
     is_list = given["labels"] is None or isinstance(given["labels"], list | dict)
     require(is_list, "labels", _short(given["labels"]), "be a list")
     for name, stand_in in (("labels", 0), ("grid", "uniform")):
         if isinstance(given[name], dict):
-            _check_listed(name, given[name])
+            _check_digested(name, given[name])
             given[name] = stand_in
     if "cond" in given:
         require(isinstance(given["cond"], dict), "cond", _short(given["cond"]), "hold digests")
@@ -187,7 +188,7 @@ def _check_settings(given: dict[str, Any]) -> None:
     JobSettings(**given)
 
 
-def _check_listed(name: str, value: dict[str, Any]) -> None:
+def _check_digested(name: str, value: dict[str, Any]) -> None:
     require(value.keys() == {"number", "sha256"}, name, _short(value), "hold number and sha256")
     whole_number(name, value["number"], 1, 2**32)
     _check_hash(name, value["sha256"])

@@ -1,4 +1,4 @@
-"""`diagnose_job`: what the energies of many samples go with, a shard at a time."""
+"""`diagnose_job`: energies and memorization of a job's samples, one shard at a time."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from kinetic_jax._checks import numbers, require, require_flag
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._read import Job
+from kinetic_jax.jobs._read import MAX_LISTED, Job
 from kinetic_jax.jobs._shards import ENERGIES
 from kinetic_jax.metrics import (
     SWEEP,
@@ -23,22 +23,20 @@ from kinetic_jax.metrics import (
 from kinetic_jax.sampling import STEP_LIMIT
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
-# Each search reads all training rows, and so is made for several shards, up to so many samples or
-# so many numbers in them.
-TOGETHER, NUMBERS_TOGETHER = 4096, 2**22
-BAD_NAMED = 10
-RESAMPLES = 200  # of 50,000 samples in each; more would take minutes
-SCALED_BY = 1000  # rows
-UNLIKE = 4.0  # of one scale by the other
+# Each search reads all training rows, so several shards are searched together, up to these limits.
+SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH = 4096, 2**22
+RESAMPLES = 200  # more would take minutes for 50,000 samples
+SCALE_ROWS = 1000  # training rows whose standard deviation is taken
+MAX_SCALE_RATIO = 4.0
 GROUPS = 5
 GROUPED_BY = ("total", "excess")
 
 
 class Diagnosis(NamedTuple):
-    """What `diagnose_job` returns.
+    """The result of `diagnose_job`.
 
     Attributes:
-        summary: as JSON could hold it, but for NaN where there is nothing to tell.
+        summary: values of JSON types, and NaN for undefined statistics.
         table: per-sample arrays by name: index, label (if any), status, the energies, distances
             to the nearest and second nearest training row, nearest_row, ratio, memorized.
         memorization: F_mem of the samples, and of the held-out data if any.
@@ -61,26 +59,26 @@ def diagnose_job(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: bool | None = None,
 ) -> Diagnosis:
-    """Energies of a job's samples, and which of them are copies of training rows.
+    """Relates the energies of a job's samples to memorization of training rows.
 
-    Shards are checked, then read one after the other; only a few numbers per sample are kept.
-    Distances are taken in raw data's scale: the samples are brought there by the job's scaling.
+    Shards are checked, then read one by one; only a few numbers per sample stay in memory.
+    Distances are measured in the scale of the raw data; the job's scaling converts the samples.
 
     Args:
         job: a finished job; see `open_job`.
-        train: the raw training data, shape (rows, ...) of as many numbers a row as a sample has;
+        train: the raw training data, shape (rows, ...), with as many numbers per row as a sample;
             may be a memmap.
-        held_out: raw data the model never saw: what they score is the floor.
-        threshold: of the ratio of the two distances; see `memorization`.
-        confidence: of the intervals.
+        held_out: raw data the model never saw, scored for comparison.
+        threshold: threshold of the ratio of the two distances; see `memorization`.
+        confidence: level of the intervals.
         merge_duplicates: see `memorization`.
         duplicate_distance: see `memorization`.
-        chunk_size: training rows looked at together.
+        chunk_size: training rows processed together.
         progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
-        ValueError: naming the shards that are missing or damaged; if the data do not have the
-            samples' size, or a setting is out of range.
+        ValueError: naming missing or damaged shards; if the size of a data row differs from that
+            of a sample; if a setting is out of range.
 
     Example:
         >>> import jax, numpy as np, tempfile
@@ -89,81 +87,82 @@ def diagnose_job(
         >>> train = np.array([[0.0, 0.0], [9.0, 9.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     job = run_job(field, folder, JobSettings(n=20, steps=4), say=None)
-        ...     found = diagnose_job(job, train)
-        >>> found.summary["n"], found.table["ratio"].shape
+        ...     diagnosis = diagnose_job(job, train)
+        >>> diagnosis.summary["n"], diagnosis.table["ratio"].shape
         (20, (20,))
     """
     require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     require_flag("merge_duplicates", merge_duplicates)
-    rows = _rows_like_samples("train", train, job)
-    reserved = None if held_out is None else _rows_like_samples("held_out", held_out, job)
-    some = reserved is None or len(reserved) > 0
-    require(some, "held_out", "no rows", "have rows")
-    words = "have at least two rows, the nearest and the second nearest"
-    require(len(rows) >= 2, "train", rows.shape, words)
+    rows = _shaped_rows("train", train, job)
+    reserved = None if held_out is None else _shaped_rows("held_out", held_out, job)
+    has_rows = reserved is None or len(reserved) > 0
+    require(has_rows, "held_out", "no rows", "have rows")
+    expected = "have at least two rows, the nearest and the second nearest"
+    require(len(rows) >= 2, "train", rows.shape, expected)
     rule: dict[str, Any] = {
         "merge_duplicates": merge_duplicates,
         "duplicate_distance": duplicate_distance,
         "chunk_size": chunk_size,
     }
     job.check(progress=progress)
-    table, nearest = _looked_at(job, rows, rule, progress)
-    found = judged(nearest, threshold, SWEEP, confidence)
+    table, nearest = _compare(job, rows, rule, progress)
+    memorization = judged(nearest, threshold, SWEEP, confidence)
     if reserved is not None:
         floor = _nearest_of_held_out(reserved, rows, rule, progress)
-        found = found._replace(held_out=judged(floor, threshold, SWEEP, confidence))
+        held_out_share = judged(floor, threshold, SWEEP, confidence)
+        memorization = memorization._replace(held_out=held_out_share)
     table |= {
-        "nearest": found.distances[:, 0],
-        "second": found.distances[:, 1],
-        "nearest_row": found.indices[:, 0],
-        "ratio": found.ratios,
-        "memorized": found.memorized,
+        "nearest": memorization.distances[:, 0],
+        "second": memorization.distances[:, 1],
+        "nearest_row": memorization.indices[:, 0],
+        "ratio": memorization.ratios,
+        "memorized": memorization.memorized,
     }
-    summary = _summary(job, len(rows), table, found, threshold, confidence, progress)
+    summary = _summary(job, len(rows), table, memorization, threshold, confidence, progress)
     summary["scale"] = _scales(job, rows)
-    return Diagnosis(summary, table, found)
+    return Diagnosis(summary, table, memorization)
 
 
-def _rows_like_samples(name: str, data: Any, job: Job) -> Any:
-    """`data` in the samples' own shape, unread."""
+def _shaped_rows(name: str, data: Any, job: Job) -> Any:
+    """`data` reshaped to the shape of the samples, without reading it if possible."""
     data = data if hasattr(data, "shape") else numbers(name, data)
-    size, wanted = int(np.prod(data.shape[1:])), int(np.prod(job.event_shape))
-    words = f"have rows of {wanted} numbers, as the samples of shape {job.event_shape} do"
-    require(data.ndim >= 1 and size == wanted, name, f"shape {data.shape}", words)
+    size, event_size = int(np.prod(data.shape[1:])), int(np.prod(job.event_shape))
+    expected = f"have rows of {event_size} numbers, as the samples of shape {job.event_shape} do"
+    require(data.ndim >= 1 and size == event_size, name, f"shape {data.shape}", expected)
     shape = (len(data), *job.event_shape)
     return data if data.shape == shape else data.reshape(shape)
 
 
-def _looked_at(
+def _compare(
     job: Job, train: Any, rule: dict[str, Any], progress: bool | None
 ) -> tuple[dict[str, np.ndarray], NearestTwo]:
-    """What is kept of each sample, and its two nearest training rows."""
+    """Per-sample arrays of the job, and the two nearest training rows of each sample."""
     parts: list[dict[str, np.ndarray]] = []
-    found: list[NearestTwo] = []
+    nearest: list[NearestTwo] = []
     done = 0
     with progress_bar("comparing with training data", job.n, show=progress) as update:
-        for kept, raw in _groups(job):
+        for kept, raw in _grouped_shards(job):
             parts += kept
-            found.append(nearest_two(raw, train, **rule, progress=False))
+            nearest.append(nearest_two(raw, train, **rule, progress=False))
             done += len(raw)
-            del raw  # before the next ones are read
+            del raw  # frees memory before the next shards are read
             update(done, "")
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return table, NearestTwo(*map(np.concatenate, zip(*found, strict=True)))
+    return table, NearestTwo(*map(np.concatenate, zip(*nearest, strict=True)))
 
 
-def _groups(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.ndarray]]:
-    """What is kept of some shards, and their samples in raw data's scale, enough for a search."""
+def _grouped_shards(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.ndarray]]:
+    """Yields the per-sample arrays and the raw samples of enough shards for one search."""
     kept: list[dict[str, np.ndarray]] = []
     raw: list[np.ndarray] = []
-    enough = min(TOGETHER, NUMBERS_TOGETHER // math.prod(job.event_shape))
+    target = min(SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH // math.prod(job.event_shape))
     for number, shard in enumerate(job.shards()):
         label = {} if shard.label is None else {"label": shard.label}
         kept.append({"index": shard.index, **label, "status": shard.status, **shard.energy})
         raw.append(job.scaling.invert(shard.x1))
         del shard
-        if sum(map(len, raw)) >= enough or number == job.num_shards - 1:
+        if sum(map(len, raw)) >= target or number == job.num_shards - 1:
             rows = np.concatenate(raw)
             raw.clear()
             yield kept, rows
@@ -173,44 +172,44 @@ def _groups(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.ndarray]
 def _nearest_of_held_out(
     held_out: Any, train: Any, rule: dict[str, Any], progress: bool | None
 ) -> NearestTwo:
-    found: list[NearestTwo] = []
+    nearest: list[NearestTwo] = []
     with progress_bar("held-out data", len(held_out), show=progress) as update:
-        for start in range(0, len(held_out), TOGETHER):
-            part = np.asarray(held_out[start : start + TOGETHER])
+        for start in range(0, len(held_out), SAMPLES_PER_SEARCH):
+            part = np.asarray(held_out[start : start + SAMPLES_PER_SEARCH])
             part = part if part.dtype == np.float64 else part.astype(np.float32)
-            found.append(nearest_two(part, train, **rule, progress=False))
-            update(min(start + TOGETHER, len(held_out)), "")
-    return NearestTwo(*map(np.concatenate, zip(*found, strict=True)))
+            nearest.append(nearest_two(part, train, **rule, progress=False))
+            update(min(start + SAMPLES_PER_SEARCH, len(held_out)), "")
+    return NearestTwo(*map(np.concatenate, zip(*nearest, strict=True)))
 
 
 def _summary(
     job: Job,
     train_rows: int,
     table: dict[str, np.ndarray],
-    found: Memorization,
+    memorization: Memorization,
     threshold: float,
     confidence: float,
     progress: bool | None,
 ) -> dict[str, Any]:
-    good = (table["status"] == 0) & found.valid
-    energy = {name: table[name][good].astype(np.float64) for name in ENERGIES}
-    nearest = found.distances[good, 0].astype(np.float64)
-    copies = found.memorized[good]
+    is_valid = (table["status"] == 0) & memorization.valid
+    energy = {name: table[name][is_valid].astype(np.float64) for name in ENERGIES}
+    nearest = memorization.distances[is_valid, 0].astype(np.float64)
+    copies = memorization.memorized[is_valid]
     summary: dict[str, Any] = {
         "folder": str(job.folder),
         "n": job.n,
         "train": train_rows,
         "threshold": threshold,
         "confidence": confidence,
-        "bad_samples": _bad(table["status"], good),
+        "bad_samples": _failures(table["status"], is_valid),
         "energy": {name: _spread(values) for name, values in energy.items()},
         "nearest_distance": _spread(nearest),
-        "memorization": _share(found),
+        "memorization": _share_summary(memorization),
     }
-    if found.held_out is not None:
-        over, low, high = found.excess
-        summary["held_out"] = _share(found.held_out)
-        summary["over_held_out"] = {"fraction": over, "interval": [low, high]}
+    if memorization.held_out is not None:
+        excess, low, high = memorization.excess
+        summary["held_out"] = _share_summary(memorization.held_out)
+        summary["over_held_out"] = {"fraction": excess, "interval": [low, high]}
     summary["fifths"] = {
         name: _fifths(energy[name], copies, nearest, confidence) for name in GROUPED_BY
     }
@@ -220,23 +219,22 @@ def _summary(
     return summary
 
 
-def _bad(status: np.ndarray, good: np.ndarray) -> dict[str, Any]:
-    """How many samples are left out, why, and the first of them."""
-    which = np.flatnonzero(~good)
+def _failures(status: np.ndarray, is_valid: np.ndarray) -> dict[str, Any]:
+    """Counts of the excluded samples by reason, and the first of their indices."""
+    failed = np.flatnonzero(~is_valid)
     limit = int(np.sum(status == STEP_LIMIT))
-    first = which[:BAD_NAMED].tolist()
-    return {"not_finite": which.size - limit, "step_limit": limit, "first": first}
+    first = failed[:MAX_LISTED].tolist()
+    return {"not_finite": failed.size - limit, "step_limit": limit, "first": first}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation (with n − 1) and quartiles; NaN of nothing."""
-    nan = float("nan")
-    few = values.size < 2
+    """Mean, standard deviation (with n − 1) and quartiles; NaN where undefined."""
+    nan = math.nan
     quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [nan] * 5
     least, q1, median, q3, most = map(float, quartiles)
     return {
         "mean": float(values.mean()) if values.size else nan,
-        "sd": nan if few else float(values.std(ddof=1)),
+        "sd": float(values.std(ddof=1)) if values.size > 1 else nan,
         "min": least,
         "q1": q1,
         "median": median,
@@ -246,22 +244,22 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _scales(job: Job, rows: Any) -> dict[str, Any]:
-    """Standard deviation over the numbers of some samples and of some training rows."""
+    """Standard deviations of the first shard and of a subset of the training rows."""
     samples = job.scaling.invert(next(iter(job.shards())).x1).astype(np.float64)
-    some = np.asarray(rows[:: -(-len(rows) // SCALED_BY)], np.float64)
+    subset = np.asarray(rows[:: -(-len(rows) // SCALE_ROWS)], np.float64)
     finite = samples[np.isfinite(samples)]
-    of_samples, of_train = float(finite.std()) if finite.size else float("nan"), float(some.std())
-    unlike = of_samples > UNLIKE * of_train or of_train > UNLIKE * of_samples
-    return {"samples": of_samples, "train": of_train, "alike": not unlike}
+    sd, train_sd = float(finite.std()) if finite.size else math.nan, float(subset.std())
+    differs = sd > MAX_SCALE_RATIO * train_sd or train_sd > MAX_SCALE_RATIO * sd
+    return {"samples": sd, "train": train_sd, "alike": not differs}
 
 
-def _share(found: Memorization) -> dict[str, Any]:
+def _share_summary(memorization: Memorization) -> dict[str, Any]:
     return {
-        "fraction": found.fraction,
-        "interval": [found.low, found.high],
-        "bootstrap_interval": list(found.bootstrap),
-        "number": int(found.valid.sum()),
-        "duplicated": int(found.duplicated.sum()),
+        "fraction": memorization.fraction,
+        "interval": [memorization.low, memorization.high],
+        "bootstrap_interval": list(memorization.bootstrap),
+        "number": int(memorization.valid.sum()),
+        "duplicated": int(memorization.duplicated.sum()),
     }
 
 
@@ -272,26 +270,33 @@ def _fifths(
     if not energy.size:
         return []
     groups = min(GROUPS, energy.size)
-    over: dict[str, Any] = {"confidence": confidence, "resamples": RESAMPLES}
-    both = (energy_groups(energy, values, groups, **over) for values in (copies, nearest))
+    pairs = zip(
+        *(
+            energy_groups(energy, values, groups, confidence=confidence, resamples=RESAMPLES)
+            for values in (copies, nearest)
+        ),
+        strict=True,
+    )
     return [
         {
-            "samples": copied.number,
-            "range": [copied.lowest, copied.highest],
-            "f_mem": copied.mean,
-            "f_mem_interval": [copied.low, copied.high],
-            "nearest_distance": far.mean,
-            "nearest_distance_interval": [far.low, far.high],
+            "samples": share.number,
+            "range": [share.lowest, share.highest],
+            "f_mem": share.mean,
+            "f_mem_interval": [share.low, share.high],
+            "nearest_distance": distance.mean,
+            "nearest_distance_interval": [distance.low, distance.high],
         }
-        for copied, far in zip(*both, strict=True)
+        for share, distance in pairs
     ]
 
 
 def _correlation(
     energy: np.ndarray, nearest: np.ndarray, confidence: float, progress: bool | None
 ) -> dict[str, Any]:
-    """Spearman's; NaN where there are no ranks to compare."""
+    """Spearman correlation; NaN where it is undefined."""
     if energy.size < 3 or not np.ptp(energy) or not np.ptp(nearest):
-        return {"value": float("nan"), "interval": [float("nan")] * 2}
-    found = spearman(energy, nearest, confidence=confidence, resamples=RESAMPLES, progress=progress)
-    return {"value": found.value, "interval": [found.low, found.high]}
+        return {"value": math.nan, "interval": [math.nan] * 2}
+    result = spearman(
+        energy, nearest, confidence=confidence, resamples=RESAMPLES, progress=progress
+    )
+    return {"value": result.value, "interval": [result.low, result.high]}

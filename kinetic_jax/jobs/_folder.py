@@ -1,12 +1,12 @@
-"""The folder of a job: its log, the lock that keeps a second run out, and whose files are in it."""
+"""Job folders: the log, the lock against a second run, and the ownership of files."""
 
 import dataclasses
 import datetime
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
 
 from kinetic_jax._files import PART, naming
 from kinetic_jax.jobs._description import DESCRIPTION
@@ -19,18 +19,18 @@ except ModuleNotFoundError:  # Windows
 
 LOG = "job.log"
 Log = Callable[[str], None]
-# How the log of a run begins.
-_OWN_LOG = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (begun with|interrupted|done|shard-\d+\.npz)\b")
+# The first line of a job's log.
+_LOG_START = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (begun with|interrupted|done|shard-\d+\.npz)\b")
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One of the processes that share a folder, and the files that it writes.
+    """One of the processes that share a folder, and the files it writes.
 
     Attributes:
-        process: its number.
-        count: the number of processes.
-        shards: the numbers of its shards.
+        process: number of the process.
+        count: number of processes.
+        shards: numbers of its shards.
     """
 
     process: int
@@ -39,11 +39,11 @@ class Part:
 
     @property
     def log(self) -> str:
-        """The file name of its log."""
+        """File name of the process's log."""
         return LOG if self.count == 1 else f"job-{self.process}.log"
 
     def writes(self, name: str) -> bool:
-        """Whether it writes files of that name, if only for a moment."""
+        """True if the process writes a file of that name, even temporarily."""
         if name in {LOG, self.log}:
             return True
         if name.startswith(".") and name.endswith(PART):
@@ -57,21 +57,21 @@ class Part:
 
 @contextmanager
 def locked_log(folder: Path, part: Part) -> Iterator[Log]:
-    """Yields a function that writes a line with the time to the log, while no other run can.
+    """Locks the log and yields a function that appends a line with the time.
 
-    Logs are the only files with clock times, and what is locked: the system lets go of them when
-    the process ends, however it ends. In a run over several processes each has its own log, and
-    all share `job.log`, which a run alone has for itself.
+    Only logs contain clock times. The system releases the lock when the process ends, however it
+    ends. Each of several processes locks its own log, and all hold a shared lock on `job.log`,
+    which a single process locks exclusively.
 
     Raises:
         ValueError: if another run holds the lock.
     """
     path = folder / part.log
-    # Without a buffer: a line that did not fit on the disk is not tried again.
+    # Unbuffered: a line that did not fit on the disk is not written later.
     with (folder / LOG).open("ab", 0) as shared, path.open("ab", 0) as stream:
         if part.count > 1:
-            _lock(shared, alone=False)
-        _lock(stream, alone=True)
+            _lock(shared, exclusive=False)
+        _lock(stream, exclusive=True)
 
         def log(text: str) -> None:
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -81,11 +81,11 @@ def locked_log(folder: Path, part: Part) -> Iterator[Log]:
         yield log
 
 
-def _lock(stream: IO[Any], *, alone: bool) -> None:
+def _lock(stream: FileIO, *, exclusive: bool) -> None:
     if fcntl is None:
         return
     try:
-        fcntl.flock(stream, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(stream, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         path = Path(stream.name)
         raise ValueError(
@@ -94,14 +94,14 @@ def _lock(stream: IO[Any], *, alone: bool) -> None:
         ) from error
 
 
-def refuse_files_of_others(folder: Path, part: Part, job: Owner, *, begun: bool) -> None:
-    """Refuses a folder with files that a run would write over, and that no job wrote.
+def refuse_foreign_files(folder: Path, part: Part, job: Owner, *, begun: bool) -> None:
+    """Refuses a folder with files that the run would overwrite but no job wrote.
 
     Args:
-        folder: the folder, in which the run has written nothing yet.
-        part: the run's files.
-        job: the run's job.
-        begun: whether the folder holds the description of the job.
+        folder: the folder, before the run has written anything.
+        part: the files of the run.
+        job: the job of the run.
+        begun: True if the folder holds the description of the job.
 
     Raises:
         ValueError: naming the first such file, or the first shard of another job.
@@ -136,7 +136,7 @@ def refuse_files_of_others(folder: Path, part: Part, job: Owner, *, begun: bool)
 
 
 def clear_parts(folder: Path, part: Part) -> None:
-    """Removes the files that a killed run had begun to write, of those that this run writes."""
+    """Removes temporary files that a killed run of the same part left."""
     for path in folder.glob(f".*{PART}"):
         if part.writes(path.name):
             path.unlink()
@@ -144,4 +144,4 @@ def clear_parts(folder: Path, part: Part) -> None:
 
 def _is_own_log(path: Path) -> bool:
     with path.open("rb") as stream:
-        return _OWN_LOG.match(stream.readline(100)) is not None
+        return _LOG_START.match(stream.readline(100)) is not None

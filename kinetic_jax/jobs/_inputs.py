@@ -1,8 +1,7 @@
-"""Fields and labels as a command line names them."""
+"""Fields, labels and time grids from command-line arguments."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,22 +14,22 @@ from kinetic_jax.training import load_field
 
 
 def find_field(where: str, *, average: bool = True) -> NetworkField:
-    """The field in a folder that `save_field` or `fit` left, or the model of that name.
+    """Loads a field from a folder of `save_field` or `fit`, or a pretrained model by name.
 
     Args:
         where: the folder or the name.
-        average: of a folder of `fit`, the moving average of the weights; else the plain ones.
+        average: use the moving average of the weights that `fit` wrote; False: the plain weights.
 
     Raises:
-        ValueError: if there is neither, or the folder's field is damaged.
+        ValueError: if neither exists, or the stored field is damaged.
     """
     folder = local_path("field", where)
     if folder.is_dir():
         try:
             return load_field(folder, average=average)
         except FileNotFoundError as error:
-            near = filter(_holds_a_field, (folder / "field", folder.parent))
-            hint = "".join(f"; {folder} holds one" for folder in near)
+            nearby = filter(_holds_a_field, (folder / "field", folder.parent))
+            hint = "".join(f"; {folder} holds one" for folder in nearby)
             raise ValueError(
                 f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
             ) from error
@@ -50,16 +49,16 @@ def _holds_a_field(folder: Path) -> bool:
     return True
 
 
-def read_labels(text: str | None, n: int) -> Any:
-    """Labels for `JobSettings`: "all", whole numbers with commas between, or a file of n labels.
+def read_labels(text: str | None, n: int) -> str | list[int] | np.ndarray | None:
+    """Parses labels for `JobSettings`: "all", comma-separated numbers, or a file of n labels.
 
     Args:
-        text: as given; a file is .txt, or as `load_array` reads it.
-        n: how many a file must hold.
+        text: the argument; a file is a .txt or a file of `load_array`.
+        n: number of labels that a file must hold.
 
     Raises:
-        ValueError: if it is none of them.
-        FileNotFoundError: if there is no such file.
+        ValueError: if it is none of these.
+        FileNotFoundError: if the file does not exist.
     """
     if text is None or text == "all":
         return text
@@ -71,14 +70,14 @@ def read_labels(text: str | None, n: int) -> Any:
 
 
 def read_grid(text: str) -> str | np.ndarray:
-    """A grid for `JobSettings`: "uniform", "cosine", or the times in a file.
+    """Parses a time grid for `JobSettings`: "uniform", "cosine", or a file of times.
 
     Args:
-        text: as given; a file is .txt, or as `load_array` reads it.
+        text: the argument; a file is a .txt or a file of `load_array`.
 
     Raises:
         ValueError: if the file is unreadable.
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
     """
     return text if text in ("uniform", "cosine") else _read_numbers("grid", text, float)
 

@@ -1,4 +1,4 @@
-"""A job that is ready to be run, and its description."""
+"""Plans: a validated field, its settings and the job description."""
 
 import dataclasses
 import hashlib
@@ -10,37 +10,43 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
-from kinetic_jax.fields import check_cond, checked_event_shape, checked_field, declared
+from kinetic_jax.fields import (
+    VelocityField,
+    check_cond,
+    checked_event_shape,
+    checked_field,
+    declared,
+)
 from kinetic_jax.jobs._description import FORMAT, GENERATOR
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
 from kinetic_jax.sampling import held_arrays, noise, probed, time_nodes
 from kinetic_jax.transforms import Transform, cfg, chain, kts
 
-CLASSES_PROBED = 64
-LISTED = 100  # a longer list of labels or times is told by its digest
-# Settings of later versions are written down only where they are not the default: the
-# descriptions of older jobs, and so their shards, stay theirs.
-LATER = ("t0", "t1", "rtol", "atol", "max_steps")
+MAX_PROBED_CLASSES = 64
+MAX_LISTED = 100  # longer lists of labels or times are stored as digests
+# Settings of later versions, written only if they differ from the default: descriptions of older
+# jobs stay the same, and so do the digests in their shards.
+_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
 Start = Callable[[np.ndarray], ArrayLike]
 
 
 class Plan(NamedTuple):
-    """A job that is ready to be run: the field under its transforms, and how it is described.
+    """A validated job: the transformed field and the description.
 
     Attributes:
-        velocity: the field under guidance and gain.
-        settings: as given.
+        velocity: the field with guidance and gain.
+        settings: the settings.
         labels: the cycle of labels, or None.
-        x0: where samples begin, by their indices; None for noise.
-        about: what `job.json` holds.
+        x0: maps sample indices to initial values; None for noise.
+        about: the contents of `job.json`.
     """
 
-    velocity: Any
+    velocity: VelocityField
     settings: JobSettings
     labels: np.ndarray | None
     x0: Start | None
@@ -52,23 +58,23 @@ class Plan(NamedTuple):
         return tuple(self.about["event_shape"])
 
     def start_of(self, index: np.ndarray) -> Array:
-        """Where the samples with those global indices begin."""
+        """Initial values of the samples with these indices."""
         if self.x0 is None:
             return noise(job_key(self.settings.seed), jnp.asarray(index), self.event_shape)
-        return _started(self.x0, index, self.event_shape)
+        return _checked_starts(self.x0, index, self.event_shape)
 
     def labels_of(self, index: np.ndarray) -> np.ndarray | None:
-        """The labels of the samples with those global indices."""
+        """Labels of the samples with these indices."""
         return None if self.labels is None else self.labels[index % len(self.labels)]
 
     def cond_of(self, index: np.ndarray) -> PyTree[Any]:
-        """The conditions of the samples with those indices, which lie close together."""
+        """Conditions of the samples with these indices, which should be close together."""
         if self.labels is not None:
             return jnp.asarray(self.labels_of(index))
         return jax.tree.map(lambda rows: _rows_of(rows, index), self.settings.cond)
 
     def solve_options(self) -> dict[str, Any]:
-        """What `sample` takes beside field, start and conditions."""
+        """Keyword arguments of `sample`."""
         given = self.settings
         options = {
             "solver": SOLVERS[str(given.solver)](),
@@ -89,27 +95,27 @@ def make_plan(
     event_shape: tuple[int, ...] | None = None,
     x0: Start | None = None,
 ) -> Plan:
-    """Checks that field and settings go together, before a folder is made.
+    """Validates the field and the settings and builds the plan.
 
     Raises:
-        ValueError: naming what does not.
+        ValueError: naming the argument that does not fit.
     """
     spec, field = own_spec(field), checked_field(field)
-    shape = _event_shape(field, event_shape, x0)
+    shape = _sample_shape(field, event_shape, x0)
     if x0 is not None:
-        words = "be left out with x0, which decides where samples begin"
-        require(settings.seed == 0, "seed", settings.seed, words)
-    labels = _cycle(settings, field)
+        expected = "be left out with x0, which decides where samples begin"
+        require(settings.seed == 0, "seed", settings.seed, expected)
+    labels = _label_cycle(settings, field)
     guidance = _guidance(field, settings)
     numbers = {name: getattr(settings, name) for name in ("alpha0", "beta0", "tau_split", "k")}
     shapes: dict[str, Any] = {"launch": settings.launch, "landing": settings.landing}
     shaping = kts(**numbers, **shapes, allow_reversal=settings.allow_reversal)
     dtype = jax.eval_shape(lambda: noise(job_key(0), 0, shape)).dtype
     if x0 is not None:
-        dtype = _started(x0, np.zeros(1, np.uint32), shape).dtype
+        dtype = _checked_starts(x0, np.zeros(1, np.uint32), shape).dtype
     if settings.rtol is None:
         time_nodes(settings.grid, settings.steps, settings.t0, settings.t1, dtype)
-    about = _described(field, settings, labels) | {
+    about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": shape,
         "field": _fingerprint(field, spec),
@@ -117,22 +123,24 @@ def make_plan(
     }
     plan = Plan(chain(*guidance, shaping)(field), settings, labels, x0, about)
     if spec is None or x0 is not None:
-        about["probes"] = probed(field, *_probe_rows(plan, field), (settings.t0, settings.t1))
-    # As JSON has it, which knows no tuples: what is read from a folder is compared with it.
+        about["probes"] = probed(field, *_probe_inputs(plan, field), (settings.t0, settings.t1))
+    # JSON turns tuples to lists; the plan is compared with a description that was read.
     return plan._replace(about=json.loads(json.dumps(about)))
 
 
-def job_key(seed: int) -> Any:
-    """The key of a job's noise, made of both halves of a seed of 64 bits.
+def job_key(seed: int) -> PRNGKeyArray:
+    """The key of a job's noise, from all 64 bits of the seed.
 
-    (`jax.random.key` sees the lower half alone, unless 64-bit types are enabled.)
+    Without 64-bit types `jax.random.key` uses the lower 32 bits alone.
     """
     halves = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
     return jax.random.wrap_key_data(jnp.asarray(halves), impl=GENERATOR)
 
 
-def _event_shape(field: Any, given: tuple[int, ...] | None, x0: Start | None) -> tuple[int, ...]:
-    """The shape of a sample, as the field says, the caller, or the rows of `x0`."""
+def _sample_shape(
+    field: VelocityField, given: tuple[int, ...] | None, x0: Start | None
+) -> tuple[int, ...]:
+    """The shape of a sample, declared by the field, given by the caller, or taken from `x0`."""
     own, given = declared(field, "event_shape"), checked_event_shape(given)
     if given is not None:
         same = own is None or tuple(own) == given
@@ -140,41 +148,41 @@ def _event_shape(field: Any, given: tuple[int, ...] | None, x0: Start | None) ->
         own = given
     elif own is None and x0 is not None:
         own = np.shape(x0(np.zeros(1, np.uint32)))[1:]
-    words = "know the shape of a sample, or event_shape be given"
-    require(own is not None, "field", type(field).__name__, words)
+    expected = "know the shape of a sample, or event_shape be given"
+    require(own is not None, "field", type(field).__name__, expected)
     has_sides = all(side >= 1 for side in own)
     require(has_sides, "event_shape", tuple(own), "have sides >= 1, each of them")
     return tuple(int(side) for side in own)
 
 
-def _started(x0: Start, index: np.ndarray, shape: tuple[int, ...]) -> Array:
+def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...]) -> Array:
     rows = as_array("x0(index)", x0(index))
-    words = f"have the shape {(index.size, *shape)}, a row per index"
-    require(rows.shape == (index.size, *shape), "x0(index)", f"shape {rows.shape}", words)
+    expected = f"have the shape {(index.size, *shape)}, a row per index"
+    require(rows.shape == (index.size, *shape), "x0(index)", f"shape {rows.shape}", expected)
     is_real = rows.dtype in (jnp.float32, jnp.float64)
     require(is_real, "x0(index)", f"dtype {rows.dtype}", "be float32 or float64")
     return rows
 
 
 def _rows_of(rows: Any, index: np.ndarray) -> Array:
-    """Rows with those indices, or the one row for all; read as a slice, as lazy arrays have it."""
+    """Rows with these indices, or the single shared row; lazy arrays are read as one slice."""
     if rows.shape[0] == 1:
         index = np.zeros_like(index)
     first, last = int(index.min()), int(index.max())
     return jnp.asarray(np.asarray(rows[first : last + 1])[index - first])
 
 
-def _guidance(field: Any, settings: JobSettings) -> list[Transform]:
+def _guidance(field: VelocityField, settings: JobSettings) -> list[Transform]:
     if settings.cfg is None:
         return []
     null = declared(field, "null_cond")
-    words = "be left out for a field without null_cond (give the field under kinetic_jax.cfg)"
-    require(null is not None, "cfg", settings.cfg, words)
+    expected = "be left out for a field without null_cond (give the field under kinetic_jax.cfg)"
+    require(null is not None, "cfg", settings.cfg, expected)
     low, high = settings.cfg_interval
     return [cfg(settings.cfg, null, interval=(low, high))]
 
 
-def _cycle(settings: JobSettings, field: Any) -> np.ndarray | None:
+def _label_cycle(settings: JobSettings, field: VelocityField) -> np.ndarray | None:
     if settings.labels is None:
         return None
     classes = declared(field, "num_classes", "unknown")
@@ -183,29 +191,29 @@ def _cycle(settings: JobSettings, field: Any) -> np.ndarray | None:
         require(known, "labels", "'all'", "be left out for a field without classes")
         return np.arange(classes, dtype=np.int32)
     labels = np.asarray(settings.labels)
-    words = "be left out for a field without classes"
-    require(classes is not None, "labels", labels[:3], words)
+    expected = "be left out for a field without classes"
+    require(classes is not None, "labels", labels[:3], expected)
     check_cond(field, "labels", labels)
     return labels
 
 
-def _fingerprint(field: Any, spec: NetworkSpec | None) -> str:
-    """A digest of a field's arrays, and of what its network is if it is of this package."""
-    known = None if spec is None else spec.to_json()
-    text = json.dumps(known, sort_keys=True) + digest(held_arrays(field))
+def _fingerprint(field: VelocityField, spec: NetworkSpec | None) -> str:
+    """A digest of a field's arrays and of its network's description, if it has one."""
+    description = None if spec is None else spec.to_json()
+    text = json.dumps(description, sort_keys=True) + digest(held_arrays(field))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _probe_rows(plan: Plan, field: Any) -> tuple[Array, PyTree[Any]]:
-    """Starts and conditions of some samples, of each class one; under guidance of none as well."""
+def _probe_inputs(plan: Plan, field: VelocityField) -> tuple[Array, PyTree[Any]]:
+    """Initial values and conditions of probes: some per class, and unlabelled ones with `cfg`."""
     n = plan.settings.n
     firsts = np.zeros(0, int)
     if plan.labels is not None:
-        firsts = np.sort(np.unique(plan.labels[:n], return_index=True)[1])[:CLASSES_PROBED]
-    some = [*range(min(n, 4)), n // 4, n // 2, 3 * n // 4, n - 1]
-    index = np.unique([*some, *firsts]).astype(np.uint32)
+        firsts = np.sort(np.unique(plan.labels[:n], return_index=True)[1])[:MAX_PROBED_CLASSES]
+    spread = [*range(min(n, 4)), n // 4, n // 2, 3 * n // 4, n - 1]
+    index = np.unique([*spread, *firsts]).astype(np.uint32)
     x0 = plan.start_of(index)
-    # One by one, as they lie far apart.
+    # One by one, as the indices are far apart.
     conds = [plan.cond_of(index[place : place + 1]) for place in range(index.size)]
     if plan.settings.cfg is not None:
         null = jax.tree.map(
@@ -218,16 +226,18 @@ def _probe_rows(plan: Plan, field: Any) -> tuple[Array, PyTree[Any]]:
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 
 
-def _described(field: Any, settings: JobSettings, labels: np.ndarray | None) -> dict[str, Any]:
+def _describe(
+    field: VelocityField, settings: JobSettings, labels: np.ndarray | None
+) -> dict[str, Any]:
     about: dict[str, Any] = {
         setting.name: getattr(settings, setting.name)
         for setting in dataclasses.fields(settings)
-        if setting.name not in LATER or getattr(settings, setting.name) != setting.default
+        if setting.name not in _OPTIONAL or getattr(settings, setting.name) != setting.default
     }
     about["cfg_interval"] = list(settings.cfg_interval)
-    about["labels"] = labels if labels is None else _listed(labels)
+    about["labels"] = labels if labels is None else _values_or_digest(labels)
     if not isinstance(settings.grid, str):
-        about["grid"] = _listed(np.asarray(settings.grid))
+        about["grid"] = _values_or_digest(np.asarray(settings.grid))
     if about.pop("cond") is not None:
         leaves = jax.tree.leaves_with_path(settings.cond)
         about["cond"] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}
@@ -239,7 +249,7 @@ def _described(field: Any, settings: JobSettings, labels: np.ndarray | None) -> 
     }
 
 
-def _listed(values: np.ndarray) -> Any:
-    if values.size <= LISTED:
+def _values_or_digest(values: np.ndarray) -> list[Any] | dict[str, Any]:
+    if values.size <= MAX_LISTED:
         return values.tolist()
     return {"number": values.size, "sha256": digest([values])}

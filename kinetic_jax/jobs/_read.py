@@ -1,4 +1,4 @@
-"""Reading the folder of a job, a shard at a time."""
+"""Reading a job folder, one shard at a time."""
 
 import dataclasses
 import itertools
@@ -8,20 +8,20 @@ from typing import Any
 
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._description import as_owner, layout_of, read_description
-from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_name, what_is_wrong
+from kinetic_jax.jobs._description import as_owner, read_description, shard_layout
+from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
 
-BAD_NAMED = 10
+MAX_LISTED = 10  # failed samples or shards that a message names
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A folder of samples that `run_job` left; see `open_job`.
+    """A folder of samples written by `run_job`; see `open_job`.
 
     Attributes:
-        folder: where it is.
-        about: all that decided the samples, as `job.json` tells it.
+        folder: path of the folder.
+        about: the contents of `job.json`: all settings that decide the samples.
     """
 
     folder: Path
@@ -29,12 +29,12 @@ class Job:
 
     @property
     def n(self) -> int:
-        """How many samples it is to have."""
+        """Number of samples in the finished job."""
         return self.about["n"]
 
     @property
     def num_shards(self) -> int:
-        """How many files they are in."""
+        """Number of shards in the finished job."""
         return -(-self.n // self.about["shard_size"])
 
     @property
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def scaling(self) -> Scaling:
-        """How the samples relate to raw data: raw = `scaling.invert(x1)`."""
+        """Scaling of the raw data: raw = `scaling.invert(x1)`."""
         return Scaling(**self.about["scaling"])
 
     def rows(self, number: int) -> range:
@@ -57,61 +57,61 @@ class Job:
         return self.folder / shard_name(number)
 
     def what_is_wrong(self, number: int) -> str | None:
-        """Why a shard cannot be used ("is missing", "is damaged: ..."); None if it can."""
+        """The reason a shard is unusable ("is missing", "is damaged: ..."), or None."""
         rows = self.rows(number)
-        layout = layout_of(self.about, len(rows))
-        return what_is_wrong(self.path(number), as_owner(self.about), rows, layout)
+        layout = shard_layout(self.about, len(rows))
+        return shard_error(self.path(number), as_owner(self.about), rows, layout)
 
     def check(self, *, progress: bool | None = None) -> "Job":
-        """Returns itself if every shard is there and matches its checksum.
+        """Returns itself if every shard exists and matches its checksum.
 
         Raises:
-            ValueError: naming those that are not.
+            ValueError: naming missing and damaged shards.
         """
-        # By what is in the folder: the description may promise any number of shards.
+        # Only files in the folder are read: a damaged description may name 2**32 shards.
         names = map(number_of, (file.name for file in self.folder.iterdir()))
-        there = sorted(n for n in names if n is not None and n < self.num_shards)
-        wrong = {}
-        with progress_bar("checking shards", len(there), show=progress) as update:
-            for place, number in enumerate(there):
-                if (why := self.what_is_wrong(number)) is not None:
-                    wrong[number] = why
+        present = sorted(n for n in names if n is not None and n < self.num_shards)
+        errors = {}
+        with progress_bar("checking shards", len(present), show=progress) as update:
+            for place, number in enumerate(present):
+                if (error := self.what_is_wrong(number)) is not None:
+                    errors[number] = error
                 update(place + 1, "")
-        lacking = self.num_shards - len(there) + len(wrong)
+        lacking = self.num_shards - len(present) + len(errors)
         if lacking:
-            known = set(there)
+            known = set(present)
             absent = (number for number in range(self.num_shards) if number not in known)
-            wrong |= dict.fromkeys(itertools.islice(absent, BAD_NAMED), "is missing")
-            some = [f"{shard_name(n)} {wrong[n]}" for n in sorted(wrong)[:BAD_NAMED]]
-            more = "; ..." if lacking > BAD_NAMED else ""
+            errors |= dict.fromkeys(itertools.islice(absent, MAX_LISTED), "is missing")
+            listed = [f"{shard_name(n)} {errors[n]}" for n in sorted(errors)[:MAX_LISTED]]
+            more = "; ..." if lacking > MAX_LISTED else ""
             raise ValueError(
                 f"{self.folder} lacks {lacking:,} of its {self.num_shards:,} shards "
-                f"({'; '.join(some)}{more}): the command that began it makes them"
+                f"({'; '.join(listed)}{more}): the command that began it makes them"
             )
         return self
 
     def shards(self) -> Iterator[Shard]:
-        """The shards in order, each checked and read when it is asked for.
+        """Yields the shards in order; each is checked and read on demand.
 
         Raises:
-            ValueError: naming a shard that is missing or damaged, when it is its turn.
+            ValueError: naming a missing or damaged shard when the iteration reaches it.
         """
         for number in range(self.num_shards):
-            if (why := self.what_is_wrong(number)) is not None:
-                raise ValueError(f"{self.path(number)} {why}")
+            if (error := self.what_is_wrong(number)) is not None:
+                raise ValueError(f"{self.path(number)} {error}")
             yield read_shard(self.path(number))
 
 
 def open_job(folder: PathLike) -> Job:
-    """Opens a folder of samples that `run_job` or `kinetic-jax sample` left, finished or not.
+    """Opens a folder written by `run_job` or `kinetic-jax sample`; the job may be unfinished.
 
     Args:
         folder: the folder.
 
     Raises:
-        FileNotFoundError: if there is no job in it.
-        ValueError: naming the file, if its description is damaged or of another format, and the
-            field, if it makes no sense.
+        FileNotFoundError: if the folder contains no job.
+        ValueError: naming the file, if its description is damaged or has another format, and the
+            invalid field.
 
     Example:
         >>> import jax, tempfile
@@ -122,5 +122,5 @@ def open_job(folder: PathLike) -> Job:
         ...     [shard.x1.shape for shard in open_job(folder).check().shards()]
         [(3, 2), (2, 2)]
     """
-    where = local_path("folder", folder)
-    return Job(where, read_description(where))
+    path = local_path("folder", folder)
+    return Job(path, read_description(path))

@@ -1,4 +1,4 @@
-"""`run_job`: many samples, shard by shard, that a kill cannot hurt."""
+"""`run_job`: resumable sampling to disk, shard by shard."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,10 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import checked_mesh, replicated
 from kinetic_jax._progress import check_progress, progress_bar
-from kinetic_jax.jobs._description import agreed_description, as_owner, describe
-from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_files_of_others
+from kinetic_jax.jobs._description import as_owner, matching_description, write_description
+from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_foreign_files
 from kinetic_jax.jobs._plan import Plan, Start, make_plan
-from kinetic_jax.jobs._read import BAD_NAMED, Job
+from kinetic_jax.jobs._read import MAX_LISTED, Job
 from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
@@ -29,7 +29,6 @@ from kinetic_jax.jobs._shards import (
 )
 from kinetic_jax.sampling import NOT_FINITE, STEP_LIMIT, projected, same_positions, sample
 
-# Samples that failed, by their status.
 FAILURES = {NOT_FINITE: "not finite", STEP_LIMIT: "at the step limit"}
 Say = Callable[[str], None]
 
@@ -47,44 +46,40 @@ def run_job(
     say: Say | None = print,
     progress: bool | None = None,
 ) -> Job:
-    """Samples `settings.n` trajectories of a field into a folder, a file per shard.
+    """Samples `settings.n` trajectories of a field into a folder, one file per shard.
 
-    A run that is killed at any moment and called again leaves the same files as one that was not:
-    each is written whole, with a checksum as `sha256sum -c` reads it, and no clock time is in any
-    but `*.log`. Shards that are there are checked first; those that are damaged are named and made
-    again. No more than a shard of samples is in memory.
+    A run that was killed can be repeated with the same arguments and ends with the same files as an
+    uninterrupted one. Files are written atomically, with checksums for `sha256sum -c`; only `*.log`
+    contain clock times. Existing shards are checked first; damaged ones are reported and sampled
+    again. At most one shard of samples is in memory.
 
-    A job knows its field by what it computes: by its arrays, and for a field that is not of
-    `network_field` by its velocity at a few fixed points as well (up to rounding, so that another
-    machine may go on).
+    A job identifies its field by its arrays, and a field not made by `network_field` also by its
+    velocity at a few fixed points (up to rounding, so that another machine may resume the job).
 
     Args:
         field: the velocity field, without the transforms of `settings`.
-        out: the folder, made if it is not there. A file in it that no job wrote, and this one would
-            write over, is never touched.
-        settings: all else that decides the samples.
-        event_shape: shape of one sample, for a field that does not say it.
-        x0: where samples begin, instead of noise: a function from their indices, a NumPy array of
-            shape (batch,), to an array (batch, *event). Like the field it is known by its values:
-            when a job goes on, by those of all samples that are there (up to rounding; of each a
-            number along a fixed direction is kept, and compared).
-        batch_size: samples computed together; like `mesh` and `part`, nothing depends on it but
-            rounding.
+        out: the folder, created if needed. A job refuses to overwrite files that no job wrote.
+        settings: all other settings that decide the samples.
+        event_shape: shape of one sample, for a field that does not declare it.
+        x0: initial values instead of noise: a function from sample indices, a NumPy array of shape
+            (batch,), to an array (batch, *event). A resumed job compares its values for all
+            existing samples with those stored (up to rounding; one projection per sample).
+        batch_size: samples computed together; like `mesh` and `part` it affects only rounding.
         mesh: devices of this process to split batches over; see `sample`.
-        part: (p, count) makes the shards with number p modulo count, for several processes that
+        part: (p, count) samples the shards with number p modulo count, for several processes that
             share a folder. Default: this process's place among those of `jax.distributed`.
-        say: is told what is going on; None for nobody.
-        progress: whether to draw a progress bar; None: on a terminal only.
+        say: callback for messages; None disables them.
+        progress: draw a progress bar; None: on a terminal only.
 
     Returns:
-        The job; of a run over several processes the others may still be at work.
+        The job; other processes that share the folder may still be running.
 
     Raises:
-        ValueError: if a setting is out of range or does not fit the field; naming each setting
-            that differs, if the folder holds a job with others, or of another field; naming a file
-            that no job wrote; if another run is at work there.
-        OSError: naming the file that cannot be written (the disk is full, say).
-        KeyboardInterrupt: after Ctrl-C, when the batch at hand is done; nothing is left half made.
+        ValueError: if a setting is out of range or does not fit the field; naming each differing
+            setting, if the folder holds another job; naming a file that no job wrote; if another
+            run uses the folder.
+        OSError: naming the file that cannot be written (on a full disk, say).
+        KeyboardInterrupt: after Ctrl-C, when the current batch is done; no partial file remains.
 
     Example:
         >>> import jax, tempfile
@@ -96,8 +91,8 @@ def run_job(
         >>> job.n, job.num_shards
         (5, 2)
     """
-    folder, tell = local_path("out", out), (lambda _: None) if say is None else say
-    require(callable(tell), "say", repr(say), "be a function of a message, or None")
+    folder = local_path("out", out)
+    require(say is None or callable(say), "say", repr(say), "be a function of a message, or None")
     require(isinstance(settings, JobSettings), "settings", repr(settings), "be JobSettings")
     require(x0 is None or callable(x0), "x0", repr(x0), "be a function of sample indices")
     check_progress(progress)
@@ -111,33 +106,34 @@ def run_job(
     except OSError as error:
         raise ValueError(f"out must be a folder to write to, got {out}: {error}") from error
     job = Job(folder, plan.about)
-    mine = range(process, job.num_shards, count)
-    files = Part(process, count, mine)
-    # Before anything is written; once more below, as another run may be at work until then.
-    there = agreed_description(folder, plan.about)
-    owner = as_owner(there or plan.about)
-    refuse_files_of_others(folder, files, owner, begun=there is not None)
+    shards = range(process, job.num_shards, count)
+    files = Part(process, count, shards)
+    # Before anything is written, and again under the lock: another run may be active until then.
+    stored = matching_description(folder, plan.about)
+    owner = as_owner(stored or plan.about)
+    refuse_foreign_files(folder, files, owner, begun=stored is not None)
     if mesh is not None:
         plan = plan._replace(velocity=replicated(plan.velocity, mesh))
     with locked_log(folder, files) as log:
         clear_parts(folder, files)
-        job = Job(folder, agreed_description(folder, plan.about) or plan.about)
-        todo = _still_to_make(job, mine, tell, log, progress)  # refuses another job's shards
+        job = Job(folder, matching_description(folder, plan.about) or plan.about)
+        todo = _missing_shards(job, shards, say, log, progress)  # refuses another job's shards
         size = min(batch_size, settings.shard_size, settings.n)
-        _require_same_starts(job, plan, [number for number in mine if number not in todo], size)
+        _require_same_starts(job, plan, [number for number in shards if number not in todo], size)
         if process == 0:
-            describe(folder, job.about)
-        _make(
+            write_description(folder, job.about)
+        _sample_shards(
             job,
             plan,
             todo,
-            done=_samples(job, mine) - _samples(job, todo),
+            done=_num_samples(job, shards) - _num_samples(job, todo),
             batch_size=size,
             mesh=mesh,
             log=log,
             progress=progress,
         )
-        tell(_summary(job, mine))
+        if say is not None:
+            say(_summary(job, shards))
         log("done")
     return job
 
@@ -152,36 +148,40 @@ def _checked_part(part: Any) -> tuple[int, int]:
     return process, count
 
 
-def _still_to_make(job: Job, mine: range, tell: Say, log: Log, progress: bool | None) -> list[int]:
-    """The shards that are not there as they were written; names those that should be."""
-    last = max((number for number in mine if was_written(job.path(number))), default=-1)
-    todo, remade = [], []
-    with progress_bar("checking shards", len(mine), show=progress) as update:
-        for place, number in enumerate(mine):
-            if (why := job.what_is_wrong(number)) is not None:
+def _missing_shards(
+    job: Job, shards: range, say: Say | None, log: Log, progress: bool | None
+) -> list[int]:
+    """Numbers of the missing and damaged shards; reports damaged ones and gaps."""
+    last = max((number for number in shards if was_written(job.path(number))), default=-1)
+    todo, messages = [], []
+    with progress_bar("checking shards", len(shards), show=progress) as update:
+        for place, number in enumerate(shards):
+            if (error := job.what_is_wrong(number)) is not None:
                 todo.append(number)
                 if number <= last:
-                    remade.append(f"{shard_name(number)} {why}: made again")
+                    messages.append(f"{shard_name(number)} {error}: sampled again")
             update(place + 1, "")
-    if last >= 0:
-        tell(f"{len(mine) - len(todo)} of {len(mine)} shards are there already")
-    for line in remade:
-        tell(line)
-        log(line)
-    log(f"begun with {len(mine) - len(todo)} of {len(mine)} shards there")
+    present = f"{len(shards) - len(todo)} of {len(shards)} shards"
+    if say is not None and last >= 0:
+        say(f"{present} are there already")
+    for message in messages:
+        if say is not None:
+            say(message)
+        log(message)
+    log(f"begun with {present} there")
     return todo
 
 
 def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: int) -> None:
-    """Raises if samples of a shard that is there began elsewhere than `x0` says."""
+    """Raises if stored samples began at other values than those of `x0`."""
     if plan.x0 is None:
         return
     for number in numbers:
         before = read_array(job.path(number), STARTS)
-        if before is None:  # of a version that kept none
+        if before is None:  # written by a version that stored none
             continue
         batches = _batches(job.rows(number), batch_size)
-        now = [projected(np.asarray(plan.start_of(filled)))[:n] for filled, n in batches]
+        now = [projected(np.asarray(plan.start_of(index)))[:n] for index, n in batches]
         if not same_positions(before, np.concatenate(now)):
             raise ValueError(
                 f"{job.folder} holds a job of another x0: the samples in {shard_name(number)} "
@@ -189,7 +189,7 @@ def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: i
             )
 
 
-def _make(
+def _sample_shards(
     job: Job,
     plan: Plan,
     todo: list[int],
@@ -201,7 +201,7 @@ def _make(
     progress: bool | None,
 ) -> None:
     owner = as_owner(job.about)
-    total = done + _samples(job, todo)
+    total = done + _num_samples(job, todo)
     speed = _Speed(done)
     with (
         deferred_interrupt() as interrupted,
@@ -209,60 +209,54 @@ def _make(
     ):
         for number in todo:
             batches = []
-            for filled, count in _batches(job.rows(number), batch_size):
+            for index, count in _batches(job.rows(number), batch_size):
                 if interrupted():
                     log(f"interrupted at {shard_name(number)}")
                     where = f"shard {number + 1} of {job.num_shards} ({shard_name(number)})"
                     raise KeyboardInterrupt(f"the same command goes on from {where}")
-                batches.append(_sampled(plan, filled, count, mesh))
-                update(speed.count(count), speed.words())
+                batches.append(_sample_batch(plan, index, count, mesh))
+                update(speed.add(count), str(speed))
             write_shard(job.path(number), _joined(batches), owner)
-            log(f"{shard_name(number)} is written {speed.words()}".rstrip())
+            log(f"{shard_name(number)} is written {speed}".rstrip())
 
 
 class _Speed:
-    """Samples per second since the first batch was done: what compiling takes is no speed."""
+    """Samples per second since the end of the first batch, which includes compilation."""
 
     def __init__(self, done: int):
         self.done = done
         self.since: tuple[float, int] | None = None
 
-    def count(self, more: int) -> int:
-        self.done += more
+    def add(self, count: int) -> int:
+        self.done += count
         self.since = self.since or (time.monotonic(), self.done)
         return self.done
 
-    def words(self) -> str:
+    def __str__(self) -> str:
         began, done = self.since or (0.0, self.done)
         seconds = time.monotonic() - began
         return f"{(self.done - done) / seconds:.4g} samples/s" if self.done > done else ""
 
 
 def _batches(rows: range, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Indices, filled up so that one program is compiled for all, and how many of them count."""
+    """Yields indices, padded to one size for one compiled program, and their number."""
     index = np.arange(rows.start, rows.stop, dtype=np.uint32)
     for start in range(0, index.size, batch_size):
-        some = index[start : start + batch_size]
-        yield np.pad(some, (0, batch_size - some.size), mode="edge"), some.size
+        batch = index[start : start + batch_size]
+        yield np.pad(batch, (0, batch_size - batch.size), mode="edge"), batch.size
 
 
-def _sampled(
-    plan: Plan, filled: np.ndarray, count: int, mesh: jax.sharding.Mesh | None
+def _sample_batch(
+    plan: Plan, index: np.ndarray, count: int, mesh: jax.sharding.Mesh | None
 ) -> dict[str, np.ndarray]:
-    """The samples with those indices, of which the first `count` are kept."""
-    settings, label, x0 = plan.settings, plan.labels_of(filled), plan.start_of(filled)
-    found = sample(
-        plan.velocity,
-        x0,
-        plan.cond_of(filled),
-        mesh=mesh,
-        **plan.solve_options(),
-    )
-    arrays = {"x1": found.x1, "status": found.status, "num_evals": found.num_evals}
-    arrays |= {name: getattr(found.energy, name) for name in ENERGIES}
-    if settings.profile:
-        arrays |= {name: getattr(found.profile, name) for name in PROFILE}
-    kept = {"index": filled} | ({} if label is None else {"label": label})
+    """Samples trajectories and returns the arrays of the first `count`."""
+    label, x0 = plan.labels_of(index), plan.start_of(index)
+    result = sample(plan.velocity, x0, plan.cond_of(index), mesh=mesh, **plan.solve_options())
+    arrays = {"x1": result.x1, "status": result.status, "num_evals": result.num_evals}
+    arrays |= {name: getattr(result.energy, name) for name in ENERGIES}
+    if plan.settings.profile:
+        arrays |= {name: getattr(result.profile, name) for name in PROFILE}
+    kept = {"index": index} | ({} if label is None else {"label": label})
     kept |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
     kept |= {name: np.asarray(array) for name, array in arrays.items()}
     return {name: array if name == TIMES else array[:count] for name, array in kept.items()}
@@ -275,26 +269,26 @@ def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def _samples(job: Job, numbers: Sequence[int]) -> int:
+def _num_samples(job: Job, numbers: Sequence[int]) -> int:
     return sum(len(job.rows(number)) for number in numbers)
 
 
-def _summary(job: Job, mine: range) -> str:
-    """A sentence on the samples of a finished run: how many failed, and the first of them."""
+def _summary(job: Job, shards: range) -> str:
+    """A sentence with the number of failed samples and the first of their indices."""
     counts, first = dict.fromkeys(FAILURES, 0), {status: list[str]() for status in FAILURES}
-    for number in mine:
+    for number in shards:
         statuses = read_array(job.path(number), "status")
         for status in FAILURES:
-            bad = np.flatnonzero(statuses == status)
-            counts[status] += bad.size
-            room = max(BAD_NAMED - len(first[status]), 0)
-            first[status] += [str(job.rows(number)[place]) for place in bad[:room]]
+            places = np.flatnonzero(statuses == status)
+            counts[status] += places.size
+            room = max(MAX_LISTED - len(first[status]), 0)
+            first[status] += [str(job.rows(number)[place]) for place in places[:room]]
     failed = [
         f"{counts[status]:,} {failure} (samples {', '.join(first[status])}"
         + (", ...)" if counts[status] > len(first[status]) else ")")
         for status, failure in FAILURES.items()
         if counts[status]
     ]
-    plural = "" if len(mine) == 1 else "s"
-    of_how_many = f"{_samples(job, mine):,} samples in {len(mine):,} shard{plural}"
-    return ", ".join([of_how_many, *(failed or ["all of them finite"])])
+    plural = "" if len(shards) == 1 else "s"
+    total = f"{_num_samples(job, shards):,} samples in {len(shards):,} shard{plural}"
+    return ", ".join([total, *(failed or ["all of them finite"])])

@@ -1,8 +1,8 @@
-"""All that decides the samples of a job, beside its field."""
+"""The settings of a job."""
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import diffrax
@@ -23,7 +23,7 @@ from kinetic_jax.sampling import time_nodes
 from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, LANDING_SHAPES, LAUNCH_SHAPES
 
 DEFAULT_STEPS, MAX_STEPS = 100, 4096
-SOLVERS: dict[str, Any] = {
+SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
     "euler": diffrax.Euler,
     "midpoint": diffrax.Midpoint,
     "heun": diffrax.Heun,
@@ -42,11 +42,11 @@ _LIMITS = {
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class JobSettings:
-    """All that decides the samples of a job, beside its field.
+    """All settings that decide the samples of a job, besides its field.
 
     Attributes:
-        n: how many samples; sample i depends on (seed, i) alone.
-        seed: of the noise, 64 bits.
+        n: number of samples; sample i depends on (seed, i) alone.
+        seed: seed of the noise, 64 bits.
         shard_size: samples per file.
         alpha0: strength of the launch; see `kts`.
         beta0: strength of the landing.
@@ -54,25 +54,25 @@ class JobSettings:
         launch: shape of the launch, a name.
         landing: shape of the landing, a name.
         k: steepness of the exponential shapes.
-        allow_reversal: whether strengths may stop or reverse the flow; see `kts`.
-        steps: of the time grid, 100 by default.
+        allow_reversal: allow strengths that stop or reverse the flow; see `kts`.
+        steps: steps of the time grid, 100 by default.
         grid: "uniform", "cosine" or N + 1 times from t0 to t1.
         solver: "euler" (the default), "midpoint", "heun", "bosh3", "tsit5" (the default with
             rtol and atol) or "dopri5".
-        labels: one class, or a cycle of them: sample i is of class labels[i mod their number];
-            "all": the field's classes in turn. None: no class, for a field with classes its null
-            class.
+        labels: one class, or a cycle of classes: sample i has class labels[i mod their number];
+            "all": the field's classes in turn. None: no class, or the null class of a field with
+            classes.
         cfg: weight of the guidance (`cfg`), which needs labels or cond; None: no guidance.
-        cfg_interval: the times between which it acts.
-        profile: whether to keep speed and bend per step.
+        cfg_interval: the times between which guidance acts.
+        profile: keep speed and bend per step.
         t0: start, a number in [0, 1).
         t1: end, a number in (t0, 1].
-        rtol: relative tolerance; with it and `atol` each sample takes adaptive steps of its own,
+        rtol: relative tolerance; with `rtol` and `atol` each sample takes its own adaptive steps,
             by a `diffrax.PIDController`, and steps, grid and profile are left out.
         atol: absolute tolerance.
         max_steps: step limit of an adaptive solve.
-        cond: conditions that are no labels: an array or a pytree of arrays (memmaps, say) of n
-            rows, a row per sample, or of one row for all.
+        cond: conditions other than labels: an array or a pytree of arrays (memmaps, say) with n
+            rows, one per sample, or one row for all.
 
     Raises:
         ValueError: naming the setting that is out of range.
@@ -113,13 +113,13 @@ class JobSettings:
         keep = functools.partial(object.__setattr__, self)
         for name in ("alpha0", "beta0", "tau_split", "k", "t0", "t1", "cfg", "rtol", "atol"):
             if getattr(self, name) is not None or name not in ("cfg", "rtol", "atol"):
-                keep(name, real_number(name, getattr(self, name)) + 0.0)  # −0 is 0
+                keep(name, real_number(name, getattr(self, name)) + 0.0)  # + 0.0 turns −0 into 0
         for name, (least, most) in _LIMITS.items():
             if name != "steps" or self.steps is not None:
                 keep(name, whole_number(name, getattr(self, name), least, most))
         for name in ("allow_reversal", "profile"):
             require_flag(name, getattr(self, name))
-        _check_name("launch", self.launch, LAUNCH_SHAPES)  # a function could not be written down
+        _check_name("launch", self.launch, LAUNCH_SHAPES)  # a function cannot be stored
         _check_name("landing", self.landing, LANDING_SHAPES)
         if self.solver is None:
             keep("solver", "euler" if self.rtol is None else "tsit5")
@@ -135,7 +135,7 @@ class JobSettings:
         keep("cfg_interval", _checked_interval(self))
 
 
-def _check_name(name: str, value: Any, known: Any) -> None:
+def _check_name(name: str, value: Any, known: Collection[str]) -> None:
     is_known = isinstance(value, str) and value in known
     require(is_known, name, repr(value), f"be one of {', '.join(map(repr, known))}")
 
@@ -149,8 +149,8 @@ def _check_tolerances(given: JobSettings) -> None:
     together = (given.rtol is None) == (given.atol is None)
     require(together, "rtol, atol", (given.rtol, given.atol), "be given together")
     if given.rtol is None or given.atol is None:
-        words = "be left out without rtol and atol, as a fixed grid has its own number of steps"
-        require(given.max_steps == MAX_STEPS, "max_steps", given.max_steps, words)
+        expected = "be left out without rtol and atol, as a fixed grid has its own number of steps"
+        require(given.max_steps == MAX_STEPS, "max_steps", given.max_steps, expected)
         return
     for name in ("rtol", "atol"):
         require(getattr(given, name) >= 0, name, getattr(given, name), "be >= 0")
@@ -160,49 +160,48 @@ def _check_tolerances(given: JobSettings) -> None:
     is_default = isinstance(given.grid, str) and given.grid == "uniform"
     left_out = {"steps": given.steps is None, "grid": is_default, "profile": not given.profile}
     for name, is_left_out in left_out.items():
-        words = "be left out with rtol and atol, which decide the steps"
-        require(is_left_out, name, repr(getattr(given, name)), words)
+        expected = "be left out with rtol and atol, which decide the steps"
+        require(is_left_out, name, repr(getattr(given, name)), expected)
 
 
 def _checked_grid(given: JobSettings) -> str | np.ndarray:
     """The name of the grid, or its times in float64."""
-    is_name = isinstance(given.grid, str)
-    grid = given.grid if isinstance(given.grid, str) else numbers("grid", given.grid)
-    # To look at a name, one step is enough.
-    steps = 1 if is_name else given.steps
-    nodes, _, _ = time_nodes(grid, steps, given.t0, given.t1, np.float64)
-    return given.grid if isinstance(given.grid, str) else np.asarray(nodes)
+    if isinstance(given.grid, str):
+        time_nodes(given.grid, 1, given.t0, given.t1, np.float64)  # refuses an unknown name
+        return given.grid
+    grid = numbers("grid", given.grid)
+    return np.asarray(time_nodes(grid, given.steps, given.t0, given.t1, np.float64)[0])
 
 
 def _checked_labels(labels: Any, n: int) -> str | np.ndarray | None:
-    """The cycle of labels, unless the field decides it."""
+    """The cycle of labels; None and "all" pass."""
     if labels is None or isinstance(labels, str):
         require(labels in (None, "all"), "labels", repr(labels), "be 'all' or numbers")
         return labels
     given = np.atleast_1d(numbers("labels", labels))
     is_cycle = given.ndim == 1 and given.dtype.kind in "iu" and 1 <= given.size <= n
-    words = f"be one axis of 1 to n = {n} whole numbers"
-    require(is_cycle, "labels", f"{given.dtype} of shape {given.shape}", words)
+    expected = f"be one axis of 1 to n = {n} whole numbers"
+    require(is_cycle, "labels", f"{given.dtype} of shape {given.shape}", expected)
     require_between("labels", given, -(2.0**31), 2.0**31 - 1, closed=True)
     return given.astype(np.int32)
 
 
 def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
-    """The conditions, on the host, where a batch of them is a slice."""
+    """The conditions, on the host, where batches are slices."""
     if given.cond is None:
         return None
     leaves = jax.tree.leaves(given.cond)
     rows = [getattr(leaf, "shape", ())[:1] for leaf in leaves]
-    have_rows = bool(rows) and all(some in ((given.n,), (1,)) for some in rows)
+    have_rows = bool(rows) and all(number in ((given.n,), (1,)) for number in rows)
     got = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
-    words = f"be arrays of n = {given.n} rows, or of one row for all"
-    require(have_rows, "cond", got, words)
+    expected = f"be arrays of n = {given.n} rows, or of one row for all"
+    require(have_rows, "cond", got, expected)
     for leaf in leaves:
         dtype = getattr(leaf, "dtype", None)
-        holds = dtype is not None and (
+        is_number = dtype is not None and (
             jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, np.bool_)
         )
-        require(holds, "cond", f"dtype {dtype}", "hold numbers")
+        require(is_number, "cond", f"dtype {dtype}", "hold numbers")
     require(given.labels is None, "labels", given.labels, "be left out with cond")
 
     def on_host(leaf: Any) -> Any:
@@ -218,9 +217,9 @@ def _checked_interval(given: JobSettings) -> tuple[float, float]:
     low, high = (real_number("cfg_interval", bound) for bound in pair)
     require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= lo <= hi <= 1")
     acts = given.cfg is not None or (low, high) == (0.0, 1.0)
-    words = "be left out without cfg, which acts within it"
-    require(acts, "cfg_interval", (low, high), words)
+    expected = "be left out without cfg, which acts within it"
+    require(acts, "cfg_interval", (low, high), expected)
     guided = given.cfg is None or given.labels is not None or given.cond is not None
-    words = "be left out without labels or cond, which it strengthens"
-    require(guided, "cfg", given.cfg, words)
+    expected = "be left out without labels or cond, which it strengthens"
+    require(guided, "cfg", given.cfg, expected)
     return low, high

@@ -1,4 +1,4 @@
-"""Shards: files of samples that say what they hold, each with its checksum beside it."""
+"""Shards: self-describing files of samples, each with a checksum file."""
 
 import dataclasses
 import hashlib
@@ -16,11 +16,11 @@ from kinetic_jax.energy import PathEnergy
 from kinetic_jax.sampling import Probes, checked_probes, same_within_rounding
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
-TIMES = "ts"  # of the profile, shared by all samples
+TIMES = "ts"  # left ends of the profile's steps, shared by all samples
 PROFILE = (TIMES, "speed2", "bend2")
-STARTS = "starts"  # where the samples begin, a number for each, if not at noise
-_ALWAYS = {"job", "index", "x1", "status"}  # in the shards of every version
-# By name, the shape that an array must have and the dtypes that it may have.
+STARTS = "starts"  # a projection of each sample's x0, if it is not noise
+_REQUIRED = {"job", "index", "x1", "status"}  # present in every format version
+# The shape and the permitted dtypes of each array.
 Layout = Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]
 
 
@@ -29,14 +29,14 @@ class Shard:
     """Some samples of a job, as NumPy arrays.
 
     Attributes:
-        x1: the samples, in the field's own scale, shape (some, *event).
-        index: their indices in the job: x0 is `noise(key, index, event_shape)`, or what `run_job`
-            was given as x0; shape (some,).
-        label: their classes, shape (some,), or None.
-        status: 0 ok, 1 not finite, 2 step limit (of an adaptive solve), shape (some,).
-        num_evals: calls of the field, shape (some,).
-        energy: the parts of `PathEnergy` by name, each (some,).
-        profile: "ts" (steps,), "speed2" and "bend2" (some, steps), if they were kept.
+        x1: the samples, in the field's own scale, shape (rows, *event).
+        index: their indices in the job; x0 is `noise(key, index, event_shape)`, or what `run_job`
+            was given as x0; shape (rows,).
+        label: their classes, shape (rows,), or None.
+        status: 0 ok, 1 not finite, 2 step limit (of an adaptive solve), shape (rows,).
+        num_evals: calls of the field, shape (rows,).
+        energy: the parts of `PathEnergy` by name, each (rows,).
+        profile: "ts" (steps,), "speed2" and "bend2" (rows, steps), if they were kept.
     """
 
     x1: np.ndarray
@@ -54,23 +54,22 @@ def shard_name(number: int) -> str:
 
 
 def number_of(name: str) -> int | None:
-    """The number of the shard with a file name; None if it is the name of none."""
+    """The shard number in a file name; None if it is not a shard's."""
     match = re.fullmatch(r"shard-(\d{5,})\.npz", name)
     return int(match[1]) if match and shard_name(int(match[1])) == name else None
 
 
 def write_shard(path: Path, arrays: dict[str, np.ndarray], job: "Owner") -> None:
-    """Writes the arrays of a shard, what job it is of, then its checksum."""
+    """Writes the arrays of a shard with its job's identity, then the checksum."""
     named = {"job": np.array(job.job)}
     if job.probes is not None:
         named["probes"] = np.array(json.dumps(job.probes, sort_keys=True))
-    # A damaged one goes before its checksum does, which shows that it was a job's.
+    # A damaged shard is removed before its checksum, which shows that a job wrote it.
     path.unlink(missing_ok=True)
     write_checked(path, pack(arrays | named))
 
 
 def read_shard(path: Path) -> Shard:
-    """A shard, as it was written."""
     with unpacked(path) as arrays:
         names = arrays.headers
         return Shard(
@@ -85,42 +84,42 @@ def read_shard(path: Path) -> Shard:
 
 
 def read_array(path: Path, name: str) -> np.ndarray | None:
-    """One array of a shard, if it has one of that name; of the file no more is read."""
+    """Reads one array of a shard; None if it is absent."""
     with unpacked(path) as arrays:
         return arrays[name] if name in arrays.headers else None
 
 
 def was_written(path: Path) -> bool:
-    """Whether something is left of a shard, or of its checksum."""
+    """True if the shard or its checksum exists."""
     return path.exists() or checksum_of(path).exists()
 
 
 class Owner(NamedTuple):
-    """A job, as its shards name it.
+    """The identity of a job, stored in its shards.
 
     Attributes:
         job: the digest of its description.
-        probes: what its field computes at fixed points, or None.
+        probes: its field's velocity at fixed points, or None.
     """
 
     job: str
     probes: Probes | None
 
     def require_own(self, path: Path, owner: "Owner") -> None:
-        """Raises if a shard is of another job than this one: it is nothing to write over."""
+        """Raises if a shard belongs to another job and must not be overwritten."""
         if self.job != owner.job or not same_within_rounding(self.probes, owner.probes):
             raise ValueError(f"{path} belongs to a job with other settings: choose another folder")
 
 
 def owner_of(path: Path) -> Owner | None:
-    """The job that a shard says it is of; None if it is a file of something else.
+    """The job that a file belongs to; None if it is not a shard.
 
     Raises:
-        ValueError: if it is unreadable.
+        ValueError: if the file is unreadable.
     """
     try:
         with unpacked(path) as arrays:
-            if not arrays.headers.keys() >= _ALWAYS or arrays.headers["job"].dtype.kind != "U":
+            if not arrays.headers.keys() >= _REQUIRED or arrays.headers["job"].dtype.kind != "U":
                 return None
             job = arrays.text("job")
             if re.fullmatch(r"[0-9a-f]{64}", job) is None:
@@ -132,78 +131,78 @@ def owner_of(path: Path) -> Owner | None:
         raise ValueError(f"is unreadable ({error})") from error
 
 
-def what_is_wrong(path: Path, job: Owner, rows: range, layout: Layout) -> str | None:
-    """Why a shard cannot be used, in words; None if it is as it was written.
+def shard_error(path: Path, job: Owner, rows: range, layout: Layout) -> str | None:
+    """The reason a shard is unusable, or None.
 
     Args:
         path: its file.
-        job: the job.
-        rows: the indices of the samples that it is to hold.
-        layout: of the arrays that it is to hold.
+        job: the expected job.
+        rows: the expected sample indices.
+        layout: the expected arrays.
 
     Raises:
-        ValueError: if it says that it is of another job, damaged or not.
+        ValueError: if it belongs to another job, damaged or not.
     """
     if not path.is_file():
         return "is missing"
-    owner, unreadable = None, "says of no job that it is its own"
+    owner, unreadable = None, "does not name its job"
     try:
         owner = owner_of(path)
     except ValueError as error:
         unreadable = str(error)
     if owner is not None:
         job.require_own(path, owner)
-    if (wrong := checksum_says(path)) is not None:
-        return wrong
+    if (mismatch := checksum_error(path)) is not None:
+        return mismatch
     if owner is None:
         return unreadable
     try:
         with unpacked(path) as arrays:
-            if (unlike := _unlike(arrays.headers, layout)) is not None:
-                return unlike
+            if (mismatch := _layout_error(arrays.headers, layout)) is not None:
+                return mismatch
             index = arrays["index"]
-    except Exception as error:  # of a file that was crafted, as its checksum fits
+    except Exception as error:  # a crafted file, as its checksum matches
         return f"is unreadable ({error})"
     if not np.array_equal(index, np.arange(rows.start, rows.stop)):
         return f"holds other samples than {rows.start} to {rows.stop - 1}"
     return None
 
 
-def _unlike(headers: Mapping[str, Header], layout: Layout) -> str | None:
-    """What a shard's arrays are not that they should be, in words; None if they are."""
+def _layout_error(headers: Mapping[str, Header], layout: Layout) -> str | None:
+    """The first difference between a shard's arrays and the layout, or None."""
     for name in sorted(layout.keys() - headers.keys() - {STARTS}):
         return f"holds no {name}"
     for name in sorted(headers.keys() - {"job", "probes"}):
         if name not in layout:
             return f"holds {name}, which no shard of this job does"
-        (shape, dtypes), found = layout[name], headers[name]
-        if found.shape != shape or found.dtype.name not in dtypes:
+        (shape, dtypes), header = layout[name], headers[name]
+        if header.shape != shape or header.dtype.name not in dtypes:
             return (
-                f"holds a {name} of {found.dtype} and shape {found.shape}, not of {dtypes[0]} and "
-                f"shape {shape}"
+                f"holds a {name} of {header.dtype} and shape {header.shape}, not of {dtypes[0]} "
+                f"and shape {shape}"
             )
     return None
 
 
 def write_checked(path: Path, content: bytes) -> None:
-    """Writes a file, and beside it its checksum as `sha256sum` writes it."""
-    checksum_of(path).unlink(missing_ok=True)  # of an older file of that name
+    """Writes a file and a checksum file in the format of `sha256sum`."""
+    checksum_of(path).unlink(missing_ok=True)  # an older file's
     write_whole(path, content)
     line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
     write_whole(checksum_of(path), line.encode())
 
 
-def checksum_says(path: Path) -> str | None:
-    """What is wrong with a file by its checksum, in words; None if nothing is."""
-    beside = checksum_of(path)
-    if not beside.is_file():
+def checksum_error(path: Path) -> str | None:
+    """A message if the checksum of a file is missing or differs, else None."""
+    checksum = checksum_of(path)
+    if not checksum.is_file():
         return "has no checksum"
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    good = beside.read_bytes() == f"{found}  {path.name}\n".encode()
-    return None if good else "is damaged: its checksum is another"
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    matches = checksum.read_bytes() == f"{digest}  {path.name}\n".encode()
+    return None if matches else "is damaged: its checksum differs"
 
 
 def checksum_of(path: Path) -> Path:
-    """Where the checksum of a file is."""
+    """The path of a file's checksum."""
     return path.with_name(f"{path.name}.sha256")

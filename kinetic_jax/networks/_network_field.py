@@ -1,4 +1,4 @@
-"""Fields made of this package's own networks, which know how they were built."""
+"""Fields of this package's networks, with their description."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ from kinetic_jax.networks._spec import (
 
 
 class NetworkField(eqx.Module):
-    """The field that `network_field` returns; `save_field` can write it and `load_field` read it.
+    """A field made by `network_field`, for `save_field` and `load_field`.
 
     Attributes:
         velocity: the network as a field; its leaves are the weights.
-        spec: what the network is; static.
+        spec: description of the network; static.
     """
 
     velocity: Any
@@ -48,7 +48,7 @@ class NetworkField(eqx.Module):
         return self.spec.num_classes
 
     def check_cond(self, cond: Any, name: str = "cond") -> None:
-        """Refuses what is no label, and labels that are out of range, where they are concrete."""
+        """Checks that labels are integers, and in range if they are concrete."""
         if self.num_classes is not None:
             labels = cond if isinstance(cond, jax.Array) else numbers(name, cond)
             is_whole = jnp.issubdtype(labels.dtype, jnp.integer)
@@ -57,12 +57,12 @@ class NetworkField(eqx.Module):
 
     @property
     def null_cond(self) -> Int[Array, ""] | None:
-        """The label that stands for "none", for `cfg`; None for a field without labels."""
+        """The label that means "none", for `cfg`; None for a field without labels."""
         return None if self.num_classes is None else jnp.asarray(self.num_classes, jnp.int32)
 
     @property
     def scaling(self) -> Scaling:
-        """How x relates to the raw data."""
+        """Scaling of the raw data."""
         return self.spec.scaling
 
 
@@ -75,16 +75,16 @@ def network_field(
     scaling: Scaling | None = None,
     **config: Any,
 ) -> NetworkField:
-    """A velocity field made of a fresh network of this package.
+    """Builds a velocity field from a new network of this package.
 
     Args:
         network: "mlp" (`ResidualMLP`), "mixer" (`PatchMixer`) or "unet" (`UNet`).
         event_shape: shape of one sample.
-        key: where the initial weights come from.
+        key: JAX random key of the initial weights.
         num_classes: number of classes; the field's `cond` is then an integer label, with
             `num_classes` for "none". None: a field without labels.
-        scaling: how x relates to the raw data; kept with the field, not applied by it.
-        **config: the network's other settings, passed to its constructor, which knows them all.
+        scaling: scaling of the raw data; stored with the field, not applied by it.
+        **config: the network's other settings, arguments of its constructor.
 
     Raises:
         ValueError: if the network is unknown or a setting does not fit.
@@ -110,10 +110,9 @@ def network_field(
 
 
 def own_spec(field: Any) -> NetworkSpec | None:
-    """How a field was built, if with its weights that is all it computes.
+    """The description of a field, if it and the weights determine what the field computes.
 
-    (None for another field, for one of a class derived from this package's, and for one whose
-    network was replaced.)
+    None for other fields, for derived classes, and for a field whose network was replaced.
     """
     if type(field) is not NetworkField or type(field.velocity) is not NNXField:
         return None
@@ -121,14 +120,14 @@ def own_spec(field: Any) -> NetworkSpec | None:
 
 
 def described_field(description: Any, number_of_arrays: int) -> NetworkField:
-    """A field with shapes for weights, from a description that may be anything.
+    """Builds a field with shapes for weights from an unvalidated description.
 
     Args:
-        description: as `NetworkSpec.to_json` returns it.
-        number_of_arrays: how many arrays are stored for its weights.
+        description: the result of `NetworkSpec.to_json`.
+        number_of_arrays: number of stored weight arrays.
 
     Raises:
-        ValueError: naming a field of the description, if no such network can be built.
+        ValueError: naming the invalid field of the description.
     """
     spec = NetworkSpec.from_json(description)
     spec.require_arrays(number_of_arrays)
@@ -136,14 +135,14 @@ def described_field(description: Any, number_of_arrays: int) -> NetworkField:
 
 
 class _SameKey(nnx.RngStream):
-    """A stream that does not count its draws, which under a trace takes quadratic time."""
+    """A stream without a counter of draws, which would take quadratic time under a trace."""
 
     def __call__(self) -> Array:
         return self.key[...]
 
 
 class _StructureOnly(nnx.Rngs):
-    """Random streams for a network of which no weights are drawn."""
+    """Random streams for a network built without drawing weights."""
 
     def __init__(self) -> None:
         super().__init__(0)

@@ -1,4 +1,4 @@
-"""Descriptions of this package's networks: all that is needed to build one but its weights."""
+"""Descriptions of networks, sufficient to build them without weights."""
 
 import dataclasses
 from typing import Any
@@ -17,10 +17,10 @@ NETWORKS: dict[str, type[Any]] = {"mlp": ResidualMLP, "mixer": PatchMixer, "unet
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """How the data a field moves relate to the raw data: x = (raw − shift) / scale.
+    """The scaling of a field's data: x = (raw − shift) / scale.
 
     Raises:
-        ValueError: if one of the two is no finite number, or the scale is 0.
+        ValueError: if shift or scale is not a finite number, or the scale is 0.
 
     Example:
         >>> from kinetic_jax.networks import Scaling
@@ -38,17 +38,17 @@ class Scaling:
         require(self.scale != 0, "scale", self.scale, "not be 0")
 
     def apply(self, raw: Any) -> Any:
-        """From raw data to what the field moves."""
+        """Converts raw data to the scale of the field."""
         return (raw - self.shift) / self.scale
 
     def invert(self, x: Any) -> Any:
-        """From what the field moves to raw data."""
+        """Converts data in the scale of the field to raw data."""
         return x * self.scale + self.shift
 
 
 @dataclasses.dataclass(frozen=True)
 class _Description:
-    """What `NetworkSpec.to_json` writes."""
+    """The JSON form of `NetworkSpec`."""
 
     network: str
     event_shape: tuple[int, ...]
@@ -59,13 +59,13 @@ class _Description:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """All that is needed to build a network but its weights; hashable.
+    """The description of a network without its weights; hashable.
 
     Attributes:
-        network: its name in `NETWORKS`.
+        network: name in `NETWORKS`.
         event_shape: shape of one sample.
         num_classes: number of classes, or None.
-        scaling: how x relates to the raw data.
+        scaling: scaling of the raw data.
         config: the network's other settings, as sorted pairs.
     """
 
@@ -76,7 +76,7 @@ class NetworkSpec:
     config: tuple[tuple[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As a dictionary that JSON can hold."""
+        """The description as a dictionary of JSON types."""
         return dataclasses.asdict(self) | {"config": dict(self.config)}
 
     @classmethod
@@ -86,14 +86,14 @@ class NetworkSpec:
         Raises:
             ValueError: naming the field that is missing, unknown, or out of range.
         """
-        said = from_description(_Description, data, "field")
-        require_network("field.network", said.network)
-        unknown = sorted(said.config.keys() - settings_of(NETWORKS[said.network]).keys())
-        require(not unknown, "field.config", short(unknown), f"hold settings of {said.network!r}")
-        return checked_spec(**vars(said), prefix="field.", config_prefix="field.config.")
+        given = from_description(_Description, data, "field")
+        require_network("field.network", given.network)
+        unknown = sorted(given.config.keys() - settings_of(NETWORKS[given.network]).keys())
+        require(not unknown, "field.config", short(unknown), f"hold settings of {given.network!r}")
+        return checked_spec(**vars(given), prefix="field.", config_prefix="field.config.")
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """The network, with fresh weights."""
+        """The network with new weights."""
         return NETWORKS[self.network](
             self.event_shape,
             num_classes=self.num_classes,
@@ -102,7 +102,7 @@ class NetworkSpec:
         )
 
     def require_arrays(self, stored: int) -> None:
-        """Refuses a network of another number of arrays than are stored, before it is built.
+        """Checks the number of stored arrays before the network is built.
 
         Raises:
             ValueError: naming the settings.
@@ -115,7 +115,7 @@ class NetworkSpec:
 
 
 def require_network(name: str, network: Any) -> None:
-    """Checks that there is a network of that name."""
+    """Checks that a network of that name exists."""
     known = isinstance(network, str) and network in NETWORKS
     require(known, name, short(network), f"be one of {', '.join(map(repr, NETWORKS))}")
 
@@ -130,10 +130,10 @@ def checked_spec(
     prefix: str = "",
     config_prefix: str = "",
 ) -> NetworkSpec:
-    """The description of a network, from settings given by a user or a file.
+    """Validates settings from a user or a file and returns the description.
 
     Raises:
-        ValueError: naming the setting, after the prefix, that is of another kind or out of range.
+        ValueError: naming the setting, after the prefix, if it has the wrong type or range.
     """
     name = f"{prefix}event_shape"
     sides = isinstance(event_shape, tuple | list)
@@ -153,8 +153,8 @@ def checked_spec(
 
 
 def default_config(network: str) -> dict[str, Any]:
-    """The network's settings where none are given.
+    """The network's default settings.
 
-    A saved field says them all: a default that changes later does not change it.
+    Saved fields store all settings, so that a later change of a default does not affect them.
     """
     return {name: parameter.default for name, parameter in settings_of(NETWORKS[network]).items()}

@@ -1,4 +1,4 @@
-"""Training a velocity field by flow matching, and keeping it."""
+"""Training velocity fields by flow matching, and saving them."""
 
 from kinetic_jax.training._checkpoint import describe_field as describe_field
 from kinetic_jax.training._checkpoint import load_field as load_field

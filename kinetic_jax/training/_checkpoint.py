@@ -1,4 +1,4 @@
-"""Fields on disk, described so that they can be built from their folder alone."""
+"""Fields on disk, with the description needed to rebuild them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jax.typing import DTypeLike
+from jaxtyping import Array
 
 from kinetic_jax._checks import require_flag, whole_number
 from kinetic_jax._files import PathLike, local_path
@@ -15,16 +16,16 @@ from kinetic_jax.networks import NetworkField, described_field, own_spec
 from kinetic_jax.training._storage import (
     latest_step,
     make_folder,
+    named_errors,
     read_about,
     read_tree,
-    refusing,
     stored_arrays,
     write_checkpoint,
 )
 
 
 def describe_field(field: VelocityField) -> dict[str, Any] | None:
-    """What `load_field` needs to build `field`; None if it is not one of this package's own."""
+    """The description from which `load_field` builds `field`; None for other fields."""
     spec = own_spec(field)
     return None if spec is None else spec.to_json()
 
@@ -32,18 +33,18 @@ def describe_field(field: VelocityField) -> dict[str, Any] | None:
 def save_field(directory: PathLike, field: VelocityField) -> None:
     """Writes a field made by `network_field` (trained by `fit`, say) to a folder.
 
-    The folder says all that `load_field` needs: the network's name and configuration, the shape
-    of a sample, the data scaling and the number of classes. A field saved there before is
-    replaced only when the new one is complete; one process at a time may write there.
+    The folder stores all that `load_field` needs: the network's name and configuration, the shape
+    of a sample, the data scaling and the number of classes. A previously saved field is replaced
+    only when the new one is complete. One process at a time may write.
 
     Args:
-        directory: the folder, made if it is not there.
+        directory: the folder, created if needed.
         field: the field, without transforms.
 
     Raises:
-        ValueError: if the field is none that `network_field` or `load_field` made, or the folder
+        ValueError: if the field was not made by `network_field` or `load_field`, or the folder
             holds checkpoints of `fit` or of another program.
-        OSError: naming the checkpoint, if it cannot be written (the disk is full, say).
+        OSError: naming the checkpoint, if it cannot be written (on a full disk, say).
 
     Example:
         >>> import jax, tempfile
@@ -70,81 +71,79 @@ def save_field(directory: PathLike, field: VelocityField) -> None:
         )
     make_folder("directory", folder)
     step = 0 if last is None else last + 1
-    write_checkpoint(folder, step, {"field": about}, {"field": _arrays(field)}, keep=1)
+    arrays = eqx.filter(field, eqx.is_inexact_array)
+    write_checkpoint(folder, step, {"field": about}, {"field": arrays}, keep=1)
 
 
 def load_field(
     directory: PathLike, *, step: int | None = None, average: bool = True
 ) -> NetworkField:
-    """Builds the field kept in a folder by `save_field`, or by `fit` as `checkpoint_dir`.
+    """Loads a field from a folder of `save_field`, or a `checkpoint_dir` of `fit`.
 
     Args:
         directory: the folder.
-        step: which checkpoint; the newest by default.
-        average: of a training checkpoint, the moving average if it keeps one; else the plain
-            field.
+        step: the checkpoint; the newest by default.
+        average: from a training checkpoint, load the moving average if it has one; False: the
+            plain field.
 
     Returns:
         The field.
 
     Raises:
-        FileNotFoundError: if there is no complete checkpoint in the folder.
-        ValueError: naming the checkpoint, if it is damaged, or holds a field that is not one of
-            this package's own networks.
+        FileNotFoundError: if the folder holds no complete checkpoint.
+        ValueError: naming the checkpoint, if it is damaged or holds a field not made by
+            `network_field`.
     """
     folder = local_path("directory", directory)
     step = None if step is None else whole_number("step", step, 0)
     require_flag("average", average)
     for _ in range(10):
-        found = step
+        current = step
         try:
-            found = latest_step(folder) if step is None else step
-            if found is None or not (folder / str(found)).is_dir():
+            current = latest_step(folder) if step is None else step
+            if current is None or not (folder / str(current)).is_dir():
                 raise FileNotFoundError(f"no complete checkpoint in {folder}")
-            return _load(folder, found, average)
+            return _load(folder, current, average)
         except (ValueError, FileNotFoundError):
-            # A writer may have put a newer one in its place while it was read.
-            if step is not None or not _replaced(folder, found):
+            # A writer may have replaced the checkpoint while it was read.
+            if step is not None or not _is_replaced(folder, current):
                 raise
     raise ValueError(f"checkpoint {folder} is replaced faster than it can be read")
 
 
-def _replaced(folder: Path, found: int | None) -> bool:
-    """Whether another checkpoint than `found` is the newest by now."""
+def _is_replaced(folder: Path, step: int | None) -> bool:
     try:
-        return latest_step(folder) not in (None, found)
-    except FileNotFoundError:  # one vanished while they were listed
+        return latest_step(folder) not in (None, step)
+    except FileNotFoundError:  # a checkpoint vanished while they were listed
         return True
 
 
-def _load(folder: Path, found: int, average: bool) -> NetworkField:
-    about = read_about(folder, found)
+def _load(folder: Path, step: int, average: bool) -> NetworkField:
+    about = read_about(folder, step)
     if about.field is None:
         raise ValueError(
-            f"checkpoint {folder / str(found)} must hold a field made by network_field, got one of "
+            f"checkpoint {folder / str(step)} must hold a field made by network_field, got one of "
             "your own network: build it yourself and resume by calling fit again"
         )
-    # A run without an average writes an `ema` that is still the field before the first step.
-    averaged = about.settings is not None and about.settings.get("ema") is not None
-    name = "ema" if average and averaged else "field"
-    stored = stored_arrays(folder, found, name)
-    with refusing(folder / str(found)):
+    # Without averaging, the stored `ema` is the initial field.
+    has_average = about.settings is not None and about.settings.get("ema") is not None
+    name = "ema" if average and has_average else "field"
+    stored = stored_arrays(folder, step, name)
+    with named_errors(folder / str(step)):
         field = described_field(about.field, len(stored))
     like, rest = eqx.partition(field, _is_trainable)
     leaves, treedef = jax.tree.flatten(like)
-    if len(leaves) == len(stored):  # weights that the user cast, in their own precision
-        leaves = [_as_stored(leaf, kept.dtype) for leaf, kept in zip(leaves, stored, strict=True)]
-    return eqx.combine(read_tree(folder, found, name, jax.tree.unflatten(treedef, leaves)), rest)
+    if len(leaves) == len(stored):  # weights may be stored in another precision
+        leaves = [
+            _with_dtype(leaf, array.dtype) for leaf, array in zip(leaves, stored, strict=True)
+        ]
+    return eqx.combine(read_tree(folder, step, name, jax.tree.unflatten(treedef, leaves)), rest)
 
 
-def _as_stored(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct:
+def _with_dtype(leaf: jax.ShapeDtypeStruct | Array, dtype: DTypeLike) -> jax.ShapeDtypeStruct:
     floating = jnp.issubdtype(dtype, jnp.floating) and jnp.issubdtype(leaf.dtype, jnp.floating)
     return jax.ShapeDtypeStruct(leaf.shape, dtype if floating else leaf.dtype)
 
 
 def _is_trainable(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_inexact_array(leaf)
-
-
-def _arrays(field: VelocityField) -> PyTree[Any]:
-    return eqx.filter(field, eqx.is_inexact_array)

@@ -1,4 +1,4 @@
-"""`fit`: flow-matching training that a kill cannot hurt."""
+"""`fit`: resumable flow-matching training."""
 
 import hashlib
 import json
@@ -42,17 +42,17 @@ from kinetic_jax.training._storage import (
 if TYPE_CHECKING:
     import optax
 
-SECONDS_PER_CALL = 0.5  # how long one compiled call may take before progress is shown
+SECONDS_PER_CALL = 0.5  # target duration of a compiled call between progress updates
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
         field: the trained field.
-        ema_field: the field with the moving average of its weights: the one to sample from.
+        ema_field: the field with the moving average of its weights, for sampling.
         history: mean loss of each step's batch, shape (steps,).
-        resumed_at: how many of the steps were taken by earlier runs; 0 for a new run.
+        resumed_at: number of steps taken by earlier runs; 0 for a new run.
     """
 
     field: Any
@@ -80,49 +80,47 @@ def fit(
 ) -> FitResult:
     """Trains a field by conditional flow matching (`cfm_loss`, averaged over the batch).
 
-    Rows, times and noise of step s are functions of (key, s) alone (rows drawn with replacement),
-    so that a run that was killed and is called again with the same arguments and `checkpoint_dir`
-    ends with bitwise the same parameters, on the same machine, as one that was not. On Ctrl-C it
-    writes a checkpoint and then stops; a kill loses at most the steps since the last one.
+    Rows (drawn with replacement), times and noise of step s depend on (key, s) alone. A run that
+    was killed and is repeated with the same arguments and `checkpoint_dir` therefore ends with
+    bitwise the same parameters, on the same machine, as an uninterrupted run. Ctrl-C writes a
+    checkpoint and stops; a kill loses at most the steps since the last checkpoint.
 
-    A field that is not of `network_field` is known again by its arrays that are not trained, and by
-    its velocity at fixed points under fixed weights (up to rounding).
+    A resumed run identifies a field not made by `network_field` by its untrained arrays and by its
+    velocity at fixed points under fixed weights (up to rounding).
 
-    A field in half precision computes so; its weights, their average and the optimizer's state are
-    kept in float32, and the returned fields hold them in the field's own dtypes.
+    A field in half precision computes in half precision; its weights, their average and the
+    optimizer's state are kept in float32, and the returned fields have the field's own dtypes.
 
     Args:
-        field: the field to train, without transforms: of a Flax network its parameters are
-            trained (`nnx.Param`, the collection "params"), of anything else ALL floating arrays
-            (of a `kts` field α0, β0 and τ as well). A network runs in evaluation mode.
-        data: shape (rows, *event), in memory, scaled as the field wants it; it may be split over
-            the devices of a mesh.
+        field: the field to train, without transforms. The parameters of a Flax network
+            (`nnx.Param`, the collection "params") are trained, and ALL floating arrays of any other
+            field (including α0, β0 and τ of a `kts` field). A network runs in evaluation mode.
+        data: shape (rows, *event), in memory, in the field's scale; may be split over the devices
+            of a mesh.
         key: a JAX random key.
-        steps: how many steps in all, those of earlier runs included.
-        optimizer: an Optax optimizer, which is passed the loss as well (`value=`, `grad=` and
-            `value_fn=`). Gradients of complex weights are conjugated, as Optax wants them. A
-            resumed run must be given the same one; of another, only a state of another structure
-            can be told.
+        steps: total number of steps, including those of earlier runs.
+        optimizer: an Optax optimizer; it also receives the loss (`value=`, `grad=` and
+            `value_fn=`). Gradients of complex weights are conjugated, as Optax expects. A resumed
+            run needs the same optimizer; a different one is detected only if the structure of its
+            state differs.
         batch_size: rows per step.
         cond: a pytree with one entry per row on every leaf (class labels, say), or None.
-        cond_dropout: share of samples that see `null_cond` instead of their own condition, for
+        cond_dropout: share of samples that receive `null_cond` instead of their own condition, for
             classifier-free guidance; in [0, 1].
-        null_cond: the condition of ONE sample that stands for "none"; the field's own by default.
-        ema: decay of the moving average of the weights, in [0, 1), eased in by
-            min(ema, (1 + s)/(10 + s)); None for no average.
-        checkpoint_dir: where checkpoints are written, and resumed from if there are any.
-        checkpoint_every: steps between two checkpoints; one is written at the end as well.
-        checkpoints_kept: how many of the newest checkpoints are kept.
-        progress: whether to draw a bar with loss and time left; None: on a terminal only.
+        null_cond: the condition of ONE sample that means "none"; the field's own by default.
+        ema: decay of the moving average of the weights, in [0, 1); step s uses
+            min(ema, (1 + s)/(10 + s)). None: no average.
+        checkpoint_dir: folder for checkpoints; the run resumes from the newest one.
+        checkpoint_every: steps between two checkpoints; the last step writes one as well.
+        checkpoints_kept: number of checkpoints to keep, the newest.
+        progress: draw a bar with loss and time left; None: on a terminal only.
 
     Raises:
         ValueError: for empty or non-finite data, a memmap, rows of `cond` that differ from those
-            of `data`, settings out of range, `steps` below those already taken; naming the
-            setting, if the checkpoints were made with another one; naming the checkpoint, if it
-            is damaged.
-        OSError: naming the checkpoint, if it cannot be written (the disk is full, say).
-        FloatingPointError: if the loss or a parameter is no longer finite. The last checkpoint is
-            kept.
+            of `data`, settings out of range, `steps` below those already taken; naming the setting
+            that differs from the checkpoints'; naming a damaged checkpoint.
+        OSError: naming the checkpoint, if it cannot be written (on a full disk, say).
+        FloatingPointError: if the loss or a parameter is not finite. The last checkpoint is kept.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -151,7 +149,7 @@ def fit(
         "be 0 without cond and a null_cond",
     )
     check_progress(progress)
-    split_field(field)  # refused if there is nothing to train, before a folder is made
+    split_field(field)  # refuses a field without parameters before a folder is created
     if folder is not None:
         make_folder("checkpoint_dir", folder)
     arrays = (field, rows, cond, null, key)
@@ -181,8 +179,8 @@ def _train(
     state = initial_state(parameters, optimizer)
     made_with = _settings(problem, field, parameters, state.optimizer) if folder else {}
     history = np.zeros(0, np.float32)
-    if folder is not None and (found := latest_step(folder)) is not None:
-        state, history = _resume(folder, found, state, made_with)
+    if folder is not None and (latest := latest_step(folder)) is not None:
+        state, history = _resume(folder, latest, state, made_with)
     resumed_at = saved = int(state.step)
     require(steps >= saved, "steps", steps, f"be at least the {saved} that were already taken")
 
@@ -205,13 +203,13 @@ def _train(
             stop = min(now + chunk, steps, mark)
             began = time.monotonic()
             state, losses = advance(problem, state, jnp.asarray(stop))
-            new = np.asarray(losses)[: stop - now]
-            _require_finite_loss(new, now, folder)
+            recent = np.asarray(losses)[: stop - now]
+            _require_finite_loss(recent, now, folder)
             _require_finite_parameters(state.field, stop, folder)
-            history, now = np.concatenate([history, new]), stop
+            history, now = np.concatenate([history, recent]), stop
             if time.monotonic() - began < SECONDS_PER_CALL:
                 chunk = min(2 * chunk, LOSS_BUFFER)
-            update(now, f"loss {new.mean():.4g}")
+            update(now, f"loss {recent.mean():.4g}")
             if now in (mark, steps) or interrupted():
                 save(now)
             if interrupted():
@@ -223,9 +221,9 @@ def _train(
 
 
 def _settings(
-    problem: Problem, field: VelocityField, parameters: PyTree[Any], optimizer_state: Any
+    problem: Problem, field: VelocityField, parameters: PyTree[Any], optimizer_state: PyTree[Any]
 ) -> dict[str, Any]:
-    """What must be the same for a run to be resumed, as JSON has it."""
+    """The settings that a resumed run must share, as JSON values."""
     key = problem.key
     state_leaves = jax.tree.leaves_with_path(optimizer_state)
     settings = {
@@ -238,12 +236,12 @@ def _settings(
         "cond_dropout": float(problem.cond_dropout),
         "ema": problem.ema,
         "field": describe_field(field),
-        # By the names of its arrays: the structure itself prints addresses.
+        # The names of its arrays; the printed structure contains addresses.
         "optimizer": hashlib.sha256(
             "".join(jax.tree_util.keystr(path) for path, _ in state_leaves).encode()
         ).hexdigest(),
     }
-    if settings["field"] is None:  # not one of this package's own, whose description says it all
+    if settings["field"] is None:  # a field without a description
         settings |= identity_of(problem, parameters)
     return json.loads(json.dumps(settings))
 
@@ -265,9 +263,9 @@ def _resume(
         name = differing[0]
         before, now = made_with.get(name), settings[name]
         name = "field" if name in ("arrays", "probes") else name
-        # Arrays and optimizers are kept as digests, which tell a reader nothing.
-        plain = differing[0] in ("batch_size", "cond_dropout", "ema", "field")
-        values = f", {before!r}, got {now!r}" if plain else ", got another"
+        # Arrays and optimizers are stored as digests, which would not help a reader.
+        readable = differing[0] in ("batch_size", "cond_dropout", "ema", "field")
+        values = f", {before!r}, got {now!r}" if readable else ", got another"
         raise ValueError(
             f"{name} must be what the checkpoints in {folder} were made with{values}: resume with "
             "the same settings or choose another folder"
@@ -279,7 +277,7 @@ def _resume(
 
 def _is_same(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
     if name in ("arrays", "probes") and before.get(name) is None:
-        return True  # of a version that kept none
+        return True  # written by a version that stored none
     if name == "probes":
         return same_within_rounding(checked_probes(before[name]), now[name])
     return before.get(name) == now[name]
@@ -294,7 +292,7 @@ def _require_finite_loss(losses: np.ndarray, start: int, folder: Path | None) ->
 
 
 def _require_finite_parameters(parameters: PyTree[Any], now: int, folder: Path | None) -> None:
-    # An infinite gradient of a finite loss: such parameters must replace no good checkpoint.
+    # A finite loss may have an infinite gradient.
     if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(parameters)):
         raise FloatingPointError(f"the parameters after {now} steps are not finite{_kept(folder)}")
 

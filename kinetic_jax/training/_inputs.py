@@ -1,4 +1,4 @@
-"""Checks of what `fit` is given."""
+"""Validation of the arguments of `fit`."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from kinetic_jax.fields import VelocityField, check_cond, check_inputs
 
 
 class Settings(NamedTuple):
-    """The numbers among the arguments of `fit`."""
+    """The numeric arguments of `fit`."""
 
     steps: int
     batch_size: int
@@ -40,10 +40,10 @@ def checked_settings(
     cond_dropout: Any,
     ema: Any,
 ) -> Settings:
-    """The numbers as Python's own.
+    """Validates the numeric arguments and converts them to Python numbers.
 
     Raises:
-        ValueError: naming the argument, if one is of another kind or out of range.
+        ValueError: naming the argument that has the wrong type or is out of range.
     """
     settings = Settings(
         whole_number("steps", steps, 0),
@@ -62,10 +62,10 @@ def checked_settings(
 def checked_data(
     field: VelocityField, data: ArrayLike, cond: PyTree[Any], null_cond: PyTree[Any]
 ) -> tuple[Float[Array, "rows *event"], PyTree[Any], PyTree[Any]]:
-    """Data, conditions and the null condition as arrays.
+    """Validates data, conditions and the null condition and converts them to arrays.
 
     Raises:
-        ValueError: naming the argument, if one is of another kind, or they do not fit together.
+        ValueError: naming the argument that has the wrong type or does not fit the others.
     """
     refuse_memmap("data", data)
     refuse_memmap("cond", cond)
@@ -80,18 +80,18 @@ def checked_data(
     require(holds_numbers, "null_cond", null_cond, "hold numbers")
     cond, null_cond = as_arrays("cond", cond), as_arrays("null_cond", null_cond)
     if cond is not None and null_cond is not None:
-        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
-        have = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null_cond)
-        require(have == one, "null_cond", have, f"have the structure and shapes of one row, {one}")
-        for null, rows_of in zip(jax.tree.leaves(null_cond), jax.tree.leaves(cond), strict=True):
-            fits = _kind(null.dtype) <= _kind(rows_of.dtype)
-            require(fits, "null_cond", null.dtype, f"be what {rows_of.dtype} of cond can hold")
+        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], float), cond)
+        got = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), float), null_cond)
+        require(got == row, "null_cond", got, f"have the structure and shapes of one row, {row}")
+        for null, leaf in zip(jax.tree.leaves(null_cond), jax.tree.leaves(cond), strict=True):
+            fits = _kind(null.dtype) <= _kind(leaf.dtype)
+            require(fits, "null_cond", null.dtype, f"be what {leaf.dtype} of cond can hold")
         check_cond(field, "null_cond", null_cond)
     check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond
 
 
 def _kind(dtype: Any) -> int:
-    """The place of a dtype in the order bool, whole, floating, complex, and others."""
+    """The rank of a dtype: boolean, integer, floating, complex, other."""
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
     return next((i for i, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), len(kinds))

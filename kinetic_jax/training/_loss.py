@@ -22,14 +22,14 @@ def cfm_loss(
     """The conditional flow-matching loss of each sample, on the linear path.
 
     `||v(t, x_t) − (x1 − x0)||²` with x0 ~ N(0, I), t uniform in [0, 1) and
-    x_t = (1 − t) x0 + t x1: a SUM over all dimensions, without a ½; one draw of (t, x0) per
-    sample, in float32 or better. Its minimum over all fields is the field that carries noise to the
-    distribution of x1.
+    x_t = (1 − t) x0 + t x1: a SUM over all dimensions, without a factor ½, with one draw of (t, x0)
+    per sample, in float32 or better. The minimizing field transports noise to the distribution of
+    x1.
 
     Args:
-        field: the velocity field of one sample; the loss differentiates in its arrays.
+        field: the velocity field of one sample; the loss is differentiable in its arrays.
         key: a JAX random key.
-        x1: data, shape (batch, *event), which may be split over a mesh along the batch.
+        x1: data, shape (batch, *event); may be split over a mesh along the batch.
         cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
             condition of every sample.
 
@@ -37,8 +37,8 @@ def cfm_loss(
         Losses of shape (batch,), in float32 or better.
 
     Raises:
-        ValueError: naming the argument, if one is of another kind or shape; if the field's output
-            has not the shape and dtype of a sample.
+        ValueError: naming the argument with the wrong type or shape; if the field's output does
+            not have the shape and dtype of a sample.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -59,13 +59,13 @@ def cfm_loss(
     times = jax.random.uniform(key_time, samples.shape[:1], wide)
     x0 = jax.random.normal(key_noise, samples.shape, wide)
 
-    def one(t: Array, start: Array, end: Array, c: PyTree[Any]) -> Array:
+    def sample_loss(t: Array, start: Array, end: Array, c: PyTree[Any]) -> Array:
         x = ((1 - t) * start + t * end.astype(wide)).astype(end.dtype)
         velocity = checked_velocity(field(t, x, c), end)
         return squared_norm(velocity.astype(wide) - (end.astype(wide) - start))
 
     samples, times, x0, cond = split_alike((samples, times, x0, cond))
-    return jax.vmap(one)(times, x0, samples, cond)
+    return jax.vmap(sample_loss)(times, x0, samples, cond)
 
 
 def _checked_batch(

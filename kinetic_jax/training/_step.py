@@ -1,4 +1,4 @@
-"""The compiled part of training: any number of steps in one program."""
+"""The compiled training loop, one program for any number of steps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax.fields import VelocityField
@@ -15,16 +16,16 @@ from kinetic_jax.training._loss import cfm_loss
 if TYPE_CHECKING:
     import optax
 
-LOSS_BUFFER = 4096  # the most steps one call takes
+LOSS_BUFFER = 4096  # maximum number of steps per call
 
 
 class TrainingState(NamedTuple):
-    """All that changes in training.
+    """The training state.
 
     Attributes:
-        step: how many steps were taken.
-        field: the parameters, in float32 at least: half precision would round small steps away.
-        ema: their moving average.
+        step: number of steps taken.
+        field: the parameters, in float32 or better: half precision would round small updates away.
+        ema: moving average of the parameters.
         optimizer: the state of the optimizer.
     """
 
@@ -35,16 +36,16 @@ class TrainingState(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What stays as it is in training.
+    """The constant inputs of training.
 
     Attributes:
-        static: the part of the field that is not trained.
-        dtypes: those in which the field holds its parameters.
+        static: the untrained part of the field.
+        dtypes: dtypes of the field's parameters.
         data: shape (rows, *event).
         cond: conditions of the rows, or None.
-        null_cond: the condition that stands for "none", or None.
-        cond_dropout: share of samples that see it.
-        key: the key all randomness comes from.
+        null_cond: the condition that means "none", or None.
+        cond_dropout: share of samples that receive `null_cond`.
+        key: the key of all random draws.
         optimizer: the optimizer; static.
         batch_size: rows per step; static.
         ema: decay of the moving average, or None; static.
@@ -63,7 +64,7 @@ class Problem(NamedTuple):
 
 
 def split_field(field: VelocityField) -> tuple[PyTree[Any], Any]:
-    """The parameters of a field, and the part of it that is not trained.
+    """Splits a field into its parameters and the untrained part.
 
     Raises:
         ValueError: if the field has no floating arrays.
@@ -81,7 +82,7 @@ def initial_state(
     parameters: PyTree[Any], optimizer: "optax.GradientTransformation"
 ) -> TrainingState:
     """The state before the first step."""
-    # Copies: the state's buffers are donated, and the caller's field must outlive that.
+    # Copies: the state's buffers are donated, and the caller's field must stay usable.
     wide = jax.tree.map(lambda leaf: jnp.array(leaf, _wide(leaf.dtype)), parameters)
     with optax_promotion():
         state = optimizer.init(wide)
@@ -89,36 +90,36 @@ def initial_state(
     return TrainingState(jnp.zeros((), jnp.int32), wide, jax.tree.map(jnp.array, wide), state)
 
 
-def _wide(dtype: Any) -> Any:
-    """A floating or complex dtype, or float32 for half precision."""
+def _wide(dtype: DTypeLike) -> DTypeLike:
+    """The dtype, or float32 for half precision."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def field_of(problem: Problem, parameters: PyTree[Any]) -> Any:
-    """The field with these parameters, in its own dtypes."""
+    """The field with these parameters, cast to its own dtypes."""
     own = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), parameters, problem.dtypes)
     return eqx.combine(own, problem.static)
 
 
-def _trainable(field: VelocityField) -> Any:
-    """Which leaves are trained: floating arrays, but for those a Flax model calls no parameters."""
+def _trainable(field: VelocityField) -> PyTree[bool]:
+    """A mask of the trained leaves: floating arrays, except a Flax model's other variables."""
 
-    def mask(node: Any) -> Any:
+    def mask(node: Any) -> PyTree[bool]:
         floating = jax.tree.map(eqx.is_inexact_array, node)
-        if not _tells(node):
+        if not _has_mask(node):
             return floating
-        return jax.tree.map(lambda good, own: good and own, floating, node.trainable())
+        return jax.tree.map(lambda a, b: a and b, floating, node.trainable())
 
-    return jax.tree.map(mask, field, is_leaf=_tells)
+    return jax.tree.map(mask, field, is_leaf=_has_mask)
 
 
-def _tells(node: Any) -> bool:
+def _has_mask(node: Any) -> bool:
     return isinstance(node, eqx.Module) and hasattr(node, "trainable")
 
 
 @contextmanager
 def optax_promotion() -> Iterator[None]:
-    """The implicit promotions that Optax's own code counts on, whatever the caller's settings."""
+    """Enables the implicit promotions that Optax relies on."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -128,14 +129,14 @@ def optax_promotion() -> Iterator[None]:
 def advance(
     problem: Problem, state: TrainingState, stop: Int[Array, ""]
 ) -> tuple[TrainingState, Float[Array, " buffer"]]:
-    """Steps until `stop` (at most `LOSS_BUFFER` of them); their losses from the front.
+    """Trains until step `stop`, at most `LOSS_BUFFER` steps; returns the state and the losses.
 
-    One program for any number of steps: how a run is cut into calls cannot change its numbers.
+    All calls share one program, so their lengths do not affect the numbers.
     """
     _, _, data, cond, null_cond, cond_dropout, key, _, batch_size, _ = problem
-    start = state.step + 0  # not the donated buffer itself
+    start = state.step + 0  # a copy of the donated buffer
 
-    def body(step: Array, carry: Any) -> Any:
+    def body(step: Array, carry: tuple[TrainingState, Array]) -> tuple[TrainingState, Array]:
         state, losses = carry
         draw, drop, draws = jax.random.split(jax.random.fold_in(key, step), 3)
         rows = jax.random.randint(draw, (batch_size,), 0, data.shape[0])
@@ -143,7 +144,7 @@ def advance(
         if null_cond is not None and cond is not None:
             labels = _drop(drop, labels, null_cond, cond_dropout)
 
-        def loss(parameters: Any) -> Array:
+        def loss(parameters: PyTree[Any]) -> Array:
             return jnp.mean(cfm_loss(field_of(problem, parameters), draws, batch, labels))
 
         value, gradient = jax.value_and_grad(loss)(state.field)
@@ -176,7 +177,7 @@ def _update(
 ) -> TrainingState:
     import optax
 
-    # JAX's gradient of a complex parameter is the conjugate of the direction of steepest ascent.
+    # JAX returns the conjugate of the steepest-ascent direction for complex parameters.
     gradient = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, gradient)
     with optax_promotion():
         updates, optimizer = optax.with_extra_args_support(problem.optimizer).update(

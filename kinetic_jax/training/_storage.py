@@ -1,4 +1,4 @@
-"""Pytrees of arrays on disk: Orbax checkpoints that say what they hold."""
+"""Pytrees of arrays on disk: self-describing Orbax checkpoints."""
 
 import dataclasses
 import glob
@@ -20,11 +20,11 @@ from kinetic_jax._digest import digest
 from kinetic_jax._files import write_whole
 from kinetic_jax._schema import from_description
 
-# Orbax is imported when a checkpoint is written or read: it takes as long as JAX.
+# Orbax is imported lazily: its import takes as long as JAX's.
 
 FORMAT = 1
-UNFINISHED = ".orbax-checkpoint-tmp"  # a part of the names of Orbax's temporary folders
-SAVING = ".kinetic_jax-saving"  # holds the step that is being written
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's temporary folders
+SAVING = ".kinetic_jax-saving"  # a file with the step being written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,9 @@ class About:
 
     Attributes:
         format: `FORMAT`.
-        digests: of each stored pytree's arrays.
-        field: the field as `NetworkSpec.to_json` describes it; None for others.
-        settings: those of the run; None for a field of `save_field`.
+        digests: digest of the arrays of each stored pytree.
+        field: the field's `NetworkSpec.to_json`; None for other fields.
+        settings: settings of the run; None for a field of `save_field`.
     """
 
     format: int
@@ -48,8 +48,7 @@ class About:
 def _manager(directory: Path, *, write: bool = False, keep: int | None = None) -> Iterator[Any]:
     import orbax.checkpoint as ocp
 
-    # A step is written beside its place and renamed or marked as complete at the end, so that
-    # one cut off by a kill is never taken for a checkpoint.
+    # Orbax writes to a temporary folder and renames it, so that checkpoints are complete.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=write, enable_async_checkpointing=False
     )
@@ -62,7 +61,7 @@ def _manager(directory: Path, *, write: bool = False, keep: int | None = None) -
 
 @contextmanager
 def _without_patterns(directory: Path) -> Iterator[Path]:
-    """A path to a folder without [, * and ?: Orbax takes them for patterns, and loses arrays."""
+    """A path without [, * and ?, which Orbax would interpret as patterns and lose arrays."""
     if glob.escape(str(directory)) == str(directory):
         yield directory
         return
@@ -81,11 +80,11 @@ def latest_step(directory: Path) -> int | None:
 
 
 def make_folder(name: str, folder: Path) -> None:
-    """Makes a folder for checkpoints, if it is not there.
+    """Creates a folder for checkpoints if needed.
 
     Raises:
-        ValueError: naming the argument `name`, if it cannot be made, or holds checkpoints of other
-            programs.
+        ValueError: naming the argument `name`, if the folder cannot be created or holds checkpoints
+            of other programs.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,18 +99,18 @@ def write_checkpoint(
     """Writes the arrays of `trees` and the description `about` as checkpoint `step`, atomically.
 
     Raises:
-        ValueError: naming a folder that Orbax would take for a checkpoint and remove, but that no
-            save of this package wrote.
-        OSError: naming the checkpoint, if it cannot be written (the disk is full, say).
+        ValueError: naming a folder that Orbax would remove as a checkpoint but that this package
+            did not write.
+        OSError: naming the checkpoint, if it cannot be written (on a full disk, say).
     """
     import orbax.checkpoint as ocp
 
     items: dict[str, Any] = {}
     digests = {}
     for name, tree in trees.items():
-        leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
+        leaves = [_as_numpy(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = digest(leaves)
-        if leaves:  # plain gradient descent has no state, and Orbax writes no empty trees
+        if leaves:  # Orbax writes no empty trees (the state of plain gradient descent)
             items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
     about = {"format": FORMAT, "digests": digests} | about
     items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
@@ -125,15 +124,15 @@ def write_checkpoint(
         for left in unfinished_saves(directory):
             shutil.rmtree(left, ignore_errors=True)  # threads of Orbax may still be writing there
         raise OSError(f"checkpoint {directory / str(step)} cannot be written: {error}") from error
-    (directory / SAVING).unlink()  # after a failure it tells the next save what to clear away
+    (directory / SAVING).unlink()  # kept after a failure, for the next save to clean up
 
 
 def unfinished_saves(directory: Path) -> list[Path]:
     """The folders that killed saves left in `directory`.
 
     Raises:
-        ValueError: naming a folder that Orbax would take for a checkpoint or an unfinished one, but
-            that no save of this package wrote.
+        ValueError: naming a folder that Orbax would treat as a checkpoint, finished or not, but
+            that this package did not write.
     """
     if not directory.is_dir():
         return []
@@ -153,7 +152,7 @@ def unfinished_saves(directory: Path) -> list[Path]:
 
 
 def _is_own(checkpoint: Path) -> bool:
-    """Whether a folder holds a description that this package wrote."""
+    """True if a folder holds a description written by this package."""
     try:
         about = json.loads((checkpoint / "about" / "metadata").read_text())
         return about.pop("self") == _json_digest(about)
@@ -165,24 +164,23 @@ def read_about(directory: Path, step: int) -> About:
     """The description of checkpoint `step`.
 
     Raises:
-        ValueError: naming the checkpoint, if it is damaged or of another format.
+        ValueError: naming the checkpoint, if it is damaged or has another format.
     """
     import orbax.checkpoint as ocp
 
     path = directory / str(step)
-    with refusing(path), _manager(directory) as manager:
+    with named_errors(path), _manager(directory) as manager:
         args = ocp.args.Composite(about=ocp.args.JsonRestore())
-        said = dict(manager.restore(step, args=args)["about"])
-        own = said.pop("self", None)
-        intact = own == _json_digest(said)
-    if said.get("format") != FORMAT:
+        about = dict(manager.restore(step, args=args)["about"])
+        is_intact = about.pop("self", None) == _json_digest(about)
+    if about.get("format") != FORMAT:
         raise ValueError(
-            f"checkpoint {path} must be of format {FORMAT}, got {said.get('format')!r}"
+            f"checkpoint {path} must be of format {FORMAT}, got {about.get('format')!r}"
         )
-    if not intact:
+    if not is_intact:
         raise ValueError(f"checkpoint {path} is damaged: its description is not what was written")
-    with refusing(path):
-        return from_description(About, said, "the description")
+    with named_errors(path):
+        return from_description(About, about, "the description")
 
 
 def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTree[Any]:
@@ -196,13 +194,13 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
     path = directory / str(step)
     about = read_about(directory, step)
     originals, treedef = jax.tree.flatten(like)
-    leaves = [_plain(leaf) if _is_key(leaf) else leaf for leaf in originals]
+    leaves = [_as_numpy(leaf) if _is_key(leaf) else leaf for leaf in originals]
     stored: dict[str, Any] = {}
     if leaves:
-        # Before memory is taken; and Orbax lets other shapes pass.
+        # Checked before memory is allocated; Orbax accepts other shapes.
         _require_fit(path, name, stored_arrays(directory, step, name), leaves)
         wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
-        with refusing(path), _manager(directory) as manager:
+        with named_errors(path), _manager(directory) as manager:
             args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
             stored = manager.restore(step, args=args)[name]
     arrays = [np.asarray(stored[number]) for number, _ in _numbered(leaves)]
@@ -211,9 +209,9 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
             f"checkpoint {path} is damaged or does not fit: {name!r} is not what was written"
         )
     restored = [
-        jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(leaf))
+        jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
         if _is_key(leaf)
-        else jax.numpy.asarray(array)
+        else jnp.asarray(array)
         for array, leaf in zip(arrays, originals, strict=True)
     ]
     return jax.tree.unflatten(treedef, restored)
@@ -228,21 +226,20 @@ def stored_arrays(directory: Path, step: int, name: str) -> list[jax.ShapeDtypeS
     import orbax.checkpoint as ocp
 
     path = directory / str(step)
-    with refusing(path):
+    with named_errors(path):
         tree = ocp.StandardCheckpointHandler().metadata(path.absolute() / name).tree
         by_number = sorted(tree.items(), key=lambda item: int(item[0]))
         return [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for _, leaf in by_number]
 
 
 def _require_fit(path: Path, name: str, stored: list[Any], leaves: list[Any]) -> None:
-    def of(arrays: list[Any]) -> list[Any]:
-        return [(tuple(array.shape), jnp.dtype(array.dtype)) for array in arrays]
-
-    for (shape, dtype), wanted in zip(of(stored), of(leaves), strict=False):
-        if (shape, dtype) != wanted:
+    for array, leaf in zip(stored, leaves, strict=False):
+        got, expected = (
+            f"{jnp.dtype(each.dtype)} of shape {tuple(each.shape)}" for each in (array, leaf)
+        )
+        if got != expected:
             raise ValueError(
-                f"checkpoint {path} does not fit: {name!r} must hold {wanted[1]} of shape "
-                f"{wanted[0]}, got {dtype} of shape {shape}"
+                f"checkpoint {path} does not fit: {name!r} must hold {expected}, got {got}"
             )
     if len(stored) != len(leaves):
         raise ValueError(
@@ -255,14 +252,14 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _plain(leaf: Any) -> np.ndarray:
-    """A leaf as NumPy has it; a random key (some optimizers hold one) as its integers."""
+def _as_numpy(leaf: Any) -> np.ndarray:
+    """A leaf as a NumPy array; the integers of a random key (some optimizers hold one)."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 @contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Turns whatever Orbax, TensorStore or JSON say of a bad checkpoint into one named error."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Turns errors of Orbax, TensorStore and JSON into a `ValueError` naming the checkpoint."""
     try:
         yield
     except Exception as error:

@@ -36,7 +36,7 @@ def train(raw):
 
 @pytest.fixture(autouse=True)
 def several_searches(monkeypatch):
-    monkeypatch.setattr(_diagnose, "TOGETHER", 16)
+    monkeypatch.setattr(_diagnose, "SAMPLES_PER_SEARCH", 16)
 
 
 def brute(queries, train):

@@ -97,7 +97,7 @@ def test_many_labels_are_told_by_their_digest(run, tmp_path):
 
 
 DAMAGES = {
-    "flipped": ("is damaged: its checksum is another", lambda p: flip(p)),
+    "flipped": ("is damaged: its checksum differs", lambda p: flip(p)),
     "cut": ("is damaged", lambda p: p.write_bytes(p.read_bytes()[:-100])),
     "empty": ("is damaged", lambda p: p.write_bytes(b"")),
     "deleted": ("is missing", lambda p: p.unlink()),
@@ -145,7 +145,7 @@ def test_damaged_shards_are_named_and_made_again(
     run(folder, say=told.append)
     assert told[0] == "2 of 3 shards are there already"
     assert told[1].startswith(f"{name} {words}")
-    assert told[1].endswith(": made again")
+    assert told[1].endswith(": sampled again")
     assert told[1] in (folder / "job.log").read_text()
     assert contents(folder) == undisturbed
     assert open_job(folder).check().n == 25

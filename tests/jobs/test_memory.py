@@ -39,7 +39,7 @@ def peak(call):
 
 
 def test_memory_of_six_times_the_samples(make_field, tmp_path, monkeypatch):
-    monkeypatch.setattr(_diagnose, "TOGETHER", 200)
+    monkeypatch.setattr(_diagnose, "SAMPLES_PER_SEARCH", 200)
     field = make_field((768,), depth=0)
     train = np.random.default_rng(0).normal(size=(256, 768)).astype(np.float32)
 

@@ -148,7 +148,7 @@ def test_shards_of_another_job_are_no_matter_how_damaged_never_written_over(
 
 
 CRAFTED = {
-    "no status": (lambda shard: shard.pop("status"), "says of no job that it is its own"),
+    "no status": (lambda shard: shard.pop("status"), "does not name its job"),
     "no energy": (lambda shard: shard.pop("total"), "holds no total"),
     "no labels": (lambda shard: shard.pop("label"), "holds no label"),
     "more": (lambda shard: shard.update(evil=np.zeros(3)), "holds evil, which no shard of this"),
