@@ -108,7 +108,7 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 class Header(NamedTuple):
-    """What an array in a file is, before it is read."""
+    """The shape and dtype of an array in a file, before it is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 
 def is_concrete(*trees: Any) -> bool:
-    """Whether no leaf is a tracer, so that values (not only shapes) may be checked."""
+    """True if no leaf is a tracer, so that values (not only shapes) may be checked."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
@@ -204,7 +204,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    """Whether it is one known number of Python, NumPy or JAX."""
+    """True for one known number of Python, NumPy or JAX."""
     if isinstance(value, np.ndarray | jax.Array):
         is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
         return is_concrete(value) and value.shape == () and not is_key

@@ -171,12 +171,12 @@ def _leading_axis(array: Array) -> Any:
 
 
 def is_inside(axis: str) -> bool:
-    """Whether what is being traced is the work of ONE device along `axis` of a mesh."""
+    """True in the trace of ONE device's work along `axis` of a mesh."""
     return axis in jax.sharding.get_abstract_mesh().manual_axes
 
 
 def is_checked() -> bool:
-    """Whether this is inside a `jax.shard_map` that checks what differs between devices."""
+    """True inside a `jax.shard_map` that checks what differs between devices."""
     numbers = map(jax.lax.axis_index, jax.sharding.get_abstract_mesh().manual_axes)
     return any(jax.typeof(own) != jax.typeof(jnp.zeros((), own.dtype)) for own in numbers)
 

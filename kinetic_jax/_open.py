@@ -241,7 +241,7 @@ def _held(value: Any) -> tuple[str, Any, tuple[()]]:
 
 
 def _has_numbers(value: Any) -> bool:
-    """Whether an array is compared by its numbers; JAX's large ones never change."""
+    """True for arrays compared by their numbers; large JAX arrays never change."""
     if isinstance(value, jax.Array):
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
         return value.size <= _SMALL and value.is_fully_addressable and not is_key
@@ -304,12 +304,12 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _is_installed(path: str) -> bool:
-    """Whether a file belongs to an installed package, this one or the standard library."""
+    """True for files of installed packages, this one, or the standard library."""
     return path.startswith((*_INSTALLED, "<frozen"))
 
 
 def _is_own(kind: type) -> bool:
-    """Whether a class is a user's own and plain, so that its attributes are all of an object."""
+    """True for plain classes of the user, whose objects keep all they hold in their attributes."""
     bases = [base for base in kind.__mro__ if base not in (object, ABC, Generic, Protocol)]
     files = [getattr(sys.modules.get(base.__module__), "__file__", None) for base in bases]
     return (

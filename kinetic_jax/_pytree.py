@@ -16,7 +16,7 @@ class _Same:
 
     def __init__(self, fn: Callable[..., Any]):
         self.fn = fn
-        # A method is made anew each time it is looked up.
+        # Each lookup makes a new method object.
         self._id = (id(getattr(fn, "__self__", fn)), id(getattr(fn, "__func__", fn)))
 
     def __eq__(self, other: object) -> bool:

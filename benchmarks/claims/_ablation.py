@@ -47,7 +47,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
 
 def count(config: dict[str, Any]) -> int:
-    """How many runs `measure` makes."""
+    """The number of runs of `measure`."""
     settings = [(shaping, options) for _, _, shaping, options in _settings(config)]
     return len({_name(own, options) for shaping, options in settings for own in (shaping, None)})
 
@@ -100,7 +100,7 @@ def _same_areas(own: dict[str, Any], launch: str, landing: str, steps: int) -> d
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     rows = found["rows"]
     solving = (row for row in rows if row["family"] in ("solver", "evaluations", "grid"))
     robust = list(

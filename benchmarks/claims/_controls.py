@@ -1,4 +1,4 @@
-"""What KTS is compared with: other gains, other clocks, and trivial ways to lower F_mem."""
+"""Controls for KTS: other gains, other clocks, and trivial ways to lower F_mem."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which settings are beaten by others in both F_mem and Fréchet distance."""
+"""Settings that others beat in both F_mem and Fréchet distance."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ OURS = "KTS"  # families that begin with it are compared with all others
 
 
 class Measure(NamedTuple):
-    """What is compared of one row.
+    """The two measures by which rows are compared.
 
     Attributes:
         name: family and setting.
@@ -28,7 +28,7 @@ class Measure(NamedTuple):
 
 
 def measure_of(name: str, family: str, row: Row) -> Measure:
-    """What is compared of a row."""
+    """The two measures of a row."""
     copied = np.full(len(row.run.good), np.nan)
     copied[row.run.good] = row.copied.memorized
     return Measure(f"{family}: {name}", family.startswith(OURS), copied, row.frechet)

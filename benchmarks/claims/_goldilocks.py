@@ -121,7 +121,7 @@ def _peak(amount: np.ndarray, values: np.ndarray) -> float:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     if found["f_mem"]["value"] in (0, 1):
         return f"F_mem is {percent(found['f_mem'])}: samples do not differ in being copies."
     total = found["by"]["total"]
@@ -175,7 +175,7 @@ def _telling(found: dict[str, Any]) -> str:
 
 
 def _side(found: dict[str, Any]) -> str:
-    """What copies have of a quantity, by the AUC with which it tells them."""
+    """The excess or lack of a quantity in copies, by the AUC with which it detects them."""
     if found["low"] is None or found["low"] <= 0.5 <= found["high"]:
         return "neither clearly more nor less"
     return "more" if found["low"] > 0.5 else "less"

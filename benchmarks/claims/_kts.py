@@ -57,7 +57,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
 
 def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
-    """What held-out images score; the distance of one half from the other, and no gain's from it.
+    """Scores of held-out images; the distance of one half from the other, and no gain's from it.
 
     Both of as many rows: a Fréchet distance is the greater the fewer there are.
     """
@@ -90,12 +90,12 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def count(config: dict[str, Any]) -> int:
-    """How many runs `measure` makes."""
+    """The number of runs of `measure`."""
     return 3 + len(_settings(config))
 
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Family, name and options of `sampled` of every row that is sampled anew."""
+    """Family, name and options of `sampled` of every row that is sampled."""
     steps, tau = config["steps"], config["tau_split"]
     found: list[tuple[str, str, dict[str, Any]]] = []
     for s in config["strengths"]:
@@ -128,7 +128,7 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     baseline, held_out = found["rows"][0], found["held out"]
     start = (
         f"Without a gain F_mem is {percent(baseline['f_mem'])} at a Fréchet distance of "

@@ -83,7 +83,7 @@ def _turn(table: list[dict[str, Any]], name: str) -> dict[str, int] | None:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out: nothing was published on this."""
+    """The outcome; nothing was published on this."""
     last, onset = found["table"][-1], found["onset"]
     turns = {name: turn for name, turn in found["announced"].items() if turn is not None}
     if onset is None:

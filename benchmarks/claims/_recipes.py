@@ -1,4 +1,4 @@
-"""How the models of the claims are trained: those that ship, and those on other data."""
+"""Training recipes of the claims' models: those that ship, and those on other data."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from kinetic_jax.training import fit
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one model is trained; all of it is kept beside the model.
+    """The recipe of one model; it is stored beside the model.
 
     Attributes:
         network: its name; see `network_field`.
@@ -121,7 +121,7 @@ def train_recipe(
         scaling=scaling,
         **recipe.config,
     )
-    # One of its own for every recipe and data: a training goes on as it began, or anew.
+    # One of its own for every recipe and data: a training goes on as it began, or from the start.
     own = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
     optimizer, training = _optimizer(recipe), folder / f"{name}-training-{own}"
     if to_the_end:

@@ -38,7 +38,7 @@ def reproduce(
 
     A claim that is done is kept in a file of its own at once: the same call after a kill goes on
     with the claim it was in. One measured with other settings, data, models or another version of
-    this package is measured anew. Quick results go to a folder of their own in `out`.
+    this package is measured again. Quick results go to a folder of their own in `out`.
 
     Args:
         names: of `CLAIMS`.
@@ -124,7 +124,7 @@ def _kept(file: Path, about: dict[str, Any]) -> bool:
 
 
 def _described(subjects: Subjects) -> dict[str, Any]:
-    """What a result depends on but for its settings: the data, the weights, the versions."""
+    """Everything a result depends on besides its settings: the data, the weights, the versions."""
     data = subjects.data
     parts = (data.images, data.labels, data.held_out, data.held_out_labels)
     return {
@@ -136,7 +136,7 @@ def _described(subjects: Subjects) -> dict[str, Any]:
 
 
 def models_digest(subjects: Subjects) -> str:
-    """Which weights the claims are measured on."""
+    """A digest of the weights that the claims are measured on."""
     models = (subjects.general, *subjects.checkpoints.values(), subjects.memorizing, subjects.judge)
     leaves = (leaf for leaf in jax.tree.leaves(models) if hasattr(leaf, "dtype"))
     keys = jax.dtypes.extended  # a random key is no weight
@@ -170,7 +170,7 @@ def _report(
         if _kept(file, {"config": config_of(name, quick=quick), "subject": subject}):
             record = json.loads(file.read_text())
             claims[name] = record | {"verdict": CLAIMS[name].verdict(record["found"])}
-            if name not in figures:  # kept from before: its pictures are made anew as well
+            if name not in figures:  # kept from before: its pictures are drawn again as well
                 figures[name] = _drawn(name, record["found"], out)
     results = {
         "data": subjects.data.name,

@@ -43,7 +43,7 @@ class Run(NamedTuple):
 
     @property
     def bad(self) -> int:
-        """How many trajectories were not good, and are left out."""
+        """The number of failed trajectories, which are left out."""
         return int(np.sum(~self.good))
 
     @property

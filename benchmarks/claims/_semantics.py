@@ -63,7 +63,7 @@ def _judged(run: Run, labels: np.ndarray, subjects: Subjects) -> dict[str, Any]:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     sentences = []
     for scale, judged in found["guidance"].items():
         margin, score = (judged["by"]["total"][what] for what in ("margin", "score"))

@@ -59,7 +59,7 @@ def _correlated(run: Run, rows: np.ndarray, subjects: Subjects) -> dict[str, Any
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     sentences = []
     for name, model in found["models"].items():
         of = model["support"]

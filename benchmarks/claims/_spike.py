@@ -123,7 +123,7 @@ def _medians(energy: np.ndarray) -> dict[str, list[float]]:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """What came out, beside what was published."""
+    """The outcome, beside what was published."""
     exact, *others = found["profiles"].items()
     off, model = found["off the exact path"], list(found["profiles"])[1]
     words = [

@@ -1,4 +1,4 @@
-"""What the claims are measured on: images, models, and the classifier that judges samples."""
+"""The subjects of the claims: images, models, and the classifier that judges samples."""
 
 import dataclasses
 import functools
@@ -90,7 +90,7 @@ class Subjects:
 
     @functools.cached_property
     def held_out_memorization(self) -> Memorization:
-        """What held-out images score against the 1,024: the floor of F_mem."""
+        """Memorisation of held-out images against the 1,024: the floor of F_mem."""
         return memorization(self.data.held_out, self.few)
 
 
@@ -140,7 +140,7 @@ def with_control(subjects: Subjects, steps: int) -> Subjects:
         return subjects
     marks = tuple(mark for mark in recipe.marks if mark <= steps)
     control = dataclasses.replace(recipe, num_train=None, marks=marks)
-    # A folder of its own for every recipe and data: after a change it is trained anew.
+    # A folder of its own for every recipe and data: after a change it is trained again.
     own = digest([data.images, np.array(repr(control))])[:8]
     folder = subjects.folder / f"control-{own}"
     train_recipe(
@@ -153,7 +153,7 @@ def with_control(subjects: Subjects, steps: int) -> Subjects:
 
 
 def _enough(data: Images, recipe: Recipe) -> bool:
-    """Whether most images are not among those that are copied."""
+    """True if most images are not among those that are copied."""
     return recipe.num_train is not None and len(data.images) >= 4 * recipe.num_train
 
 

@@ -1,4 +1,4 @@
-"""How numbers and outcomes are put into words and intervals."""
+"""Numbers and outcomes in words and intervals."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ def bootstrap(
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """How often a positive sample scores higher than another: area under the ROC curve.
+    """The probability that a positive sample scores higher than another: area under the ROC curve.
 
     NaN with fewer than `LEAST` on either side: an interval from so few would be made up.
     """
@@ -96,7 +96,7 @@ def percent(found: dict[str, Any]) -> str:
 
 
 def rise(grouped: list[dict[str, Any]]) -> str:
-    """What a mean does from the lowest group to the highest: rises, falls, or not clearly."""
+    """The trend of a mean from the lowest group to the highest: rises, falls, or not clearly."""
     lowest, highest = grouped[0], grouped[-1]
     if highest["low"] > lowest["high"]:
         return "rises"

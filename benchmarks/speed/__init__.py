@@ -1,1 +1,1 @@
-"""What the library costs, against named ceilings and peers: one module a suite."""
+"""Costs of the library, against named ceilings and peers: one module a suite."""

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine that figures were measured on."""
 
 import importlib.metadata
 import os
@@ -72,7 +72,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the tree these benchmarks lie in; None where there is none."""
+    """The answer of git for the tree of these benchmarks; None where there is no git."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True)

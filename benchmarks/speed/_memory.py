@@ -43,7 +43,7 @@ def rise(call: Callable[[], Any]) -> float:
 
 
 def calls_on(x: np.ndarray) -> dict[str, Callable[[np.ndarray], Any]]:
-    """What is measured, as functions of the rows."""
+    """The measured calls, as functions of the rows."""
     return {
         "nearest_neighbors": lambda rows: jax.block_until_ready(nearest_neighbors(x, rows, 2)),
         "EmpiricalField.on_batch": lambda rows: jax.block_until_ready(

@@ -1,4 +1,4 @@
-"""What a suite measured, as numbers that JSON can hold: every printed figure is one of them."""
+"""Records of a suite, as numbers that JSON can hold: every printed figure is one of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What one of N simulated devices does.
+"""The work of one of N simulated devices.
 
 `python -m benchmarks.speed._scaling N BATCH SIZE WIDTH STEPS` prints it.
 """

@@ -29,7 +29,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def limits_table(results: dict[str, Any]) -> str:
-    """How many of the limits that were set beforehand hold, suite by suite."""
+    """The limits set beforehand that hold, suite by suite."""
     lines = [
         "| suite | limits that hold | farthest from its limit | figure | limit |",
         "| --- | ---: | --- | ---: | ---: |",
@@ -53,12 +53,12 @@ def limits_table(results: dict[str, Any]) -> str:
 
 
 def _judged(claim: dict[str, Any]) -> float:
-    """What a limit is for: the ratio to a peer, or the figure itself."""
+    """The number that a limit is for: the ratio to a peer, or the figure itself."""
     return claim["figure"] if claim["against"] is None else claim["ratio"]
 
 
 def _beyond(claim: dict[str, Any]) -> float:
-    """How far that is on the way to its limit; a limit of 0 leaves the figure itself."""
+    """That number as a share of its limit; a limit of 0 leaves the figure itself."""
     return _judged(claim) / claim["at_most"] if claim["at_most"] else _judged(claim)
 
 
@@ -104,7 +104,7 @@ def _cells(record: dict[str, Any], claim: dict[str, Any]) -> list[str]:
 
 
 def _notes(results: dict[str, Any]) -> str:
-    """Which suites were measured when, and on what."""
+    """Dates and machines of the suites."""
     notes: dict[str, list[str]] = {}
     for suite, measured in results["suites"].items():
         day = datetime.datetime.fromisoformat(measured["measured"]).date().isoformat()

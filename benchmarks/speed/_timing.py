@@ -26,7 +26,7 @@ class Timing(NamedTuple):
 
     @property
     def compiling(self) -> float | None:
-        """What the first call took beyond a later one: tracing and compiling."""
+        """Tracing and compiling: the first call's time beyond that of a later one."""
         return None if self.first is None else max(self.first - self.median, 0.0)
 
     def ratio(self, baseline: "Timing", quantile: float = 0.5) -> float:
@@ -35,7 +35,7 @@ class Timing(NamedTuple):
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long a call takes until its results are there."""
+    """The time of a call until its results are there."""
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start

@@ -92,7 +92,7 @@ def by_flow_matching(model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once:
 
 
 def torchcfm_works() -> bool:
-    """Whether torchdyn can be imported; if not, says why.
+    """True if torchdyn can be imported; if not, prints why.
 
     It imports torchvision if that is there, and one built for CUDA fails beside a PyTorch that is
     not: `pip uninstall torchvision` helps, which nothing here needs.

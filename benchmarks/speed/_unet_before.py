@@ -47,7 +47,7 @@ FORMS: dict[type[Any], Any] = {SelfAttention: attention, GroupNorm: norm, _Upsam
 
 @contextmanager
 def before(*classes: type[Any]) -> Iterator[None]:
-    """Inside, layers of these classes run in their earlier form, if traced anew."""
+    """Inside, layers of these classes run in their earlier form, if traced again."""
     with ExitStack() as stack:
         for layer in classes:
             stack.enter_context(mock.patch.object(layer, "__call__", FORMS[layer]))

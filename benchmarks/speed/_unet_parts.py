@@ -1,4 +1,4 @@
-"""What the U-Net consists of, each part alone at its true shapes and counts."""
+"""The parts of the U-Net, each alone at its true shapes and counts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 
 
 def recorded(model: UNet, x: Any) -> Counter[tuple[Any, ...]]:
-    """How often the network runs which layer at which shape."""
+    """Counts of the layers that the network runs, by shape."""
     seen: Counter[tuple[Any, ...]] = Counter()
 
     def noting(layer: type[Any], describe: Callable[[Any], tuple[Any, ...]]) -> Any:

@@ -1,4 +1,4 @@
-"""What a longer grid costs in memory: the profile's two floats a step and sample, and no more."""
+"""Memory of a longer grid: the profile's two floats a step and sample, and no more."""
 
 import itertools
 from typing import Any

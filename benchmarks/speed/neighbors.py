@@ -15,7 +15,7 @@ OURS = "nearest_neighbors"
 
 
 def _broadcast(queries: np.ndarray, rows: np.ndarray) -> Any:
-    """What one writes first: every difference, held at once (3 GB of them)."""
+    """The version one writes first: every difference, held at once (3 GB of them)."""
     squared = np.sum((queries[:, None] - rows) ** 2, axis=2)
     return np.argpartition(squared, 2, axis=1)[:, :2]
 

@@ -1,4 +1,4 @@
-"""What a batch-first network pays for being a field of one sample, and how near the device it runs.
+"""The cost of being a field of one sample for a batch-first network, and its share of the peak.
 
 The ceiling is what one large matrix product reaches on the same device in the same run.
 """

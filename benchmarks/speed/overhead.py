@@ -1,4 +1,4 @@
-"""What measuring the energy costs: `sample` against the loops a user would write without it.
+"""The cost of measuring the energy: `sample` against the loops a user would write without it.
 
 `sample` returns all it measures (total, phases, displacement, length, bending, the profile over
 t); inside a `jit` that asks for less, what is not asked for is not computed. Both are timed: all of

@@ -1,4 +1,4 @@
-"""What each device of a mesh does: its share of the work, and no collective.
+"""The work of each device of a mesh: its share, and no collective.
 
 Simulated devices share the cores of one machine, so that their times would say nothing; what each
 of them is given to do is read off the compiled program, in a process of its own for each number.

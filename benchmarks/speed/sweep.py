@@ -47,7 +47,7 @@ def together(field: Any, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> Ar
 
 
 def evaluations(way: Callable[..., Array], alphas: np.ndarray, betas: np.ndarray) -> int:
-    """How often a way to run all settings evaluates the field; counted as it runs."""
+    """Evaluations of the field by a way to run all settings, counted as it runs."""
     times: list[Any] = []
     jax.block_until_ready(way(Counted(times.append), jnp.ones((2, 3)), alphas, betas))
     jax.effects_barrier()

@@ -36,11 +36,11 @@ class Atoms(eqx.Module):
 
     @property
     def count(self) -> int:
-        """How many rows there are, on all devices."""
+        """The number of rows on all devices."""
         return self.rows.shape[0] if self.shards is None else self.shards.total
 
     def over(self, dtype: Any, chunk_size: int) -> dict[str, Any]:
-        """How they are streamed."""
+        """The options with which the rows are streamed."""
         return {"dtype": dtype, "chunk_size": chunk_size, "shards": self.shards}
 
     def take(self, number: Int[Array, " some"]) -> tuple[Array, Array | None, Array | None]:

@@ -275,11 +275,11 @@ class EmpiricalField(eqx.Module):
 
     @property
     def rows(self) -> int:
-        """How many rows the data have."""
+        """The number of rows."""
         return self.data.shape[0] if self.shards is None else self.shards.total
 
     def partition_specs(self, mesh: Mesh) -> list[PartitionSpec]:
-        """How the arrays lie on `mesh`, which is the field's own if its rows are split.
+        """The layout of the arrays on `mesh`, which is the field's own if its rows are split.
 
         Raises:
             ValueError: if they are split over another mesh.
@@ -310,7 +310,7 @@ class EmpiricalField(eqx.Module):
         return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
 
     def stop(self, dtype: Any) -> float:
-        """How far before t = 1 the clock stops, √ε: x − t x_i keeps half its digits there."""
+        """The time before t = 1 at which the clock stops, √ε: x − t x_i keeps half its digits."""
         return float(np.sqrt(jnp.finfo(dtype).eps))
 
     def check_cond(self, cond: Any, name: str = "cond") -> None:

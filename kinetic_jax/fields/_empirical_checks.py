@@ -1,4 +1,4 @@
-"""What `EmpiricalField` is given, checked."""
+"""Checks of the arguments of `EmpiricalField`."""
 
 from typing import Any
 

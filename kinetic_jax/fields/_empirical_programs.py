@@ -21,7 +21,7 @@ from kinetic_jax.fields._values import EmpiricalValues, log_total, values_of
 
 
 class HeaviestAtoms(NamedTuple):
-    """What `EmpiricalField.posterior` returns.
+    """The result of `EmpiricalField.posterior`.
 
     Attributes:
         weights: posterior weights, the greatest first.

@@ -67,7 +67,7 @@ class LinenField(eqx.Module):
     event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "LinenField":
-        """Which leaves are parameters: those of the collection "params"."""
+        """Marks the leaves that are parameters: those of the collection "params"."""
         mask = {
             name: jax.tree.map(lambda leaf, trained=name == "params": trained, tree)
             for name, tree in self.variables.items()
@@ -174,7 +174,7 @@ class NNXField(eqx.Module):
     event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "NNXField":
-        """Which leaves are parameters (`nnx.Param`), rather than statistics or constants."""
+        """Marks the leaves that are parameters (`nnx.Param`), not statistics or constants."""
         is_param = [issubclass(kind, nnx.Param) for kind in self.kinds]
         mask = jax.tree.unflatten(jax.tree.structure(self.state), is_param)
         args, call = _untrained((self.args, self.call))
@@ -217,7 +217,7 @@ class NNXField(eqx.Module):
         return {path: kind for (path, leaf), kind in before if after.get(path) is not leaf}
 
     def _is_random(self, inputs: tuple[Any, ...]) -> bool:
-        """Whether the output depends on a random key: a counter that moves is no state if not.
+        """True if the output depends on a random key; otherwise a counter that moves is no state.
 
         `vmap` tells: mapped over the keys alone, it refuses an output that depends on them.
         """

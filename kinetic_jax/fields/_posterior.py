@@ -28,7 +28,7 @@ REMEASURED = 12
 
 
 class Posterior(NamedTuple):
-    """What one pass over the rows tells of the posterior w.
+    """Statistics of the posterior w from one pass over the rows.
 
     Attributes:
         log_sum: log Σ exp(ℓ_i), with ℓ_i = log weight − ||x − t x_i||²/(2 (1 − t)²).
@@ -109,7 +109,7 @@ def posterior_of(
     streamed = jnp.where(is_best, 0.0, streamed)
     missing = jnp.where(jnp.any(is_best), 0.0, 1.0).astype(y.dtype)
     rest = sums.others - jnp.sum(streamed) + missing
-    # What is left of a sum after its greatest terms are taken off it is rounding, if it is small:
+    # The remainder of a sum after subtracting its largest terms is rounding error, if it is small:
     # that of the sum, and that of the scores, which a compiler may round in one way for the sum
     # and in another for the winners.
     square = jnp.sum(base * base)

@@ -1,4 +1,4 @@
-"""What a velocity field is."""
+"""Velocity fields: the protocol, checks, and what a field declares."""
 
 import inspect
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def _takes(function: Any, count: int) -> bool:
 
 @contextmanager
 def network_hint(field: Any) -> Iterator[None]:
-    """Adds to the error of a network that is called as it is that it may want to be wrapped."""
+    """Adds to the error of a network that is called unwrapped that it may need an adapter."""
     try:
         yield
     except Exception as error:
@@ -210,7 +210,7 @@ def arrival_of(field: Any, dtype: Any) -> Float[Array, ""] | None:
 
 
 def declared(field: Any, name: str, default: Any = None) -> Any:
-    """What a field, or the outermost one inside it that can, says of itself by that name."""
+    """The attribute `name` of a field, or of the outermost field inside it that has one."""
     for level in _levels(field):
         level = level.same.fn if isinstance(level, PlainFunction) else level
         if hasattr(level, name):
@@ -219,7 +219,7 @@ def declared(field: Any, name: str, default: Any = None) -> Any:
 
 
 def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
-    """How each array of a field lies on `mesh`, in the order of its leaves: whole, as a rule.
+    """The layout of each array of a field on `mesh`, in the order of its leaves: whole, as a rule.
 
     A node of the field that splits its own arrays says so by `partition_specs(mesh)`, one for each
     of its arrays.

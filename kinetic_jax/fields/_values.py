@@ -1,4 +1,4 @@
-"""What the posterior says at a point: velocity, log-density, dominance, the heaviest row."""
+"""Values of the posterior at a point: velocity, log-density, dominance, the heaviest row."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
 
 
 class EmpiricalValues(NamedTuple):
-    """What `EmpiricalField.values` returns at one point, and `on_batch` at a batch of them.
+    """The result of `EmpiricalField.values` at one point, and of `on_batch` at a batch of them.
 
     Attributes:
         velocity: v*, of the shape of x.

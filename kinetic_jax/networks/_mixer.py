@@ -89,7 +89,7 @@ class PatchMixer(nnx.Module):
 
     @staticmethod
     def count_arrays(num_classes: int | None, *, depth: int, **_: object) -> int:
-        """How many arrays the weights of such a network are, known without building it."""
+        """The number of weight arrays of such a network, without building it."""
         return 11 + (num_classes is not None) + 10 * depth
 
     def __init__(

@@ -61,7 +61,7 @@ class ResidualMLP(nnx.Module):
 
     @staticmethod
     def count_arrays(num_classes: int | None, *, depth: int, skip: bool, **_: object) -> int:
-        """How many arrays the weights of such a network are, known without building it."""
+        """The number of weight arrays of such a network, without building it."""
         return 10 + (num_classes is not None) + 8 * depth + 2 * skip
 
     def __init__(

@@ -152,7 +152,7 @@ class UNet(nnx.Module):
         num_res_blocks: int,
         **_: object,
     ) -> int:
-        """How many arrays the weights of such a network are, known without building it."""
+        """The number of weight arrays of such a network, without building it."""
         block, skip, attend, conv = 10, 2, 6, 2
         count = 4 + (num_classes is not None) + conv + 2 * block + attend + 2 * conv
         before = 1

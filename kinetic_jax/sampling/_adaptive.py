@@ -58,7 +58,7 @@ def _inner(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
 
 
 class AdaptivePlan(eqx.Module):
-    """How the samples of a batch are stepped; its arrays are traced (a Python number is not).
+    """Settings of the adaptive steps of a batch; arrays are traced, Python numbers are not.
 
     Attributes:
         start: t0.

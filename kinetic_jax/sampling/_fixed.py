@@ -34,7 +34,7 @@ from kinetic_jax.transforms import is_landing
 
 
 class SavePlan(eqx.Module):
-    """Which nodes of a fixed grid to keep, and how to reach the saved times from them.
+    """The nodes of a fixed grid to keep, and the way from them to the saved times.
 
     A time between nodes is reached by one shorter step of the same solver from the node before
     it: of the solver's own order, and without touching the trajectory.
@@ -117,7 +117,7 @@ class Progress(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What one step of one sample takes and shows.
+    """The evaluations and the energies of one step of one sample.
 
     Attributes:
         power: the energy's mean integrand over the step.

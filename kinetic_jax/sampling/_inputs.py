@@ -1,4 +1,4 @@
-"""What is integrated: a field, where its paths begin, and their conditions."""
+"""Checks of the field, the start points and their conditions."""
 
 from typing import Any
 

@@ -108,7 +108,7 @@ def solve_together(
 
 
 def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
-    """How the field's arrays lie on the mesh, and the axes that are left for the batch."""
+    """The layout of the field's arrays on the mesh, and the axes that are left for the batch."""
 
     def closed(node: Any) -> bool:
         return isinstance(node, OpenFunction)
@@ -182,7 +182,7 @@ def _trimmed(found: Any, mesh: Mesh, axis: int, batch: int) -> Any:
 
 
 def _result_specs(found: Any, axis: int, axes: tuple[str, ...]) -> Any:
-    """How a result's arrays lie on the mesh, the batch (its `axis`) split over `axes`."""
+    """The layout of a result's arrays on the mesh, the batch (its `axis`) split over `axes`."""
     split = PartitionSpec(*(None,) * axis, axes) if axes else WHOLE
     return jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else split, found)
 

@@ -1,4 +1,4 @@
-"""What a field computes at fixed points, by which a job or a run of training knows it again."""
+"""Probes: a field's velocity at fixed points, by which a job or a training run recognises it."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ POSITION_ROUNDING = 1e-5
 
 
 class Probes(TypedDict):
-    """What `probed` returns, as JSON can hold it.
+    """The result of `probed`, as JSON can hold it.
 
     Attributes:
         x0: for each point the number along a fixed random direction, None where it is not finite.
@@ -63,7 +63,7 @@ def probed(
     cond: PyTree[Any],
     span: tuple[float, float],
 ) -> Probes:
-    """What a field computes at a few points, at times all over its span.
+    """The velocity of a field at a few points and at times all over its span.
 
     A change of the field that shows in no array (another function, a number in a closure) shows
     here.
@@ -97,12 +97,12 @@ def projected(rows: Float[np.ndarray, "rows *event"]) -> Float[np.ndarray, " row
 
 
 def same_positions(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether points, as `projected` has them, are the same up to rounding."""
+    """True if points, as `projected` returns them, are the same up to rounding."""
     return _close(one, other, POSITION_ROUNDING * _greatest(one))
 
 
 def same_within_rounding(one: Probes | None, other: Probes | None) -> bool:
-    """Whether two fields were the same at the probes, perhaps on two machines."""
+    """True if two fields agree at the probes up to rounding, perhaps on two machines."""
     if one is None or other is None:
         return one is other
     within = max(one["within"], other["within"])
@@ -151,7 +151,7 @@ def _greatest(values: np.ndarray) -> float:
 
 
 def _computes_in_half(field: Callable[..., Any], x0: Array, cond: PyTree[Any]) -> bool:
-    """Whether an array on the way to the velocity is of 16 bits or fewer, as its program shows."""
+    """True if an array on the way to the velocity has 16 bits or fewer, as its program shows."""
 
     def row(leaf: Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)

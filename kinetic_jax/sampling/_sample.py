@@ -85,8 +85,8 @@ def sample(
             is taken, and then moves a sample by as much as the solve is off.
 
     Returns:
-        `Trajectories`. A sample that fails is told by its `status`; this function never raises
-        for it (`Trajectories.check` does).
+        `Trajectories`. Failures are reported in `status`; this function never raises for them
+        (`Trajectories.check` does).
 
     Raises:
         ValueError: before anything compiles, for settings that are out of range or contradict

@@ -29,7 +29,7 @@ class FramedState(eqx.Module):
 
 
 class SplitState(eqx.Module):
-    """What the solver carries along.
+    """The state of the solver.
 
     Attributes:
         solver: the wrapped solver's state.

@@ -164,7 +164,7 @@ class SweepPlan(eqx.Module):
         return kts(alpha0, beta0, tau, **shapes, allow_reversal=reversal)
 
     def is_shared(self, tau: Float[Array, ""]) -> Bool[Array, " steps"]:
-        """Which steps do not know β0: all up to the last whose stages all lie up to τ."""
+        """The steps that do not depend on β0: all up to the last whose stages all lie up to τ."""
         left, right = self.nodes[:-1, None], self.nodes[1:, None]
         times = left + jnp.asarray(self.stages.c, left.dtype)[None, :] * (right - left)
         if self.landing in _BEGIN_AT_ZERO:

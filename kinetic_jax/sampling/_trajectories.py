@@ -1,4 +1,4 @@
-"""What sampling returns."""
+"""The results of sampling."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class KineticProfile:
 class Trajectories:
     """The result of `sample`; every array but the times has a leading batch axis.
 
-    (Of `sweep` three axes more, before it.)
+    `sweep` adds three leading axes.
 
     Attributes:
         x1: the samples, shape (batch, *event).
@@ -62,7 +62,7 @@ class Trajectories:
                 and names them.
             ValueError: under a trace, where the status is not known.
 
-        Of a batch on several processes all must call it.
+        All processes that share the batch must call it.
         """
         if isinstance(self.status, jax.core.Tracer):
             raise ValueError("check() must be called outside jit, got a traced status")
