@@ -50,7 +50,7 @@ def command(
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs.
     """
     if table is not None and (table.suffix != ".npz" or not table.parent.is_dir()):
-        raise click.BadParameter(f"{table} must end in .npz, in a folder that is there")
+        raise click.BadParameter(f"{table} must end in .npz, in an existing folder")
     diagnosis = diagnose_job(
         open_job(folder),
         load_array(train),

@@ -16,7 +16,9 @@ from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 DEFAULTS = JobSettings(n=1)
 
 
-def _setting(name: str, kind: Any, text: str, **options: Any) -> Callable[..., Any]:
+def _setting(
+    name: str, kind: click.ParamType | type | tuple[type, ...], text: str, **options: Any
+) -> Callable[..., Any]:
     """The option of a job setting, with the default of `JobSettings`."""
     default = getattr(DEFAULTS, name)
     shown = default is not None and not isinstance(default, bool)

@@ -26,7 +26,7 @@ from kinetic_jax.sampling import checked_probes, same_within_rounding
 DESCRIPTION = "job.json"
 FORMAT = 1
 GENERATOR = "threefry2x32"  # independent of the machine and of the batches
-_OTHER_FIELDS = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
+_EXTRA = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
 _OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "probes"}
 _DEFAULTS = {
     setting.name: setting.default
@@ -81,9 +81,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     # A run killed between the two writes leaves no checksum.
-    error_text = checksum_error(path)
-    if error_text is not None and "damaged" in error_text:
-        raise ValueError(f"{path} {error_text}")
+    mismatch = checksum_error(path)
+    if mismatch is not None and "damaged" in mismatch:
+        raise ValueError(f"{path} {mismatch}")
     try:
         _check(about)
     except ValueError as error:
@@ -119,7 +119,7 @@ def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] 
     if not same_within_rounding(stored.get("probes"), about.get("probes")):
         raise ValueError(
             f"{folder} holds a job of another field, or another x0: its arrays are the same, but "
-            "at fixed points it computes something else; choose another folder"
+            "its velocities at fixed points differ; choose another folder"
         )
     return stored
 
@@ -145,24 +145,19 @@ def _check(about: Any) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
     require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
     require(about.get("format") == FORMAT, "format", _short(about.get("format")), f"be {FORMAT}")
-    known = (
-        {setting.name for setting in dataclasses.fields(JobSettings)} | _OTHER_FIELDS | _OPTIONAL
-    )
+    known = {setting.name for setting in dataclasses.fields(JobSettings)} | _EXTRA | _OPTIONAL
     for name in sorted(known - _OPTIONAL - about.keys()):
-        raise ValueError(f"{name} must be there")
+        raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
         raise ValueError(f"{name} must be left out: no job has it")
-    _check_settings({name: value for name, value in about.items() if name not in _OTHER_FIELDS})
+    other = _EXTRA | {"probes"}
+    _check_settings({name: value for name, value in about.items() if name not in other})
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
         require(about[name] in values, name, _short(about[name]), f"be one of {values}")
-    require(
-        isinstance(about["event_shape"], list),
-        "event_shape",
-        _short(about["event_shape"]),
-        "be a list",
-    )
-    for side in about["event_shape"]:
+    shape = about["event_shape"]
+    require(isinstance(shape, list), "event_shape", _short(shape), "be a list")
+    for side in shape:
         whole_number("event_shape", side, 1, 2**31)
     if about["num_classes"] is not None:
         whole_number("num_classes", about["num_classes"], 1, 2**31)
@@ -173,7 +168,6 @@ def _check(about: Any) -> None:
 
 def _check_settings(given: dict[str, Any]) -> None:
     """Validates settings like user input; digests stand for long lists."""
-    given = {name: value for name, value in given.items() if name != "probes"}
     is_list = given["labels"] is None or isinstance(given["labels"], list | dict)
     require(is_list, "labels", _short(given["labels"]), "be a list")
     for name, stand_in in (("labels", 0), ("grid", "uniform")):

@@ -21,7 +21,7 @@ from kinetic_jax.metrics import (
     spearman,
 )
 from kinetic_jax.sampling import STEP_LIMIT
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows
 
 # Each search reads all training rows, so several shards are searched together, up to these limits.
 SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH = 4096, 2**22
@@ -96,10 +96,10 @@ def diagnose_job(
     require_flag("merge_duplicates", merge_duplicates)
     rows = _shaped_rows("train", train, job)
     reserved = None if held_out is None else _shaped_rows("held_out", held_out, job)
-    has_rows = reserved is None or len(reserved) > 0
+    has_rows = reserved is None or reserved.shape[0] > 0
     require(has_rows, "held_out", "no rows", "have rows")
     expected = "have at least two rows, the nearest and the second nearest"
-    require(len(rows) >= 2, "train", rows.shape, expected)
+    require(rows.shape[0] >= 2, "train", rows.shape, expected)
     rule: dict[str, Any] = {
         "merge_duplicates": merge_duplicates,
         "duplicate_distance": duplicate_distance,
@@ -119,23 +119,23 @@ def diagnose_job(
         "ratio": memorization.ratios,
         "memorized": memorization.memorized,
     }
-    summary = _summary(job, len(rows), table, memorization, threshold, confidence, progress)
+    summary = _summary(job, rows.shape[0], table, memorization, threshold, confidence, progress)
     summary["scale"] = _scales(job, rows)
     return Diagnosis(summary, table, memorization)
 
 
-def _shaped_rows(name: str, data: Any, job: Job) -> Any:
+def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
     """`data` reshaped to the shape of the samples, without reading it if possible."""
     data = data if hasattr(data, "shape") else numbers(name, data)
     size, event_size = int(np.prod(data.shape[1:])), int(np.prod(job.event_shape))
     expected = f"have rows of {event_size} numbers, as the samples of shape {job.event_shape} do"
     require(data.ndim >= 1 and size == event_size, name, f"shape {data.shape}", expected)
-    shape = (len(data), *job.event_shape)
+    shape = (data.shape[0], *job.event_shape)
     return data if data.shape == shape else data.reshape(shape)
 
 
 def _compare(
-    job: Job, train: Any, rule: dict[str, Any], progress: bool | None
+    job: Job, train: Rows, rule: dict[str, Any], progress: bool | None
 ) -> tuple[dict[str, np.ndarray], NearestTwo]:
     """Per-sample arrays of the job, and the two nearest training rows of each sample."""
     parts: list[dict[str, np.ndarray]] = []
@@ -170,15 +170,16 @@ def _grouped_shards(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.
 
 
 def _nearest_of_held_out(
-    held_out: Any, train: Any, rule: dict[str, Any], progress: bool | None
+    held_out: Rows, train: Rows, rule: dict[str, Any], progress: bool | None
 ) -> NearestTwo:
     nearest: list[NearestTwo] = []
-    with progress_bar("held-out data", len(held_out), show=progress) as update:
-        for start in range(0, len(held_out), SAMPLES_PER_SEARCH):
+    number = held_out.shape[0]
+    with progress_bar("held-out data", number, show=progress) as update:
+        for start in range(0, number, SAMPLES_PER_SEARCH):
             part = np.asarray(held_out[start : start + SAMPLES_PER_SEARCH])
             part = part if part.dtype == np.float64 else part.astype(np.float32)
             nearest.append(nearest_two(part, train, **rule, progress=False))
-            update(min(start + SAMPLES_PER_SEARCH, len(held_out)), "")
+            update(min(start + SAMPLES_PER_SEARCH, number), "")
     return NearestTwo(*map(np.concatenate, zip(*nearest, strict=True)))
 
 
@@ -243,10 +244,10 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     }
 
 
-def _scales(job: Job, rows: Any) -> dict[str, Any]:
+def _scales(job: Job, rows: Rows) -> dict[str, Any]:
     """Standard deviations of the first shard and of a subset of the training rows."""
     samples = job.scaling.invert(next(iter(job.shards())).x1).astype(np.float64)
-    subset = np.asarray(rows[:: -(-len(rows) // SCALE_ROWS)], np.float64)
+    subset = np.asarray(rows[:: -(-rows.shape[0] // SCALE_ROWS)], np.float64)
     finite = samples[np.isfinite(samples)]
     sd, train_sd = float(finite.std()) if finite.size else math.nan, float(subset.std())
     differs = sd > MAX_SCALE_RATIO * train_sd or train_sd > MAX_SCALE_RATIO * sd

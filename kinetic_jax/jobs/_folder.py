@@ -131,7 +131,7 @@ def refuse_foreign_files(folder: Path, part: Part, job: Owner, *, begun: bool) -
         if not is_ours:
             raise ValueError(
                 f"out must be a folder without other people's files, got {file}, which no job "
-                "wrote and this one would write over: choose another folder, or move the file away"
+                "wrote and this one would overwrite: choose another folder, or move the file away"
             )
 
 

@@ -83,10 +83,10 @@ class Job:
             absent = (number for number in range(self.num_shards) if number not in known)
             errors |= dict.fromkeys(itertools.islice(absent, MAX_LISTED), "is missing")
             listed = [f"{shard_name(n)} {errors[n]}" for n in sorted(errors)[:MAX_LISTED]]
-            more = "; ..." if lacking > MAX_LISTED else ""
+            ending = "; ..." if lacking > MAX_LISTED else ""
             raise ValueError(
                 f"{self.folder} lacks {lacking:,} of its {self.num_shards:,} shards "
-                f"({'; '.join(listed)}{more}): the command that began it makes them"
+                f"({'; '.join(listed)}{ending}): repeat its command to complete it"
             )
         return self
 

@@ -30,8 +30,8 @@ class Shard:
 
     Attributes:
         x1: the samples, in the field's own scale, shape (rows, *event).
-        index: their indices in the job; x0 is `noise(key, index, event_shape)`, or what `run_job`
-            was given as x0; shape (rows,).
+        index: their indices in the job; x0 is `noise(key, index, event_shape)`, or `run_job`'s
+            x0(index); shape (rows,).
         label: their classes, shape (rows,), or None.
         status: 0 ok, 1 not finite, 2 step limit (of an adaptive solve), shape (rows,).
         num_evals: calls of the field, shape (rows,).
@@ -127,7 +127,7 @@ def owner_of(path: Path) -> Owner | None:
             has_probes = "probes" in arrays.headers
             probes = checked_probes(json.loads(arrays.text("probes"))) if has_probes else None
             return Owner(job, probes)
-    except Exception as error:  # readers of damaged files raise whatever they meet
+    except Exception as error:  # readers raise various errors for damaged files
         raise ValueError(f"is unreadable ({error})") from error
 
 

@@ -149,8 +149,8 @@ class _StructureOnly(nnx.Rngs):
         self.params = _SameKey(jax.random.key(0), tag="params")
 
 
-def wrapped(model: nnx.Module) -> Any:
-    """A network of this package as a field."""
+def wrapped(model: nnx.Module) -> NNXField:
+    """Wraps a network of this package as a field."""
     return from_nnx(model, call=_call)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_key
 from kinetic_jax._digest import digest
@@ -230,7 +230,7 @@ def _settings(
         "data": digest([problem.data]),
         "cond": digest(jax.tree.leaves(problem.cond)),
         "null_cond": digest(jax.tree.leaves(problem.null_cond)),
-        "key": digest([jax.random.key_data(key) if _is_typed(key) else key]),
+        "key": digest([key]),
         "generator": str(jax.random.key_impl(key)),
         "batch_size": problem.batch_size,
         "cond_dropout": float(problem.cond_dropout),
@@ -244,10 +244,6 @@ def _settings(
     if settings["field"] is None:  # a field without a description
         settings |= identity_of(problem, parameters)
     return json.loads(json.dumps(settings))
-
-
-def _is_typed(key: Array) -> bool:
-    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
 def _resume(

@@ -93,7 +93,7 @@ class TestStatistics:
         assert row.table["samples"] == 19
         np.testing.assert_array_equal(row.memorized[:5], True)
         assert row.table["f_mem"] == pytest.approx(row.memorized.mean())
-        energy = 0.5 * np.sum(images[row.good] ** 2, axis=(1, 2))
+        energy = 0.5 * np.sum(images[row.is_valid] ** 2, axis=(1, 2))
         assert row.table["energy"]["total"] == pytest.approx(energy.mean(), rel=1e-5)
 
     def test_fifths_go_from_low_to_high(self, judge):
