@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarks.speed.__main__ import SUITES
+from benchmarks.speed._command import SUITES
 
 from benchmarks.speed import _loops, _timing, network, overhead
 from kinetic_jax import GaussianField, network_field, sample
