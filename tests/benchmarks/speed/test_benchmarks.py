@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarks.speed._command import SUITES
 
 from benchmarks.speed import _loops, _timing, network, overhead
+from benchmarks.speed._command import SUITES
 from kinetic_jax import GaussianField, network_field, sample
 from kinetic_jax.networks import _slices
 
