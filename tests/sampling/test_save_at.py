@@ -81,9 +81,9 @@ def test_the_end_beside_times_between_nodes(normal, solver):
 
     found = path(x0)
     np.testing.assert_array_equal(found.path[:, -1], found.x1)
-    np.testing.assert_array_equal(
-        found.path[:, 0], sample(field, x0, solver=solver, num_steps=10, save_at=True).path[:, 5]
-    )
+    every_node = sample(field, x0, solver=solver, num_steps=10, save_at=True)
+    # Two programs, which the compiler may round apart in the last bit.
+    np.testing.assert_allclose(found.path[:, 0], every_node.path[:, 5], rtol=1e-5, atol=1e-6)
     slope = jax.grad(lambda x0: jnp.sum(path(x0).path[:, 0] ** 2))(x0)
     alone = jax.grad(
         lambda x0: jnp.sum(
