@@ -7,6 +7,8 @@ answers `--help` and Ctrl-C at once.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -25,7 +27,9 @@ else:
 
     def __dir__() -> list[str]:
         _load()
-        return sorted([*globals()["__all__"], "__version__"])
+        packages = [name for name, value in globals().items() if isinstance(value, ModuleType)]
+        own = [name for name in packages if f"{__name__}.{name}" in sys.modules]
+        return sorted([*globals()["__all__"], "__version__", *own])
 
     def _load() -> None:
         public = vars(importlib.import_module("kinetic_jax._public"))

@@ -184,8 +184,8 @@ def _step_of_one(
     excess = _excess_rate(velocities, rate.x, x - x0, t0 - walk.t0, t1 - walk.t0)
     bend2 = squared_norm(rate.x - previous)
     # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
-    # may overwrite the old; else XLA copies the batch in every step, which `benchmarks/overhead`
-    # sees.
+    # may overwrite the old; else XLA copies the batch in every step, which shows in
+    # `benchmarks/speed/overhead.py`.
     velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(rate.x), rate.x)
     spent = Spent(rate.energy, rate.length, excess, squared_norm(rate.x), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent

@@ -37,15 +37,15 @@ def test_run_was_made_with_the_settings_of_today():
 def headlines():
     rows = {row["name"]: row for row in RESULTS["rows"]}
     plain, shaped = rows["no gain"], rows["KTS"]
-    copies = "copies {:.1f}% of its samples; with KTS it copies {:.1f}%"
+    copies = "a training image in {:.1f}% of its samples; with KTS in {:.1f}%"
     yield copies.format(100 * plain["f_mem"], 100 * shaped["f_mem"])
     yield f"({plain['frechet']:.2f} to {shaped['frechet']:.2f})"
     support = CLAIMS["sparsity"]["found"]["models"]["all images"]["support"]["kNN, pixels"]
-    yield f"ρ = {support['total']['plain']['value']:+.2f}, not with sparse ones"
+    yield f"ρ = {support['total']['plain']['value']:+.2f}, not with sparse ones,"
     excess = support["excess"]["plain"]["value"]
     yield f"*straightness excess* goes with sparse ones, ρ = {excess:+.2f}"
     table = dict(re.findall(r"\| `goldilocks` \| AUC of (.*) for copies.*\| (0\.\d\d) \(", PAGE))
-    yield f"told by energy (AUC {table['E']})"
+    yield f"cannot be told by energy (AUC {table['E']})"
     yield f"(AUC {table['bending, t in [0.2, 0.4]']})"
     (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
     yield f"{beaten} settings of KTS have a control of fewer copies that is no farther off"
