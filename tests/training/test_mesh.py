@@ -46,13 +46,13 @@ def test_loss_of_split_data(mesh):
         out_specs=PartitionSpec("b"),
     )  # fmt: skip
     np.testing.assert_allclose(
-        np.asarray(inside(split))[:2], cfm_loss(field, KEY, x1[:2]), rtol=1e-6
+        np.asarray(inside(split))[:2], cfm_loss(field, KEY, x1[:2]), rtol=1e-5
     )
-    np.testing.assert_allclose(cfm_loss(field, KEY, split), want, rtol=1e-6)
+    np.testing.assert_allclose(cfm_loss(field, KEY, split), want, rtol=1e-5)
     with jax.set_mesh(mesh):
         for call in (loss, eqx.filter_jit(loss)):
             (_, losses), slope = call(field, split)
-            np.testing.assert_allclose(losses, want, rtol=1e-6)
+            np.testing.assert_allclose(losses, want, rtol=1e-5)
             np.testing.assert_allclose(slope.mean, gradient.mean, rtol=1e-5)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.__main__ import main
 from benchmarks.claims import _goldilocks, _kts, _words
 from benchmarks.claims._page import END, START
 from kinetic_jax._json import without_nan
