@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def bounded_memory_maps():
     yield
     if not MAPS.exists() or len(MAPS.read_bytes().splitlines()) > MANY_MAPS:
         jax.clear_caches()
+    # Programs live on: without this the garbage collector walks over all of them again and again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
