@@ -127,7 +127,7 @@ class Packed:
         held = 0
         for member in archive.infolist():
             stored = member.compress_type == zipfile.ZIP_STORED
-            require(stored, member.filename, "compressed numbers", "be stored as it is")
+            require(stored, member.filename, "compressed numbers", "be stored uncompressed")
             held += member.file_size
             got = f"{held:,} bytes with those before it"
             require(held <= size, member.filename, got, f"fit into a file of {size:,} bytes")

@@ -105,8 +105,9 @@ def _fill_function(function: types.FunctionType, static: Any, items: list[Any]) 
     parts: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
     for (part, name), item in zip(static[2], items, strict=True):
         parts[part][name] = item
+    cells = function.__closure__ or ()
     for index, item in parts["cells"].items():
-        function.__closure__[index].cell_contents = item  # type: ignore[index]
+        cells[index].cell_contents = item
     function.__globals__.update(parts["globals"])
     function.__defaults__ = tuple(parts["defaults"].values()) or None
     function.__kwdefaults__ = parts["keywords"] or None

@@ -149,7 +149,10 @@ def metric(name, *others, of=lambda x: (x,), **settings):
 def numbers_in(result):
     """The numbers of a result that may be no pytree."""
     values = result if isinstance(result, list | tuple) else [result]
-    is_plain = lambda value: isinstance(value, jax.Array) or not hasattr(value, "__dict__")  # noqa: E731
+
+    def is_plain(value):
+        return isinstance(value, jax.Array) or not hasattr(value, "__dict__")
+
     values = [value if is_plain(value) else vars(value) for value in values]
     leaves = [leaf for leaf in jax.tree.leaves(values) if not isinstance(leaf, str)]
     assert leaves
@@ -354,7 +357,10 @@ def split_where_no_mesh_is_given():
 def inside_shard_map():
     mesh = meshes()["Explicit"]
     run, errors = all_in_one(TRACED)
-    apart = lambda x: jax.tree.map(lambda leaf: leaf[None], run(x))  # noqa: E731
+
+    def apart(x):
+        return jax.tree.map(lambda leaf: leaf[None], run(x))
+
     on_each = jax.shard_map(apart, mesh=mesh, in_specs=SPLIT, out_specs=SPLIT)
     return quickly_compiled(on_each, split_over(mesh)), errors
 

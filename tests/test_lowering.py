@@ -65,7 +65,10 @@ TRANSFORMS = {
 
 def of_arrays(fn, *arguments):
     """`fn` as a function of the arrays in its arguments, and those: fields are no export types."""
-    is_array = lambda leaf: eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
+
+    def is_array(leaf):
+        return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+
     arrays, static = eqx.partition(arguments, is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     return lambda leaves: fn(*eqx.combine(jax.tree.unflatten(treedef, leaves), static)), leaves
@@ -79,9 +82,15 @@ def sampled(field, x0=X0, cond=None, **options):
 def each(method, *more):
     """A method of the exact flow, at every point of a batch."""
     field = kinetic_jax.EmpiricalField(DATA, labels=jnp.arange(40) % 3, chunk_size=16)
-    call = lambda f, x, c: jax.vmap(lambda x, c: getattr(f, method)(*more, x, cond=c))(x, c)  # noqa: E731
+
+    def call(f, x, c):
+        return jax.vmap(lambda x, c: getattr(f, method)(*more, x, cond=c))(x, c)
+
     if method == "posterior":
-        call = lambda f, x, c: jax.vmap(lambda x, c: f.posterior(0.5, x, 4, c))(x, c)  # noqa: E731
+
+        def call(f, x, c):
+            return jax.vmap(lambda x, c: f.posterior(0.5, x, 4, c))(x, c)
+
     return of_arrays(call, field, X0, LABELS)
 
 
@@ -102,7 +111,10 @@ def neighbors_on_a_mesh():
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     shards = checked_shards(mesh, None, 40)
     center = MeshSearch("rows", DATA, 2, 16, shards, X0).center
-    search = lambda rows, x, center: _on_each(_by_products, shards, 16, 2, rows, (x, center))  # noqa: E731
+
+    def search(rows, x, center):
+        return _on_each(_by_products, shards, 16, 2, rows, (x, center))
+
     return of_arrays(search, DATA, X0, center)
 
 
@@ -130,12 +142,16 @@ def loop(x0):
 
 
 def gradient(field, x0):
-    energy = lambda f, x: jnp.sum(kinetic_jax.sample(f, x, num_steps=4).energy.total)  # noqa: E731
+    def energy(f, x):
+        return jnp.sum(kinetic_jax.sample(f, x, num_steps=4).energy.total)
+
     return jax.tree.leaves(eqx.filter_grad(energy)(field, x0))
 
 
 def slope(field, x):
-    loss = lambda f: jnp.sum(jax.vmap(f, in_axes=(None, 0))(jnp.float32(0.5), x) ** 2)  # noqa: E731
+    def loss(f):
+        return jnp.sum(jax.vmap(f, in_axes=(None, 0))(jnp.float32(0.5), x) ** 2)
+
     return jax.tree.leaves(eqx.filter_grad(loss)(field))
 
 

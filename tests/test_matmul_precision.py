@@ -38,7 +38,9 @@ def test_a_network_runs_at_the_precision_that_is_set(setting, expected):
 
 
 def derivative(field, x):
-    loss = lambda f, x: jnp.sum(jax.vmap(lambda x: f(jnp.float32(0.5), x))(x) ** 2)  # noqa: E731
+    def loss(f, x):
+        return jnp.sum(jax.vmap(lambda x: f(jnp.float32(0.5), x))(x) ** 2)
+
     return jax.tree.leaves(eqx.filter_grad(loss)(field, x))
 
 
@@ -64,7 +66,10 @@ def test_distances_have_all_their_digits(setting):
 def test_another_precision_is_another_program():
     """A set precision is seen by a program that was compiled before."""
     field = network_field("mlp", (3,), key=jax.random.key(0), width=16, depth=1)
-    run = lambda f, x: sample(f, x, num_steps=2)  # noqa: E731
+
+    def run(f, x):
+        return sample(f, x, num_steps=2)
+
     assert precisions(run, field, X) == {"DEFAULT"}
     with jax.default_matmul_precision("highest"):
         assert precisions(run, field, X) == {"HIGHEST"}

@@ -262,7 +262,10 @@ def test_a_numpy_array_may_be_a_shape():
 
 def test_a_small_numpy_array_is_one_and_may_change():
     held = np.array([3.0, 1.0], np.float32)
-    function = lambda x: x * held[0] if isinstance(held, np.ndarray) else 0 * x  # noqa: E731
+
+    def function(x):
+        return x * held[0] if isinstance(held, np.ndarray) else 0 * x
+
     assert value(function) == 6.0
     held[0] = 5.0
     assert value(function) == 10.0
@@ -315,7 +318,10 @@ def test_a_large_constant_is_compared_by_its_digest():
 def test_what_numpy_computes_with_is_a_constant_that_may_change():
     """NumPy's functions need the numbers themselves: its arrays may change in place, JAX's not."""
     table, shift = np.array([3.0, 1.0], np.float32), {"by": jnp.float32(1.0)}
-    function = lambda x: np.sum(table) * x + float(shift["by"])  # noqa: E731
+
+    def function(x):
+        return np.sum(table) * x + float(shift["by"])
+
     assert value(function) == 9.0
     table[0] = 5.0
     assert value(function) == 13.0
@@ -361,7 +367,10 @@ def test_notes_that_began_before_compile_once_more_at_most(notes):
 def test_a_number_in_a_list_is_seen_when_it_changes(nest):
     numbers, weight = [3.0], jnp.float32(1.0)
     owner = Scale(numbers if nest is list else nest(numbers))
-    function = lambda x: weight * x * jax.tree.leaves(owner.number)[0]  # noqa: E731
+
+    def function(x):
+        return weight * x * jax.tree.leaves(owner.number)[0]
+
     assert value(function) == 6.0
     numbers[0] = -1.0
     assert value(function) == -2.0
@@ -378,7 +387,10 @@ def test_a_number_in_a_list_is_seen_when_it_changes(nest):
 )
 def test_a_long_container_without_arrays_costs_nothing(held):
     weight = jnp.float32(3.0)
-    function = lambda x: weight * x + 0 * len(held)  # noqa: E731
+
+    def function(x):
+        return weight * x + 0 * len(held)
+
     assert value(function) == 6.0
     begin = time.perf_counter()
     opened(function)
@@ -450,7 +462,10 @@ def in_a_long_list(number):
 )
 def test_other_holders_are_read_once_as_under_jit(hold):
     read, change = hold(3.0)
-    function = lambda x: read() * x  # noqa: E731
+
+    def function(x):
+        return read() * x
+
     assert value(function) == 6.0
     change(5.0)
     assert value(function) == 6.0
@@ -480,14 +495,19 @@ def test_an_object_that_is_not_opened_is_itself():
 
 
 def test_a_gradient_and_a_map_reach_what_is_closed_over():
-    loss = lambda w: call_opened(value_of, lambda x: w**2 * x, jnp.float32(2.0))  # noqa: E731
+    def loss(w):
+        return call_opened(value_of, lambda x: w**2 * x, jnp.float32(2.0))
+
     assert float(jax.grad(loss)(jnp.float32(3.0))) == 12.0
     assert jax.vmap(loss)(jnp.arange(3.0)).tolist() == [0.0, 2.0, 8.0]
 
 
 def test_an_array_is_one_leaf_however_often_it_is_held():
     weight = jnp.ones(3)
-    inner = lambda x: weight @ x  # noqa: E731
+
+    def inner(x):
+        return weight @ x
+
     assert len(jax.tree.leaves(opened(lambda x: inner(x) + weight @ x))) == 1
 
 

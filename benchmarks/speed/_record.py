@@ -111,16 +111,11 @@ def time_record(
             **_ratio(timing, timings[baseline]),
             "rounds": [_short(value) for value in timing.rounds],
         }
-    judged = [
-        _judged(
-            claim,
-            baseline,
-            rows[claim.of]["figure"],
-            **_ratio(timings[claim.of], timings[claim.against or baseline]),
-        )
-        for claim in claims
-    ]
-    return _record(title, "s", dtype, baseline, rows, judged)
+
+    def ratio(claim: Claim) -> dict[str, Any]:
+        return _ratio(timings[claim.of], timings[claim.against or baseline])
+
+    return _record(title, "s", dtype, baseline, rows, _all_judged(claims, baseline, rows, ratio))
 
 
 def figure_record(
@@ -136,16 +131,22 @@ def figure_record(
     rows = {
         name: {"figure": _short(value), **ratio(name, baseline)} for name, value in figures.items()
     }
-    judged = [
-        _judged(
-            claim,
-            baseline,
-            rows[claim.of]["figure"],
-            **({} if claim.figure else ratio(claim.of, claim.against or baseline)),
-        )
-        for claim in claims
-    ]
+
+    def ratio_of(claim: Claim) -> dict[str, Any]:
+        return {} if claim.figure else ratio(claim.of, claim.against or baseline)
+
+    judged = _all_judged(claims, baseline, rows, ratio_of)
     return _record(title, unit, dtype, baseline, rows, judged)
+
+
+def _all_judged(
+    claims: Sequence[Claim],
+    baseline: str,
+    rows: Mapping[str, dict[str, Any]],
+    ratio: Callable[[Claim], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The claims with their figures, their ratios and whether their limits hold."""
+    return [_judged(one, baseline, rows[one.of]["figure"], **ratio(one)) for one in claims]
 
 
 def _record(

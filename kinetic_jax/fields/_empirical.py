@@ -27,6 +27,7 @@ from kinetic_jax._progress import check_progress
 from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
 from kinetic_jax.fields._empirical_batch import posterior_on_batch
 from kinetic_jax.fields._empirical_checks import (
+    check_classes,
     checked_batch,
     checked_labels,
     checked_log_weights,
@@ -285,8 +286,8 @@ class EmpiricalField(eqx.Module):
             ValueError: if they are split over another mesh.
         """
         own = self.shards
-        good = own is None or own.mesh == mesh
-        require(good, "mesh", mesh, "be the mesh of the EmpiricalField, whose rows it splits")
+        if own is not None and own.mesh != mesh:
+            raise ValueError(f"mesh must be {own.mesh}, over which the rows are split, got {mesh}")
         spec = PartitionSpec() if own is None else own.spec
         leaves = jax.tree.leaves(self)
         return [PartitionSpec() if leaf is self.center else spec for leaf in leaves]
@@ -318,10 +319,7 @@ class EmpiricalField(eqx.Module):
         if self.labels is None:
             raise ValueError(f"{name} must be None for an EmpiricalField without labels")
         if is_concrete(cond, self.labels) and self.labels.is_fully_addressable:
-            given, known = np.unique(numbers(name, cond)), np.unique(np.asarray(self.labels))
-            require(given.dtype.kind in "iu", name, given, "be whole numbers, classes")
-            bad = given[(given != -1) & ~np.isin(given, known)]
-            require(not bad.size, name, bad, f"be classes that have rows, or −1: {known}")
+            check_classes(name, cond, self.labels)
 
     def atoms(self) -> Atoms:
         """The rows and what is known of each.
@@ -355,5 +353,7 @@ class EmpiricalField(eqx.Module):
             cond = as_array("cond", cond)
         time = float_scalar(t, "t").astype(point.dtype)
         require_finite("t", time)
-        asked = time, point, cond
-        return asked if self.shards is None else placed(asked, self.shards.mesh, PartitionSpec())
+        arguments = time, point, cond
+        if self.shards is None:
+            return arguments
+        return placed(arguments, self.shards.mesh, PartitionSpec())

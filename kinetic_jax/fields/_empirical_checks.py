@@ -54,6 +54,18 @@ def checked_log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
     return jnp.where(positive, jnp.log(jnp.where(positive, given, 1.0)), lowest(given.dtype))
 
 
+def check_classes(name: str, cond: ArrayLike, labels: Int[Array, " rows"]) -> None:
+    """Checks that classes are −1 or those of rows.
+
+    Raises:
+        ValueError: naming the classes that have no rows.
+    """
+    given, known = np.unique(numbers(name, cond)), np.unique(np.asarray(labels))
+    require(given.dtype.kind in "iu", name, given, "be whole numbers, classes")
+    unknown = given[(given != -1) & ~np.isin(given, known)]
+    require(not unknown.size, name, unknown, f"be classes that have rows, or −1: {known}")
+
+
 def checked_batch(
     t: Any, x: Any, cond: Any, event: tuple[int, ...]
 ) -> tuple[Array, Array, Array | None]:

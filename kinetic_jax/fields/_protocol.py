@@ -219,7 +219,7 @@ def declared(field: Any, name: str, default: Any = None) -> Any:
 
 
 def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
-    """The layout of each array of a field on `mesh`, in the order of its leaves: whole, as a rule.
+    """The layout of each array of a field on `mesh`, in the order of its leaves; whole by default.
 
     A node of the field that splits its own arrays says so by `partition_specs(mesh)`, one for each
     of its arrays.

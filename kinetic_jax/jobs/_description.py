@@ -19,6 +19,7 @@ from kinetic_jax.jobs._shards import (
     Layout,
     Owner,
     checksum_error,
+    checksum_of,
     write_checked,
 )
 from kinetic_jax.sampling import checked_probes, same_within_rounding
@@ -81,8 +82,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     # A run killed between the two writes leaves no checksum.
-    mismatch = checksum_error(path)
-    if mismatch is not None and "damaged" in mismatch:
+    if checksum_of(path).is_file() and (mismatch := checksum_error(path)) is not None:
         raise ValueError(f"{path} {mismatch}")
     try:
         _check(about)

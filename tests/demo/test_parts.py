@@ -27,7 +27,10 @@ class TestSplit:
         again = np.concatenate([part.images for part in split_digits(100, seed=1)])
         everything = again.reshape(1797, -1)
         assert [len(part.labels) for part in DIGITS] == [100, 900, 797]
-        sort = lambda a: a[np.lexsort(a.T)]  # noqa: E731
+
+        def sort(a):
+            return a[np.lexsort(a.T)]
+
         np.testing.assert_array_equal(sort(rows), sort(everything))
         assert rows.min() == -1
         assert rows.max() == 1
@@ -71,7 +74,9 @@ class TestRows:
         np.testing.assert_allclose(plans["constant gain"].gain, eta.mean(), atol=1e-6)
 
     def test_each_row_moves_at_its_gain(self):
-        drift = lambda t, x, cond=None: jnp.ones_like(x)  # noqa: E731
+        def drift(t, x, cond=None):
+            return jnp.ones_like(x)
+
         for plan in plan_rows(self.settings):
             run = sample_row(plan, drift, jnp.zeros((2, 4)), self.settings)
             steps = round(40 * plan.stop_at)

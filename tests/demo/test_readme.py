@@ -45,7 +45,7 @@ def headlines():
     excess = support["excess"]["plain"]["value"]
     yield f"*straightness excess* goes with sparse ones, ρ = {excess:+.2f}"
     table = dict(re.findall(r"\| `goldilocks` \| AUC of (.*) for copies.*\| (0\.\d\d) \(", PAGE))
-    yield f"cannot be told by energy (AUC {table['E']})"
+    yield f"Energy does not set copies apart (AUC {table['E']})"
     yield f"(AUC {table['bending, t in [0.2, 0.4]']})"
     (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
     yield f"{beaten} settings of KTS have a control of fewer copies that is no farther off"

@@ -99,7 +99,9 @@ def test_reversing_the_reversed_flow_gives_the_flow(largest):
 
 
 def test_reversed_clock_readings():
-    clock = lambda t, x, cond=None: -t * jnp.ones_like(x)  # noqa: E731
+    def clock(t, x, cond=None):
+        return -t * jnp.ones_like(x)
+
     field = from_reversed_time(clock, time_scale=1000.0)
     times = jnp.asarray(np.arange(11) / 10, jnp.float32)
     readings = jax.vmap(lambda t: field(t, jnp.zeros(1))[0])(times)
@@ -110,7 +112,9 @@ def test_reversed_clock_readings():
 
 
 def test_reversed_velocity_is_per_unit_of_s_not_of_the_clock():
-    constant = lambda t, x, cond=None: jnp.full_like(x, 3.0)  # noqa: E731
+    def constant(t, x, cond=None):
+        return jnp.full_like(x, 3.0)
+
     field = from_reversed_time(constant, time_scale=1000.0)
     np.testing.assert_array_equal(field(jnp.array(0.3), jnp.zeros(2)), [-3.0, -3.0])
 
@@ -134,7 +138,9 @@ def test_reversed_time_scale_not_finite(value):
 
 
 def test_a_scaled_clock_reads_from_0_to_time_scale():
-    clock = lambda t, x, cond=None: t * jnp.ones_like(x)  # noqa: E731
+    def clock(t, x, cond=None):
+        return t * jnp.ones_like(x)
+
     field = from_scaled_time(clock, time_scale=1000.0)
     for t in (0.0, 0.25, 1.0):
         np.testing.assert_array_equal(field(jnp.array(t), jnp.zeros(2)), [1000 * t, 1000 * t])
@@ -163,7 +169,9 @@ def test_guidance_of_a_field_that_ignores_its_condition_is_refused(wrap):
     ],
 )
 def test_half_precision_of_a_plain_function_is_cast(dtype, wrap):
-    field = lambda t, x, cond: (x / 3).astype(dtype)  # noqa: E731
+    def field(t, x, cond):
+        return (x / 3).astype(dtype)
+
     x0 = jnp.ones((1, 2))
     result = sample(wrap(field), x0, jnp.zeros(1), num_steps=1)
     third = float(jnp.asarray(1 / 3, dtype))

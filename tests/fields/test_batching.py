@@ -92,7 +92,10 @@ def test_same_dots_and_convolutions_as_the_native_call(make):
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_a_loop_over_samples_would_be_seen(make):
     field, native, t, x = make()
-    loop = lambda field, t, x: jax.lax.map(lambda one: field(*one), (t, x))  # noqa: E731
+
+    def loop(field, t, x):
+        return jax.lax.map(lambda one: field(*one), (t, x))
+
     assert heavy_operations(loop, field, t, x) != heavy_operations(native, t, x)
 
 

@@ -132,7 +132,10 @@ def test_vmap_is_a_loop_over_samples(case):
 
 def test_a_gradient_reaches_every_number(case, x64):
     field, x = cast(case.make(0), jnp.float64), X.astype(jnp.float64)
-    value = lambda f: jnp.sum(f(jnp.array(0.3), x, case.cond) * jnp.arange(1.0, 5.0))  # noqa: E731
+
+    def value(f):
+        return jnp.sum(f(jnp.array(0.3), x, case.cond) * jnp.arange(1.0, 5.0))
+
     gradient = eqx.filter_grad(value)(field)
     dynamic, rest = eqx.partition(field, is_number)
     rng = np.random.default_rng(1)

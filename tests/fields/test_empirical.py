@@ -262,7 +262,10 @@ def test_derivatives_against_difference_quotients(what, mode, x64):
         slope = sum(
             jnp.sum(a * b) for a, b in zip(*map(jax.tree.leaves, (gradient, step)), strict=True)
         )
-    moved = lambda h: value(jax.tree.map(lambda a, b: a + h * b, inputs, step))  # noqa: E731
+
+    def moved(h):
+        return value(jax.tree.map(lambda a, b: a + h * b, inputs, step))
+
     quotient = (moved(1e-5) - moved(-1e-5)) / 2e-5
     np.testing.assert_allclose(slope, quotient, rtol=1e-6)
 

@@ -165,6 +165,9 @@ def test_output_that_is_no_array_names_the_class(batch):
     t, x, _ = batch
     net = MLP()
     variables = net.init(jax.random.key(0), t, x)
-    call = lambda module, variables, t, x, cond: {"v": module.apply(variables, t, x)}  # noqa: E731
+
+    def call(module, variables, t, x, cond):
+        return {"v": module.apply(variables, t, x)}
+
     with pytest.raises(ValueError, match="the output of MLP must have the shape of its input"):
         from_linen(net, variables, call=call)(t[0], x[0])

@@ -98,7 +98,9 @@ def test_call_adapts_the_order_of_arguments(batch):
         def __call__(self, cond, *, time, images):
             return images * time[:, None] + cond[:, None]
 
-    call = lambda model, t, x, cond: model(cond, time=t, images=x)  # noqa: E731
+    def call(model, t, x, cond):
+        return model(cond, time=t, images=x)
+
     got = jax.vmap(from_nnx(Other(), call=call))(t, x, jnp.arange(5.0))
     np.testing.assert_allclose(got, x * t[:, None] + np.arange(5.0)[:, None], rtol=1e-6)
 
@@ -179,7 +181,10 @@ def test_a_call_that_changes_variables_is_refused(batch, model, message, use):
 
 def test_wrong_output_shape_names_the_class(batch):
     t, x = batch
-    call = lambda model, t, x, cond: model(t, x)[:, :2]  # noqa: E731
+
+    def call(model, t, x, cond):
+        return model(t, x)[:, :2]
+
     with pytest.raises(ValueError, match=r"the output of MLP must .*\(1, 3\).* got shape \(1, 2\)"):
         from_nnx(MLP(nnx.Rngs(0)), call=call)(t[0], x[0])
 
@@ -216,7 +221,10 @@ def test_args_are_traced_and_not_trained(batch):
     field = lambda scale: from_nnx(  # noqa: E731
         MLP(nnx.Rngs(0)), call=call, args={"scale": scale, "shift": jnp.ones(DIM)}
     )
-    want = lambda scale: scale * MLP(nnx.Rngs(0))(t, x) + 1  # noqa: E731
+
+    def want(scale):
+        return scale * MLP(nnx.Rngs(0))(t, x) + 1
+
     run = jax.jit(lambda field: jax.vmap(field)(t, x))
     for scale in (2.0, -3.0):
         np.testing.assert_allclose(run(field(scale)), want(scale), rtol=1e-5, atol=1e-5)
@@ -268,6 +276,8 @@ def test_a_declared_event_shape_is_checked(batch):
     ],
 )
 def test_an_output_that_is_no_real_array_is_refused(batch, change, message):
-    call = lambda model, t, x, cond: change(model(t, x))  # noqa: E731
+    def call(model, t, x, cond):
+        return change(model(t, x))
+
     with pytest.raises(ValueError, match=message):
         from_nnx(MLP(nnx.Rngs(0)), call=call)(batch[0][0], batch[1][0])

@@ -111,7 +111,10 @@ def test_errors(mean, scale, message):
 def test_traced_scale_is_differentiable():
     # Values are checked when concrete only: a traced scale passes, its shape is still checked.
     x, t = jnp.array([1.0, 2.0]), jnp.array(1.0)
-    field = lambda scale: jnp.sum(GaussianField(jnp.ones(2), scale)(t, x))  # noqa: E731
+
+    def field(scale):
+        return jnp.sum(GaussianField(jnp.ones(2), scale)(t, x))
+
     # At t = 1 the rate is s²/s² = 1 whatever s is; at t = 0 it is −1.
     np.testing.assert_allclose(jax.jit(jax.grad(field))(2.0), 0.0, atol=1e-6)
     half = jax.jit(jax.grad(lambda s: GaussianField(jnp.zeros(()), s)(jnp.array(0.5), x[0])))

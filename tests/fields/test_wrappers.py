@@ -130,7 +130,10 @@ def test_a_method_is_one_function_however_often_it_is_looked_up():
 def test_plain_numbers_as_times(time):
     """A hand-written loop counts its time in them."""
     inner = GaussianField(jnp.ones(2), 0.5)
-    labelled = lambda t, x, cond: x * t + cond  # noqa: E731
+
+    def labelled(t, x, cond):
+        return x * t + cond
+
     x = jnp.array([0.5, -1.0])
     guided = cfg(2.0, 0.0, interval=(0.1, 0.8))(labelled)
     for field, cond in (

@@ -182,9 +182,15 @@ def test_the_first_description_stays_on_another_machine(tmp_path):
 
 def test_probes_allow_for_the_precision_that_a_field_computes_in():
     x0 = jax.random.normal(jax.random.key(0), (4, 3))
-    exact = lambda t, x, c: (1 + t) * x  # noqa: E731
+
+    def exact(t, x, c):
+        return (1 + t) * x
+
     weight = jnp.ones((), jnp.bfloat16)
-    half = lambda t, x, c: (((1 + t) * x).astype(weight.dtype) * weight).astype(x.dtype)  # noqa: E731
+
+    def half(t, x, c):
+        return (((1 + t) * x).astype(weight.dtype) * weight).astype(x.dtype)
+
     fine, coarse = (probed(field, x0, None, (0.0, 1.0)) for field in (exact, half))
     assert (fine["within"], coarse["within"]) == (1e-3, 3e-2)
     mixed = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1, dtype="bfloat16")
@@ -207,7 +213,10 @@ def test_probes_allow_for_the_precision_that_a_field_computes_in():
 
 def test_starts_other_than_noise(tmp_path):
     rows = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
-    still = lambda t, x, cond: 0 * x  # noqa: E731
+
+    def still(t, x, cond):
+        return 0 * x
+
     start = {"x0": lambda index: rows[index], "event_shape": None}
     go_on(still, tmp_path, **start)
     shards = list(open_job(tmp_path).check().shards())
@@ -322,7 +331,10 @@ def frozen(model):
 
 def test_every_start_counts(tmp_path):
     rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
-    still = lambda t, x, cond: 0 * x  # noqa: E731
+
+    def still(t, x, cond):
+        return 0 * x
+
     options = {"settings": JobSettings(n=60, shard_size=30, steps=2), "event_shape": None}
     go_on(still, tmp_path, x0=lambda index: rows[index], **options)
     again = rows * np.float32(1 + 1e-6)  # as another machine may have it

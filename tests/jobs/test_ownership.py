@@ -188,6 +188,6 @@ def test_a_shard_is_unpacked_no_further_than_its_size(undisturbed, tmp_path):
     with np.load(tmp_path / "shard-00001.npz") as held:
         np.savez_compressed(tmp_path / "crafted.npz", **dict(held))
     rewritten(tmp_path, (tmp_path / "crafted.npz").read_bytes())
-    message = r"shard-00001\.npz is unreadable \(.* must be stored as it is, got compressed"
+    message = r"shard-00001\.npz is unreadable \(.* must be stored uncompressed, got compressed"
     with pytest.raises(ValueError, match=message):
         open_job(tmp_path).check()

@@ -20,7 +20,12 @@ KEY = jax.random.key(0)
 ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
 X0 = noise(KEY, jnp.arange(40), (5,))
 TIMES = jnp.array([0.2, 0.5, 0.8, 0.95])
-STILL = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
+
+
+def STILL(t, x, cond=None):
+    return jnp.zeros_like(x)
+
+
 SMOOTH = GaussianField(jnp.ones(5), 0.7)
 
 
@@ -64,7 +69,10 @@ def test_density_explains_all_where_nothing_else_varies():
 def test_another_fields_energy():
     """A speed of its own, unrelated to density: what −log p_t explains is not there."""
     run = sample(STILL, X0, save_at=TIMES)
-    along = lambda t, x, cond=None: x * jnp.arange(1.0, 6.0)  # noqa: E731
+
+    def along(t, x, cond=None):
+        return x * jnp.arange(1.0, 6.0)
+
     found = density_profile(EmpiricalField(ROWS), run, velocity=along)
     wanted = np.sum((np.asarray(X0, float) * np.arange(1, 6)) ** 2, axis=1) / 2
     for i, t in enumerate(np.float64(np.float32(TIMES))):
@@ -77,7 +85,10 @@ def test_another_fields_energy():
 def test_a_function_is_read_anew():
     """What a plain function closes over is an argument of the program, as in `sample`."""
     held = {"scale": jnp.float32(1.0)}
-    scaled = lambda t, x, cond=None: held["scale"] * x  # noqa: E731
+
+    def scaled(t, x, cond=None):
+        return held["scale"] * x
+
     run = sample(STILL, X0, save_at=TIMES)
     once = density_profile(EmpiricalField(ROWS), run, velocity=scaled).energy
     held["scale"] = jnp.float32(2.0)
@@ -99,7 +110,9 @@ def test_classes_reach_the_field_that_has_them():
     same = density_profile(EmpiricalField(ROWS, labels=labels), run, jnp.full(40, 1))
     np.testing.assert_array_equal(one_row.gap, same.gap)  # one row is every sample's
 
-    by_class = lambda t, x, cond: x * (1 + cond.astype(x.dtype))  # noqa: E731
+    def by_class(t, x, cond):
+        return x * (1 + cond.astype(x.dtype))
+
     found = density_profile(EmpiricalField(ROWS), run, cond, velocity=by_class)
     wanted = np.sum((np.asarray(X0) * (1 + np.asarray(cond))[:, None]) ** 2, axis=1) / 2
     np.testing.assert_allclose(found.energy[:, 0], wanted, rtol=1e-5)
@@ -122,7 +135,10 @@ def test_bad_samples_and_the_end_count_nowhere():
 def test_a_field_that_fails_at_one_sample_spoils_no_other():
     run = sample(STILL, X0, save_at=jnp.array([0.85, 0.9, 0.95]))
     bad = float(X0[5, 0])
-    fails = lambda t, x, cond=None: jnp.where(x[0] == bad, jnp.nan, x)  # noqa: E731
+
+    def fails(t, x, cond=None):
+        return jnp.where(x[0] == bad, jnp.nan, x)
+
     found = density_profile(EmpiricalField(ROWS), run, velocity=fails)
     late = late_energy(EmpiricalField(ROWS), fails, run)
     assert (found.invalid, late.invalid) == (1, 1)
@@ -142,7 +158,10 @@ def test_growth_of_a_path_that_stays_off_the_data():
     """x stands still beside the one row: ||v*|| is ||X − x||/(1 − t), exactly."""
     late = jnp.array([0.5, 0.8, 0.9, 0.99, 0.999])
     run = sample(STILL, X0, save_at=late)
-    constant = lambda t, x, cond=None: jnp.ones_like(x)  # noqa: E731
+
+    def constant(t, x, cond=None):
+        return jnp.ones_like(x)
+
     found = late_energy(EmpiricalField(ROWS[:1]), constant, run)
     np.testing.assert_array_equal(found.ts, late[1:])
     assert found.empirical_growth == pytest.approx(1, abs=1e-3)

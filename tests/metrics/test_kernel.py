@@ -9,8 +9,13 @@ from kinetic_jax import kernel_distance
 
 def by_pairs(a, b):
     """The unbiased estimate, each pair of different rows once."""
-    kernel = lambda x, y: polynomial_kernel(x, y, degree=3, gamma=1 / x.shape[1], coef0=1)  # noqa: E731
-    off = lambda x: kernel(x, x)[~np.eye(len(x), dtype=bool)].mean()  # noqa: E731
+
+    def kernel(x, y):
+        return polynomial_kernel(x, y, degree=3, gamma=1 / x.shape[1], coef0=1)
+
+    def off(x):
+        return kernel(x, x)[~np.eye(len(x), dtype=bool)].mean()
+
     return off(a) + off(b) - 2 * kernel(a, b).mean()
 
 

@@ -11,7 +11,10 @@ from kinetic_jax.streaming import Highest, Tally, Together, stream
 
 def by_hand(a, b, k):
     """From the definitions; a point on the edge is inside."""
-    radius = lambda x: np.sort(cdist(x, x), axis=1)[:, k]  # noqa: E731
+
+    def radius(x):
+        return np.sort(cdist(x, x), axis=1)[:, k]
+
     between = cdist(a, b)
     inside = between <= radius(b)
     return (

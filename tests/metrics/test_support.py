@@ -151,7 +151,10 @@ def test_copies_are_not_authentic():
 
 def test_ct_score_by_hand():
     train, samples, held_out = normal(0, 40, 2), normal(1, 12, 2), normal(2, 15, 2)
-    nearest = lambda rows: np.linalg.norm(rows[:, None] - train, axis=2).min(axis=1)  # noqa: E731
+
+    def nearest(rows):
+        return np.linalg.norm(rows[:, None] - train, axis=2).min(axis=1)
+
     pairs = np.sum(nearest(samples)[:, None] > nearest(held_out)[None])
     wanted = (pairs - 90) / np.sqrt(180 * 28 / 12)
     assert ct_score(samples, held_out, train) == pytest.approx(wanted)

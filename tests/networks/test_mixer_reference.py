@@ -17,7 +17,9 @@ def x64(x64):
 
 
 def randomized(shape, **settings):
-    build = lambda: PatchMixer(shape, **settings, dtype=jnp.float64, rngs=nnx.Rngs(0))  # noqa: E731
+    def build():
+        return PatchMixer(shape, **settings, dtype=jnp.float64, rngs=nnx.Rngs(0))
+
     graphdef, state = nnx.split(nnx.eval_shape(build))
     rng = np.random.default_rng(0)
 

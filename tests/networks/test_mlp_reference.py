@@ -23,7 +23,10 @@ def compiled(model, *inputs):
 
 def randomized(seed, dtype, shape, **settings):
     """A model with every parameter random: zero-initialised kernels would hide their inputs."""
-    build = lambda: ResidualMLP(shape, **settings, dtype=dtype, rngs=nnx.Rngs(0))  # noqa: E731
+
+    def build():
+        return ResidualMLP(shape, **settings, dtype=dtype, rngs=nnx.Rngs(0))
+
     graphdef, state = nnx.split(nnx.eval_shape(build))
     rng = np.random.default_rng(seed)
 

@@ -121,7 +121,9 @@ def test_gradients_are_those_of_the_whole(call, field, inputs):
     t, x, label = inputs
 
     def gradient(call):
-        loss = lambda field, x: jnp.sum(call(field, t, x, label) ** 2)  # noqa: E731
+        def loss(field, x):
+            return jnp.sum(call(field, t, x, label) ** 2)
+
         return jax.jit(jax.grad(loss, argnums=(0, 1))).lower(field, x)
 
     lowered = gradient(call)
@@ -146,7 +148,9 @@ def test_a_derivative_in_x_alone_computes_none_in_the_weights(field, inputs):
     t, x, label = inputs
 
     def cost(call):
-        along = lambda x: jax.jvp(lambda x: call(field, t, x, label), (x,), (x,))  # noqa: E731
+        def along(x):
+            return jax.jvp(lambda x: call(field, t, x, label), (x,), (x,))
+
         return jax.jit(along).lower(x).cost_analysis()["flops"]
 
     assert cost(mapped) <= 1.02 * cost(whole)

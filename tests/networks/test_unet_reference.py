@@ -184,7 +184,9 @@ def test_single_precision():
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_attention(heads, x64):
-    build = lambda: SelfAttention(8, heads, 2, dtype=None, rngs=nnx.Rngs(0))  # noqa: E731
+    def build():
+        return SelfAttention(8, heads, 2, dtype=None, rngs=nnx.Rngs(0))
+
     # Larger weights than a fresh layer's: near-uniform attention would hide a wrong softmax.
     layer = jax.tree.map(lambda leaf: 3 * leaf, randomized(build, heads, jnp.float64))
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4, 8)))
@@ -232,7 +234,10 @@ def test_gradient_of_attention_against_finite_differences(which, x64):
     inputs = queries_keys_values(jnp.float64)
     rng = np.random.default_rng(5)
     cotangent, along = rng.normal(size=inputs[0].shape), rng.normal(size=inputs[which].shape)
-    loss = lambda *inputs: jnp.sum(jnp.asarray(cotangent) * attend(*inputs))  # noqa: E731
+
+    def loss(*inputs):
+        return jnp.sum(jnp.asarray(cotangent) * attend(*inputs))
+
     got = np.sum(np.asarray(jax.jit(jax.grad(loss, which))(*inputs)) * along)
 
     def moved(step):
@@ -274,7 +279,9 @@ def test_parameters_are_called_and_shaped_as_in_flax():
 
 
 def test_attention_moves_with_its_pixels(x64):
-    build = lambda: SelfAttention(8, 2, 2, dtype=None, rngs=nnx.Rngs(0))  # noqa: E731
+    def build():
+        return SelfAttention(8, 2, 2, dtype=None, rngs=nnx.Rngs(0))
+
     layer = randomized(build, 0, jnp.float64)
     rng = np.random.default_rng(3)
     x, order = rng.normal(size=(1, 12, 8)), rng.permutation(12)

@@ -123,7 +123,7 @@ CRAFTED = {
 
 @pytest.mark.parametrize("name", CRAFTED)
 def test_crafted_descriptions(name, tmp_path):
-    """The weights are whole; what is said of them is refused before anything is built."""
+    """The weights are intact; their description is refused before anything is built."""
     change, message = CRAFTED[name]
     file = tmp_path / "field.npz"
     write_field(file, random_field())
@@ -202,5 +202,7 @@ def test_nothing_is_unpacked(tmp_path):
     write_field(file, random_field())
     with np.load(file) as held:
         np.savez_compressed(file, **dict(held) | {"00001": np.zeros(2**20, np.float16)})
-    with pytest.raises(ValueError, match=r"field\.npz .*must be stored as it is, got compressed"):
+    with pytest.raises(
+        ValueError, match=r"field\.npz .*must be stored uncompressed, got compressed"
+    ):
         read_field(file)

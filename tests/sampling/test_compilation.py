@@ -82,7 +82,10 @@ def compilations():
     @contextlib.contextmanager
     def counting():
         events = []
-        note = lambda event, *args, **kwargs: events.append(event)  # noqa: E731
+
+        def note(event, *args, **kwargs):
+            return events.append(event)
+
         jax.monitoring.register_event_duration_secs_listener(note)
         name = "/jax/core/compile/backend_compile_duration"
         try:
@@ -128,19 +131,26 @@ def test_a_closure_is_sampled_with_what_it_holds_now(normal, compilations):
 
 
 def in_a_loop(held):
-    inner = lambda: jax.jit(lambda x: held["weight"] @ x)  # noqa: E731
+    def inner():
+        return jax.jit(lambda x: held["weight"] @ x)
+
     return lambda t, x, cond=None: jax.lax.fori_loop(0, 1, lambda i, y: inner()(y), x)
 
 
 def in_a_branch(held):
-    inner = lambda: jax.jit(lambda x: held["weight"] @ x)  # noqa: E731
+    def inner():
+        return jax.jit(lambda x: held["weight"] @ x)
+
     return lambda t, x, cond=None: jax.lax.cond(t < 2, inner(), lambda y: y, x)
 
 
 def in_a_host_function(held):
     def field(t, x, cond=None):
         weight = np.asarray(held["weight"])
-        product = lambda y: weight @ np.asarray(y)  # noqa: E731
+
+        def product(y):
+            return weight @ np.asarray(y)
+
         return jax.pure_callback(product, x, x, vmap_method="sequential")
 
     return field

@@ -109,7 +109,10 @@ def test_launches_are_shared(size, steps, landing, shared):
 def test_only_what_is_reduced_is_kept(reference, normal):
     field, x0 = reference.wave(0), normal(1, 16, 3)
     whole = sweep(field, x0, alpha0=ALPHAS, beta0=BETAS, num_steps=8)
-    reduce = lambda run: {"mean": run.energy.total.mean(), "end": run.x1[:2]}  # noqa: E731
+
+    def reduce(run):
+        return {"mean": run.energy.total.mean(), "end": run.x1[:2]}
+
     found = sweep(field, x0, alpha0=ALPHAS, beta0=BETAS, num_steps=8, reduce=reduce)
     np.testing.assert_allclose(found["mean"], whole.energy.total.mean(axis=-1), rtol=1e-6)
     np.testing.assert_allclose(found["end"], whole.x1[..., :2, :], rtol=1e-6)

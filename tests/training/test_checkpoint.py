@@ -29,7 +29,10 @@ def random_field(network="mlp", shape=(2,), *, seed=0, **settings):
     settings = ({"width": 8, "depth": 1} if network == "mlp" else UNET) | settings
     field = eqx.filter_eval_shape(lambda: network_field(network, shape, key=key, **settings))
     rng = np.random.default_rng(seed)
-    draw = lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
+
+    def draw(leaf):
+        return jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype)
+
     return jax.tree.map(draw, field)
 
 

@@ -63,7 +63,10 @@ def test_half_precision_weights_and_their_average(dtype):
 def test_draws_for_half_precision_data(dtype):
     """The times and noise of float32 data, rounded only where the field reads x."""
     wide = jnp.zeros((20_000, 1))
-    still = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
+
+    def still(t, x, cond=None):
+        return jnp.zeros_like(x)
+
     noise = np.sqrt(cfm_loss(still, KEY, wide))
     np.testing.assert_array_equal(np.sqrt(cfm_loss(still, KEY, wide.astype(dtype))), noise)
     assert 3.0 < noise.max() < 6.0

@@ -75,7 +75,9 @@ def test_against_numpy_in_double_precision(x64):
 
 
 def test_bfloat16_samples_are_summed_in_float32():
-    still = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
+    def still(t, x, cond=None):
+        return jnp.zeros_like(x)
+
     x1 = jnp.ones((3, 2000), jnp.bfloat16)
     got = cfm_loss(still, jax.random.key(0), x1)
     assert got.dtype == jnp.float32
@@ -85,7 +87,9 @@ def test_bfloat16_samples_are_summed_in_float32():
 
 
 def test_batches_of_images():
-    still = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
+    def still(t, x, cond=None):
+        return jnp.zeros_like(x)
+
     x1 = jnp.ones((4, 3, 2, 1))
     _, x0 = draws(jax.random.key(0), x1)
     got = cfm_loss(still, jax.random.key(0), x1)
@@ -99,7 +103,9 @@ def within_standard_errors(values, expected, number=4.0):
 
 def test_zero_field():
     # E||x1 − x0||² = ||x1||² + d for noise of unit variance.
-    still = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
+    def still(t, x, cond=None):
+        return jnp.zeros_like(x)
+
     x1 = jnp.asarray([1.0, -2.0, 0.5])
     losses = np.asarray(cfm_loss(still, jax.random.key(0), jnp.tile(x1, (40_000, 1))))
     within_standard_errors(losses, 1 + 4 + 0.25 + 3)
@@ -109,7 +115,9 @@ def test_zero_field():
 
 def test_time_is_uniform():
     # For v = t b and data at 0: E||t b + x0||² = ||b||²/3 + d.
-    clock = lambda t, x, cond=None: 3.0 * t * jnp.ones_like(x)  # noqa: E731
+    def clock(t, x, cond=None):
+        return 3.0 * t * jnp.ones_like(x)
+
     losses = np.asarray(cfm_loss(clock, jax.random.key(2), jnp.zeros((40_000, 2))))
     within_standard_errors(losses, 2 * 9 / 3 + 2)
 
@@ -129,7 +137,10 @@ def test_perturbed_minimum():
     """v* + c costs exactly ||c||² more: the residual of the minimum is orthogonal to any field."""
     mean, shift = jnp.asarray([1.0, -0.5]), jnp.asarray([0.3, -0.1])
     exact = GaussianField(mean, 0.5)
-    moved = lambda t, x, cond=None: exact(t, x) + shift  # noqa: E731
+
+    def moved(t, x, cond=None):
+        return exact(t, x) + shift
+
     x1 = mean[None, :] + 0.5 * jax.random.normal(jax.random.key(9), (40_000, 2))
     key = jax.random.key(3)
     rise = np.asarray(cfm_loss(moved, key, x1)) - np.asarray(cfm_loss(exact, key, x1))
@@ -166,7 +177,9 @@ def test_key_decides():
 
 
 def test_a_condition_of_one_row_is_every_samples():
-    field = lambda t, x, cond: cond * x  # noqa: E731
+    def field(t, x, cond):
+        return cond * x
+
     x1, key = (
         jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32),
         jax.random.key(0),

@@ -11,7 +11,12 @@ from kinetic_jax import GaussianField, cfg, chain, gain, identity, kts
 from kinetic_jax.transforms import own_tau_split
 
 FIELD = GaussianField(jnp.array([1.0, -2.0]), 0.7)
-LABELLED = lambda t, x, cond=None: x if cond is None else x + cond  # noqa: E731
+
+
+def LABELLED(t, x, cond=None):
+    return x if cond is None else x + cond
+
+
 X = jnp.array([0.4, 1.3])
 
 

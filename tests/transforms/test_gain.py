@@ -85,7 +85,9 @@ def test_tau_split_of_the_gain_goes_before_that_of_the_field():
 
 
 def test_sample_splits_the_energy_at_the_gains_tau_split():
-    constant = lambda t, x, cond=None: jnp.ones_like(x)  # noqa: E731
+    def constant(t, x, cond=None):
+        return jnp.ones_like(x)
+
     energy = sample(gain(Step(jnp.array(0.25)))(constant), jnp.zeros((1, 2)), num_steps=8).energy
     # Speed 2 · sqrt(2) for a quarter, then sqrt(2): ½ · 8 · ¼ and ½ · 2 · ¾.
     np.testing.assert_allclose([energy.launch[0], energy.landing[0]], [1.0, 0.75], rtol=1e-6)

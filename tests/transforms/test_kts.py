@@ -22,7 +22,9 @@ number = st.floats(-8, 8, width=32, allow_subnormal=False)
 @settings(max_examples=60, deadline=None)
 @given(launches, landings, taus, ks, st.floats(0, 1, width=32), number, number, number)
 def test_no_strength_is_the_identity_bitwise(launch, landing, tau, k, t, a, b, c):
-    field = lambda t, x, cond=None: a * x * x + b * t + c  # noqa: E731
+    def field(t, x, cond=None):
+        return a * x * x + b * t + c
+
     shaped = kts(0.0, 0.0, tau, launch=launch, landing=landing, k=k)(field)
     t = jnp.asarray(t, jnp.float32)
     np.testing.assert_array_equal(shaped(t, jnp.array(1.5)), field(t, jnp.array(1.5)))
@@ -122,7 +124,9 @@ def test_a_gain_that_stays_above_zero_passes(settings):
 
 def test_a_short_dip_just_before_tau_is_seen():
     # The launch falls to 0 over the last thousandth before τ, between two checked times.
-    dip = lambda q: jnp.where(q < 1e-4, -1.0, 0.0)  # noqa: E731
+    def dip(q):
+        return jnp.where(q < 1e-4, -1.0, 0.0)
+
     with pytest.raises(ValueError, match="gain must stay finite and above 0"):
         kts(1.0, tau_split=0.5005, launch=dip)
 

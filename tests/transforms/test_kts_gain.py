@@ -93,7 +93,10 @@ def test_step_60_of_100_in_float32_is_landing():
 
 def test_below_tau_within_rounding_the_shapes_stay_in_their_domain():
     t = np.nextafter(np.float32(0.6), np.float32(0))
-    seen = lambda s: jnp.where(s >= 0, 0.0, jnp.nan)  # noqa: E731
+
+    def seen(s):
+        return jnp.where(s >= 0, 0.0, jnp.nan)
+
     assert float(kts_gain(t, 1.0, 1.0, landing=seen)) == 1.0
 
 

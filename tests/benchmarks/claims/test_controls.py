@@ -17,7 +17,10 @@ def driven(t, x, cond=None):
 @pytest.mark.parametrize("strengths", [(0.0, 0.0), (0.0, 0.05), (0.3, 0.0)])
 def test_a_matched_clock_walks_the_same_path(strengths):
     """x(1) = ∫ η f(s) dt = F(s(1)), which is F(1) from s = 1 on."""
-    eta = lambda t: kts_gain(t, *strengths)  # noqa: E731
+
+    def eta(t):
+        return kts_gain(t, *strengths)
+
     nodes = np.linspace(0, 1, 20_001)
     s1 = np.trapezoid(np.asarray(eta(nodes), np.float64), nodes)
     field = _controls.clock_matched(eta)(driven)
@@ -31,7 +34,10 @@ def test_a_matched_clock_walks_the_same_path(strengths):
 
 def test_ssc_is_a_linear_launch_at_b_1():
     x0 = jnp.ones((2, 3))
-    field = lambda t, x, cond=None: jnp.cos(t) * x  # noqa: E731
+
+    def field(t, x, cond=None):
+        return jnp.cos(t) * x
+
     almost = kts(alpha0=0.3, tau_split=1 - 1e-6)
     ours, theirs = (
         sample(f(field), x0, num_steps=50).x1 for f in (_controls.ssc(0.3, 1.0), almost)
@@ -44,7 +50,10 @@ def test_ssc_is_a_linear_launch_at_b_1():
 
 def test_constant_gain_has_the_same_integral():
     steps, setting = 50, (0.1, 0.02, 0.6)
-    still = lambda t, x, cond=None: jnp.ones_like(x)  # noqa: E731
+
+    def still(t, x, cond=None):
+        return jnp.ones_like(x)
+
     ends = [sample(transform(still), jnp.zeros((1, 1)), num_steps=steps).x1
             for transform in (_controls.constant_like(*setting, steps), kts(*setting))]  # fmt: skip
     np.testing.assert_allclose(*ends, rtol=1e-6)

@@ -144,7 +144,10 @@ def test_suites_that_lack_a_peer_are_left_out_with_a_word(monkeypatch, tmp_path)
 
     runs = {"benchmarks.speed.memory": measured, "benchmarks.speed.neighbors": missing}
     monkeypatch.setattr(command, "SUITES", ("memory", "neighbors"))
-    module = lambda name: type("Suite", (), {"run": staticmethod(runs[name])})  # noqa: E731
+
+    def module(name):
+        return type("Suite", (), {"run": staticmethod(runs[name])})
+
     monkeypatch.setattr(command.importlib, "import_module", module)
     done = CliRunner().invoke(command.command, ["--out", str(tmp_path), "--rounds", "1"])
     assert done.exit_code == 0
