@@ -71,12 +71,6 @@ class OpenFunction(eqx.Module):
                 _remember(_NOTES, id(value), value)
         return result
 
-    @property
-    def tau_split(self) -> Any:
-        """The `tau_split` of the object whose call this is."""
-        function = self.template.build(self.arrays)
-        return getattr(getattr(function, "__self__", None), "tau_split", None)
-
 
 def call_opened(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)`, a compiled one, with the plain functions in `args` opened.

@@ -19,7 +19,7 @@ from kinetic_jax.energy._path_energy import (
     path_energy,
     squared_norm,
 )
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
 
 
 class EnergyState(eqx.Module):

@@ -12,7 +12,8 @@ from kinetic_jax._checks import as_arrays, real_rows
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
-from kinetic_jax.fields import VelocityField, checked_field, checked_velocity, require_function
+from kinetic_jax.fields import Field, VelocityField, as_field
+from kinetic_jax.fields._protocol import checked_velocity, require_function
 
 
 class PathState(eqx.Module):
@@ -32,7 +33,7 @@ class PathState(eqx.Module):
 class PathVectorField(eqx.Module):
     """The augmented vector field `(u, ½||u||², ||u||)` in Diffrax's signature."""
 
-    field: VelocityField
+    field: Field
     cond: PyTree[Any]
 
     def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
@@ -70,7 +71,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
-    return diffrax.ODETerm(PathVectorField(checked_field(field), as_arrays("cond", cond)))
+    return diffrax.ODETerm(PathVectorField(as_field(field), as_arrays("cond", cond)))
 
 
 def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:

@@ -1,40 +1,38 @@
 """Fields made of other people's vector fields: Diffrax signatures, other clocks."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._field import ModelField, WrappedField
 from kinetic_jax.fields._protocol import (
     VelocityField,
-    WrappedField,
+    as_field,
     checked_event_shape,
-    checked_field,
     checked_velocity,
     require_function,
     traced_args,
 )
 
 
-class VectorFieldAdapter(eqx.Module):
+class VectorFieldAdapter(ModelField):
     """See `from_vector_field`."""
 
     vf: Callable[..., Any]
     args: PyTree[Any]
-    event_shape: tuple[int, ...] | None = eqx.field(static=True, default=None)
-    takes_cond: ClassVar[bool] = False
+    takes_cond = False
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """`vf(t, x, args)`; `cond` is not used."""
         del cond
-        return self.vf(t, x, self.args)
+        return checked_velocity(self.vf(t, x, self.args), x)
 
 
 def from_vector_field(
@@ -66,16 +64,20 @@ def from_vector_field(
         Array([-2., -6.], dtype=float32)
     """
     require_function("vf", vf, "t", "y", "args")
-    return VectorFieldAdapter(as_pytree(vf), traced_args(args), checked_event_shape(event_shape))
+    return VectorFieldAdapter(checked_event_shape(event_shape), as_pytree(vf), traced_args(args))
 
 
 class OtherClockField(WrappedField):
-    """A field whose model reads another clock than t."""
+    """A field whose model reads another clock than t.
+
+    Times that the field inside declares are of its own clock.
+    """
 
     time_scale: Float[Array, ""]
+    tau_split = None
 
-    def arrival(self, dtype: Any) -> None:
-        """The field inside says so of its own clock only."""
+    def arrival(self, dtype: np.dtype) -> None:
+        """None."""
         del dtype
 
 
@@ -88,7 +90,7 @@ class ReversedTimeField(OtherClockField):
         """`-field(time_scale (1 − t), x, cond)`."""
         t = as_time(t, x)
         reading = self.time_scale.astype(t.dtype) * (1 - t)
-        return -checked_velocity(self.field(reading, x, cond), x)
+        return -self.field(reading, x, cond)
 
 
 def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> ReversedTimeField:
@@ -112,7 +114,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
         >>> from_reversed_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([-750., -750.], dtype=float32)
     """
-    return ReversedTimeField(checked_field(field), _checked_scale(time_scale))
+    return ReversedTimeField(as_field(field), _checked_scale(time_scale))
 
 
 class ScaledTimeField(OtherClockField):
@@ -123,7 +125,7 @@ class ScaledTimeField(OtherClockField):
     ) -> Float[Array, "*event"]:
         """`field(time_scale t, x, cond)`."""
         t = as_time(t, x)
-        return checked_velocity(self.field(self.time_scale.astype(t.dtype) * t, x, cond), x)
+        return self.field(self.time_scale.astype(t.dtype) * t, x, cond)
 
 
 def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTimeField:
@@ -147,7 +149,7 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
         >>> from_scaled_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([250., 250.], dtype=float32)
     """
-    return ScaledTimeField(checked_field(field), _checked_scale(time_scale))
+    return ScaledTimeField(as_field(field), _checked_scale(time_scale))
 
 
 def _checked_scale(time_scale: ArrayLike) -> Float[Array, ""]:

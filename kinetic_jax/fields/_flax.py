@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._field import ModelField
 from kinetic_jax.fields._protocol import (
     checked_event_shape,
     require_function,
@@ -57,14 +58,13 @@ def _hint(call: str) -> Iterator[None]:
         raise
 
 
-class LinenField(eqx.Module):
+class LinenField(ModelField):
     """See `from_linen`."""
 
     variables: PyTree[Any]
     args: PyTree[Any]
     call: Callable[..., Any] | None
     module: nn.Module = eqx.field(static=True)
-    event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "LinenField":
         """Marks the leaves that are parameters: those of the collection "params"."""
@@ -74,7 +74,7 @@ class LinenField(eqx.Module):
         }
         args, call = _untrained((self.args, self.call))
         variables = type(self.variables)(mask)
-        return LinenField(variables, args, call, self.module, self.event_shape)
+        return LinenField(self.shape, variables, args, call, self.module)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -136,7 +136,7 @@ def from_linen(
     are_arrays = all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)
     require(are_arrays, "variables", type(variables).__name__, "be what module.init returned")
     call, args = _checked_call(call, args, "module", "variables")
-    return LinenField(variables, args, call, module, checked_event_shape(event_shape))
+    return LinenField(checked_event_shape(event_shape), variables, args, call, module)
 
 
 def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any]]:
@@ -163,7 +163,7 @@ def _call_nnx(model: Any, t: Array, x: Array, cond: PyTree[Any]) -> Any:
         return model(*inputs)
 
 
-class NNXField(eqx.Module):
+class NNXField(ModelField):
     """See `from_nnx`."""
 
     state: PyTree[Any]
@@ -171,14 +171,13 @@ class NNXField(eqx.Module):
     call: Callable[..., Any] | None
     graphdef: nnx.GraphDef = eqx.field(static=True)
     kinds: tuple[type, ...] = eqx.field(static=True)
-    event_shape: tuple[int, ...] | None = eqx.field(static=True)
 
     def trainable(self) -> "NNXField":
         """Marks the leaves that are parameters (`nnx.Param`), not statistics or constants."""
         is_param = [issubclass(kind, nnx.Param) for kind in self.kinds]
         mask = jax.tree.unflatten(jax.tree.structure(self.state), is_param)
         args, call = _untrained((self.args, self.call))
-        return NNXField(mask, args, call, self.graphdef, self.kinds, self.event_shape)
+        return NNXField(self.shape, mask, args, call, self.graphdef, self.kinds)
 
     def without_streams(self) -> "NNXField":
         """The field without the keys and counters of its random streams; it cannot be called."""
@@ -186,7 +185,7 @@ class NNXField(eqx.Module):
         leaves, structure = jax.tree.flatten(self.state)
         kept = [None if drawn else leaf for leaf, drawn in zip(leaves, is_drawn, strict=True)]
         state = jax.tree.unflatten(structure, kept)
-        return NNXField(state, self.args, self.call, self.graphdef, self.kinds, self.event_shape)
+        return NNXField(self.shape, state, self.args, self.call, self.graphdef, self.kinds)
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -291,4 +290,4 @@ def from_nnx(
     kinds = tuple(type(variable) for variable in variables for _ in jax.tree.leaves(variable))
     call, args = _checked_call(call, args, "model")
     shape = checked_event_shape(event_shape)
-    return NNXField(nnx.as_pure(state), args, call, graphdef, kinds, shape)
+    return NNXField(shape, nnx.as_pure(state), args, call, graphdef, kinds)

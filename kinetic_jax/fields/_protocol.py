@@ -1,21 +1,19 @@
-"""Velocity fields: the protocol, checks, and what a field declares."""
+"""Velocity fields: the protocol, and `as_field`, the door through which every field comes."""
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import float_array, require, whole_numbers
-from kinetic_jax._pytree import PlainFunction, as_pytree
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._field import Field
 
 
 @runtime_checkable
@@ -54,25 +52,41 @@ class VelocityField(Protocol):
         ...
 
 
-class WrappedField(eqx.Module):
-    """A field made of another one that takes the same x and the same cond."""
+class FunctionField(Field):
+    """A callable of the user's as a field that declares nothing."""
 
-    field: VelocityField
+    function: Callable[..., Any]
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample, in the dtype of x."""
+        try:
+            return checked_velocity(self.function(t, x, cond), x)
+        except Exception as error:
+            if isinstance(self.function, nn.Module | nnx.Module):
+                error.add_note(
+                    f"{type(self.function).__name__} was called as a velocity field of ONE sample; "
+                    "a network written for batches is wrapped by kinetic_jax.from_nnx or from_linen"
+                )
+            raise
 
 
-def checked_field(field: Any, name: str = "field") -> Any:
-    """`field`, the argument `name`, as a pytree that can be called as `field(t, x, cond)`.
+def as_field(field: Any, name: str = "field") -> Field:
+    """`field`, the argument `name`, as a `Field`; its arrays are leaves.
 
     Raises:
         ValueError: if it is no function of three arguments, saying what it may be instead.
     """
+    if isinstance(field, Field):
+        return field
     kind = getattr(field, "__name__", type(field).__name__)
     expected = f"{name} must be callable as field(t, x, cond), got {kind}"
     unbound = isinstance(field, nn.Module) and field.scope is None
     if not callable(field):
         raise ValueError(f"{expected} {field!r:.60}")
     if not unbound and _takes(field, 3):
-        return as_pytree(field)
+        return FunctionField(as_pytree(field))
     for network, how in (
         (nnx.Module, "from_nnx(model)"),
         (nn.Module, "from_linen(module, variables)"),
@@ -93,23 +107,9 @@ def _takes(function: Any, count: int) -> bool:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # a built-in that does not tell
+    except ValueError:  # a built-in without a signature
         return True
     return True
-
-
-@contextmanager
-def network_hint(field: Any) -> Iterator[None]:
-    """Adds to the error of a network that is called unwrapped that it may need an adapter."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(field, nn.Module | nnx.Module):
-            error.add_note(
-                f"{type(field).__name__} was called as a velocity field of ONE sample; a network "
-                "written for batches is wrapped by kinetic_jax.from_nnx or from_linen"
-            )
-        raise
 
 
 def checked_velocity(velocity: Any, x: Array) -> Array:
@@ -131,43 +131,6 @@ def require_one_array(name: str, output: Any, wanted: str) -> None:
     """Checks that a model's output is an array, not a tuple, a dict or a number of Python's."""
     is_array = isinstance(output, jax.Array | np.ndarray | np.generic)
     require(is_array, name, f"a {type(output).__name__}", wanted)
-
-
-def check_inputs(field: Any, name: str, x: Array, cond: PyTree[Any]) -> None:
-    """Checks a batch against what the field inside all transforms says of itself.
-
-    A field may have an `event_shape`, and a `check_cond(cond)` that raises for conditions it does
-    not know.
-
-    Raises:
-        ValueError: if the rows of `x` have another shape, or the field refuses `cond`.
-    """
-    shape = getattr(_levels(field)[-1], "event_shape", None)
-    if shape is not None:
-        given, wanted = x.shape[1:], tuple(shape)
-        require(given == wanted, name, f"rows of shape {given}", f"have the field's, {wanted}")
-    check_cond(field, "cond", cond)
-
-
-def check_cond(field: Any, name: str, cond: PyTree[Any]) -> None:
-    """Lets a field and all that is inside it refuse a condition, if they can."""
-    for level in _levels(field):
-        check = getattr(level, "check_cond", None)
-        if check is not None and cond is not None:
-            check(cond, name)
-
-
-def require_takes_cond(field: Any, why: str) -> None:
-    """Checks that the field inside all transforms does not ignore its condition.
-
-    A field that ignores it says so by `takes_cond = False`.
-
-    Raises:
-        ValueError: if it does.
-    """
-    inner = _levels(field)[-1]
-    takes = getattr(inner, "takes_cond", True)
-    require(takes, "field", f"{type(inner).__name__}, which ignores it", f"use cond {why}")
 
 
 def checked_event_shape(event_shape: Any) -> tuple[int, ...] | None:
@@ -194,62 +157,3 @@ def traced_args(args: PyTree[Any]) -> PyTree[Any]:
         return as_pytree(leaf) if callable(leaf) else leaf
 
     return jax.tree.map(traced, args)
-
-
-def arrival_of(field: Any, dtype: Any) -> Float[Array, ""] | None:
-    """The last time at which a field may be looked at, if it says so by `arrival(dtype)`.
-
-    Beyond it the sampler takes the field's limit along the arriving path.
-    """
-    for level in _levels(field):
-        arrival = getattr(level, "arrival", None)
-        if callable(arrival):
-            last = arrival(dtype)
-            return None if last is None else jnp.asarray(last, dtype)
-    return None
-
-
-def declared(field: Any, name: str, default: Any = None) -> Any:
-    """The attribute `name` of a field, or of the outermost field inside it that has one."""
-    for level in _levels(field):
-        level = level.same.fn if isinstance(level, PlainFunction) else level
-        if hasattr(level, name):
-            return getattr(level, name)
-    return default
-
-
-def partition_specs(field: Any, mesh: Mesh) -> list[PartitionSpec]:
-    """The layout of each array of a field on `mesh`, in the order of its leaves; whole by default.
-
-    A node of the field that splits its own arrays says so by `partition_specs(mesh)`, one for each
-    of its arrays.
-    """
-
-    def splits(node: Any) -> bool:
-        return hasattr(node, "partition_specs")
-
-    specs: list[PartitionSpec] = []
-    for node in jax.tree.leaves(field, is_leaf=splits):
-        if splits(node):
-            specs += node.partition_specs(mesh)
-        elif eqx.is_array(node):
-            specs.append(PartitionSpec())
-    return specs
-
-
-def own_mesh(field: Any) -> Mesh | None:
-    """The mesh over which a node of the field splits its own arrays, if one does."""
-
-    def splits(node: Any) -> bool:
-        return hasattr(node, "partition_specs")
-
-    nodes = filter(splits, jax.tree.leaves(field, is_leaf=splits))
-    return next((node.shards.mesh for node in nodes if node.shards is not None), None)
-
-
-def _levels(field: Any) -> list[Any]:
-    """The field and what it was wrapped around, from the outermost to the innermost."""
-    levels = [field]
-    while isinstance(levels[-1], WrappedField):
-        levels.append(levels[-1].field)
-    return levels

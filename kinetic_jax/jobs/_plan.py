@@ -14,13 +14,8 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
-from kinetic_jax.fields import (
-    VelocityField,
-    check_cond,
-    checked_event_shape,
-    checked_field,
-    declared,
-)
+from kinetic_jax.fields import Field, VelocityField, as_field
+from kinetic_jax.fields._protocol import checked_event_shape
 from kinetic_jax.jobs._description import FORMAT, GENERATOR
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
@@ -100,7 +95,7 @@ def make_plan(
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    spec, field = own_spec(field), checked_field(field)
+    spec, field = own_spec(field), as_field(field)
     shape = _sample_shape(field, event_shape, x0)
     if x0 is not None:
         expected = "be left out with x0, which decides where samples begin"
@@ -137,11 +132,9 @@ def job_key(seed: int) -> PRNGKeyArray:
     return jax.random.wrap_key_data(jnp.asarray(halves), impl=GENERATOR)
 
 
-def _sample_shape(
-    field: VelocityField, given: tuple[int, ...] | None, x0: Start | None
-) -> tuple[int, ...]:
+def _sample_shape(field: Field, given: tuple[int, ...] | None, x0: Start | None) -> tuple[int, ...]:
     """The shape of a sample, declared by the field, given by the caller, or taken from `x0`."""
-    own, given = declared(field, "event_shape"), checked_event_shape(given)
+    own, given = field.event_shape, checked_event_shape(given)
     if given is not None:
         same = own is None or tuple(own) == given
         require(same, "event_shape", given, f"be the field's, {own}")
@@ -149,7 +142,8 @@ def _sample_shape(
     elif own is None and x0 is not None:
         own = np.shape(x0(np.zeros(1, np.uint32)))[1:]
     expected = "know the shape of a sample, or event_shape be given"
-    require(own is not None, "field", type(field).__name__, expected)
+    if own is None:
+        raise ValueError(f"field must {expected}, got {type(field).__name__}")
     has_sides = all(side >= 1 for side in own)
     require(has_sides, "event_shape", tuple(own), "have sides >= 1, each of them")
     return tuple(int(side) for side in own)
@@ -172,39 +166,38 @@ def _rows_of(rows: Any, index: np.ndarray) -> Array:
     return jnp.asarray(np.asarray(rows[first : last + 1])[index - first])
 
 
-def _guidance(field: VelocityField, settings: JobSettings) -> list[Transform]:
+def _guidance(field: Field, settings: JobSettings) -> list[Transform]:
     if settings.cfg is None:
         return []
-    null = declared(field, "null_cond")
+    null = field.null_cond
     expected = "be left out for a field without null_cond (give the field under kinetic_jax.cfg)"
     require(null is not None, "cfg", settings.cfg, expected)
     low, high = settings.cfg_interval
     return [cfg(settings.cfg, null, interval=(low, high))]
 
 
-def _label_cycle(settings: JobSettings, field: VelocityField) -> np.ndarray | None:
+def _label_cycle(settings: JobSettings, field: Field) -> np.ndarray | None:
     if settings.labels is None:
         return None
-    classes = declared(field, "num_classes", "unknown")
-    if isinstance(settings.labels, str):
-        known = classes not in (None, "unknown")
-        require(known, "labels", "'all'", "be left out for a field without classes")
-        return np.arange(classes, dtype=np.int32)
-    labels = np.asarray(settings.labels)
     expected = "be left out for a field without classes"
-    require(classes is not None, "labels", labels[:3], expected)
-    check_cond(field, "labels", labels)
+    if isinstance(settings.labels, str):
+        if field.num_classes is None:
+            raise ValueError(f"labels must {expected}, got 'all'")
+        return np.arange(field.num_classes, dtype=np.int32)
+    labels = np.asarray(settings.labels)
+    require(field.takes_cond, "labels", labels[:3], expected)
+    field.check_cond(labels, "labels")
     return labels
 
 
-def _fingerprint(field: VelocityField, spec: NetworkSpec | None) -> str:
+def _fingerprint(field: Field, spec: NetworkSpec | None) -> str:
     """A digest of a field's arrays and of its network's description, if it has one."""
     description = None if spec is None else spec.to_json()
     text = json.dumps(description, sort_keys=True) + digest(held_arrays(field))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _probe_inputs(plan: Plan, field: VelocityField) -> tuple[Array, PyTree[Any]]:
+def _probe_inputs(plan: Plan, field: Field) -> tuple[Array, PyTree[Any]]:
     """Initial values and conditions of probes: some per class, and unlabelled ones with `cfg`."""
     n = plan.settings.n
     firsts = np.zeros(0, int)
@@ -219,16 +212,14 @@ def _probe_inputs(plan: Plan, field: VelocityField) -> tuple[Array, PyTree[Any]]
         null = jax.tree.map(
             lambda row, none: jnp.broadcast_to(jnp.asarray(none, row.dtype), row.shape),
             conds[0],
-            declared(field, "null_cond"),
+            field.null_cond,
         )
         x0 = jnp.concatenate([x0, x0])
         conds += [null] * index.size
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 
 
-def _describe(
-    field: VelocityField, settings: JobSettings, labels: np.ndarray | None
-) -> dict[str, Any]:
+def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) -> dict[str, Any]:
     about: dict[str, Any] = {
         setting.name: getattr(settings, setting.name)
         for setting in dataclasses.fields(settings)
@@ -241,7 +232,7 @@ def _describe(
     if about.pop("cond") is not None:
         leaves = jax.tree.leaves_with_path(settings.cond)
         about["cond"] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}
-    classes, scaling = declared(field, "num_classes"), declared(field, "scaling")
+    classes, scaling = field.num_classes, field.scaling
     return about | {
         "format": FORMAT,
         "num_classes": classes if classes is None else int(classes),

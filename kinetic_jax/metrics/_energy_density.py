@@ -11,14 +11,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import conditions_of, real_number, refuse_memmap, require
 from kinetic_jax._open import call_opened
-from kinetic_jax.energy import energy_identity, squared_norm
-from kinetic_jax.fields import (
-    EmpiricalField,
-    VelocityField,
-    check_cond,
-    checked_field,
-    checked_velocity,
-)
+from kinetic_jax.energy._path_energy import squared_norm
+from kinetic_jax.exact import EmpiricalField, energy_identity
+from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.sampling import Trajectories
 
 
@@ -223,7 +219,7 @@ def _saved(
     require(event == wanted, "trajectories.path", f"events {event}", f"have the data's, {wanted}")
     cond = conditions_of(cond, path.shape[0], "the samples")
     if cond is not None and field.labels is not None:
-        check_cond(field, "cond", cond)
+        field.check_cond(cond)
     return ts, path, cond, np.asarray(trajectories.status) == 0
 
 
@@ -246,7 +242,7 @@ def _energies(
     field: VelocityField, ts: Array, path: Array, cond: PyTree[Any]
 ) -> Float[Array, "batch times"]:
     """½||u||² of any field at every saved point."""
-    return call_opened(_energies_along, checked_field(field), ts, path, cond)
+    return call_opened(_energies_along, as_field(field), ts, path, cond)
 
 
 @eqx.filter_jit

@@ -16,7 +16,8 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
-from kinetic_jax.fields import EmpiricalField, posterior_on_batch
+from kinetic_jax.exact import EmpiricalField
+from kinetic_jax.exact._empirical_values import posterior_on_batch
 from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 from kinetic_jax.streaming import (
     DEFAULT_CHUNK_SIZE,

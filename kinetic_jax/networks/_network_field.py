@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import numbers, require, require_between, require_key
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import NNXField, from_nnx
+from kinetic_jax.fields import Field, NNXField, from_nnx
 from kinetic_jax.networks._spec import (
     NetworkSpec,
     Scaling,
@@ -20,7 +20,7 @@ from kinetic_jax.networks._spec import (
 )
 
 
-class NetworkField(eqx.Module):
+class NetworkField(Field):
     """A field made by `network_field`, for `save_field` and `load_field`.
 
     Attributes:
@@ -41,6 +41,11 @@ class NetworkField(eqx.Module):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return self.spec.event_shape
+
+    @property
+    def takes_cond(self) -> bool:
+        """True for a field with labels."""
+        return self.num_classes is not None
 
     @property
     def num_classes(self) -> int | None:

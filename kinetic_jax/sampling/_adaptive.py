@@ -10,24 +10,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
-from kinetic_jax.energy import (
+from kinetic_jax.energy import energy_state, energy_term
+from kinetic_jax.energy._path_energy import (
     PhaseTotals,
-    energy_state,
-    energy_term,
     has_finite_energy,
     path_energy,
     squared_norm,
 )
-from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling._controller import (
-    STOPPED_NOT_FINITE,
-    PathController,
-    PathControllerState,
-)
+from kinetic_jax.fields import Field
+from kinetic_jax.sampling._controller import PathController, PathControllerState
+from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE
 from kinetic_jax.sampling._explicit import require_explicit, stages_of
 from kinetic_jax.sampling._split import SplitSolver
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
-from kinetic_jax.transforms import own_tau_split
 
 
 def checked_adaptive_solver(
@@ -87,7 +82,7 @@ class AdaptivePlan(eqx.Module):
 
 @eqx.filter_jit
 def solve_adaptive(
-    field: VelocityField, x0: Float[Array, "batch *event"], cond: PyTree[Any], plan: AdaptivePlan
+    field: Field, x0: Float[Array, "batch *event"], cond: PyTree[Any], plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
     x1, totals, frame, num_evals, status, path = jax.vmap(
@@ -116,7 +111,7 @@ def solve_adaptive(
 
 
 def _solve_one(
-    field: VelocityField, x0: Float[Array, "*event"], cond: PyTree[Any], plan: AdaptivePlan
+    field: Field, x0: Float[Array, "*event"], cond: PyTree[Any], plan: AdaptivePlan
 ) -> tuple[Array, PhaseTotals, Array, Array, Array, Array | None]:
     """ONE sample: its end, totals, frame, number of evaluations, status, and path."""
     saves = {"end": diffrax.SubSaveAt(t1=True)}
@@ -130,7 +125,7 @@ def _solve_one(
         dt0=plan.dt0,
         y0=energy_state(x0),
         saveat=diffrax.SaveAt(subs=saves, solver_state=True, controller_state=True),
-        stepsize_controller=_blind(plan.controller, own_tau_split(field), x0.dtype),
+        stepsize_controller=_blind(plan.controller, field.tau_split, x0.dtype),
         max_steps=plan.max_steps,
         adjoint=plan.adjoint,
         throw=False,

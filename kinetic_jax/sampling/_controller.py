@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
 from kinetic_jax.energy import PathState, energy_state
+from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE, with_term
 
-# Diffrax has no result for this; the solve is never asked to raise, so its words are never seen.
-STOPPED_NOT_FINITE = diffrax.RESULTS.internal_error
 
 
 class PathControllerState(eqx.Module):
@@ -61,11 +60,8 @@ class PathController(diffrax.AbstractStepSizeController):
             searches = True
             return func(terms, t, energy_state(x), args).x
 
-        term: Any = diffrax.ODETerm(lambda t, x, args: func_of_x(None, t, x, args))
-        if hasattr(terms, "term"):
-            # Diffrax's wrapper for the direction of time. Kept, because what kind of term a
-            # controller is shown decides how it chooses a first step.
-            term = eqx.tree_at(lambda wrapper: wrapper.term, terms, term)
+        term = diffrax.ODETerm(lambda t, x, args: func_of_x(None, t, x, args))
+        term = with_term(terms, term)
         first, inner = self.controller.init(term, t0, t1, y0.x, dt0, args, func_of_x, error_order)
         # A controller that looks for a first step does so by two evaluations (Hairer's rule).
         searched, none = jnp.asarray(2 if searches else 0, jnp.int32), jnp.zeros((), jnp.int32)

@@ -5,7 +5,7 @@ stages through buffers (it also serves implicit, adaptive and stochastic solves)
 two-stage solver several per cent of an MLP's time; `benchmarks/speed/overhead.py` prints the ratio.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -76,40 +76,26 @@ def require_explicit(solver: diffrax.AbstractSolver) -> None:
     )
 
 
-def explicit_step(
+def stage_point(
     stages: Stages,
-    rates: Callable[[Float[Array, ""], PyTree[Any]], PyTree[Any]],
+    rates: list[Float[Array, "*event"]],
     t0: Float[Array, ""],
     t1: Float[Array, ""],
-    y: PyTree[Any],
-    arrival: Float[Array, ""] | None = None,
-) -> PyTree[Any]:
-    """The mean rate Σ b_i k_i over [t0, t1], so that y + (t1 − t0) · rate ends the step."""
-    return weighted_sum(stages.b, stage_rates(stages, rates, t0, t1, y, arrival))
-
-
-def stage_rates(
-    stages: Stages,
-    rates: Callable[[Float[Array, ""], PyTree[Any]], PyTree[Any]],
-    t0: Float[Array, ""],
-    t1: Float[Array, ""],
-    y: PyTree[Any],
-    arrival: Float[Array, ""] | None = None,
-) -> list[PyTree[Any]]:
-    """The rates k_i of the stages.
+    x: Float[Array, "*event"],
+    arrival: Float[Array, ""] | None,
+) -> tuple[Float[Array, ""], Float[Array, "*event"]]:
+    """Time and position of the next stage, given the rates of those before it.
 
     No stage looks beyond `arrival`, if there is one; see `before_arrival`.
     """
+    c, weights = stages.c[len(rates)], stages.a[len(rates)]
     step = t1 - t0
-    ks: list[PyTree[Any]] = []
-    for c, weights in zip(stages.c, stages.a, strict=True):
-        # t1 itself, not t0 + 1·h: no rounding at the right end.
-        time = t0 if c == 0 else t1 if c == 1 else t0 + c * step
-        stage = advance(y, weighted_sum(weights, ks), step)
-        if arrival is not None and c != 0:
-            time, stage = before_arrival(arrival, t0, y, time, stage)
-        ks.append(rates(time, stage))
-    return ks
+    # t1 itself, not t0 + 1·h: no rounding at the right end.
+    time = t0 if c == 0 else t1 if c == 1 else t0 + c * step
+    position = advance(x, weighted_sum(weights, rates), step)
+    if arrival is not None and c != 0:
+        return before_arrival(arrival, t0, x, time, position)
+    return time, position
 
 
 def before_arrival(

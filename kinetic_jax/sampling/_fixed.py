@@ -1,6 +1,7 @@
 """Sampling on a fixed grid: explicit steps inside `lax.scan`, one program for the whole batch."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,27 +11,21 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import scan
-from kinetic_jax.energy import (
+from kinetic_jax._mesh import scan, varied_as
+from kinetic_jax.energy._path_energy import (
     PhaseTotals,
-    energy_state,
-    energy_term,
     has_finite_energy,
+    kinetic_rates,
     no_totals,
     path_energy,
     squared_norm,
 )
-from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling._explicit import (
-    Stages,
-    advance,
-    explicit_step,
-    stage_rates,
-    weighted_sum,
-)
+from kinetic_jax.fields import Field
+from kinetic_jax.fields._protocol import checked_velocity
+from kinetic_jax.sampling._explicit import Stages, advance, stage_point, weighted_sum
 from kinetic_jax.sampling._grid import snapped
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
-from kinetic_jax.transforms import is_landing
+from kinetic_jax.transforms._phases import is_landing
 
 
 class SavePlan(eqx.Module):
@@ -78,36 +73,32 @@ def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
     return SavePlan(every, every, every, nodes, nodes.size, False)
 
 
-class Walk(eqx.Module):
-    """A batch and how it is stepped.
+class FixedPlan(eqx.Module):
+    """The steps of a batch; arrays are traced.
 
     Attributes:
-        field: the velocity field.
-        cond: the conditions.
-        x0: where the paths begin.
-        t0: when.
+        nodes: the times between which it steps.
         tau_split: where the energy is split.
         stages: of the solver.
         arrival: the last time at which the field is looked at, or None.
+        save: what is kept of the path, or None.
     """
 
-    field: VelocityField
-    cond: PyTree[Any]
-    x0: Float[Array, "batch *event"]
-    t0: Float[Array, ""]
+    nodes: Float[Array, " nodes"]
     tau_split: Float[Array, ""]
     stages: Stages = eqx.field(static=True)
     arrival: Float[Array, ""] | None
+    save: SavePlan | None = None
 
 
-class Progress(NamedTuple):
-    """A batch on its way.
+class Motion(NamedTuple):
+    """The state of a batch that steps.
 
     Attributes:
-        x: where the samples are.
-        velocity: the mean velocity of the step that brought them there.
-        totals: what they have spent.
-        finite: whether their profiles are finite up to here.
+        x: positions.
+        velocity: the mean velocity of the last step.
+        totals: energy and length so far.
+        finite: True for samples whose profiles are finite so far.
     """
 
     x: Float[Array, "batch *event"]
@@ -116,8 +107,22 @@ class Progress(NamedTuple):
     finite: Bool[Array, " batch"]
 
 
+class Records(NamedTuple):
+    """What is kept of each step.
+
+    Attributes:
+        speed2: ||u||² of each step's mean velocity u.
+        bend2: ||u − u of the step before||².
+        saved: positions at the nodes of a `SavePlan`, or None.
+    """
+
+    speed2: Float[Array, "batch steps"]
+    bend2: Float[Array, "batch steps"]
+    saved: Float[Array, "batch slots *event"] | None
+
+
 class Spent(NamedTuple):
-    """The evaluations and the energies of one step of one sample.
+    """The energies of one step of one sample.
 
     Attributes:
         power: the energy's mean integrand over the step.
@@ -134,190 +139,206 @@ class Spent(NamedTuple):
     bend2: Float[Array, ""]
 
 
-def at_start(x0: Float[Array, "batch *event"]) -> Progress:
+def at_start(x0: Float[Array, "batch *event"], plan: FixedPlan) -> tuple[Motion, Records]:
     """A batch that has not moved."""
-    batch = x0.shape[:1]
+    batch, dtype = x0.shape[:1], at_least_float32(x0.dtype)
     # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
-    return Progress(x0, x0, no_totals(batch, at_least_float32(x0.dtype)), jnp.ones(batch, bool))
+    motion = Motion(x0, x0, no_totals(batch, dtype), jnp.ones(batch, bool))
+    profile, saved = jnp.zeros((*batch, plan.nodes.size - 1), dtype), None
+    if plan.save is not None:
+        saved = jnp.zeros((*batch, plan.save.num_slots, *x0.shape[1:]), x0.dtype)
+    return motion, Records(profile, profile, saved)
 
 
-def next_step(
-    walk: Walk, ends: tuple[Array, Array], progress: Progress
-) -> tuple[Progress, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
-    """The batch one step further, and the step's entries of the profile: ||u||² and bend."""
-    t0, t1 = ends
-    x, velocity, spent = jax.vmap(
-        lambda x0, x, v, c: _step_of_one(walk, rates_of(walk.field, c), ends, x0, x, v)
-    )(walk.x0, progress.x, progress.velocity, walk.cond)
-    h = (t1 - t0).astype(spent.power.dtype)
-    totals = progress.totals.credit(
-        spent.power * h, spent.speed * h, spent.excess * h, is_landing(t0, walk.tau_split)
-    )
-    bend2 = jnp.where(t0 == walk.t0, jnp.zeros_like(spent.bend2), spent.bend2)
-    # Looked at step by step: of 0 · profile at the end XLA keeps a copy of the whole profile.
-    finite = progress.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
-    return Progress(x, velocity, totals, finite), (spent.speed2, bend2)
+def integrated(
+    field: Field,
+    x0: Float[Array, "batch *event"],
+    cond: PyTree[Array],
+    plan: FixedPlan,
+    start: tuple[Motion, Records],
+    active: Bool[Array, " steps"] | None = None,
+) -> tuple[Motion, Records]:
+    """The batch moved over all steps, or over the active ones alone: the scan of `sample`."""
+
+    def step(carry: tuple[Motion, Records], xs: Any) -> Any:
+        motion, records = carry
+        i, t0, t1, slot, is_active = xs
+
+        def go(motion: Motion) -> tuple[Motion, tuple[Array, Array]]:
+            of_one = functools.partial(_step_of_one, field, plan, t0, t1)
+            x, velocity, spent = jax.vmap(of_one)(x0, motion.x, motion.velocity, cond)
+            h = (t1 - t0).astype(spent.power.dtype)
+            landing = is_landing(t0, plan.tau_split)
+            totals = motion.totals.credit(
+                spent.power * h, spent.speed * h, spent.excess * h, landing
+            )
+            bend2 = jnp.where(t0 == plan.nodes[0], jnp.zeros_like(spent.bend2), spent.bend2)
+            # Step by step: of 0 · profile at the end XLA keeps a copy of the whole profile.
+            finite = motion.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
+            return Motion(x, velocity, totals, finite), (spent.speed2, bend2)
+
+        def stay(motion: Motion) -> tuple[Motion, tuple[Array, Array]]:
+            nothing = jnp.zeros_like(records.speed2[:, 0])
+            return varied_as((motion, (nothing, nothing)), go, motion)
+
+        if active is None:
+            after, entries = go(motion)
+        else:
+            after, entries = jax.lax.cond(is_active, go, stay, motion)
+        return (after, _recorded(records, motion.x, i, slot, entries, is_active)), None
+
+    steps = jnp.arange(plan.nodes.size - 1, dtype=jnp.int32)
+    slots = None if plan.save is None else plan.save.slots[:-1]
+    end, _ = scan(step, start, (steps, plan.nodes[:-1], plan.nodes[1:], slots, active))
+    return end
+
+
+def _recorded(
+    records: Records,
+    x: Float[Array, "batch *event"],
+    i: Int[Array, ""],
+    slot: Int[Array, ""] | None,
+    entries: tuple[Float[Array, " batch"], Float[Array, " batch"]],
+    is_active: Bool[Array, ""] | None,
+) -> Records:
+    """The records after step `i`, if that is active, from position `x`."""
+
+    def into(rows: Array, entry: Array) -> Array:
+        # Into its place, batch first: of stacked steps XLA holds a second, transposed copy.
+        column, place = entry[:, None], (jnp.zeros_like(i), i)
+        if is_active is not None:
+            old = jax.lax.dynamic_slice(rows, place, column.shape)
+            column = jnp.where(is_active, column, old)
+        return jax.lax.dynamic_update_slice(rows, column, place)
+
+    speed2, bend2 = into(records.speed2, entries[0]), into(records.bend2, entries[1])
+    if records.saved is None:
+        return Records(speed2, bend2, None)
+    return Records(speed2, bend2, records.saved.at[:, slot].set(x, mode="drop"))
 
 
 def _step_of_one(
-    walk: Walk,
-    vf: Any,
-    ends: tuple[Array, Array],
+    field: Field,
+    plan: FixedPlan,
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
     x0: Float[Array, "*event"],
     x: Float[Array, "*event"],
     previous: Float[Array, "*event"],
-) -> tuple[Array, Array, Spent]:
-    """One step of ONE sample: where it ends, its velocity, and what it spent.
+    cond: PyTree[Array],
+) -> tuple[Float[Array, "*event"], Float[Array, "*event"], Spent]:
+    """One step of ONE sample: where it ends, its mean velocity, and what it spent.
 
     Args:
-        walk: how it is stepped.
-        vf: the rates of x and of what is spent.
-        ends: the times the step begins and ends at.
-        x0: where its path began.
-        x: where it begins.
-        previous: the velocity of the step before.
+        field: the velocity field.
+        plan: the solver's stages, and when the path began.
+        t0: where the step begins.
+        t1: where it ends.
+        x0: the start of the path.
+        x: the start of the step.
+        previous: the mean velocity of the step before.
+        cond: the condition.
     """
-    t0, t1 = ends
-    ks = stage_rates(walk.stages, vf, t0, t1, energy_state(x), walk.arrival)
-    rate = weighted_sum(walk.stages.b, ks)
-    velocities = [(b, k.x) for b, k in zip(walk.stages.b, ks, strict=True) if b != 0]
-    excess = _excess_rate(velocities, rate.x, x - x0, t0 - walk.t0, t1 - walk.t0)
-    bend2 = squared_norm(rate.x - previous)
+    stages, velocities = plan.stages, list[Array]()
+    for _ in stages.c:
+        t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)
+        velocities.append(checked_velocity(field(t, position, cond), x))
+    mean = weighted_sum(stages.b, velocities)
+    power, speed = weighted_sum(stages.b, [kinetic_rates(velocity) for velocity in velocities])
+    before, after = t0 - plan.nodes[0], t1 - plan.nodes[0]
+    excess = _excess_rate(stages.b, velocities, mean, x - x0, before, after)
+    bend2 = squared_norm(mean - previous)
     # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
     # may overwrite the old; else XLA copies the batch in every step, which shows in
     # `benchmarks/speed/overhead.py`.
-    velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(rate.x), rate.x)
-    spent = Spent(rate.energy, rate.length, excess, squared_norm(rate.x), bend2)
+    velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(mean), mean)
+    spent = Spent(power, speed, excess, squared_norm(mean), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent
 
 
 def _excess_rate(
-    velocities: list[tuple[float, Array]], mean: Array, moved: Array, before: Array, after: Array
+    weights: tuple[float, ...],
+    velocities: list[Float[Array, "*event"]],
+    mean: Float[Array, "*event"],
+    moved: Float[Array, "*event"],
+    before: Float[Array, ""],
+    after: Float[Array, ""],
 ) -> Float[Array, ""]:
     """The mean integrand ½ (Σ b_i ||k_i − u||² + T/(T + h) ||u − m||²) of the excess over a step.
 
     Args:
-        velocities: the solver's weights b_i (but zeros) and the stages' velocities k_i.
+        weights: the solver's b_i.
+        velocities: the stages' k_i.
         mean: u, the step's mean velocity.
         moved: the way up to the step, so that m = moved/T is the mean velocity up to there.
         before: T, the time up to the step.
         after: T + h.
     """
+    weighted = [(b, k) for b, k in zip(weights, velocities, strict=True) if b != 0]
     so_far = moved / jnp.where(before == 0, jnp.ones_like(before), before)
-    unit = velocities[0][0]  # factored out: equal weights then need no product
+    unit = weighted[0][0]  # factored out: equal weights then need no product
     squares, share = (mean - so_far) ** 2, before / (unit * after)
-    if len(velocities) == 1:  # which is the mean
+    if len(weighted) == 1:  # the one velocity is the mean
         return share / 2 * jnp.sum(squares)
     squares = share * squares
-    for weight, velocity in velocities:
+    for weight, velocity in weighted:
         square = (velocity - mean) ** 2
         squares = squares + (square if weight == unit else weight / unit * square)
     return unit / 2 * jnp.sum(squares)
 
 
-def rates_of(field: VelocityField, cond: PyTree[Any]) -> Any:
-    """The rates of ONE sample's x, energy and length, as a function of t and their state."""
-    rates = energy_term(field, cond).vector_field
-    return lambda t, y: rates(t, y, None)
-
-
 def completed(
-    walk: Walk,
-    progress: Progress,
-    profile: tuple[Float[Array, "batch steps"], Float[Array, "batch steps"]],
-    nodes: Float[Array, " nodes"],
+    x0: Float[Array, "batch *event"], plan: FixedPlan, motion: Motion, records: Records
 ) -> Trajectories:
-    """The result for a batch that has arrived, and its profile: ||u||² and bend by step."""
-    batch, axes = walk.x0.shape[0], tuple(range(1, walk.x0.ndim))
-    moved2 = squared_norm(progress.x - walk.x0, axes)
-    energy = path_energy(progress.totals, moved2, nodes[-1] - nodes[0])
+    """The result for a batch that has arrived."""
+    batch, axes = x0.shape[0], tuple(range(1, x0.ndim))
+    nodes, moved2 = plan.nodes, squared_norm(motion.x - x0, axes)
+    energy = path_energy(motion.totals, moved2, nodes[-1] - nodes[0])
     # An x1 that is not finite makes the displacement so.
-    finite = progress.finite & has_finite_energy(energy)
+    finite = motion.finite & has_finite_energy(energy)
     return Trajectories(
-        x1=progress.x,
+        x1=motion.x,
         energy=energy,
-        profile=KineticProfile(nodes[:-1], *profile),
-        num_evals=jnp.full(batch, (nodes.size - 1) * len(walk.stages.c), jnp.int32),
+        profile=KineticProfile(nodes[:-1], records.speed2, records.bend2),
+        num_evals=jnp.full(batch, (nodes.size - 1) * len(plan.stages.c), jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
     )
 
 
 @eqx.filter_jit
 def solve_fixed(
-    field: VelocityField,
-    x0: Float[Array, "batch *event"],
-    cond: PyTree[Any],
-    nodes: Float[Array, " nodes"],
-    tau_split: Float[Array, ""],
-    stages: Stages,
-    plan: SavePlan | None,
-    arrival: Float[Array, ""] | None,
+    field: Field, x0: Float[Array, "batch *event"], cond: PyTree[Array], plan: FixedPlan
 ) -> Trajectories:
-    """Trajectories of a batch on the grid `nodes`."""
-    walk = Walk(field, cond, x0, nodes[0], tau_split, stages, arrival)
-
-    def step(carry: Any, xs: Any) -> Any:
-        progress, profile, saved = carry
-        i, t0, t1, slot = xs
-        after, entries = next_step(walk, (t0, t1), progress)
-        # Into its place, batch first: of stacked steps XLA holds a second, transposed copy.
-        profile = tuple(
-            jax.lax.dynamic_update_slice(rows, new[:, None], (jnp.zeros_like(i), i))
-            for rows, new in zip(profile, entries, strict=True)
-        )
-        saved = None if saved is None else saved.at[:, slot].set(progress.x, mode="drop")
-        return (after, profile, saved), None
-
-    batch, steps, dtype = x0.shape[0], nodes.size - 1, at_least_float32(x0.dtype)
-    saved, slots = None, None
-    if plan is not None:
-        saved = jnp.zeros((batch, plan.num_slots, *x0.shape[1:]), x0.dtype)
-        slots = plan.slots[:-1]
-    profile = (jnp.zeros((batch, steps), dtype),) * 2
-    (progress, profile, saved), _ = scan(
-        step,
-        (at_start(x0), profile, saved),
-        (jnp.arange(steps, dtype=jnp.int32), nodes[:-1], nodes[1:], slots),
-    )
-    run = completed(walk, progress, profile, nodes)
-    if plan is None or saved is None:
+    """Trajectories of a batch on a fixed grid."""
+    motion, records = integrated(field, x0, cond, plan, at_start(x0, plan))
+    run = completed(x0, plan, motion, records)
+    if plan.save is None or records.saved is None:
         return run
-    path = jax.vmap(lambda saved, x1, c: _path(field, saved, x1, c, nodes, stages, plan, arrival))(
-        saved, run.x1, cond
-    )
-    extra = plan.which.size * len(stages.c) if plan.between else 0
+    of_one = functools.partial(_path_of_one, field, plan, plan.save)
+    path = jax.vmap(of_one)(records.saved, run.x1, cond)
     finite = jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
+    extra = plan.save.which.size * len(plan.stages.c) if plan.save.between else 0
     return dataclasses.replace(
         run,
         num_evals=run.num_evals + extra,
         status=jnp.where(finite, run.status, NOT_FINITE).astype(jnp.int32),
-        ts=plan.times,
+        ts=plan.save.times,
         path=path,
     )
 
 
-def _path(
-    field: VelocityField,
+def _path_of_one(
+    field: Field,
+    plan: FixedPlan,
+    save: SavePlan,
     saved: Float[Array, "slots *event"],
     x1: Float[Array, "*event"],
-    cond: PyTree[Any],
-    nodes: Float[Array, " nodes"],
-    stages: Stages,
-    plan: SavePlan,
-    arrival: Float[Array, ""] | None,
+    cond: PyTree[Array],
 ) -> Float[Array, "times *event"]:
     """ONE sample at the saved times, from the nodes that were kept."""
-    path = saved.at[plan.slots[-1]].set(x1, mode="drop")[plan.which]
-    if not plan.between:
+    path = saved.at[save.slots[-1]].set(x1, mode="drop")[save.which]
+    if not save.between:
         return path
-    vf = rates_of(field, cond)
-    return jax.vmap(lambda t0, t1, x: _partial_step(stages, vf, t0, t1, x, arrival))(
-        nodes[plan.before], plan.times, path
+    return jax.vmap(lambda t0, t1, x: _step_of_one(field, plan, t0, t1, x, x, x, cond)[0])(
+        plan.nodes[save.before], save.times, path
     )
-
-
-def _partial_step(
-    stages: Stages, vf: Any, t0: Array, t1: Array, x: Array, arrival: Array | None
-) -> Array:
-    start = energy_state(x)
-    return advance(start, explicit_step(stages, vf, t0, t1, start, arrival), t1 - t0).x

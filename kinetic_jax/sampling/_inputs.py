@@ -9,17 +9,18 @@ from jaxtyping import Array, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require
 from kinetic_jax._mesh import checked_mesh, refuse_split
-from kinetic_jax.fields import check_inputs, checked_field
+from kinetic_jax.fields import Field, as_field
+from kinetic_jax.fields._field import check_inputs
 
 
-def checked_inputs(field: Any, x0: Any, cond: PyTree[Any]) -> tuple[Any, Array, PyTree[Any]]:
+def checked_inputs(field: Any, x0: Any, cond: PyTree[Any]) -> tuple[Field, Array, PyTree[Array]]:
     """The field as a pytree, x0 and cond as arrays.
 
     Raises:
         ValueError: if `field` is no velocity field, x0 no batch of float32 or float64 rows, `cond`
             of another size, one of them a memmap, or the field refuses them.
     """
-    field = checked_field(field)
+    field = as_field(field)
     refuse_memmap("field", field)
     x0, cond = _checked_batch(x0, cond)
     check_inputs(field, "x0", x0, cond)

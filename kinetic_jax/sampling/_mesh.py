@@ -12,67 +12,68 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
-from kinetic_jax._mesh import alone_on, checked_mesh, in_caller_types, placed, replicated
-from kinetic_jax._open import OpenFunction, call_opened
-from kinetic_jax.fields import VelocityField, own_mesh, partition_specs
+from kinetic_jax._mesh import alone_on, in_caller_types, placed, replicated
+from kinetic_jax._open import OpenFunction
+from kinetic_jax.fields import Field
+from kinetic_jax.fields._field import own_mesh, partition_specs
+from kinetic_jax.sampling._trajectories import Trajectories
 
 WHOLE = PartitionSpec()
 
 
-def solve_on(
+def on_mesh(
     mesh: Mesh | None,
     solve: Callable[..., Any],
-    field: VelocityField,
+    field: Field,
     x0: Float[Array, "batch *event"],
-    cond: PyTree[Any],
-    *plan: Any,
+    *,
     axis: int = 0,
     own_steps: bool = False,
-) -> Any:
-    """`solve(field, x0, cond, *plan)`, the batch split over the mesh, if there is one.
+) -> Callable[..., Any]:
+    """`solve`, a function of field, x0, cond and plan, with the batch split over the mesh.
 
     It is split over every axis of the mesh but those along which the field splits arrays of its
     own. The compiled program has no collective. A batch that does not divide is filled up before
     with copies of its last row, and trimmed after by another program, which gathers it.
 
     Args:
-        mesh: the mesh, or None.
-        solve: from field, x0, cond and plan to a result; compared by identity.
+        mesh: the mesh. None: the batch stays whole, on the devices of the field's own arrays.
+        solve: from field, x0, cond and plan to `Trajectories`; compared by identity.
         field: the velocity field.
-        x0: where the paths begin.
-        cond: their conditions.
-        *plan: more arguments, whole on every device.
-        axis: the result's batch axis, of every array but those called `ts`.
+        x0: initial values.
+        axis: the result's batch axis.
         own_steps: whether each sample steps on its own. Equinox's loops then compare numbers
             outside of the trace, which JAX refuses in a `shard_map` where a mesh is set: in a
             trace there XLA splits the program, whose devices step together.
 
     Raises:
-        ValueError: if `mesh` is no mesh, or the field's own arrays take up all of its axes.
+        ValueError: when called, if the field's own arrays take up all axes of the mesh.
     """
-    run = functools.partial(_solve_opened, mesh, solve, axis, own_steps)
-    return call_opened(run, field, x0, cond, *plan)
+    if mesh is not None and x0.shape[0]:
+        return functools.partial(_solve_split, mesh, solve, axis, own_steps)
+    own = own_mesh(field)
+    return solve if own is None else functools.partial(_solve_whole, own, solve)
 
 
-def _solve_opened(
-    mesh: Mesh | None,
+def _solve_whole(
+    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Any
+) -> Any:
+    """All that the field meets on the devices over which it splits its own arrays."""
+    with alone_on(mesh, (field, x0, cond, plan)):
+        run = solve(field, *replicated((x0, cond, plan), mesh))
+    return in_caller_types(run, mesh, WHOLE)
+
+
+def _solve_split(
+    mesh: Mesh,
     solve: Callable[..., Any],
     axis: int,
     own_steps: bool,
-    field: Any,
+    field: Field,
     x0: Array,
-    cond: PyTree[Any],
-    *plan: Any,
-) -> Any:
-    if mesh is None or not x0.shape[0]:
-        # Where the field's own rows are split, all that it meets must be on those devices.
-        mesh = own_mesh(field)
-        if mesh is None:
-            return solve(field, x0, cond, *plan)
-        with alone_on(mesh, (field, x0, cond, plan)):
-            found = solve(field, *replicated((x0, cond, *plan), mesh))
-        return in_caller_types(found, mesh, WHOLE)
-    mesh = checked_mesh(mesh)
+    cond: PyTree[Array],
+    plan: Any,
+) -> Trajectories:
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
     spare = -batch % pieces
@@ -81,15 +82,15 @@ def _solve_opened(
     field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
     with alone_on(mesh, (field, rows, plan)) as is_alone:
         if is_alone or not own_steps:
-            found = _solve_on_mesh(mesh, solve, axis, tuple(specs), free, field, rows, plan)
+            run = _solve_on_devices(mesh, solve, axis, tuple(specs), free, field, rows, plan)
         else:
-            found = solve(field, *rows, *plan)
-        found = _trimmed(found, mesh, axis, batch) if spare else found
-    return in_caller_types(found, mesh, _result_specs(found, axis, () if spare else free))
+            run = solve(field, *rows, plan)
+        run = _trimmed(run, mesh, axis, batch) if spare else run
+    return in_caller_types(run, mesh, _result_specs(run, axis, () if spare else free))
 
 
 def solve_together(
-    mesh: Mesh, solve: Callable[..., Any], field: Any, x0: Array, cond: PyTree[Any], plan: Any
+    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Any
 ) -> Any:
     """`solve(field, x0, cond, plan)` as one program that XLA splits over the mesh, by the batch.
 
@@ -103,11 +104,11 @@ def solve_together(
     rows = placed((x0, cond), mesh, PartitionSpec(free))
     field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
     with alone_on(mesh, (field, rows, plan)):
-        found = solve(field, *rows, plan)
-    return in_caller_types(found, mesh, WHOLE)
+        reduced = solve(field, *rows, plan)
+    return in_caller_types(reduced, mesh, WHOLE)
 
 
-def _split(field: Any, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
+def _split(field: Field, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
     """The layout of the field's arrays on the mesh, and the axes that are left for the batch."""
 
     def closed(node: Any) -> bool:
@@ -137,7 +138,7 @@ def _placed_field(field: Any, specs: list[PartitionSpec], mesh: Mesh) -> Any:
 
 
 @eqx.filter_jit
-def _solve_on_mesh(
+def _solve_on_devices(
     mesh: Mesh,
     solve: Callable[..., Any],
     axis: int,
@@ -153,10 +154,10 @@ def _solve_on_mesh(
 
     def local(leaves: list[Array], x0: Array, cond: Any) -> Any:
         field, plan = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
-        return solve(field, x0, cond, *plan)
+        return solve(field, x0, cond, plan)
 
     split = PartitionSpec(free)
-    outputs = _result_specs(eqx.filter_eval_shape(solve, field, *rows, *plan), axis, free)
+    outputs = _result_specs(eqx.filter_eval_shape(solve, field, *rows, plan), axis, free)
     # Nothing is exchanged, so there is nothing to check of what devices have in common.
     run = jax.shard_map(
         local, mesh=mesh, in_specs=(list(specs), split, split), out_specs=outputs, check_vma=False
@@ -169,26 +170,20 @@ def _filled(leaf: Array, *, spare: int) -> Array:
 
 
 @eqx.filter_jit
-def _trimmed(found: Any, mesh: Mesh, axis: int, batch: int) -> Any:
+def _trimmed(run: Trajectories, mesh: Mesh, axis: int, batch: int) -> Trajectories:
     """The first `batch` rows: no split into equal parts, so that every device gets them all."""
 
-    def cut(path: Any, leaf: Array) -> Array:
-        if _is_clock(path):
-            return leaf
+    def cut(leaf: Array) -> Array:
         rows = jax.lax.slice_in_dim(leaf, 0, batch, axis=axis)
         return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
 
-    return jax.tree.map_with_path(cut, found)
+    return run.map_batch(cut, lambda times: times)
 
 
-def _result_specs(found: Any, axis: int, axes: tuple[str, ...]) -> Any:
+def _result_specs(run: Trajectories, axis: int, axes: tuple[str, ...]) -> Any:
     """The layout of a result's arrays on the mesh, the batch (its `axis`) split over `axes`."""
     split = PartitionSpec(*(None,) * axis, axes) if axes else WHOLE
-    return jax.tree.map_with_path(lambda path, _: WHOLE if _is_clock(path) else split, found)
-
-
-def _is_clock(path: Any) -> bool:
-    return bool(path) and getattr(path[-1], "name", None) == "ts"
+    return run.map_batch(lambda _: split, lambda _: WHOLE)
 
 
 def _is_split(leaf: Any) -> bool:

@@ -11,19 +11,21 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, require, require_between, whole_number
 from kinetic_jax._mesh import refuse_varying
-from kinetic_jax.fields import VelocityField, arrival_of, network_hint
+from kinetic_jax._open import call_opened
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
     solve_adaptive,
 )
 from kinetic_jax.sampling._explicit import stages_of
-from kinetic_jax.sampling._fixed import SavePlan, save_every_node, save_plan, solve_fixed
+from kinetic_jax.sampling._fixed import FixedPlan, SavePlan, save_every_node, save_plan, solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
-from kinetic_jax.sampling._mesh import solve_on
+from kinetic_jax.sampling._mesh import on_mesh
 from kinetic_jax.sampling._trajectories import Trajectories
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, own_tau_split
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split
 
 
 def sample(
@@ -108,27 +110,26 @@ def sample(
         ("controller", controller, diffrax.AbstractStepSizeController),
         ("adjoint", adjoint, diffrax.AbstractAdjoint),
     ):
-        good = value is None or isinstance(value, kind)
-        require(good, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
+        is_kind = value is None or isinstance(value, kind)
+        require(is_kind, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
     max_steps = whole_number("max_steps", max_steps, 1)
     mesh = mesh_for(mesh, x0, cond)
-    tau = own_tau_split(field) if tau_split is None else tau_split
+    tau = field.tau_split if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
     arrival = arrival_of(field, dtype)
     if controller is None:
         require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
-        words = "be left out on a fixed grid, which every kind of derivative passes through"
-        require(adjoint is None, "adjoint", type(adjoint).__name__, words)
+        expected = "be left out on a fixed grid, which every kind of derivative passes through"
+        require(adjoint is None, "adjoint", type(adjoint).__name__, expected)
         nodes, start, end = time_nodes(grid, num_steps, t0, t1, dtype)
-        plan = _save_plan(save_at, nodes, start, end, dtype)
+        save = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
-        rest = (nodes_as(nodes, dtype), tau, stages, plan, arrival)
-        with network_hint(field):
-            return solve_on(mesh, solve_fixed, field, x0, cond, *rest)
+        plan = FixedPlan(nodes_as(nodes, dtype), tau, stages, arrival, save)
+        return call_opened(on_mesh(mesh, solve_fixed, field, x0), field, x0, cond, plan)
     refuse_varying("controller", type(controller).__name__, field, x0, cond)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
-    fixed = not (isinstance(grid, str) and grid == "uniform")
-    require(not fixed, "grid", grid, "be left out with a controller")
+    is_default = isinstance(grid, str) and grid == "uniform"
+    require(is_default, "grid", grid, "be left out with a controller")
     start, end = checked_span(t0, t1)
     require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
     times = None
@@ -146,8 +147,8 @@ def sample(
         times=times,
         arrival=arrival,
     )
-    with network_hint(field):
-        return solve_on(mesh, solve_adaptive, field, x0, cond, adaptive, own_steps=True)
+    solve = on_mesh(mesh, solve_adaptive, field, x0, own_steps=True)
+    return call_opened(solve, field, x0, cond, adaptive)
 
 
 def _save_plan(

@@ -7,7 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax.energy import PathState, PhaseTotals, no_totals, squared_norm
+from kinetic_jax.energy import PathState
+from kinetic_jax.energy._path_energy import PhaseTotals, no_totals, squared_norm
+from kinetic_jax.sampling._diffrax import scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
 
 
@@ -120,11 +122,8 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
 
     @property
     def scan_kind(self) -> Any:
-        """That of the Runge–Kutta method inside, which Diffrax sets for forward mode."""
-        inner: Any = self.solver
-        while isinstance(inner, diffrax.AbstractWrappedSolver):
-            inner = inner.solver
-        return inner.scan_kind
+        """That of the solver inside."""
+        return scan_kind_of(self.solver)
 
     def order(self, terms: Any) -> int | None:
         """As the wrapped solver."""
@@ -181,11 +180,9 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         """The term and the initial state of a step."""
         zero = jnp.zeros_like(y0.energy)
         start = FramedState(PathState(y0.x, zero, zero), zero)
-        # Diffrax wraps the term for the direction of time, which is forward here.
-        field = _StepField(
-            terms.term.vector_field, self.arrival, self.begin, self.x0, frame, t0, start
-        )
-        return eqx.tree_at(lambda wrap: wrap.term, terms, diffrax.ODETerm(field)), start
+        rates = term_of(terms).vector_field  # forward in time, as the whole solve
+        field = _StepField(rates, self.arrival, self.begin, self.x0, frame, t0, start)
+        return with_term(terms, diffrax.ODETerm(field)), start
 
     def func(self, terms: Any, t0: Any, y0: PathState, args: Any) -> Any:
         """As the wrapped solver."""

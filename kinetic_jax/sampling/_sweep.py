@@ -1,6 +1,5 @@
 """`sweep`: a whole grid of KTS settings, in one program that shares what they have in common."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,18 +21,23 @@ from kinetic_jax._checks import (
     require_flag,
     whole_number,
 )
-from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import scan, varied_as
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField, arrival_of, network_hint
+from kinetic_jax.fields import Field, VelocityField
+from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import Progress, Walk, at_start, completed, next_step
+from kinetic_jax.sampling._fixed import FixedPlan, at_start, completed, integrated
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
-from kinetic_jax.sampling._mesh import solve_on, solve_together
+from kinetic_jax.sampling._mesh import on_mesh, solve_together
 from kinetic_jax.sampling._trajectories import Trajectories
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing, is_within, kts
+from kinetic_jax.transforms import Gain, kts
+from kinetic_jax.transforms._phases import (
+    DEFAULT_TAU_SPLIT,
+    checked_tau_split,
+    is_landing,
+    is_within,
+)
 
 # Landing shapes that begin at 0: at τ itself the gain is 1, whatever β0.
 _BEGIN_AT_ZERO = ("exponential", "linear")
@@ -107,16 +111,16 @@ def sweep(
         >>> from kinetic_jax import GaussianField, noise, sweep
         >>> x0 = noise(jax.random.key(0), jnp.arange(4), (2,))
         >>> field = GaussianField(jnp.ones(2), 0.5)
-        >>> found = sweep(field, x0, alpha0=[0.0, 0.1], beta0=[0.0, 0.01, 0.02], num_steps=20)
-        >>> found.x1.shape, found.energy.total.shape
+        >>> runs = sweep(field, x0, alpha0=[0.0, 0.1], beta0=[0.0, 0.01, 0.02], num_steps=20)
+        >>> runs.x1.shape, runs.energy.total.shape
         ((2, 3, 1, 4, 2), (2, 3, 1, 4))
         >>> means = sweep(field, x0, alpha0=[0.0, 0.1], reduce=lambda run: run.energy.total.mean())
         >>> means.shape
         (2, 1, 1)
     """
     field, x0, cond = checked_inputs(field, x0, cond)
-    good = solver is None or isinstance(solver, diffrax.AbstractSolver)
-    require(good, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
+    is_solver = solver is None or isinstance(solver, diffrax.AbstractSolver)
+    require(is_solver, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
     require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
     at_once = whole_number("at_once", at_once, 1)
     require_flag("allow_reversal", allow_reversal)
@@ -136,11 +140,11 @@ def sweep(
         at_once=at_once,
     )
     _check_gains(plan, allow_reversal)
-    with network_hint(field):
-        if mesh is None or reduce is None:
-            return solve_on(mesh, _solve, field, x0, cond, plan, axis=3)
-        run = functools.partial(solve_together, mesh, _solve)
-        return call_opened(run, field, x0, cond, plan)
+    if mesh is None or reduce is None:
+        solve = on_mesh(mesh, _solve, field, x0, axis=3)
+    else:
+        solve = functools.partial(solve_together, mesh, _solve)
+    return call_opened(solve, field, x0, cond, plan)
 
 
 class SweepPlan(eqx.Module):
@@ -158,7 +162,9 @@ class SweepPlan(eqx.Module):
     reduce: Any
     at_once: int = eqx.field(static=True)
 
-    def transform(self, alpha0: ArrayLike, beta0: ArrayLike, tau: ArrayLike, reversal: bool) -> Any:
+    def transform(
+        self, alpha0: ArrayLike, beta0: ArrayLike, tau: ArrayLike, reversal: bool = True
+    ) -> Gain:
         """The gain of one setting."""
         shapes = {"launch": self.launch, "landing": self.landing, "k": self.k}
         return kts(alpha0, beta0, tau, **shapes, allow_reversal=reversal)
@@ -175,24 +181,21 @@ class SweepPlan(eqx.Module):
 
 
 @eqx.filter_jit
-def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) -> Any:
+def _solve(field: Field, x0: Array, cond: PyTree[Array], plan: SweepPlan) -> Any:
     """All settings, one after the other: τ, then α0, then β0."""
 
     def of_tau(tau: Array) -> Any:
         shared = plan.is_shared(tau)
-
-        def walk(alpha0: Array, beta0: ArrayLike) -> Walk:
-            shaped = plan.transform(alpha0, beta0, tau, True)(field)
-            return Walk(shaped, cond, x0, plan.nodes[0], tau, plan.stages, plan.arrival)
+        steps = FixedPlan(plan.nodes, tau, plan.stages, plan.arrival)
 
         def of_alpha(alpha0: Array) -> Any:
-            launched, early = _stepped(walk(alpha0, 0.0), plan.nodes, at_start(x0), shared)
+            launch = plan.transform(alpha0, 0.0, tau)(field)
+            launched = integrated(launch, x0, cond, steps, at_start(x0, steps), shared)
 
             def of_beta(beta0: Array) -> Any:
-                landing = walk(alpha0, beta0)
-                landed, late = _stepped(landing, plan.nodes, launched, ~shared)
-                profile = jax.tree.map(lambda a, b: (a + b).T, early, late)
-                run = completed(landing, landed, profile, plan.nodes)
+                landing = plan.transform(alpha0, beta0, tau)(field)
+                landed = integrated(landing, x0, cond, steps, launched, ~shared)
+                run = completed(x0, steps, *landed)
                 return run if plan.reduce is None else plan.reduce(run)
 
             together = None if plan.at_once == 1 else plan.at_once
@@ -200,39 +203,17 @@ def _solve(field: VelocityField, x0: Array, cond: PyTree[Any], plan: SweepPlan) 
 
         return jax.lax.map(of_alpha, plan.alpha0)
 
-    found = jax.lax.map(of_tau, plan.tau_split)
-    found = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 2), found)
+    results = jax.lax.map(of_tau, plan.tau_split)
+    results = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 2), results)
     if plan.reduce is None:
-        clock = dataclasses.replace(found.profile, ts=plan.nodes[:-1])
-        return dataclasses.replace(found, profile=clock)
-    return found
-
-
-def _stepped(
-    walk: Walk, nodes: Float[Array, " nodes"], start: Progress, active: Bool[Array, " steps"]
-) -> tuple[Progress, tuple[Array, Array]]:
-    """The batch moved over the active steps; the others cost nothing and spend nothing."""
-
-    def step(progress: Progress, xs: Any) -> Any:
-        t0, t1, on = xs
-
-        def go(progress: Progress) -> Any:
-            return next_step(walk, (t0, t1), progress)
-
-        def stay(progress: Progress) -> Any:
-            nothing = jnp.zeros(x0.shape[0], at_least_float32(x0.dtype))
-            return varied_as((progress, (nothing, nothing)), go, progress)
-
-        return jax.lax.cond(on, go, stay, progress)
-
-    x0 = walk.x0
-    return scan(step, start, (nodes[:-1], nodes[1:], active))
+        return results.map_batch(lambda leaf: leaf, lambda _: plan.nodes[:-1])
+    return results
 
 
 def _vector(name: str, values: Any) -> Float[Array, " values"]:
     numbers = float_array(as_array(name, values), name)
-    good = numbers.ndim <= 1 and numbers.size >= 1
-    require(good, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
+    is_vector = numbers.ndim <= 1 and numbers.size >= 1
+    require(is_vector, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
     require_finite(name, numbers)
     return jnp.atleast_1d(numbers)
 

@@ -1,5 +1,6 @@
 """The results of sampling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,6 +54,17 @@ class Trajectories:
     status: Int[Array, "*batch"]
     ts: Float[Array, " times"] | None = None
     path: Float[Array, "*batch_times_event"] | None = None
+
+    def map_batch(
+        self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]
+    ) -> "Trajectories":
+        """`of_batch` of each array with a batch axis, `of_times` of each array of times."""
+        times = (self.ts, None if self.profile is None else self.profile.ts)
+
+        def mapped(leaf: Array) -> Any:
+            return of_times(leaf) if any(leaf is clock for clock in times) else of_batch(leaf)
+
+        return jax.tree.map(mapped, self)
 
     def check(self) -> "Trajectories":
         """Returns itself if every sample is good.

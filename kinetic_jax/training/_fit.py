@@ -17,7 +17,7 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import check_progress, progress_bar
-from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling import checked_probes, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
 from kinetic_jax.training._identity import identity_of
@@ -133,11 +133,11 @@ def fit(
         True
     """
     folder = None if checkpoint_dir is None else local_path("checkpoint_dir", checkpoint_dir)
-    field = checked_field(field)
+    field = as_field(field)
     require_key("key", key)
     is_optimizer = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
     require(is_optimizer, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
-    null = getattr(field, "null_cond", None) if null_cond is None else null_cond
+    null = field.null_cond if null_cond is None else null_cond
     rows, cond, null = checked_data(field, data, cond, null)
     settings = checked_settings(
         steps, batch_size, checkpoint_every, checkpoints_kept, cond_dropout, ema

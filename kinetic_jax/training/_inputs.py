@@ -18,7 +18,8 @@ from kinetic_jax._checks import (
     require_finite,
     whole_number,
 )
-from kinetic_jax.fields import VelocityField, check_cond, check_inputs
+from kinetic_jax.fields import Field
+from kinetic_jax.fields._field import check_inputs
 
 
 class Settings(NamedTuple):
@@ -60,7 +61,7 @@ def checked_settings(
 
 
 def checked_data(
-    field: VelocityField, data: ArrayLike, cond: PyTree[Any], null_cond: PyTree[Any]
+    field: Field, data: ArrayLike, cond: PyTree[Any], null_cond: PyTree[Any]
 ) -> tuple[Float[Array, "rows *event"], PyTree[Any], PyTree[Any]]:
     """Validates data, conditions and the null condition and converts them to arrays.
 
@@ -86,7 +87,7 @@ def checked_data(
         for null, leaf in zip(jax.tree.leaves(null_cond), jax.tree.leaves(cond), strict=True):
             fits = _kind(null.dtype) <= _kind(leaf.dtype)
             require(fits, "null_cond", null.dtype, f"be what {leaf.dtype} of cond can hold")
-        check_cond(field, "null_cond", null_cond)
+        field.check_cond(null_cond, "null_cond")
     check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond
 

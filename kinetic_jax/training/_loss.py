@@ -9,8 +9,10 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 from kinetic_jax._checks import as_array, conditions_of, require, require_key
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
-from kinetic_jax.energy import squared_norm
-from kinetic_jax.fields import VelocityField, check_inputs, checked_field, checked_velocity
+from kinetic_jax.energy._path_energy import squared_norm
+from kinetic_jax.fields import Field, VelocityField, as_field
+from kinetic_jax.fields._field import check_inputs
+from kinetic_jax.fields._protocol import checked_velocity
 
 
 def cfm_loss(
@@ -51,7 +53,7 @@ def cfm_loss(
     References:
         Lipman et al., Flow matching for generative modeling, arXiv 2210.02747, equation 9.
     """
-    field = checked_field(field)
+    field = as_field(field)
     require_key("key", key)
     samples, cond = _checked_batch(field, x1, cond)
     wide = at_least_float32(samples.dtype)
@@ -69,7 +71,7 @@ def cfm_loss(
 
 
 def _checked_batch(
-    field: VelocityField, x1: ArrayLike, cond: PyTree[Any]
+    field: Field, x1: ArrayLike, cond: PyTree[Any]
 ) -> tuple[Float[Array, "batch *event"], PyTree[Any]]:
     samples = as_array("x1", x1)
     floating = jnp.issubdtype(samples.dtype, jnp.floating)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import Field
 from kinetic_jax.training._loss import cfm_loss
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Problem(NamedTuple):
     ema: float | None
 
 
-def split_field(field: VelocityField) -> tuple[PyTree[Any], Any]:
+def split_field(field: Field) -> tuple[PyTree[Any], Any]:
     """Splits a field into its parameters and the untrained part.
 
     Raises:
@@ -101,20 +101,19 @@ def field_of(problem: Problem, parameters: PyTree[Any]) -> Any:
     return eqx.combine(own, problem.static)
 
 
-def _trainable(field: VelocityField) -> PyTree[bool]:
+def _trainable(field: Field) -> PyTree[bool]:
     """A mask of the trained leaves: floating arrays, except a Flax model's other variables."""
 
     def mask(node: Any) -> PyTree[bool]:
         floating = jax.tree.map(eqx.is_inexact_array, node)
-        if not _has_mask(node):
-            return floating
-        return jax.tree.map(lambda a, b: a and b, floating, node.trainable())
+        own = node.trainable() if _has_mask(node) else floating
+        return jax.tree.map(lambda a, b: a and b, floating, own)
 
     return jax.tree.map(mask, field, is_leaf=_has_mask)
 
 
 def _has_mask(node: Any) -> bool:
-    return isinstance(node, eqx.Module) and hasattr(node, "trainable")
+    return isinstance(node, Field) and node.trainable() is not None
 
 
 @contextmanager

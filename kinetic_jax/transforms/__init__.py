@@ -11,7 +11,4 @@ from kinetic_jax.transforms._kts import LAUNCH_SHAPES as LAUNCH_SHAPES
 from kinetic_jax.transforms._kts import kts as kts
 from kinetic_jax.transforms._kts import kts_gain as kts_gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT as DEFAULT_TAU_SPLIT
-from kinetic_jax.transforms._phases import checked_tau_split as checked_tau_split
 from kinetic_jax.transforms._phases import is_landing as is_landing
-from kinetic_jax.transforms._phases import is_within as is_within
-from kinetic_jax.transforms._phases import own_tau_split as own_tau_split

@@ -18,22 +18,16 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._mesh import varied_as
-from kinetic_jax.fields import (
-    VelocityField,
-    WrappedField,
-    check_cond,
-    checked_field,
-    checked_velocity,
-    require_takes_cond,
-)
-from kinetic_jax.transforms._phases import is_within, own_tau_split
+from kinetic_jax.fields import VelocityField, WrappedField, as_field
+from kinetic_jax.fields._field import require_takes_cond
+from kinetic_jax.transforms._phases import is_within
 
 
 class CFGField(WrappedField):
     """The guided velocity field; see `cfg`."""
 
     scale: Float[Array, ""]
-    null_cond: PyTree[Any]
+    unconditional: PyTree[Array]
     interval: tuple[Float[Array, ""], Float[Array, ""]] | None
 
     def __call__(
@@ -51,31 +45,25 @@ class CFGField(WrappedField):
             return self._guided(t, x, cond)
 
         def plain(t: Array, x: Array, cond: PyTree[Any]) -> Array:
-            return varied_as(self._velocity(t, x, cond), guided, t, x, cond)
+            return varied_as(self.field(t, x, cond), guided, t, x, cond)
 
         return jax.lax.cond(is_within(t, *self.interval), guided, plain, t, x, cond)
 
-    def _velocity(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
-        return checked_velocity(self.field(t, x, cond), x)
-
-    def check_cond(self, cond: PyTree[Any], name: str) -> None:
+    def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Refuses a condition whose dtype cannot hold the null condition (uint8 and class 256)."""
-        for leaf, null in zip(jax.tree.leaves(cond), jax.tree.leaves(self.null_cond), strict=False):
+        nulls = jax.tree.leaves(self.unconditional)
+        for leaf, null in zip(jax.tree.leaves(cond), nulls, strict=False):
             if is_concrete(null) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 label = np.asarray(null)
                 fits = bool(np.all(label.astype(leaf.dtype) == label))
                 require(fits, name, f"dtype {leaf.dtype}", f"hold null_cond, {label}, as well")
+        self.field.check_cond(cond, name)
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
-        pair = _stack(cond, self.null_cond)
-        conditional, unconditional = jax.vmap(lambda c: self._velocity(t, x, c))(pair)
+        pair = _stack(cond, self.unconditional)
+        conditional, unconditional = jax.vmap(lambda c: self.field(t, x, c))(pair)
         scale = self.scale.astype(x.dtype)
         return unconditional + scale * (conditional - unconditional)
-
-    @property
-    def tau_split(self) -> Float[Array, ""] | None:
-        """The `tau_split` of the inner field."""
-        return own_tau_split(self.field)
 
 
 def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
@@ -108,9 +96,9 @@ class CFG(eqx.Module):
 
     def __call__(self, field: VelocityField) -> CFGField:
         """Wraps `field`."""
-        field = checked_field(field)
+        field = as_field(field)
         require_takes_cond(field, "to be guided by it")
-        check_cond(field, "null_cond", self.null_cond)
+        field.check_cond(self.null_cond, "null_cond")
         return CFGField(field, self.scale, self.null_cond, self.interval)
 
 

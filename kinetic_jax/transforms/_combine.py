@@ -7,7 +7,7 @@ import equinox as eqx
 
 from kinetic_jax._checks import require
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import VelocityField, checked_field
+from kinetic_jax.fields import VelocityField, as_field
 
 Transform: TypeAlias = Callable[[VelocityField], VelocityField]
 
@@ -52,7 +52,7 @@ class Identity(eqx.Module):
 
     def __call__(self, field: VelocityField) -> VelocityField:
         """Returns `field`."""
-        checked_field(field)
+        as_field(field)
         return field
 
 

@@ -1,5 +1,6 @@
 """A scalar gain on the velocity, u = η(t) v, of which KTS is a special case."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,62 +14,92 @@ from kinetic_jax._checks import as_array, is_concrete, require, require_flag
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import (
-    VelocityField,
-    WrappedField,
-    checked_field,
-    checked_velocity,
-    require_function,
-)
-from kinetic_jax.transforms._phases import own_tau_split
+from kinetic_jax.fields import VelocityField, WrappedField, as_field
+from kinetic_jax.fields._protocol import require_function
+from kinetic_jax.transforms._phases import checked_tau_split
+
+
+class TimeGain(eqx.Module):
+    """A gain η(t), and where it has a kink."""
+
+    @abc.abstractmethod
+    def __call__(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """η(t), in the dtype of t."""
+
+    @property
+    @abc.abstractmethod
+    def tau_split(self) -> Float[Array, ""] | None:
+        """Where the gain has a kink, or None."""
+
+
+class FunctionGain(TimeGain):
+    """A function of the user's as a gain."""
+
+    fn: Callable[..., Any]
+    kink: Float[Array, ""] | None = None
+    name: str = eqx.field(static=True, default="fn")
+
+    def __call__(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """`fn(t)`."""
+        value = as_array(f"the output of {self.name}", self.fn(t))
+        is_real = not jnp.issubdtype(value.dtype, jnp.complexfloating)
+        got = f"shape {value.shape} and dtype {value.dtype}"
+        require(value.shape == () and is_real, self.name, got, "return one number for one time")
+        return value.astype(t.dtype)
+
+    @property
+    def tau_split(self) -> Float[Array, ""] | None:
+        """The kink."""
+        return self.kink
 
 
 class GainField(WrappedField):
     """The velocity field `fn(t) field(t, x, cond)`; see `gain`."""
 
-    fn: Callable[..., Any]
+    fn: TimeGain
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; the inner field is still evaluated at t."""
         t = as_time(t, x)
-        velocity = checked_velocity(self.field(t, x, cond), x)
-        return _as_scalar(self.fn(t), velocity.dtype) * velocity
+        velocity = self.field(t, x, cond)
+        return self.fn(t).astype(velocity.dtype) * velocity
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:
-        """The `tau_split` of the gain, or else of the inner field."""
-        own = own_tau_split(self.fn)
-        return own_tau_split(self.field) if own is None else own
+        """The kink of the gain, or else of the inner field."""
+        return self.field.tau_split if self.fn.tau_split is None else self.fn.tau_split
 
 
 class Gain(eqx.Module):
     """The transform that `gain` and `kts` return."""
 
-    fn: Callable[..., Any]
+    fn: TimeGain
 
     def __call__(self, field: VelocityField) -> GainField:
         """Wraps `field`."""
-        return GainField(checked_field(field), self.fn)
+        return GainField(as_field(field), self.fn)
 
 
-def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
+def gain(
+    fn: Callable[..., Any], *, tau_split: ArrayLike | None = None, allow_reversal: bool = False
+) -> Gain:
     """The transform u(t, x) = fn(t) v(t, x).
 
     Args:
         fn: the gain η, a function of a scalar time. The numbers of a callable pytree (an
             `equinox.Module`) are traced; arrays in a plain function are read like a field's.
-            `sample` splits the energy at its attribute `tau_split`, if any.
+        tau_split: where η has a kink or a jump, if it has one; `sample` splits the energy there.
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
     Returns:
         A transform of velocity fields that keeps the dtype of the velocity.
 
     Raises:
-        ValueError: if `fn` is no function of one time or, unless `allow_reversal`, η(t) is not
-            finite and positive at each of 1,001 times that span [0, 1] (checked when η's numbers
-            are concrete).
+        ValueError: if `fn` is no function of one time, `tau_split` lies outside (0, 1) or, unless
+            `allow_reversal`, η(t) is not finite and positive at each of 1,001 times that span
+            [0, 1] (checked when η's numbers are concrete).
 
     Example:
         SSC (arXiv 2605.14819), η = 1 + a (1 − t)^b:
@@ -82,7 +113,8 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
     """
     require_function("fn", fn, "t")
     require_flag("allow_reversal", allow_reversal)
-    eta = as_pytree(fn)
+    kink = None if tau_split is None else checked_tau_split(tau_split)
+    eta = fn if isinstance(fn, TimeGain) else FunctionGain(as_pytree(fn), kink)
     if not allow_reversal:
         _refuse_reversal(eta)
     return Gain(eta)
@@ -90,27 +122,17 @@ def gain(fn: Callable[..., Any], *, allow_reversal: bool = False) -> Gain:
 
 # Compiled once per structure of the gain, not per number in it.
 @eqx.filter_jit
-def _gain_at(fn: Callable[..., Any], times: Float[Array, " times"]) -> Float[Array, " times"]:
-    return jax.vmap(lambda t: _as_scalar(fn(t), times.dtype))(times)
+def _gain_at(fn: TimeGain, times: Float[Array, " times"]) -> Float[Array, " times"]:
+    return jax.vmap(fn)(times)
 
 
-def _as_scalar(value: Any, dtype: np.dtype) -> Float[Array, ""]:
-    """The output of a gain at one time."""
-    array = as_array("the output of fn", value)
-    is_real = not jnp.issubdtype(array.dtype, jnp.complexfloating)
-    got = f"shape {array.shape} and dtype {array.dtype}"
-    require(array.shape == () and is_real, "fn", got, "return one number for one time")
-    return array.astype(dtype)
-
-
-def _refuse_reversal(fn: Callable[..., Any]) -> None:
+def _refuse_reversal(fn: TimeGain) -> None:
     if not is_concrete(fn):
         return
     nodes = np.linspace(0.0, 1.0, 1001)
-    tau_split = own_tau_split(fn)
-    if tau_split is not None:
+    if fn.tau_split is not None:
         # A gain may jump at tau_split, so check both sides.
-        tau = float(tau_split)
+        tau = float(fn.tau_split)
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
         eta = call_opened(_gain_at, fn, jnp.asarray(nodes, float))

@@ -18,8 +18,8 @@ from kinetic_jax._checks import (
     require_flag,
 )
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax.fields import require_function
-from kinetic_jax.transforms._gain import Gain, gain
+from kinetic_jax.fields._protocol import require_function
+from kinetic_jax.transforms._gain import Gain, TimeGain, gain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
 
 Shape = Callable[[Array, Array], ArrayLike]
@@ -59,20 +59,25 @@ LANDING_SHAPES: dict[str, Shape] = {
 }
 
 
-class KTSGain(eqx.Module):
+class KTSGain(TimeGain):
     """The gain η(t) of `kts`, callable on times of any shape."""
 
     alpha0: Float[Array, ""]
     beta0: Float[Array, ""]
-    tau_split: Float[Array, ""]
+    tau: Float[Array, ""]
     k: Float[Array, ""]
     launch: Callable[..., Any]
     landing: Callable[..., Any]
 
+    @property
+    def tau_split(self) -> Float[Array, ""]:
+        """The end of the launch."""
+        return self.tau
+
     def __call__(self, t: Float[Array, "*times"]) -> Float[Array, "*times"]:
         """η(t), in the dtype of t."""
         alpha0, beta0, tau, k = (
-            number.astype(t.dtype) for number in (self.alpha0, self.beta0, self.tau_split, self.k)
+            number.astype(t.dtype) for number in (self.alpha0, self.beta0, self.tau, self.k)
         )
         landing = is_landing(t, tau)
         # Outside its phase a shape is evaluated at a fixed point of [0, 1], so that shapes such
@@ -126,7 +131,7 @@ def _kts_gain(
     if is_concrete(numbers["k"]):
         require(bool(np.asarray(numbers["k"]) != 0), "k", k, "not be 0 (its limit is linear)")
     return KTSGain(
-        tau_split=checked_tau_split(tau_split),
+        tau=checked_tau_split(tau_split),
         launch=_shape("launch", launch, LAUNCH_SHAPES),
         landing=_shape("landing", landing, LANDING_SHAPES),
         **numbers,

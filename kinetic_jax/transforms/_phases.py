@@ -1,7 +1,5 @@
 """The two phases of a trajectory, launch and landing, and the time that separates them."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -47,8 +45,3 @@ def checked_tau_split(tau_split: ArrayLike) -> Float[Array, ""]:
     tau = float_scalar(tau_split, "tau_split")
     require_between("tau_split", tau, 0.0, 1.0)
     return tau
-
-
-def own_tau_split(field: Any) -> Float[Array, ""] | None:
-    """The attribute `tau_split` of a field or gain (shaped by `kts`, for example), or None."""
-    return getattr(field, "tau_split", None)

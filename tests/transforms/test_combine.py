@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import GaussianField, cfg, chain, gain, identity, kts
-from kinetic_jax.transforms import own_tau_split
+from kinetic_jax.fields import as_field
 
 FIELD = GaussianField(jnp.array([1.0, -2.0]), 0.7)
 
@@ -79,12 +79,12 @@ def test_gains_multiply():
     ],
 )
 def test_tau_split_is_carried(transform):
-    assert float(own_tau_split(transform(LABELLED))) == 0.75
+    assert float(as_field(transform(LABELLED)).tau_split) == 0.75
 
 
 @pytest.mark.parametrize("transform", [identity(), chain(), gain(lambda t: 2.0), cfg(2.0, 0.0)])
 def test_no_tau_split_where_there_is_no_kts(transform):
-    assert own_tau_split(transform(LABELLED)) is None
+    assert as_field(transform(LABELLED)).tau_split is None
 
 
 def test_not_callable():

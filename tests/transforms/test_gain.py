@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from kinetic_jax import GaussianField, gain, kts, sample
-from kinetic_jax.transforms import own_tau_split
 
 FIELD = GaussianField(jnp.array([1.0, -2.0]), 0.7)
 X = jnp.array([0.4, 1.3])
@@ -40,7 +39,7 @@ def test_a_pytrees_numbers_are_leaves():
     transform = gain(SSC(jnp.array(0.5), jnp.array(2.0)))
     assert sorted(map(float, jax.tree.leaves(transform))) == [0.5, 2.0]
     gradient = jax.grad(lambda transform: transform(FIELD)(jnp.array(0.5), X)[0])(transform)
-    np.testing.assert_allclose(gradient.fn.a, 0.25 * FIELD(jnp.array(0.5), X)[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient.fn.fn.a, 0.25 * FIELD(jnp.array(0.5), X)[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.float64(3), jnp.array(3), jnp.array(3.0)])
@@ -78,16 +77,23 @@ class Step(eqx.Module):
 
 
 def test_tau_split_of_the_gain_goes_before_that_of_the_field():
-    assert float(gain(Step(jnp.array(0.25)))(FIELD).tau_split) == 0.25
-    assert float(gain(Step(jnp.array(0.25)))(kts(0.1, tau_split=0.75)(FIELD)).tau_split) == 0.25
+    assert float(gain(Step(jnp.array(0.25)), tau_split=0.25)(FIELD).tau_split) == 0.25
+    assert (
+        float(
+            gain(Step(jnp.array(0.25)), tau_split=0.25)(kts(0.1, tau_split=0.75)(FIELD)).tau_split
+        )
+        == 0.25
+    )
     assert float(gain(lambda t: 2.0)(kts(0.1, tau_split=0.75)(FIELD)).tau_split) == 0.75
-    assert own_tau_split(gain(lambda t: 2.0)(FIELD)) is None
+    assert gain(lambda t: 2.0)(FIELD).tau_split is None
 
 
 def test_sample_splits_the_energy_at_the_gains_tau_split():
     def constant(t, x, cond=None):
         return jnp.ones_like(x)
 
-    energy = sample(gain(Step(jnp.array(0.25)))(constant), jnp.zeros((1, 2)), num_steps=8).energy
+    energy = sample(
+        gain(Step(jnp.array(0.25)), tau_split=0.25)(constant), jnp.zeros((1, 2)), num_steps=8
+    ).energy
     # Speed 2 · sqrt(2) for a quarter, then sqrt(2): ½ · 8 · ¼ and ½ · 2 · ¾.
     np.testing.assert_allclose([energy.launch[0], energy.landing[0]], [1.0, 0.75], rtol=1e-6)

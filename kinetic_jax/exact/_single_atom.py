@@ -15,7 +15,10 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_varying, untyped_axes
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree, result
-from kinetic_jax.transforms import Gain, own_tau_split
+from kinetic_jax.fields import Field
+from kinetic_jax.transforms._cfg import CFG
+from kinetic_jax.transforms._combine import Chain, Identity
+from kinetic_jax.transforms._gain import FunctionGain, Gain, TimeGain
 
 _MAX_STEPS = 4096
 
@@ -59,7 +62,8 @@ def single_atom(
     Example:
         A constant gain η spends a total of η²/(2 (2η − 1)):
 
-        >>> from kinetic_jax import kts, single_atom
+        >>> from kinetic_jax import kts
+        >>> from kinetic_jax.exact import single_atom
         >>> print(single_atom(1.0, 0.75).ratio.round(4), single_atom(2.0, 1.0).energy.round(4))
         0.25 0.6667
         >>> print(single_atom(kts(beta0=0.02), 0.9).ratio.round(4))
@@ -71,31 +75,32 @@ def single_atom(
     times = float_array(t, "t")
     times = times.astype(at_least_float32(times.dtype))
     require_between("t", times, 0.0, 1.0, closed=True)
-    eta = _function_of_time(gain, times.dtype)
-    shape = jax.eval_shape(lambda: jnp.asarray(eta(jnp.zeros((), times.dtype)))).shape
-    require(shape == (), "gain", f"shape {shape}", "return one number for one time")
+    eta = _gain_of(gain, times.dtype)
     refuse_varying("single_atom", f"times of shape {times.shape}", eta, times)
     ratio, energy = call_opened(_land_all, eta, times.reshape(-1))
     return AtomLanding(ratio.reshape(times.shape), energy.reshape(times.shape))
 
 
-class _Constant(eqx.Module):
+class _Constant(TimeGain):
     value: Float[Array, ""]
+    tau_split = None
 
     def __call__(self, t: Array) -> Array:
         return self.value
 
 
-def _function_of_time(gain: Any, dtype: np.dtype) -> Callable[..., Any]:
-    """`gain` as a function of time that is a pytree."""
+def _gain_of(gain: Any, dtype: np.dtype) -> TimeGain:
+    """`gain` as a function of time."""
     if isinstance(gain, Gain):
         return gain.fn
-    # Not this package's transforms and fields, which take other arguments.
-    is_plain = callable(gain) and not type(gain).__module__.startswith("kinetic_jax.")
-    is_gain = is_plain or (callable(gain) and own_tau_split(gain) is not None)
-    if is_gain and not hasattr(gain, "field"):
-        return as_pytree(gain)
+    if isinstance(gain, TimeGain):
+        return gain
     expected = "be what kts or gain returned, a function of time, or a number"
+    if callable(gain):
+        # Functions as well, but of other things.
+        is_other = isinstance(gain, Field | CFG | Chain | Identity)
+        require(not is_other, "gain", repr(gain), expected)
+        return FunctionGain(as_pytree(gain), name="gain")
     is_number = isinstance(gain, int | float) or getattr(gain, "shape", None) == ()
     require(is_number, "gain", repr(gain), expected)
     number = float_scalar(gain, "gain")
@@ -105,13 +110,13 @@ def _function_of_time(gain: Any, dtype: np.dtype) -> Callable[..., Any]:
 
 @eqx.filter_jit
 @untyped_axes
-def _land_all(eta: Callable[..., Any], times: Float[Array, " times"]) -> tuple[Array, Array]:
-    tau = own_tau_split(eta)
+def _land_all(eta: TimeGain, times: Float[Array, " times"]) -> tuple[Array, Array]:
+    tau = eta.tau_split
     split = jnp.ones((), times.dtype) if tau is None else tau.astype(times.dtype)
     return jax.lax.map(lambda t: _land(eta, t, split), times)
 
 
-def _land(eta: Callable[..., Any], t: Array, split: Array) -> tuple[Array, Array]:
+def _land(eta: TimeGain, t: Array, split: Array) -> tuple[Array, Array]:
     """Ratio and energy at one time."""
     dtype = t.dtype
     # The last number below 1; after it the gain is taken to be η(1).

@@ -24,25 +24,21 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
-from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
-from kinetic_jax.fields._empirical_batch import posterior_on_batch
-from kinetic_jax.fields._empirical_checks import (
-    check_classes,
-    checked_batch,
-    checked_labels,
-    checked_log_weights,
-)
-from kinetic_jax.fields._empirical_programs import (
+from kinetic_jax.exact._empirical_values import (
+    EmpiricalValues,
     HeaviestAtoms,
+    checked_batch,
     farthest_from,
     heaviest_at,
     log_total_of,
     log_totals_of,
+    posterior_on_batch,
     values_at,
+    values_of,
     values_on_batch,
 )
-from kinetic_jax.fields._protocol import check_cond
-from kinetic_jax.fields._values import EmpiricalValues, values_of
+from kinetic_jax.exact._posterior import Atoms, centered_squares, weighted
+from kinetic_jax.fields import Field
 from kinetic_jax.streaming import (
     Shards,
     as_numbers,
@@ -58,7 +54,7 @@ from kinetic_jax.streaming import (
 ROWS_AT_ONCE = 2048
 
 
-class EmpiricalField(eqx.Module):
+class EmpiricalField(Field):
     """The velocity field whose flow carries N(0, I) to the data set itself, on the linear path.
 
     It is what flow matching would learn without any error (the closed-form optimum):
@@ -251,7 +247,8 @@ class EmpiricalField(eqx.Module):
         """
         check_progress(progress)
         t, x, cond = map(gathered, ("t", "x", "cond"), (t, x, cond))
-        check_cond(self, "cond", cond)
+        if cond is not None:
+            self.check_cond(cond)
         event = self.event_shape
         times, points, classes = checked_batch(t, x, cond, event)
         if self.shards is not None:
@@ -279,18 +276,16 @@ class EmpiricalField(eqx.Module):
         """The number of rows."""
         return self.data.shape[0] if self.shards is None else self.shards.total
 
-    def partition_specs(self, mesh: Mesh) -> list[PartitionSpec]:
-        """The layout of the arrays on `mesh`, which is the field's own if its rows are split.
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh that the rows are split over, or None."""
+        return None if self.shards is None else self.shards.mesh
 
-        Raises:
-            ValueError: if they are split over another mesh.
-        """
-        own = self.shards
-        if own is not None and own.mesh != mesh:
-            raise ValueError(f"mesh must be {own.mesh}, over which the rows are split, got {mesh}")
-        spec = PartitionSpec() if own is None else own.spec
+    def partition_specs(self) -> list[PartitionSpec]:
+        """The layout of the arrays on `mesh`: all split but the centre."""
+        split = PartitionSpec() if self.shards is None else self.shards.spec
         leaves = jax.tree.leaves(self)
-        return [PartitionSpec() if leaf is self.center else spec for leaf in leaves]
+        return [PartitionSpec() if leaf is self.center else split for leaf in leaves]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -357,3 +352,48 @@ class EmpiricalField(eqx.Module):
         if self.shards is None:
             return arguments
         return placed(arguments, self.shards.mesh, PartitionSpec())
+
+
+def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
+    """Classes as int32.
+
+    Raises:
+        ValueError: if they are no whole numbers from 0 to 2³¹ − 1, one a row.
+    """
+    given: Any = numbers("labels", labels) if is_concrete(labels) else jnp.asarray(labels)
+    whole = jnp.issubdtype(given.dtype, jnp.integer)
+    require(whole, "labels", f"dtype {given.dtype}", "be whole numbers")
+    require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
+    if is_concrete(given):
+        require(int(given.min()) >= 0, "labels", given.min(), "not be negative")
+        require(int(given.max()) < 2**31, "labels", given.max(), "be below 2³¹")
+    return jnp.asarray(given.astype(np.int32))
+
+
+def checked_log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
+    """Logarithms of weights, the lowest number for a weight of 0.
+
+    Raises:
+        ValueError: if they are no finite numbers, one a row, none negative and one positive.
+    """
+    given = float_array(weights, "weights").astype(jax.dtypes.canonicalize_dtype(float))
+    require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")
+    require_finite("weights", given)
+    if is_concrete(given):
+        values = np.asarray(given)
+        require(bool(np.all(values >= 0)), "weights", values.min(), "not be negative")
+        require(bool(np.any(values > 0)), "weights", "zeros alone", "be positive somewhere")
+    positive = given > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, given, 1.0)), lowest(given.dtype))
+
+
+def check_classes(name: str, cond: ArrayLike, labels: Int[Array, " rows"]) -> None:
+    """Checks that classes are −1 or those of rows.
+
+    Raises:
+        ValueError: naming the classes that have no rows.
+    """
+    given, known = np.unique(numbers(name, cond)), np.unique(np.asarray(labels))
+    require(given.dtype.kind in "iu", name, given, "be whole numbers, classes")
+    unknown = given[(given != -1) & ~np.isin(given, known)]
+    require(not unknown.size, name, unknown, f"be classes that have rows, or −1: {known}")

@@ -1,21 +1,15 @@
 """The exact flow of Gaussian data."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import (
-    float_array,
-    float_scalar,
-    is_concrete,
-    require,
-    require_finite,
-)
+from kinetic_jax._checks import float_array, float_scalar, is_concrete, require, require_finite
+from kinetic_jax.fields import Field
 
 
-class GaussianField(eqx.Module):
+class GaussianField(Field):
     """The velocity field that carries N(0, I) to N(mean, diag(scale²)) on the linear path.
 
     `v(t, x) = μ + (t s² − (1 − t)) / (t² s² + (1 − t)²) (x − t μ)`, the conditional expectation of
@@ -42,7 +36,7 @@ class GaussianField(eqx.Module):
 
     mean: Float[Array, "*event"]
     scale: Float[Array, "..."]
-    takes_cond: ClassVar[bool] = False
+    takes_cond = False
 
     def __init__(self, mean: ArrayLike, scale: ArrayLike):
         self.mean = float_array(mean, "mean")

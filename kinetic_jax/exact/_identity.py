@@ -19,7 +19,9 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._pytree import result
 from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
-from kinetic_jax.fields import EmpiricalField, log_ratio, log_volume
+from kinetic_jax.exact._empirical import EmpiricalField
+from kinetic_jax.exact._empirical_values import log_volume
+from kinetic_jax.exact._posterior import log_ratio
 
 
 @result
@@ -87,7 +89,7 @@ def energy_identity(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, energy_identity
+        >>> from kinetic_jax.exact import EmpiricalField, energy_identity
         >>> field = EmpiricalField(jnp.array([[2.0, 0.0], [-2.0, 0.0]]))
         >>> identity = energy_identity(field, 0.5, jnp.array([1.0, 1.0]))
         >>> print(identity.row_energy.round(3), identity.from_density.round(3), identity.index)

@@ -1,0 +1,395 @@
+"""The programs of `EmpiricalField`: values of the posterior at a point, and at a batch."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax._checks import (
+    as_array,
+    float_array,
+    numbers,
+    require,
+    require_between,
+    require_known,
+)
+from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import alone_on, in_caller_types, is_inside, untyped_axes
+from kinetic_jax.exact._posterior import (
+    REMEASURED,
+    Atoms,
+    Posterior,
+    around,
+    heaviest,
+    measured_again,
+    posterior,
+    posterior_of,
+    product,
+    scores_at,
+    weighted,
+)
+from kinetic_jax.streaming import (
+    Highest,
+    Shards,
+    SoftmaxMean,
+    SoftmaxSum,
+    Together,
+    lowest,
+    read_again,
+    require_finite_rows,
+    stream,
+    stream_from_host,
+)
+
+_HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
+
+
+class EmpiricalValues(NamedTuple):
+    """The result of `EmpiricalField.values` at one point, and of `on_batch` at a batch of them.
+
+    Attributes:
+        velocity: v*, of the shape of x.
+        log_density: log p_t(x), in nats.
+        dominance: ε, the sum of all weights but the greatest.
+        heaviest: the number of the row of the greatest weight.
+        shift: Σ_i w_i x_i less that row, of the shape of x, with digits of its own: tiny where
+            one row decides.
+    """
+
+    velocity: Float[Array, "*shape"]
+    log_density: Float[Array, "*batch"]
+    dominance: Float[Array, "*batch"]
+    heaviest: Int[Array, "*batch"]
+    shift: Float[Array, "*shape"]
+
+
+jax.export.register_namedtuple_serialization(
+    EmpiricalValues, serialized_name="kinetic_jax.EmpiricalValues"
+)
+
+
+def log_volume(size: int, left: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """D log(1 − t) + (d/2) log 2π, the log of the kernels' norm."""
+    return size * (jnp.log(left) + _HALF_LOG_TWO_PI)
+
+
+def values_of(
+    found: Posterior,
+    x: Float[Array, "*batch size"],
+    left: Float[Array, "*batch"],
+    log_total: Float[Array, "..."],
+    shape: tuple[int, ...],
+) -> EmpiricalValues:
+    """The values at a point, or at a batch of them.
+
+    Args:
+        found: the posterior there.
+        x: the points, flat.
+        left: 1 − t.
+        log_total: log of the number of rows that count, or of the sum of their weights.
+        shape: of the points as they were given.
+    """
+    velocity = ((found.base - x) + found.shift) / left[..., None]
+    return EmpiricalValues(
+        velocity.reshape(shape),
+        found.log_sum - log_total - log_volume(x.shape[-1], left),
+        found.others,
+        found.number,
+        found.shift.reshape(shape),
+    )
+
+
+def log_total(
+    rows: int,
+    log_weights: Float[Array, " rows"] | None,
+    labels: Int[Array, " rows"] | None,
+    cond: Int[Array, ""] | None,
+    dtype: Any,
+    chunk_size: int,
+    shards: Shards | None = None,
+) -> Float[Array, ""]:
+    """Log of the number of rows that count, or of the sum of their weights; by chunks."""
+    if log_weights is None and (labels is None or cond is None):
+        return jnp.asarray(np.log(rows), dtype)
+    known = (log_weights, labels)
+
+    def score(part: Array, known: tuple[Any, Any]) -> Array:
+        return weighted(jnp.zeros(part.shape[0], dtype), *known, cond)
+
+    peak, total = stream(
+        score,
+        SoftmaxSum(),
+        jnp.zeros((_length(known), 0), dtype),
+        known,
+        dtype=dtype,
+        chunk_size=chunk_size,
+        recompute=True,
+        shards=shards,
+    )
+    return peak + jnp.log(total)
+
+
+def _length(known: tuple[Array | None, Array | None]) -> int:
+    return next(array.shape[0] for array in known if array is not None)
+
+
+class HeaviestAtoms(NamedTuple):
+    """The result of `EmpiricalField.posterior`.
+
+    Attributes:
+        weights: posterior weights, the greatest first.
+        indices: which rows they are of.
+    """
+
+    weights: Float[Array, " k"]
+    indices: Int[Array, " k"]
+
+
+jax.export.register_namedtuple_serialization(
+    HeaviestAtoms, serialized_name="kinetic_jax.HeaviestAtoms"
+)
+
+
+def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work(field, *args)` on every device that holds a part of the field's rows, if any do.
+
+    Inside `sample` over the same mesh the trace speaks for one device already.
+    """
+
+    @functools.wraps(work)
+    def call(field: Any, *args: Any) -> Any:
+        shards = field.shards
+        if shards is None or is_inside(shards.axis):
+            return work(field, *args)
+        arrays, static = eqx.partition((field, args), eqx.is_array)
+        leaves, treedef = jax.tree.flatten(arrays)
+        own = field.partition_specs(shards.mesh)
+        specs = own + [PartitionSpec()] * (len(leaves) - len(own))
+
+        def local(leaves: list[Any]) -> Any:
+            field, args = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+            return work(field, *args)
+
+        run = jax.shard_map(
+            local,
+            mesh=shards.mesh,
+            in_specs=(specs,),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+            axis_names={shards.axis},
+        )
+        with alone_on(shards.mesh, leaves):
+            found = run(leaves)
+        return in_caller_types(found, shards.mesh, PartitionSpec())
+
+    return call
+
+
+# Compiled here, so that calls one at a time (in a notebook, say) find their programs again.
+@eqx.filter_jit
+@untyped_axes
+@on_shards
+def values_at(field: Any, t: Array, x: Array, cond: Any) -> EmpiricalValues:
+    """See `EmpiricalField.values`."""
+    time, flat, found = _posterior(field, t, x, cond)
+    return values_of(found, flat, 1 - time, _log_total(field, cond, x.dtype), x.shape)
+
+
+@eqx.filter_jit
+def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> EmpiricalValues:
+    """The values at a batch of points, those of some together."""
+    return jax.lax.map(lambda point: values_at(field, *point), (t, x, classes), batch_size=256)
+
+
+@eqx.filter_jit
+@untyped_axes
+@on_shards
+def farthest_from(field: Any, x: Array, cond: Any) -> Array:
+    """See `EmpiricalField.farthest`."""
+    return farthest(field.atoms(), x.reshape(-1), cond, chunk_size=field.chunk_size)
+
+
+@eqx.filter_jit
+@untyped_axes
+@on_shards
+def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
+    """See `EmpiricalField.posterior`."""
+    time, flat, found = _posterior(field, t, x, cond)
+    atoms = field.atoms()
+    # A few more than asked for: rounding may have them in another order. Which rows they are has
+    # no derivative; their weights have.
+    frozen = jax.lax.stop_gradient((atoms, time, flat))
+    first, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
+    rows, log_weights, _ = atoms.take(first.number)
+    winners = measured_again(time, flat, rows, first.number, first.scores, log_weights)
+    weights = jnp.exp(winners.relative + winners.first - found.log_sum)
+    top, place = jax.lax.top_k(weights, k)
+    return HeaviestAtoms(top, winners.number[place])
+
+
+@eqx.filter_jit
+@untyped_axes
+@on_shards
+def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
+    """Log of the number of rows that count, or of the sum of their weights."""
+    return _log_total(field, cond, dtype)
+
+
+@eqx.filter_jit
+def log_totals_of(field: Any, classes: Array | None, dtype: Any) -> Array:
+    """`log_total_of` each class; of the whole data set for None."""
+    if classes is None:
+        return _log_total(field, None, dtype)
+    return jax.lax.map(lambda cond: _log_total(field, cond, dtype), classes)
+
+
+def _posterior(field: Any, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
+    flat = x.reshape(-1)
+    time, atoms = jnp.minimum(t, 1 - field.stop(x.dtype)), field.atoms()
+    return time, flat, posterior(atoms, time, flat, cond, chunk_size=field.chunk_size)
+
+
+def _log_total(field: Any, cond: Any, dtype: Any) -> Array:
+    return log_total(
+        field.rows, field.log_weights, field.labels, cond, dtype, field.chunk_size, field.shards
+    )
+
+
+def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> Array:
+    """The greatest distance from `x` to a row that counts, rounded up."""
+    center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
+    moved = x - center
+
+    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
+        squares, log_weights, labels = known
+        scores = squares.astype(x.dtype) - 2 * product(moved, rows)
+        counts = weighted(jnp.zeros_like(scores), log_weights, labels, cond)
+        return jnp.where(counts > lowest(x.dtype), scores, lowest(x.dtype))
+
+    beside = (atoms.squares, atoms.log_weights, atoms.labels)
+    over = atoms.over(x.dtype, chunk_size) | {"recompute": True, "center": center}
+    scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
+    square = jnp.sum(moved * moved)
+    # What rounding can have done to differences, a sum of squares and a product of that many terms.
+    highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
+    if atoms.shards is not None:
+        highest = jax.lax.pmax(highest, atoms.shards.axis)
+    longest = jnp.sqrt(square) + jnp.sqrt(highest).astype(x.dtype)
+    doubt = (x.size + 12) * jnp.finfo(x.dtype).eps * longest**2
+    return jnp.sqrt(jnp.maximum(scores[0] + square, 0.0) + doubt)
+
+
+class PosteriorScore(eqx.Module):
+    """The scores of the posterior at ONE (t, y, cond), with y = x − t c around the centre c."""
+
+    def __call__(
+        self,
+        query: tuple[Array, Array, Array | None],
+        rows: Float[Array, "chunk size"],
+        squares: Float[Array, " chunk"],
+        beside: tuple[Array | None, Array | None],
+    ) -> Float[Array, " chunk"]:
+        """See `scores_at` and `weighted`."""
+        t, y, cond = query
+        return weighted(scores_at(t, y, rows, squares), *beside, cond)
+
+
+def posterior_on_batch(
+    data: Any,
+    log_weights: Float[Array, " rows"] | None,
+    labels: Int[Array, " rows"] | None,
+    t: Float[Array, " batch"],
+    x: Float[Array, "batch size"],
+    cond: Int[Array, " batch"] | None,
+    *,
+    center: Float[Array, " size"],
+    chunk_size: int,
+    progress: bool | None,
+    name: str = "data",
+    relative: bool = False,
+) -> Posterior:
+    """The posterior of every point of a batch; each row is read once, the heaviest once more.
+
+    Where `relative`, the points are less t times the centre already; the result is in that frame.
+
+    Raises:
+        ValueError: if a row is not finite; it calls the data by `name`.
+    """
+    count = min(REMEASURED, data.shape[0])
+    sums, (scores, index) = stream_from_host(
+        PosteriorScore(),
+        Together(SoftmaxMean(), Highest(count)),
+        (t, x if relative else around(center, t, x), cond),
+        data,
+        (log_weights, labels),
+        chunk_size=chunk_size,
+        dtype=x.dtype,
+        center=center,
+        description="reading the data",
+        check=lambda start, squares: require_finite_rows(name, start, squares),
+        progress=progress,
+    )
+    rows, place = read_again(data, index)
+    if relative:
+        rows, center = rows - center[None, :], jnp.zeros_like(center)
+    return _refined(t, x, rows, place, index, scores, sums, log_weights, center)
+
+
+@eqx.filter_jit
+def _refined(
+    t: Any,
+    x: Any,
+    rows: Any,
+    place: Any,
+    index: Any,
+    scores: Any,
+    sums: Any,
+    log_weights: Any,
+    center: Any,
+) -> Posterior:
+    def one(query: Any) -> Posterior:
+        t, x, place, number, scores, sums = query
+        own = None if log_weights is None else log_weights[number]
+        winners = measured_again(t, x, rows[place], number, scores, own)
+        return posterior_of(t, x, winners, sums, center)
+
+    return jax.lax.map(one, (t, x, place, index, scores, sums), batch_size=64)
+
+
+def checked_batch(
+    t: Any, x: Any, cond: Any, event: tuple[int, ...]
+) -> tuple[Array, Array, Array | None]:
+    """Times (batch,), points (batch, size) and classes (batch,) of a batch.
+
+    Raises:
+        ValueError: if the points are no batch of events, or times or classes are not one a point.
+    """
+    require_between("t", numbers("t", t), 0.0, 1.0, closed=True)
+    require_known("x", x)
+    points = float_array(x, "x")
+    points = points.astype(at_least_float32(points.dtype))
+    shape = points.shape
+    require(
+        shape[1:] == event and len(shape) > len(event),
+        "x",
+        f"shape {shape}",
+        f"have shape (batch, {', '.join(map(str, event))})",
+    )
+    require(shape[0] >= 1, "x", f"shape {shape}", "have points")
+    times = float_array(t, "t").astype(points.dtype)
+    fits = times.shape in ((), shape[:1])
+    require(fits, "t", f"shape {times.shape}", f"be a number or have shape {shape[:1]}")
+    times, points = jnp.broadcast_to(times, shape[:1]), points.reshape(shape[0], -1)
+    if cond is None:
+        return times, points, None
+    classes = as_array("cond", cond)
+    one = classes.shape in ((), (1,), shape[:1])
+    require(one, "cond", f"shape {classes.shape}", f"be a class or have shape {shape[:1]}")
+    return times, points, jnp.broadcast_to(classes, shape[:1])

@@ -1,0 +1,207 @@
+"""The base class of fields: a velocity, and what a field declares about itself."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+from kinetic_jax._checks import require
+
+
+class Field(eqx.Module):
+    """Base class of velocity fields; its properties are what a field may declare about itself.
+
+    Any callable `field(t, x, cond=None)` is a velocity field, and declares nothing. A subclass
+    overrides what it knows; `sample`, `cfg`, jobs and training then check and use it. Transforms
+    pass on what the field inside them declares.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import kts, noise, sample
+        >>> from kinetic_jax.fields import Field
+        >>> class Drift(Field):
+        ...     velocity: jax.Array
+        ...     event_shape = (2,)
+        ...     def __call__(self, t, x, cond=None):
+        ...         return self.velocity
+        >>> field = kts(0.1)(Drift(jnp.ones(2)))
+        >>> sample(field, jnp.zeros((4, 3)))
+        Traceback (most recent call last):
+        ValueError: x0 must have the field's, (2,), got rows of shape (3,)
+    """
+
+    @abc.abstractmethod
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of ONE sample, of the shape and dtype of `x`."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample; None if the field takes any."""
+        return None
+
+    @property
+    def takes_cond(self) -> bool:
+        """False if the field ignores its condition; `cfg` then refuses it."""
+        return True
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, if conditions are class labels."""
+        return None
+
+    @property
+    def null_cond(self) -> PyTree[Array] | None:
+        """The condition of one sample that means "none", for `cfg` and training."""
+        return None
+
+    @property
+    def scaling(self) -> Any:
+        """The `kinetic_jax.networks.Scaling` of the raw data, if it is known."""
+        return None
+
+    @property
+    def tau_split(self) -> Float[Array, ""] | None:
+        """Where a gain on the velocity has a kink: `sample` splits energies there."""
+        return None
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh over which the field splits its own arrays, if it does."""
+        return None
+
+    def partition_specs(self) -> list[PartitionSpec]:
+        """The layout on `mesh` of each of the field's arrays, in the order of its leaves."""
+        return [PartitionSpec() for _ in filter(eqx.is_array, jax.tree.leaves(self))]
+
+    def arrival(self, dtype: np.dtype) -> float | None:
+        """The last time at which a solver may look at the field; later it takes the limit."""
+        del dtype
+        return None
+
+    def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
+        """Raises a ValueError, naming the argument, for conditions that the field does not know."""
+
+    def trainable(self) -> PyTree[bool] | None:
+        """A mask of the arrays that `fit` trains; None for all floating ones."""
+        return None
+
+
+class ModelField(Field):
+    """A field around another model, whose caller may say the shape of a sample."""
+
+    shape: tuple[int, ...] | None = eqx.field(static=True)
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample."""
+        return self.shape
+
+
+class WrappedField(Field):
+    """A field made of another one, with the same x and the same cond.
+
+    It declares what the field inside declares.
+    """
+
+    field: Field
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample."""
+        return self.field.event_shape
+
+    @property
+    def takes_cond(self) -> bool:
+        """False if the field inside ignores its condition."""
+        return self.field.takes_cond
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes."""
+        return self.field.num_classes
+
+    @property
+    def null_cond(self) -> PyTree[Array] | None:
+        """The condition that means "none"."""
+        return self.field.null_cond
+
+    @property
+    def scaling(self) -> Any:
+        """Scaling of the raw data."""
+        return self.field.scaling
+
+    @property
+    def tau_split(self) -> Float[Array, ""] | None:
+        """Where the field inside has a kink."""
+        return self.field.tau_split
+
+    def arrival(self, dtype: np.dtype) -> float | None:
+        """The last time at which a solver may look at the field inside."""
+        return self.field.arrival(dtype)
+
+    def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
+        """Raises for conditions that the field inside does not know."""
+        self.field.check_cond(cond, name)
+
+
+def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
+    """Checks a batch against what the field declares.
+
+    Raises:
+        ValueError: if the rows of `x` have another shape, or the field refuses `cond`.
+    """
+    rows, expected = x.shape[1:], field.event_shape
+    if expected is not None and rows != tuple(expected):
+        expected = tuple(expected)
+        raise ValueError(f"{name} must have the field's, {expected}, got rows of shape {rows}")
+    if cond is not None:
+        field.check_cond(cond)
+
+
+def require_takes_cond(field: Field, why: str) -> None:
+    """Raises for a field that ignores its condition."""
+    innermost = field
+    while isinstance(innermost, WrappedField):
+        innermost = innermost.field
+    name = type(innermost).__name__
+    require(field.takes_cond, "field", f"{name}, which ignores it", f"use cond {why}")
+
+
+def arrival_of(field: Field, dtype: np.dtype) -> Float[Array, ""] | None:
+    """`field.arrival` as an array, so that it is traced."""
+    last = field.arrival(dtype)
+    return None if last is None else jnp.asarray(last, dtype)
+
+
+def _is_split(node: object) -> bool:
+    return isinstance(node, Field) and node.mesh is not None
+
+
+def own_mesh(tree: PyTree[Any]) -> Mesh | None:
+    """The mesh over which a field in `tree` splits its own arrays, if one does."""
+    split = filter(_is_split, jax.tree.leaves(tree, is_leaf=_is_split))
+    return next((node.mesh for node in split), None)
+
+
+def partition_specs(field: Field, mesh: Mesh) -> list[PartitionSpec]:
+    """The layout of each array of a field on `mesh`, in the order of its leaves.
+
+    Raises:
+        ValueError: if a field inside splits its arrays over another mesh.
+    """
+    specs: list[PartitionSpec] = []
+    for node in jax.tree.leaves(field, is_leaf=_is_split):
+        if _is_split(node):
+            same = node.mesh == mesh
+            require(same, "mesh", mesh, f"be {node.mesh}, over which the rows are split")
+            specs += node.partition_specs()
+        elif eqx.is_array(node):
+            specs.append(PartitionSpec())
+    return specs

@@ -1,0 +1,34 @@
+"""What adaptive sampling needs of Diffrax beyond its documented interface, in one place.
+
+`tests/sampling/test_diffrax.py` fails first, and says which of these changed, when a release of
+Diffrax does otherwise.
+"""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+
+# Diffrax has no result for this; the solve is never asked to raise, so its message is never seen.
+STOPPED_NOT_FINITE = diffrax.RESULTS.internal_error
+
+
+def term_of(terms: Any) -> diffrax.ODETerm:
+    """The user's term: solvers and controllers get it wrapped, for the direction of time."""
+    return terms.term
+
+
+def with_term(terms: Any, term: diffrax.ODETerm) -> Any:
+    """`terms` with another term inside the wrapper.
+
+    The wrapper stays, because the kind of a term decides how a controller chooses a first step.
+    """
+    return eqx.tree_at(lambda wrapper: wrapper.term, terms, term)
+
+
+def scan_kind_of(solver: diffrax.AbstractSolver) -> Any:
+    """How the Runge–Kutta method inside a solver loops over its stages: forward mode sets it."""
+    inner: Any = solver
+    while isinstance(inner, diffrax.AbstractWrappedSolver):
+        inner = inner.solver
+    return inner.scan_kind
