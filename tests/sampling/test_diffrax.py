@@ -31,10 +31,10 @@ class Spy(diffrax.AbstractWrappedSolver):
         return self.solver.error_order(terms)
 
     def init(self, terms, *args):
-        self.note((terms, self.scan_kind))
         return self.solver.init(terms, *args)
 
     def step(self, terms, *args):
+        self.note((terms, self.scan_kind))
         return self.solver.step(terms, *args)
 
     def func(self, terms, *args):
@@ -47,7 +47,7 @@ def noted(**options):
     diffrax.diffeqsolve(
         own, Spy(diffrax.Tsit5(), notes.append), 0.0, 1.0, 0.1, jnp.ones(2), max_steps=16, **options
     )
-    (terms, scan_kind), *_ = notes
+    terms, scan_kind = notes[-1]
     return own, terms, scan_kind
 
 
@@ -58,7 +58,7 @@ def test_a_solver_gets_the_term_in_one_wrapper():
     other = diffrax.ODETerm(lambda t, y, args: y)
     replaced = with_term(terms, other)
     assert type(replaced) is type(terms)
-    assert term_of(replaced) is other
+    assert term_of(replaced).vector_field is other.vector_field
 
 
 def test_forward_mode_sets_the_scan_kind():
