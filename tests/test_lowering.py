@@ -187,7 +187,6 @@ ENTRIES = {
     "energy of a loop": lambda: of_arrays(loop, X0),
     "EmpiricalField.values": lambda: each("values", jnp.float32(0.5)),
     "EmpiricalField.posterior": lambda: each("posterior"),
-    "EmpiricalField.farthest": lambda: each("farthest"),
     "energy_identity": lambda: of_arrays(
         lambda f, x: kinetic_jax.energy_identity(f, jnp.float32(0.5), x),
         kinetic_jax.EmpiricalField(DATA), X0[0],

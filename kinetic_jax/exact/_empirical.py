@@ -28,16 +28,14 @@ from kinetic_jax.exact._empirical_values import (
     EmpiricalValues,
     HeaviestAtoms,
     checked_batch,
-    farthest_from,
     heaviest_at,
-    log_total_of,
     log_totals_of,
     posterior_on_batch,
     values_at,
     values_of,
     values_on_batch,
 )
-from kinetic_jax.exact._posterior import Atoms, centered_squares, weighted
+from kinetic_jax.exact._posterior import Atoms, centered_squares
 from kinetic_jax.fields import Field
 from kinetic_jax.streaming import (
     Shards,
@@ -138,8 +136,9 @@ class EmpiricalField(Field):
             finite = jnp.isfinite(self.squares)
             if is_concrete(finite) and not bool(jnp.all(finite)):
                 row = int(jnp.argmin(finite))
-                words = "be finite, and so must its rows' squared norms"
-                require(False, "data", f"row {row}", words)
+                raise ValueError(
+                    f"data must be finite, and so must its rows' squared norms, got row {row}"
+                )
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -182,29 +181,6 @@ class EmpiricalField(Field):
             ValueError: as `__call__`.
         """
         return values_at(self, *self._checked(t, x, cond))
-
-    def farthest(
-        self, x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, ""]:
-        """The greatest distance from `x` to a row that counts, rounded up."""
-        _, x, cond = self._checked(0.0, x, cond)
-        return farthest_from(self, x, cond)
-
-    def log_weight(
-        self, index: Int[ArrayLike, ""], dtype: Any, cond: PyTree[Any] | None = None
-    ) -> Float[Array, ""]:
-        """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
-        number = index if not is_concrete(index) else whole_number("index", index, 0, self.rows - 1)
-        if cond is not None:
-            cond = as_array("cond", cond)
-            self.check_cond(cond)
-
-        def pick(array: Array | None) -> Array | None:
-            return None if array is None else array[number][None]
-
-        own = weighted(jnp.zeros(1, dtype), pick(self.log_weights), pick(self.labels), cond)[0]
-        counts = own > lowest(dtype)
-        return jnp.where(counts, own - log_total_of(self._without_host(), cond, dtype), -jnp.inf)
 
     def posterior(
         self,
@@ -257,7 +233,7 @@ class EmpiricalField(Field):
         center = self.center
         if center is None:
             center = center_of(read_rows(self.data, slice(0, self.chunk_size)))
-        found = posterior_on_batch(
+        statistics = posterior_on_batch(
             self.data,
             self.log_weights,
             self.labels,
@@ -269,7 +245,7 @@ class EmpiricalField(Field):
             progress=progress,
         )
         totals = log_totals_of(self._without_host(), classes, points.dtype)
-        return values_of(found, points, 1 - times, totals, (points.shape[0], *event))
+        return values_of(statistics, points, 1 - times, totals, (points.shape[0], *event))
 
     @property
     def rows(self) -> int:
@@ -361,8 +337,8 @@ def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
         ValueError: if they are no whole numbers from 0 to 2³¹ − 1, one a row.
     """
     given: Any = numbers("labels", labels) if is_concrete(labels) else jnp.asarray(labels)
-    whole = jnp.issubdtype(given.dtype, jnp.integer)
-    require(whole, "labels", f"dtype {given.dtype}", "be whole numbers")
+    is_integer = jnp.issubdtype(given.dtype, jnp.integer)
+    require(is_integer, "labels", f"dtype {given.dtype}", "be whole numbers")
     require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
     if is_concrete(given):
         require(int(given.min()) >= 0, "labels", given.min(), "not be negative")

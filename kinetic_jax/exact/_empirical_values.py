@@ -10,6 +10,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import (
@@ -24,24 +25,20 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, in_caller_types, is_inside, untyped_axes
 from kinetic_jax.exact._posterior import (
     REMEASURED,
-    Atoms,
     Posterior,
     around,
     heaviest,
     measured_again,
     posterior,
     posterior_of,
-    product,
     scores_at,
     weighted,
 )
 from kinetic_jax.streaming import (
     Highest,
-    Shards,
     SoftmaxMean,
     SoftmaxSum,
     Together,
-    lowest,
     read_again,
     require_finite_rows,
     stream,
@@ -76,68 +73,56 @@ jax.export.register_namedtuple_serialization(
 
 
 def log_volume(size: int, left: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """D log(1 − t) + (d/2) log 2π, the log of the kernels' norm."""
+    """`d log(1 − t) + (d/2) log 2π`, the log of the norm of the kernels."""
     return size * (jnp.log(left) + _HALF_LOG_TWO_PI)
 
 
 def values_of(
-    found: Posterior,
+    statistics: Posterior,
     x: Float[Array, "*batch size"],
     left: Float[Array, "*batch"],
-    log_total: Float[Array, "..."],
+    total: Float[Array, "..."],
     shape: tuple[int, ...],
 ) -> EmpiricalValues:
     """The values at a point, or at a batch of them.
 
     Args:
-        found: the posterior there.
+        statistics: of the posterior there.
         x: the points, flat.
         left: 1 − t.
-        log_total: log of the number of rows that count, or of the sum of their weights.
+        total: log of the number of rows that count, or of the sum of their weights.
         shape: of the points as they were given.
     """
-    velocity = ((found.base - x) + found.shift) / left[..., None]
+    velocity = ((statistics.base - x) + statistics.shift) / left[..., None]
     return EmpiricalValues(
         velocity.reshape(shape),
-        found.log_sum - log_total - log_volume(x.shape[-1], left),
-        found.others,
-        found.number,
-        found.shift.reshape(shape),
+        statistics.log_sum - total - log_volume(x.shape[-1], left),
+        statistics.others,
+        statistics.number,
+        statistics.shift.reshape(shape),
     )
 
 
-def log_total(
-    rows: int,
-    log_weights: Float[Array, " rows"] | None,
-    labels: Int[Array, " rows"] | None,
-    cond: Int[Array, ""] | None,
-    dtype: Any,
-    chunk_size: int,
-    shards: Shards | None = None,
-) -> Float[Array, ""]:
+def log_total(field: Any, cond: Int[Array, ""] | None, dtype: DTypeLike) -> Float[Array, ""]:
     """Log of the number of rows that count, or of the sum of their weights; by chunks."""
-    if log_weights is None and (labels is None or cond is None):
-        return jnp.asarray(np.log(rows), dtype)
-    known = (log_weights, labels)
+    known = tuple(array for array in (field.log_weights, field.labels) if array is not None)
+    if field.log_weights is None and (field.labels is None or cond is None):
+        return jnp.asarray(np.log(field.rows), dtype)
 
-    def score(part: Array, known: tuple[Any, Any]) -> Array:
+    def score(part: Array, known: tuple[Array | None, Array | None]) -> Array:
         return weighted(jnp.zeros(part.shape[0], dtype), *known, cond)
 
     peak, total = stream(
         score,
         SoftmaxSum(),
-        jnp.zeros((_length(known), 0), dtype),
-        known,
+        jnp.zeros((known[0].shape[0], 0), dtype),
+        (field.log_weights, field.labels),
         dtype=dtype,
-        chunk_size=chunk_size,
+        chunk_size=field.chunk_size,
         recompute=True,
-        shards=shards,
+        shards=field.shards,
     )
     return peak + jnp.log(total)
-
-
-def _length(known: tuple[Array | None, Array | None]) -> int:
-    return next(array.shape[0] for array in known if array is not None)
 
 
 class HeaviestAtoms(NamedTuple):
@@ -186,8 +171,8 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
             axis_names={shards.axis},
         )
         with alone_on(shards.mesh, leaves):
-            found = run(leaves)
-        return in_caller_types(found, shards.mesh, PartitionSpec())
+            result = run(leaves)
+        return in_caller_types(result, shards.mesh, PartitionSpec())
 
     return call
 
@@ -198,8 +183,8 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
 @on_shards
 def values_at(field: Any, t: Array, x: Array, cond: Any) -> EmpiricalValues:
     """See `EmpiricalField.values`."""
-    time, flat, found = _posterior(field, t, x, cond)
-    return values_of(found, flat, 1 - time, _log_total(field, cond, x.dtype), x.shape)
+    time, flat, statistics = _posterior(field, t, x, cond)
+    return values_of(statistics, flat, 1 - time, log_total(field, cond, x.dtype), x.shape)
 
 
 @eqx.filter_jit
@@ -211,17 +196,9 @@ def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> Em
 @eqx.filter_jit
 @untyped_axes
 @on_shards
-def farthest_from(field: Any, x: Array, cond: Any) -> Array:
-    """See `EmpiricalField.farthest`."""
-    return farthest(field.atoms(), x.reshape(-1), cond, chunk_size=field.chunk_size)
-
-
-@eqx.filter_jit
-@untyped_axes
-@on_shards
 def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
     """See `EmpiricalField.posterior`."""
-    time, flat, found = _posterior(field, t, x, cond)
+    time, flat, statistics = _posterior(field, t, x, cond)
     atoms = field.atoms()
     # A few more than asked for: rounding may have them in another order. Which rows they are has
     # no derivative; their weights have.
@@ -229,7 +206,7 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
     first, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
     rows, log_weights, _ = atoms.take(first.number)
     winners = measured_again(time, flat, rows, first.number, first.scores, log_weights)
-    weights = jnp.exp(winners.relative + winners.first - found.log_sum)
+    weights = jnp.exp(winners.relative + winners.first - statistics.log_sum)
     top, place = jax.lax.top_k(weights, k)
     return HeaviestAtoms(top, winners.number[place])
 
@@ -239,51 +216,21 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
 @on_shards
 def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
     """Log of the number of rows that count, or of the sum of their weights."""
-    return _log_total(field, cond, dtype)
+    return log_total(field, cond, dtype)
 
 
 @eqx.filter_jit
 def log_totals_of(field: Any, classes: Array | None, dtype: Any) -> Array:
     """`log_total_of` each class; of the whole data set for None."""
     if classes is None:
-        return _log_total(field, None, dtype)
-    return jax.lax.map(lambda cond: _log_total(field, cond, dtype), classes)
+        return log_total(field, None, dtype)
+    return jax.lax.map(lambda cond: log_total(field, cond, dtype), classes)
 
 
 def _posterior(field: Any, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
     flat = x.reshape(-1)
     time, atoms = jnp.minimum(t, 1 - field.stop(x.dtype)), field.atoms()
     return time, flat, posterior(atoms, time, flat, cond, chunk_size=field.chunk_size)
-
-
-def _log_total(field: Any, cond: Any, dtype: Any) -> Array:
-    return log_total(
-        field.rows, field.log_weights, field.labels, cond, dtype, field.chunk_size, field.shards
-    )
-
-
-def farthest(atoms: Atoms, x: Array, cond: Array | None, *, chunk_size: int) -> Array:
-    """The greatest distance from `x` to a row that counts, rounded up."""
-    center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
-    moved = x - center
-
-    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
-        squares, log_weights, labels = known
-        scores = squares.astype(x.dtype) - 2 * product(moved, rows)
-        counts = weighted(jnp.zeros_like(scores), log_weights, labels, cond)
-        return jnp.where(counts > lowest(x.dtype), scores, lowest(x.dtype))
-
-    beside = (atoms.squares, atoms.log_weights, atoms.labels)
-    over = atoms.over(x.dtype, chunk_size) | {"recompute": True, "center": center}
-    scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
-    square = jnp.sum(moved * moved)
-    # What rounding can have done to differences, a sum of squares and a product of that many terms.
-    highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
-    if atoms.shards is not None:
-        highest = jax.lax.pmax(highest, atoms.shards.axis)
-    longest = jnp.sqrt(square) + jnp.sqrt(highest).astype(x.dtype)
-    doubt = (x.size + 12) * jnp.finfo(x.dtype).eps * longest**2
-    return jnp.sqrt(jnp.maximum(scores[0] + square, 0.0) + doubt)
 
 
 class PosteriorScore(eqx.Module):

@@ -3,7 +3,9 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import (
@@ -20,8 +22,9 @@ from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._pytree import result
 from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
 from kinetic_jax.exact._empirical import EmpiricalField
-from kinetic_jax.exact._empirical_values import log_volume
-from kinetic_jax.exact._posterior import log_ratio
+from kinetic_jax.exact._empirical_values import log_total_of, log_volume, on_shards
+from kinetic_jax.exact._posterior import log_ratio, product, weighted
+from kinetic_jax.streaming import Highest, lowest, stream
 
 
 @result
@@ -128,10 +131,10 @@ def _identity(
     row = field.data[k].astype(x.dtype)
     heaviest = field.data[values.heaviest].astype(x.dtype)
     velocity, change = (row - x) / left, ((heaviest - row) + values.shift) / left
-    log_prior = field.log_weight(k, x.dtype, cond)
+    log_prior = log_prior_of(field, k, x.dtype, cond)
     # log w_k is log(1 − ε), of the heaviest row, minus the log ratio of the two weights.
     ratio = log_ratio(time, x.reshape(-1), heaviest.reshape(-1), row.reshape(-1))
-    ratio += field.log_weight(values.heaviest, x.dtype, cond) - log_prior
+    ratio += log_prior_of(field, values.heaviest, x.dtype, cond) - log_prior
     neg_log_weight = ratio - jnp.log1p(-values.dominance)
     dominance = jnp.where(k == values.heaviest, values.dominance, -jnp.expm1(-neg_log_weight))
     terms = (
@@ -143,7 +146,7 @@ def _identity(
         neg_log_weight,
     )
     speed = norm_from_squared(squared_norm(velocity))
-    delta = dominance * field.farthest(row, cond) / left
+    delta = dominance * farthest(field, row, cond) / left
     # An allowance for rounding errors in gap and bound.
     up = 1 + (x.size + 128) * jnp.finfo(x.dtype).eps
     return EnergyIdentity(
@@ -156,3 +159,46 @@ def _identity(
         dominance=dominance,
         bound=up * (speed * delta + delta**2 / 2),
     )
+
+
+def log_prior_of(
+    field: EmpiricalField, index: Int[Array, ""], dtype: DTypeLike, cond: Int[Array, ""] | None
+) -> Float[Array, ""]:
+    """Log of the share of row `index` in the data, −log N; −∞ if the row does not count."""
+
+    def pick(array: Array | None) -> Array | None:
+        return None if array is None else array[index][None]
+
+    log_weights, labels = pick(field.log_weights), pick(field.labels)
+    own = weighted(jnp.zeros(1, dtype), log_weights, labels, cond)[0]
+    counts = own > lowest(dtype)
+    return jnp.where(counts, own - log_total_of(field, cond, dtype), -jnp.inf)
+
+
+@untyped_axes
+@on_shards
+def farthest(
+    field: EmpiricalField, x: Float[Array, "*event"], cond: Int[Array, ""] | None
+) -> Float[Array, ""]:
+    """The greatest distance from `x` to a row that counts, rounded up; one pass over the data."""
+    atoms, x = field.atoms(), x.reshape(-1)
+    center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
+    moved = x - center
+
+    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
+        squares, log_weights, labels = known
+        scores = squares.astype(x.dtype) - 2 * product(moved, rows)
+        counts = weighted(jnp.zeros_like(scores), log_weights, labels, cond)
+        return jnp.where(counts > lowest(x.dtype), scores, lowest(x.dtype))
+
+    beside = (atoms.squares, atoms.log_weights, atoms.labels)
+    over = atoms.over(x.dtype, field.chunk_size) | {"recompute": True, "center": center}
+    scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
+    square = jnp.sum(moved * moved)
+    # What rounding can have done to differences, a sum of squares and a product of that many terms.
+    highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
+    if atoms.shards is not None:
+        highest = jax.lax.pmax(highest, atoms.shards.axis)
+    longest = jnp.sqrt(square) + jnp.sqrt(highest).astype(x.dtype)
+    doubt = (x.size + 12) * jnp.finfo(x.dtype).eps * longest**2
+    return jnp.sqrt(jnp.maximum(scores[0] + square, 0.0) + doubt)

@@ -300,17 +300,17 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     d_atoms, dt, dy, _ = tangents
     d_rows = None if d_atoms is None else d_atoms.rows
     d_weights = None if d_atoms is None else d_atoms.log_weights
-    found = posterior(atoms, t, x, cond, chunk_size=chunk_size)
+    statistics = posterior(atoms, t, x, cond, chunk_size=chunk_size)
     center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
-    y, base, left = around(center, t, x), found.base - center, 1 - t
-    mean = base + found.shift
+    y, base, left = around(center, t, x), statistics.base - center, 1 - t
+    mean = base + statistics.shift
     if dt is not None:
         dy = -dt * center if dy is None else dy - dt * center
 
     def weights(rows: Array, known: Any) -> Array:
         scores = scores_at(t, y, rows, known.squares)
         scores = weighted(scores, known.log_weights, known.labels, cond)
-        return jnp.exp(scores - found.score_sum)
+        return jnp.exp(scores - statistics.score_sum)
 
     def change(rows: Array, known: Any) -> Array:
         """w_i times the part of dℓ_i that differs between rows."""
@@ -331,7 +331,7 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     over = atoms.over(y.dtype, chunk_size) | {"recompute": True}
 
     def at_heaviest(array: Array) -> Array:
-        return take_rows(array, found.number, atoms.shards)
+        return take_rows(array, statistics.number, atoms.shards)
 
     beside = (_Beside(atoms.squares, atoms.log_weights, atoms.labels), d_rows, d_weights)
     total, moved = stream(change, WeightedSum(), atoms.rows, beside, center=center, **over)
@@ -356,16 +356,16 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     # Σ w_i (dℓ_i − dℓ_k) for the heaviest row k is −d log w_k, and d ε = −d w_k.
     apart = total
     if dy is not None:
-        apart += t * jnp.sum(found.shift * dy) / left**2
+        apart += t * jnp.sum(statistics.shift * dy) / left**2
     if d_rows is not None:
         own = at_heaviest(d_rows)
         apart -= t * (jnp.sum(y * own) - t * jnp.sum(base * own)) / left**2
     if d_weights is not None:
         apart -= at_heaviest(d_weights).astype(y.dtype)
-    d_others = (1 - found.others) * apart
+    d_others = (1 - statistics.others) * apart
     d_base = jnp.zeros_like(mean) if d_rows is None else at_heaviest(d_rows).astype(y.dtype)
     d_shift = d_mean - d_base
-    return found, Posterior(d_log_sum, None, d_base, d_shift, d_score_sum, d_others)  # type: ignore[arg-type]
+    return statistics, Posterior(d_log_sum, None, d_base, d_shift, d_score_sum, d_others)  # type: ignore[arg-type]
 
 
 class _Beside(NamedTuple):

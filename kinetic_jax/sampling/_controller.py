@@ -11,7 +11,6 @@ from kinetic_jax.energy import PathState, energy_state
 from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE, with_term
 
 
-
 class PathControllerState(eqx.Module):
     """The wrapped controller's state, and what the number of evaluations depends on.
 

@@ -99,8 +99,8 @@ def solve_together(
     """
     specs, free = _split(field, mesh)
     pieces = _size(mesh, free)
-    words = f"divide by the {pieces} devices that it is split over"
-    require(x0.shape[0] % pieces == 0, "x0", f"{x0.shape[0]} rows", words)
+    expected = f"divide by the {pieces} devices that it is split over"
+    require(x0.shape[0] % pieces == 0, "x0", f"{x0.shape[0]} rows", expected)
     rows = placed((x0, cond), mesh, PartitionSpec(free))
     field, plan = _placed_field(field, specs, mesh), replicated(plan, mesh)
     with alone_on(mesh, (field, rows, plan)):
@@ -116,8 +116,8 @@ def _split(field: Field, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ..
 
     functions = filter(closed, jax.tree.leaves(field, is_leaf=closed))
     hidden = [a.shape for function in functions for a in function.arrays if _is_split(a)]
-    words = "hold the arrays that it splits over devices as a pytree, not close over them"
-    require(not hidden, "field", hidden, words)
+    expected = "hold the arrays that it splits over devices as a pytree, not close over them"
+    require(not hidden, "field", hidden, expected)
     specs = partition_specs(field, mesh)
     own = {name for spec in specs for name in _names(spec)}
     free = tuple(name for name in mesh.axis_names if name not in own)

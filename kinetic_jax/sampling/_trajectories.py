@@ -80,13 +80,13 @@ class Trajectories:
             raise ValueError("check() must be called outside jit, got a traced status")
         status = np.asarray(_everywhere(self.status))
         problems = []
-        for code, words in ((NOT_FINITE, "not finite"), (STEP_LIMIT, "stopped by max_steps")):
+        for code, problem in ((NOT_FINITE, "not finite"), (STEP_LIMIT, "stopped by max_steps")):
             bad = np.argwhere(status == code).tolist()
             if bad:
                 # By number, or by the place in a sweep.
                 names = (str(place[0] if len(place) == 1 else tuple(place)) for place in bad[:10])
                 some = ", ".join(names) + (", ..." if len(bad) > 10 else "")
-                problems.append(f"{len(bad)} {words} (samples {some})")
+                problems.append(f"{len(bad)} {problem} (samples {some})")
         if problems:
             raise RuntimeError(f"of {status.size} trajectories, " + " and ".join(problems))
         return self

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import EmpiricalField, energy_identity, kts, sample
+from kinetic_jax.exact._identity import farthest, log_prior_of
 
 ROWS, SIZE, BATCH = 101, 6, 8  # rows that do not divide
 
@@ -68,9 +69,9 @@ def test_one_point_at_a_time(case, fields):
     x, one = jnp.asarray(x), None if cond is None else cond[2]
     whole, split = fields
     assert_near(whole.posterior(0.9, x[2], 5, one), split.posterior(0.9, x[2], 5, one))
-    assert_near(whole.farthest(x[2], one), split.farthest(x[2], one))
-    number = 5  # of class 2
-    assert_near(*(f.log_weight(number, jnp.float32, one) for f in fields))
+    assert_near(*(farthest(field, x[2], one) for field in fields))
+    of_class_2 = jnp.int32(5)
+    assert_near(*(log_prior_of(f, of_class_2, jnp.float32, one) for f in fields))
     assert_near(*(energy_identity(f, 0.7, x[2], cond=one) for f in fields))
 
 
@@ -82,7 +83,7 @@ def test_derivatives(case, fields):
         def one(x, cond):
             values = field.values(jnp.float32(0.7), x, cond)
             told = jnp.sum(values.velocity**2) + values.log_density + values.dominance
-            return told + field.farthest(x, cond)
+            return told + farthest(field, x, cond)
 
         return jnp.sum(jax.vmap(one)(x, cond))
 
