@@ -1,4 +1,4 @@
-"""Descriptions in files, checked against the annotations of a dataclass."""
+"""Dataclasses from JSON objects, checked against their annotations."""
 
 import dataclasses
 from types import NoneType, UnionType
@@ -9,18 +9,13 @@ from kinetic_jax._checks import real_number, require, short, whole_number
 T = TypeVar("T")
 
 
-def from_description(cls: type[T], data: Any, name: str) -> T:
-    """A dataclass made of a JSON object that has its fields and no others.
-
-    Ranges are for the dataclass itself to check.
+def from_description(cls: type[T], data: object, name: str) -> T:
+    """A dataclass from a JSON object with the same fields; the dataclass checks their ranges.
 
     Args:
-        cls: the dataclass, with annotations that `as_kind` knows.
-        data: what `json.loads` returned.
-        name: of the object, for errors.
-
-    Raises:
-        ValueError: naming the field that is missing, unknown or of another kind.
+        cls: the dataclass, with annotations that `as_kind` supports.
+        data: the result of `json.loads`.
+        name: name of the object, for errors.
 
     Example:
         >>> @dataclasses.dataclass
@@ -30,7 +25,8 @@ def from_description(cls: type[T], data: Any, name: str) -> T:
         Traceback (most recent call last):
         ValueError: size.width must be a whole number, got 'x'
     """
-    require(isinstance(data, dict), name, short(data), "be an object of named fields")
+    if not isinstance(data, dict):
+        raise ValueError(f"{name} must be an object of named fields, got {short(data)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(data.keys() - fields.keys())
     require(not unknown, name, short(unknown), f"have no fields but {', '.join(fields)}")
@@ -46,14 +42,10 @@ def from_description(cls: type[T], data: Any, name: str) -> T:
 
 
 def as_kind(value: Any, kind: Any, name: str) -> Any:
-    """`value` as `kind`: a number, str, bool, dict, dataclass, `tuple[kind, ...]` or optional kind.
-
-    Raises:
-        ValueError: naming the value, if it is of another kind.
-    """
+    """`value` as a number, str, bool, dict, dataclass, `tuple[kind, ...]` or `kind | None`."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
-        (other,) = (one for one in inner if one is not NoneType)
+        (other,) = (member for member in inner if member is not NoneType)
         return None if value is None else as_kind(value, other, name)
     if get_origin(kind) is tuple:
         require(isinstance(value, list | tuple), name, short(value), "be a list")
