@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from kinetic_jax.networks._attention import SelfAttention
-from kinetic_jax.networks._norm import EPSILON, GroupNorm
+from kinetic_jax.networks._layers import EPSILON, GroupNorm, SelfAttention
 from kinetic_jax.networks._unet import _Upsample
 
 

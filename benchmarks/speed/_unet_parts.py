@@ -15,8 +15,7 @@ from jaxtyping import Array
 
 from benchmarks.speed._unet_before import before
 from kinetic_jax import UNet
-from kinetic_jax.networks._attention import SelfAttention, attend
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 from kinetic_jax.networks._unet import _Upsample
 
 Op = Callable[[Array], Any]
@@ -59,7 +58,7 @@ def recorded(model: UNet, x: Any) -> Counter[tuple[Any, ...]]:
         noting(SelfAttention, lambda self: (self.heads,)),
         noting(_Upsample, lambda self: ()),
     ):
-        nnx.eval_shape(lambda model, x: model.whole(jnp.zeros(x.shape[0]), x, None), model, x)
+        nnx.eval_shape(lambda model, x: model.unsliced(jnp.zeros(x.shape[0]), x, None), model, x)
     return seen
 
 
@@ -106,7 +105,7 @@ def _convolution(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -
 
 def _doubling(shape: tuple[int, ...]) -> Piece:
     channels = shape[-1]
-    layer = _Upsample(channels, rngs=nnx.Rngs(0))
+    layer = _Upsample(channels, dtype=None, rngs=nnx.Rngs(0))
     weight = torch.from_numpy(np.array(layer.conv.kernel[...]).transpose(3, 2, 0, 1).copy())
     bias = torch.zeros(channels)
 
@@ -158,7 +157,7 @@ def _attention(shape: tuple[int, ...], heads: int) -> dict[str, Piece]:
     def mix(s: Any) -> Any:
         return jnp.einsum("bnts,bnsf->bntf", s, s[..., :features])
 
-    def whole(q: Any) -> Any:
+    def attention(q: Any) -> Any:
         return jnp.einsum("bnts,bnsf->bntf", softmax(product(q)), q)
 
     kernel = F.scaled_dot_product_attention
@@ -166,7 +165,7 @@ def _attention(shape: tuple[int, ...], heads: int) -> dict[str, Piece]:
         "attention: softmax(q kᵀ) v": (
             vectors,
             lambda q: attend(q, q, q),
-            whole,
+            attention,
             lambda q: kernel(q, q, q),
         ),
         "(scores alone)": (vectors, product, product, lambda q: q @ q.transpose(-1, -2)),

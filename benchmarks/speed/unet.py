@@ -18,8 +18,7 @@ from benchmarks.speed._unet_before import FORMS, before
 from benchmarks.speed._unet_parts import callers, parts, recorded
 from kinetic_jax import UNet, network_field
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField
-from kinetic_jax.networks._attention import SelfAttention
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention
 
 FASTEST, BEFORE, NOW = "PyTorch", "before", "and slices: now"
 LAST, SPELLED = "PyTorch, channels last", "PyTorch, softmax spelled"
@@ -31,7 +30,7 @@ def _compiled(model: UNet, t: Array, x: Array, *, whole: bool) -> Callable[[], A
 
     def forward(state: Any, t: Array, x: Array) -> Array:
         model = nnx.merge(graphdef, state)
-        return model.whole(t, x, None) if whole else model(t, x)
+        return model.unsliced(t, x, None) if whole else model(t, x)
 
     return functools.partial(jax.jit(forward).lower(state, t, x).compile(), state, t, x)
 

@@ -1,5 +1,6 @@
 """An MLP-Mixer for images, small enough to train on a laptop."""
 
+import functools
 import math
 
 import jax
@@ -27,12 +28,11 @@ class _Block(nnx.Module):
         dtype: DTypeLike | None,
         rngs: nnx.Rngs,
     ):
-        zeros = nnx.initializers.zeros
-        self.modulation = nnx.Linear(features, 4 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.patches_in = nnx.Linear(patches, between, dtype=dtype, rngs=rngs)
-        self.patches_out = nnx.Linear(between, patches, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.channels_in = nnx.Linear(width, within, dtype=dtype, rngs=rngs)
-        self.channels_out = nnx.Linear(within, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
+        self.modulation = from_zero(features, 4 * width)
+        self.patches_in, self.patches_out = linear(patches, between), from_zero(between, patches)
+        self.channels_in, self.channels_out = linear(width, within), from_zero(within, width)
         self.norms = nnx.List([_norm(width, dtype, rngs) for _ in range(2)])
 
     def __call__(self, h: Array, embedding: Array) -> Array:
@@ -67,7 +67,7 @@ class PatchMixer(nnx.Module):
         depth: number of blocks.
         between: width of the hidden layer that mixes patches; 3/4 of `width` by default.
         within: width of the hidden layer that mixes channels; 2 `width` by default.
-        told: width of the embedding of time and label.
+        told: width of the embedding of time and label, even and at least 4.
         max_frequency: see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
         dtype: the dtype to compute in, such as "bfloat16"; parameters stay float32.
@@ -85,7 +85,7 @@ class PatchMixer(nnx.Module):
         (5, 28, 28, 1)
     """
 
-    repeats = ("depth",)  # settings that say how many layers there are
+    repeats = ("depth",)  # settings that determine the number of layers
 
     @staticmethod
     def count_arrays(num_classes: int | None, *, depth: int, **_: object) -> int:
@@ -119,18 +119,19 @@ class PatchMixer(nnx.Module):
         require(divides, "event_shape", event_shape, expected)
         self.grid = (event_shape[0] // patch_size, event_shape[1] // patch_size)
         self.patch_size = patch_size
-        patches, numbers = math.prod(self.grid), patch_size**2 * event_shape[2]
-        zeros = nnx.initializers.zeros
+        patches, inputs = math.prod(self.grid), patch_size**2 * event_shape[2]
+        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
         self.embedding = Embedding(
             told, told, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
         )
-        self.first = nnx.Linear(numbers, width, dtype=dtype, rngs=rngs)
+        self.first = linear(inputs, width)
         self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (patches, width)))
         sizes = (patches, width, between, within, told)
         self.blocks = nnx.List([_Block(*sizes, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = _norm(width, dtype, rngs)
-        self.modulation = nnx.Linear(told, 2 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.last = nnx.Linear(width, numbers, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.modulation = from_zero(told, 2 * width)
+        self.last = from_zero(width, inputs)
 
     def __call__(
         self,
@@ -148,7 +149,7 @@ class PatchMixer(nnx.Module):
         return self._image(self.last(_modulated(self.norm(h), *scale_and_shift)), x.shape)
 
     def _patches(self, x: Array) -> Array:
-        """(batch, height, width, channels) to (batch, patches, numbers)."""
+        """(batch, height, width, channels) to (batch, patches, inputs)."""
         (rows, columns), side, channels = self.grid, self.patch_size, x.shape[-1]
         x = x.reshape(-1, rows, side, columns, side, channels).swapaxes(2, 3)
         return x.reshape(x.shape[0], rows * columns, side * side * channels)

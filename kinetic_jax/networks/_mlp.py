@@ -1,5 +1,6 @@
 """A residual MLP for vectors and small images."""
 
+import functools
 import math
 
 import jax
@@ -18,11 +19,10 @@ class _Block(nnx.Module):
 
     def __init__(self, width: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.modulation = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
-        self.inner = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.outer = nnx.Linear(
-            width, width, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+        linear = functools.partial(nnx.Linear, width, dtype=dtype, rngs=rngs)
+        self.modulation = linear(2 * width)
+        self.inner = linear(width)
+        self.outer = linear(width, kernel_init=nnx.initializers.zeros)
 
     def __call__(self, h: Array, embedding: Array) -> Array:
         scale, shift = jnp.split(self.modulation(embedding), 2, axis=-1)
@@ -57,7 +57,7 @@ class ResidualMLP(nnx.Module):
         (5, 8, 8)
     """
 
-    repeats = ("depth",)  # settings that say how many layers there are
+    repeats = ("depth",)  # settings that determine the number of layers
 
     @staticmethod
     def count_arrays(num_classes: int | None, *, depth: int, skip: bool, **_: object) -> int:
@@ -82,14 +82,13 @@ class ResidualMLP(nnx.Module):
         self.embedding = Embedding(
             width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
         )
-        self.first = nnx.Linear(size, width, dtype=dtype, rngs=rngs)
+        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        self.first = linear(size, width)
         self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.last = nnx.Linear(
-            width, size, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+        self.last = linear(width, size, kernel_init=nnx.initializers.zeros)
         if skip:
-            self.skip = nnx.Linear(width, 1, dtype=dtype, rngs=rngs)
+            self.skip = linear(width, 1)
 
     def __call__(
         self,

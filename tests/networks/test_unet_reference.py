@@ -8,8 +8,7 @@ from flax import nnx
 
 from kinetic_jax import UNet
 from kinetic_jax.networks import AUTHORS_UNET
-from kinetic_jax.networks._attention import SelfAttention, attend
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
 
 def compiled(model, *inputs):

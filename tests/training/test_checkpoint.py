@@ -282,9 +282,9 @@ def test_descriptions_nested_too_deeply(tmp_path):
             load_field(tmp_path)
 
 
-def run(folder, steps=2):
+def run(folder, num_steps=2):
     return fit(
-        random_field(), jnp.ones((4, 2)), key=jax.random.key(0), steps=steps, batch_size=2,
+        random_field(), jnp.ones((4, 2)), key=jax.random.key(0), num_steps=num_steps, batch_size=2,
         optimizer=optax.sgd(1e-3), checkpoint_dir=folder, checkpoint_every=1,
     )  # fmt: skip
 
