@@ -23,6 +23,7 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax._pytree import result
 from kinetic_jax.fields import VelocityField, checked_field
 from kinetic_jax.sampling import checked_probes, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
@@ -52,7 +53,8 @@ Field = TypeVar("Field", bound=VelocityField)
 SECONDS_PER_CALL = 0.5  # target duration of a compiled call between progress updates
 
 
-class TrainingHistory(NamedTuple):
+@result
+class TrainingHistory:
     """The course of a training run, including earlier runs that it resumed.
 
     Attributes:
@@ -62,7 +64,8 @@ class TrainingHistory(NamedTuple):
     loss: np.ndarray
 
 
-class FitResult(NamedTuple, Generic[Field]):
+@result
+class FitResult(Generic[Field]):
     """The result of `fit`.
 
     Attributes:
@@ -190,9 +193,9 @@ def fit(
         return _train(arrays, optimizer, settings, folder, progress)
     auto = checked_mesh(mesh)
     with alone_on(auto, ()):
-        result = _train(with_axes_of(auto, arrays), optimizer, settings, folder, progress)
-    inside = not jax.sharding.get_abstract_mesh().empty
-    return with_axes_of(mesh, result) if inside else result
+        trained = _train(with_axes_of(auto, arrays), optimizer, settings, folder, progress)
+    is_inside_mesh = not jax.sharding.get_abstract_mesh().empty
+    return with_axes_of(mesh, trained) if is_inside_mesh else trained
 
 
 def _train(
