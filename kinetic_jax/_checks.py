@@ -227,13 +227,9 @@ def batch_size(name: str, tree: PyTree) -> int:
 
 
 def conditions_of(cond: PyTree, size: int, samples: str) -> PyTree[Array]:
-    """`cond` as arrays with a row for each sample.
+    """`cond`, None or a pytree of rows, with `size` rows; a leaf of one row is repeated.
 
-    Args:
-        cond: a pytree with a leading batch axis on every leaf, or None; a leaf of one row is
-            repeated for every sample.
-        size: the number of samples.
-        samples: the name of the argument that has them.
+    `samples` is the name of the argument that holds the samples.
     """
     if cond is None:
         return None

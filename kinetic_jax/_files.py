@@ -15,13 +15,7 @@ PART = ".part"
 
 
 def local_path(name: str, value: object) -> Path:
-    """The path in the argument `name`, with `~` expanded.
-
-    Example:
-        >>> local_path("out", "gs://bucket/job")
-        Traceback (most recent call last):
-        ValueError: out must be a path on this machine, not a URL, got 'gs://bucket/job'
-    """
+    """The path in the argument `name`, which must not be a URL, with `~` expanded."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     is_path = isinstance(text, str) and text.strip() != "" and "\0" not in text
     require(is_path, name, short(value), "be a path on this machine")

@@ -10,20 +10,9 @@ T = TypeVar("T")
 
 
 def from_description(cls: type[T], data: object, name: str) -> T:
-    """A dataclass from a JSON object with the same fields; the dataclass checks their ranges.
+    """A dataclass from a JSON object with the same fields; errors begin with its `name`.
 
-    Args:
-        cls: the dataclass, with annotations that `as_kind` supports.
-        data: the result of `json.loads`.
-        name: name of the object, for errors.
-
-    Example:
-        >>> @dataclasses.dataclass
-        ... class Size:
-        ...     width: int
-        >>> from_description(Size, {"width": "x"}, "size")
-        Traceback (most recent call last):
-        ValueError: size.width must be a whole number, got 'x'
+    The annotations are those that `as_kind` supports; the dataclass checks ranges.
     """
     if not isinstance(data, dict):
         raise ValueError(f"{name} must be an object of named fields, got {short(data)}")

@@ -49,16 +49,7 @@ SUBSET_SHA256 = {
 
 
 def fashion_mnist(data: Path | None = None) -> Images:
-    """The 60,000 training and 10,000 held-out images, verified by sha256.
-
-    Args:
-        data: a folder to search first; see `load_images`.
-
-    Raises:
-        ValueError: naming the file, if it is damaged.
-        FileNotFoundError: if `data` or the environment names a folder without the files.
-        ConnectionError: if the files are not on this machine and cannot be downloaded.
-    """
+    """The 60,000 training and 10,000 held-out images, verified by sha256; see `load_images`."""
     files = _local_files(data) or [_download(name) for name in FILES]
     arrays = [_checked(file, SHA256[name]) for file, name in zip(files, FILES, strict=True)]
     return as_images("fashion-mnist", *arrays, classes=CLASSES)

@@ -56,13 +56,13 @@ def as_images(
     largest: float | None = None,
     classes: Sequence[str] | None = None,
 ) -> Images:
-    """Scales raw images and validates the data set.
+    """Scales raw images, (n, height, width) or (n, height, width, channels), and checks all parts.
 
     Args:
         name: name or path of the data set, also used in errors.
-        raw: shape (n, height, width) or (n, height, width, channels).
+        raw: the training images.
         labels: shape (n,) or (n, 1).
-        held_out: shape (m, …), with the dtype and event shape of `raw`.
+        held_out: held-out images with the dtype and event shape of `raw`.
         held_out_labels: shape (m,) or (m, 1).
         largest: the largest raw value, 0 being the smallest; by default that of an integer dtype,
             or the end of the range of floats, [0, 1] or [−1, 1].

@@ -63,7 +63,9 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
             holds no images; naming the folder, if it mixes pictures and folders, or its folders are
             splits (train, test) instead of classes; if the sha256 of a known set differs from the
             published one.
-        FileNotFoundError: if there is no such file, folder or set.
+        FileNotFoundError: if there is no such file, folder or set, or if `data` or the environment
+            names a folder without the set.
+        ConnectionError: if the set is not on this machine and cannot be downloaded.
 
     Example:
         >>> from kinetic_jax import load_images

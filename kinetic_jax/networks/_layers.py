@@ -1,5 +1,7 @@
 """Group normalisation and self-attention of images, in few passes over memory."""
 
+from typing import TypedDict, Unpack
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,13 @@ from jaxtyping import Array, Float
 from kinetic_jax._dtypes import at_least_float32
 
 EPSILON = 1e-5
+
+
+class Options(TypedDict):
+    """The dtype to compute in and the generators of initial weights, shared by all layers."""
+
+    dtype: DTypeLike | None
+    rngs: nnx.Rngs
 
 
 class GroupNorm(nnx.Module):
@@ -55,13 +64,11 @@ class SelfAttention(nnx.Module):
     the (batch, tokens, heads, features) of `jax.nn.dot_product_attention`.
     """
 
-    def __init__(
-        self, channels: int, heads: int, groups: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
-    ):
+    def __init__(self, channels: int, heads: int, groups: int, **options: Unpack[Options]):
         self.heads = heads
-        self.norm = GroupNorm(channels, groups, dtype=dtype, rngs=rngs)
-        self.qkv = nnx.Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
-        self.out = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+        self.norm = GroupNorm(channels, groups, **options)
+        self.qkv = nnx.Linear(channels, 3 * channels, **options)
+        self.out = nnx.Linear(channels, channels, **options)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """The image after attention."""

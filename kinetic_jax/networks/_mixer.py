@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._layers import Options
 from kinetic_jax.networks._settings import check_settings
 
 
@@ -24,16 +26,14 @@ class _Block(nnx.Module):
         between: int,
         within: int,
         features: int,
-        *,
-        dtype: DTypeLike | None,
-        rngs: nnx.Rngs,
+        **options: Unpack[Options],
     ):
-        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        linear = functools.partial(nnx.Linear, **options)
         from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
         self.modulation = from_zero(features, 4 * width)
         self.patches_in, self.patches_out = linear(patches, between), from_zero(between, patches)
         self.channels_in, self.channels_out = linear(width, within), from_zero(within, width)
-        self.norms = nnx.List([_norm(width, dtype, rngs) for _ in range(2)])
+        self.norms = nnx.List([_norm(width, **options) for _ in range(2)])
 
     def __call__(self, h: Array, embedding: Array) -> Array:
         scales_and_shifts = jnp.split(self.modulation(embedding)[:, None], 4, axis=-1)
@@ -44,9 +44,9 @@ class _Block(nnx.Module):
         return h + self.channels_out(jax.nn.gelu(self.channels_in(y)))
 
 
-def _norm(width: int, dtype: DTypeLike | None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def _norm(width: int, **options: Unpack[Options]) -> nnx.LayerNorm:
     # The modulation supplies scale and shift.
-    return nnx.LayerNorm(width, use_bias=False, use_scale=False, dtype=dtype, rngs=rngs)
+    return nnx.LayerNorm(width, use_bias=False, use_scale=False, **options)
 
 
 def _modulated(h: Array, scale: Array, shift: Array) -> Array:
@@ -120,16 +120,15 @@ class PatchMixer(nnx.Module):
         self.grid = (event_shape[0] // patch_size, event_shape[1] // patch_size)
         self.patch_size = patch_size
         patches, inputs = math.prod(self.grid), patch_size**2 * event_shape[2]
-        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        options: Options = {"dtype": dtype, "rngs": rngs}
+        linear = functools.partial(nnx.Linear, **options)
         from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
-        self.embedding = Embedding(
-            told, told, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
-        )
+        self.embedding = Embedding(told, told, num_classes, max_frequency=max_frequency, **options)
         self.first = linear(inputs, width)
         self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (patches, width)))
         sizes = (patches, width, between, within, told)
-        self.blocks = nnx.List([_Block(*sizes, dtype=dtype, rngs=rngs) for _ in range(depth)])
-        self.norm = _norm(width, dtype, rngs)
+        self.blocks = nnx.List([_Block(*sizes, **options) for _ in range(depth)])
+        self.norm = _norm(width, **options)
         self.modulation = from_zero(told, 2 * width)
         self.last = from_zero(width, inputs)
 

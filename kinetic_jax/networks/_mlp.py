@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +12,16 @@ from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._layers import Options
 from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
     """h + MLP(norm(h) · (1 + scale) + shift), with scale and shift linear in the embedding."""
 
-    def __init__(self, width: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
-        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        linear = functools.partial(nnx.Linear, width, dtype=dtype, rngs=rngs)
+    def __init__(self, width: int, **options: Unpack[Options]):
+        self.norm = nnx.LayerNorm(width, **options)
+        linear = functools.partial(nnx.Linear, width, **options)
         self.modulation = linear(2 * width)
         self.inner = linear(width)
         self.outer = linear(width, kernel_init=nnx.initializers.zeros)
@@ -79,13 +81,14 @@ class ResidualMLP(nnx.Module):
         check_settings(ResidualMLP, locals())
         require(width >= 4 and width % 2 == 0, "width", width, "be an even whole number >= 4")
         size = math.prod(event_shape)
+        options: Options = {"dtype": dtype, "rngs": rngs}
+        linear = functools.partial(nnx.Linear, **options)
         self.embedding = Embedding(
-            width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
+            width, width, num_classes, max_frequency=max_frequency, **options
         )
-        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
         self.first = linear(size, width)
-        self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
-        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([_Block(width, **options) for _ in range(depth)])
+        self.norm = nnx.LayerNorm(width, **options)
         self.last = linear(width, size, kernel_init=nnx.initializers.zeros)
         if skip:
             self.skip = linear(width, 1)

@@ -104,7 +104,8 @@ def network_field(
     require_key("key", key)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
-    return NetworkField(wrapped(spec.build(nnx.Rngs(params=key))), spec)
+    model = spec.build(nnx.Rngs(params=key))
+    return NetworkField(from_nnx(model, call=_call), spec)
 
 
 def own_spec(field: object) -> NetworkSpec | None:
@@ -118,15 +119,11 @@ def own_spec(field: object) -> NetworkSpec | None:
 
 
 def described_field(description: object, number_of_arrays: int) -> NetworkField:
-    """Builds a field with shapes for weights.
-
-    Args:
-        description: the result of `NetworkSpec.to_json`, not yet validated.
-        number_of_arrays: number of stored weight arrays.
-    """
+    """Builds a field with shapes for weights from an unvalidated `NetworkSpec.to_json`."""
     spec = NetworkSpec.from_json(description)
     spec.require_arrays(number_of_arrays)
-    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(_StructureOnly()))), spec)
+    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly()), call=_call))
+    return NetworkField(shapes, spec)
 
 
 class _SameKey(nnx.RngStream):
@@ -142,11 +139,6 @@ class _StructureOnly(nnx.Rngs):
     def __init__(self) -> None:
         super().__init__(0)
         self.params = _SameKey(jax.random.key(0), tag="params")
-
-
-def wrapped(model: nnx.Module) -> NNXField:
-    """Wraps a network of this package as a field."""
-    return from_nnx(model, call=_call)
 
 
 def _call(model: nnx.Module, t: Array, x: Array, label: Array | None) -> Array:

@@ -31,12 +31,12 @@ def evaluate(
     Call it under `jit`: outside, each map or derivative is traced at every call.
 
     Args:
-        network: called as above; hashable, so that compiled programs are reused.
+        network: hashable, so that compiled programs are reused.
         sample_bytes: bytes of a sample's activations at full resolution.
         weights: the weights of the network.
-        t: times of shape (1,) or (batch,).
-        x: samples of shape (batch, *event).
-        label: labels of shape (batch,), or None.
+        t: times, shape (1,) or (batch,).
+        x: samples, shape (batch, *event).
+        label: labels, shape (batch,), or None.
     """
 
     @custom_vmap

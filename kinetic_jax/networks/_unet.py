@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
-from kinetic_jax.networks._layers import GroupNorm, SelfAttention
+from kinetic_jax.networks._layers import GroupNorm, Options, SelfAttention
 from kinetic_jax.networks._settings import check_settings
 from kinetic_jax.networks._slices import evaluate
 
@@ -30,20 +30,15 @@ AUTHORS_UNET: dict[str, Any] = {
 }
 
 
-class _Options(TypedDict):
-    dtype: DTypeLike | None
-    rngs: nnx.Rngs
-
-
 def _conv(
-    inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **options: Unpack[_Options]
+    inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **options: Unpack[Options]
 ) -> nnx.Conv:
     pad = (size // 2, size // 2)
     return nnx.Conv(inputs, outputs, (size, size), strides, padding=(pad, pad), **options)
 
 
 class _NormActConv(nnx.Module):
-    def __init__(self, inputs: int, outputs: int, groups: int, **options: Unpack[_Options]):
+    def __init__(self, inputs: int, outputs: int, groups: int, **options: Unpack[Options]):
         self.norm = GroupNorm(inputs, groups, **options)
         self.conv = _conv(inputs, outputs, **options)
 
@@ -63,7 +58,7 @@ class _ResBlock(nnx.Module):
         *,
         groups: int,
         heads: int,
-        **options: Unpack[_Options],
+        **options: Unpack[Options],
     ):
         self.first = _NormActConv(inputs, outputs, groups, **options)
         self.embed = nnx.Linear(features, outputs, **options)
@@ -86,7 +81,7 @@ class _Upsample(nnx.Module):
     but XLA's CPU backend takes seconds for its gradient.)
     """
 
-    def __init__(self, channels: int, **options: Unpack[_Options]):
+    def __init__(self, channels: int, **options: Unpack[Options]):
         self.conv = _conv(channels, channels, **options)
 
     def __call__(self, x: Array) -> Array:
@@ -191,7 +186,7 @@ class UNet(nnx.Module):
         require(num_res_blocks >= 1, "num_res_blocks", num_res_blocks, "be a whole number >= 1")
         _check_settings(event_shape, base_channels, multiples, attention, groups, heads)
         width = 4 * base_channels
-        options: _Options = {"dtype": dtype, "rngs": rngs}
+        options: Options = {"dtype": dtype, "rngs": rngs}
 
         def block(inputs: int, outputs: int, attend: bool) -> _ResBlock:
             return _ResBlock(inputs, outputs, width, attend, groups=groups, heads=heads, **options)

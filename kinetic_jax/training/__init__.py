@@ -1,6 +1,5 @@
 """Training velocity fields by flow matching, and saving them."""
 
-from kinetic_jax.training._checkpoint import describe_field as describe_field
 from kinetic_jax.training._checkpoint import load_field as load_field
 from kinetic_jax.training._checkpoint import save_field as save_field
 from kinetic_jax.training._fit import FitResult as FitResult

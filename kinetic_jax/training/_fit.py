@@ -1,10 +1,8 @@
 """Resumable flow-matching training."""
 
-import hashlib
-import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,33 +16,24 @@ from kinetic_jax._checks import (
     require_key,
     whole_number,
 )
-from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax._pytree import result
 from kinetic_jax.fields import VelocityField, checked_field
-from kinetic_jax.sampling import checked_probes, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
-from kinetic_jax.training._identity import identity_of
 from kinetic_jax.training._inputs import checked_data
+from kinetic_jax.training._resume import resume, stored_settings
 from kinetic_jax.training._step import (
     LOSS_BUFFER,
     Problem,
-    TrainingState,
     advance,
     field_of,
     initial_state,
     split_field,
 )
-from kinetic_jax.training._storage import (
-    latest_step,
-    make_folder,
-    read_about,
-    read_tree,
-    write_checkpoint,
-)
+from kinetic_jax.training._storage import latest_step, make_folder, write_checkpoint
 
 if TYPE_CHECKING:
     import optax
@@ -212,10 +201,10 @@ def _train(
     share = jnp.asarray(cond_dropout, jnp.float32)
     problem = Problem(static, dtypes, rows, cond, null, share, key, optimizer, batch_size, ema)
     state = initial_state(parameters, optimizer)
-    made_with = _stored_settings(problem, field, parameters, state.optimizer) if folder else {}
+    made_with = stored_settings(problem, field, parameters, state.optimizer) if folder else {}
     losses = np.zeros(0, np.float32)
     if folder is not None and (latest := latest_step(folder)) is not None:
-        state, losses = _resume(folder, latest, state, made_with)
+        state, losses = resume(folder, latest, state, made_with)
     step = resumed_at = int(state.step)
     expected = f"be at least the {step} that were already taken"
     require(num_steps >= step, "num_steps", num_steps, expected)
@@ -246,62 +235,6 @@ def _train(
     trained = field_of(problem, state.field)
     average = trained if ema is None else field_of(problem, state.ema)
     return FitResult(trained, average, TrainingHistory(losses[:num_steps]), resumed_at)
-
-
-def _stored_settings(
-    problem: Problem, field: VelocityField, parameters: PyTree, optimizer_state: PyTree
-) -> dict[str, Any]:
-    """The settings that a resumed run must share, as JSON values."""
-    key, state_leaves = problem.key, jax.tree.leaves_with_path(optimizer_state)
-    # The names of its arrays: its structure would be printed with addresses.
-    optimizer = "".join(jax.tree_util.keystr(path) for path, _ in state_leaves)
-    settings = {
-        "data": digest([problem.data]),
-        "cond": digest(jax.tree.leaves(problem.cond)),
-        "null_cond": digest(jax.tree.leaves(problem.null_cond)),
-        "key": digest([key]),
-        "generator": str(jax.random.key_impl(key)),
-        "batch_size": problem.batch_size,
-        "cond_dropout": float(problem.cond_dropout),
-        "ema": problem.ema,
-        "field": describe_field(field),
-        "optimizer": hashlib.sha256(optimizer.encode()).hexdigest(),
-    }
-    if settings["field"] is None:
-        settings |= identity_of(problem, parameters)
-    return json.loads(json.dumps(settings))
-
-
-def _resume(
-    folder: Path, step: int, like: TrainingState, settings: dict[str, Any]
-) -> tuple[TrainingState, np.ndarray]:
-    made_with = read_about(folder, step).settings
-    if made_with is None:
-        raise ValueError(
-            f"checkpoint_dir must hold checkpoints of fit, got a saved field: {folder}"
-        )
-    differing = [name for name in settings if not _is_same(name, made_with, settings)]
-    if differing:
-        name = differing[0]
-        values = ", got another"  # arrays and optimizers are stored as digests
-        if name in ("batch_size", "cond_dropout", "ema", "field"):
-            values = f", {made_with.get(name)!r}, got {settings[name]!r}"
-        name = "field" if name in ("arrays", "probes") else name
-        raise ValueError(
-            f"{name} must be what the checkpoints in {folder} were made with{values}: resume with "
-            "the same settings or choose another folder"
-        )
-    trees = {name: read_tree(folder, step, name, tree) for name, tree in like._asdict().items()}
-    losses = read_tree(folder, step, "history", jax.ShapeDtypeStruct((step,), jnp.float32))
-    return TrainingState(**trees), np.asarray(losses)
-
-
-def _is_same(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    if name in ("arrays", "probes") and before.get(name) is None:
-        return True  # not stored by earlier versions
-    if name == "probes":
-        return same_within_rounding(checked_probes(before[name]), now[name])
-    return before.get(name) == now[name]
 
 
 def _require_finite(
