@@ -85,13 +85,6 @@ class PatchMixer(nnx.Module):
         (5, 28, 28, 1)
     """
 
-    repeats = ("depth",)  # settings that determine the number of layers
-
-    @staticmethod
-    def count_arrays(num_classes: int | None, *, depth: int, **_: object) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        return 11 + (num_classes is not None) + 10 * depth
-
     def __init__(
         self,
         event_shape: tuple[int, ...],

@@ -59,13 +59,6 @@ class ResidualMLP(nnx.Module):
         (5, 8, 8)
     """
 
-    repeats = ("depth",)  # settings that determine the number of layers
-
-    @staticmethod
-    def count_arrays(num_classes: int | None, *, depth: int, skip: bool, **_: object) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        return 10 + (num_classes is not None) + 8 * depth + 2 * skip
-
     def __init__(
         self,
         event_shape: tuple[int, ...],

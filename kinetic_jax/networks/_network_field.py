@@ -118,27 +118,39 @@ def own_spec(field: object) -> NetworkSpec | None:
     return field.spec if eqx.tree_equal(field.velocity.call, as_pytree(_call)) else None
 
 
-def described_field(description: object, number_of_arrays: int) -> NetworkField:
-    """Builds a field with shapes for weights from an unvalidated `NetworkSpec.to_json`."""
+def described_field(description: object, stored: int) -> NetworkField:
+    """Builds a field with shapes for weights from an unvalidated `NetworkSpec.to_json`.
+
+    `stored` is the number of its stored arrays: a network of more is refused as it is built, before
+    it takes long.
+    """
     spec = NetworkSpec.from_json(description)
-    spec.require_arrays(number_of_arrays)
-    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly()), call=_call))
+    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly(stored)), call=_call))
+    count = len(jax.tree.leaves(shapes))
+    require(count == stored, "field.config", f"{count:,} arrays", f"fit {stored:,} stored arrays")
     return NetworkField(shapes, spec)
 
 
-class _SameKey(nnx.RngStream):
-    """A stream without a counter of draws, which would take quadratic time under a trace."""
+class _OneKey(nnx.RngStream):
+    """A stream without a counter variable, which would take quadratic time under a trace."""
+
+    def __init__(self, stored: int):
+        super().__init__(jax.random.key(0), tag="params")
+        self.stored, self.draws = stored, 0
 
     def __call__(self) -> Array:
+        self.draws += 1  # one for each array, in present versions of Flax
+        expected = f"fit {self.stored:,} stored arrays"
+        require(self.draws <= 2 * self.stored, "field.config", "many more", expected)
         return self.key[...]
 
 
 class _StructureOnly(nnx.Rngs):
     """Random streams for a network built without drawing weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, stored: int) -> None:
         super().__init__(0)
-        self.params = _SameKey(jax.random.key(0), tag="params")
+        self.params = _OneKey(stored)
 
 
 def _call(model: nnx.Module, t: Array, x: Array, label: Array | None) -> Array:

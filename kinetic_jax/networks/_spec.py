@@ -55,8 +55,16 @@ class Scaling:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Description:
-    """The JSON form of `NetworkSpec`."""
+class NetworkSpec:
+    """The description of a network without its weights; hashable, so not to be changed.
+
+    Attributes:
+        network: name in `NETWORKS`.
+        event_shape: shape of one sample.
+        num_classes: number of classes, or None.
+        scaling: scaling of the raw data.
+        config: the network's other settings, by name.
+    """
 
     network: str
     event_shape: tuple[int, ...]
@@ -64,53 +72,27 @@ class _Description:
     scaling: Scaling
     config: dict[str, object]
 
-
-@dataclasses.dataclass(frozen=True)
-class NetworkSpec:
-    """The description of a network without its weights; hashable.
-
-    Attributes:
-        network: name in `NETWORKS`.
-        event_shape: shape of one sample.
-        num_classes: number of classes, or None.
-        scaling: scaling of the raw data.
-        config: the network's other settings, as sorted pairs.
-    """
-
-    network: str
-    event_shape: tuple[int, ...]
-    num_classes: int | None
-    scaling: Scaling
-    config: tuple[tuple[str, object], ...]
+    def __hash__(self) -> int:
+        # Dictionaries have no hash; specs that differ in `config` alone are distinguished by ==.
+        return hash((self.network, self.event_shape, self.num_classes, self.scaling))
 
     def to_json(self) -> dict[str, Any]:
         """The description as JSON types."""
-        return dataclasses.asdict(self) | {"config": dict(self.config)}
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: object) -> "NetworkSpec":
         """The inverse of `to_json`; a `ValueError` names an invalid field."""
-        description = from_description(_Description, data, "field")
-        network = description.network
-        require_network("field.network", network)
-        unknown = sorted(description.config.keys() - settings_of(NETWORKS[network]).keys())
-        require(not unknown, "field.config", short(unknown), f"hold settings of {network!r}")
-        return checked_spec(**vars(description), prefix="field.", config_prefix="field.config.")
+        spec = from_description(cls, data, "field")
+        require_network("field.network", spec.network)
+        unknown = sorted(spec.config.keys() - default_config(spec.network).keys())
+        require(not unknown, "field.config", short(unknown), f"hold settings of {spec.network!r}")
+        return checked_spec(**vars(spec), prefix="field.", config_prefix="field.config.")
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """The network with new weights."""
         network: Callable[..., nnx.Module] = NETWORKS[self.network]
-        settings = dict(self.config)
-        return network(self.event_shape, num_classes=self.num_classes, rngs=rngs, **settings)
-
-    def require_arrays(self, stored: int) -> None:
-        """Checks the number of stored arrays before the network is built."""
-        network, config = NETWORKS[self.network], default_config(self.network) | dict(self.config)
-        count_arrays: Callable[..., int] = network.count_arrays
-        count = count_arrays(self.num_classes, **config)
-        name = " x ".join(f"field.config.{name}" for name in network.repeats)
-        got = " x ".join(short(config[name]) for name in network.repeats)
-        require(count == stored, name, f"{got}, {count:,} arrays", f"fit {stored} stored arrays")
+        return network(self.event_shape, num_classes=self.num_classes, rngs=rngs, **self.config)
 
 
 def require_network(name: str, network: object) -> None:
@@ -144,8 +126,7 @@ def checked_spec(
         for name, value in config.items()
         if name in kinds  # the constructor refuses others
     }
-    pairs = tuple(sorted((dict(config) | settings).items()))
-    return NetworkSpec(network, shape, num_classes, scaling, pairs)
+    return NetworkSpec(network, shape, num_classes, scaling, {**config, **settings})
 
 
 def default_config(network: str) -> dict[str, object]:

@@ -142,30 +142,6 @@ class UNet(nnx.Module):
         (2, 8, 8, 1)
     """
 
-    repeats = ("multiples", "num_res_blocks")  # settings that determine the number of layers
-
-    @staticmethod
-    def count_arrays(
-        num_classes: int | None,
-        *,
-        multiples: tuple[int, ...],
-        attention: tuple[bool, ...],
-        num_res_blocks: int,
-        **_: object,
-    ) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        block, skip, attend, conv = 10, 2, 6, 2
-        count = 4 + (num_classes is not None) + conv + 2 * block + attend + 2 * conv
-        before = 1
-        for multiple, attends in zip(multiples, attention, strict=False):
-            each = block + attend * attends
-            # Every decoder block has a skip convolution, as its inputs are more than its outputs;
-            # in the encoder only the first block of a level that changes the channels has one.
-            count += num_res_blocks * each + skip * (multiple != before)
-            count += (num_res_blocks + 1) * (each + skip)
-            before = multiple
-        return count + 2 * conv * (len(multiples) - 1)
-
     def __init__(
         self,
         event_shape: tuple[int, ...],

@@ -115,7 +115,7 @@ CRAFTED = {
     "unknown network": ({"network": "x"}, r"field\.network must be one of 'mlp'"),
     "a side below 0": ({"event_shape": [-2]}, r"field\.event_shape\[0\] must be a whole number"),
     "unknown setting": ({"config": {"evil": 1}}, r"field\.config must hold settings of 'mlp'"),
-    "many layers": ({"config": {"depth": 10**5}}, r"field\.config\.depth must fit \d+ stored"),
+    "many layers": ({"config": {"depth": 10**5}}, r"field\.config must fit \d+ stored"),
     "wide": ({"config": {"width": 10**6}}, "weights of other shapes"),
     "scale 0": ({"scaling": {"shift": 0.0, "scale": 0.0}}, r"field\.scaling\.scale must not be 0"),
 }
@@ -191,7 +191,7 @@ def test_more_layers_than_arrays(tmp_path):
     about["config"]["depth"] = 90
     began = time.monotonic()
     crafted(tmp_path / "field.npz", 90 * [np.zeros((), np.float16)], {"field": about})
-    with pytest.raises(ValueError, match=r"field\.npz .*fit 90 stored arrays, got 90, 730"):
+    with pytest.raises(ValueError, match=r"field\.npz .*fit 90 stored arrays, got many more"):
         read_field(tmp_path / "field.npz")
     assert time.monotonic() - began < 5
 
