@@ -65,8 +65,8 @@ class ImageClassifier(eqx.Module):
         for layer, (weight, bias) in enumerate(pairs):
             h = jax.nn.relu(_normalized(h @ weight + bias[None]))
             if key is not None and dropout > 0:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
-                h = jnp.where(kept, h / (1 - dropout), jnp.zeros_like(h))
+                is_kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
+                h = jnp.where(is_kept, h / (1 - dropout), jnp.zeros_like(h))
         return h
 
     def __call__(

@@ -121,8 +121,7 @@ def own_spec(field: object) -> NetworkSpec | None:
 def described_field(description: object, stored: int) -> NetworkField:
     """Builds a field with shapes for weights from an unvalidated `NetworkSpec.to_json`.
 
-    `stored` is the number of its stored arrays: a network of more is refused as it is built, before
-    it takes long.
+    `stored` is the number of stored arrays. Building stops early if the network has many more.
     """
     spec = NetworkSpec.from_json(description)
     shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly(stored)), call=_call))

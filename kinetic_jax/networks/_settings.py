@@ -14,15 +14,15 @@ MOST = 2**31 - 1  # the largest integer setting
 _NOT_SETTINGS = ("self", "event_shape", "num_classes", "rngs")
 
 
-def check_settings(network: type[nnx.Module], given: Mapping[str, object]) -> None:
-    """Checks the arguments given to the constructor of a network, by name."""
-    whole_numbers("event_shape", given["event_shape"])
-    if given["num_classes"] is not None:
-        whole_number("num_classes", given["num_classes"], 1, MOST)
-    rngs = given["rngs"]
+def check_settings(network: type[nnx.Module], arguments: Mapping[str, object]) -> None:
+    """Checks the arguments of the constructor of a network, by name."""
+    whole_numbers("event_shape", arguments["event_shape"])
+    if arguments["num_classes"] is not None:
+        whole_number("num_classes", arguments["num_classes"], 1, MOST)
+    rngs = arguments["rngs"]
     require(isinstance(rngs, nnx.Rngs), "rngs", short(rngs), "be flax.nnx.Rngs")
     for name, parameter in settings_of(network).items():
-        checked_setting(name, given[name], parameter.annotation)
+        checked_setting(name, arguments[name], parameter.annotation)
 
 
 def settings_of(network: type[nnx.Module]) -> dict[str, inspect.Parameter]:

@@ -189,9 +189,9 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree) -> PyTree:
     if leaves:
         # Checked before memory is allocated; Orbax accepts other shapes.
         _require_fit(path, name, stored_arrays(directory, step, name), leaves)
-        wanted = _numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
+        shapes = _numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
         with named_errors(path), _manager(directory) as manager:
-            args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
+            args = ocp.args.Composite(**{name: ocp.args.StandardRestore(shapes)})
             stored = manager.restore(step, args=args)[name]
     arrays = [np.asarray(stored[number]) for number in _numbered(leaves)]
     if digest(arrays) != about.digests.get(name):
