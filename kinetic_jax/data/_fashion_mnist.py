@@ -16,12 +16,6 @@ from kinetic_jax.data._images import Images, as_images
 ENVIRONMENT = "KINETIC_JAX_DATA"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -41,6 +35,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+FILES = tuple(SHA256)
 SUBSET = Path(__file__).parent / "fashion-mnist-1024"
 SUBSET_SHA256 = {
     "train-images-idx3-ubyte": "0e5523bb6061d7d741aeff94c592a243d4a54c1db600534113c92ed495ffec89",

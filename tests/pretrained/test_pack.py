@@ -76,8 +76,8 @@ def test_damage_is_named(tmp_path):
     ):
         read_field(file)
     file.write_bytes(content)
-    with np.load(file) as held:
-        arrays = dict(held)
+    with np.load(file) as stored:
+        arrays = dict(stored)
     arrays["00001"] = arrays["00001"] + np.float16(1)
     np.savez(file, **arrays)
     with pytest.raises(ValueError, match=r"field\.npz is damaged: its weights are not what was"):
@@ -127,8 +127,8 @@ def test_crafted_descriptions(name, tmp_path):
     change, message = CRAFTED[name]
     file = tmp_path / "field.npz"
     write_field(file, random_field())
-    with np.load(file) as held:
-        arrays = dict(held)
+    with np.load(file) as stored:
+        arrays = dict(stored)
     about = json.loads(str(arrays["about"]))
     about["field"] |= change
     if "config" in change:
@@ -200,8 +200,8 @@ def test_nothing_is_unpacked(tmp_path):
     """Half a megabyte of zeros unpacks to half a gigabyte."""
     file = tmp_path / "field.npz"
     write_field(file, random_field())
-    with np.load(file) as held:
-        np.savez_compressed(file, **dict(held) | {"00001": np.zeros(2**20, np.float16)})
+    with np.load(file) as stored:
+        np.savez_compressed(file, **dict(stored) | {"00001": np.zeros(2**20, np.float16)})
     with pytest.raises(
         ValueError, match=r"field\.npz .*must be stored uncompressed, got compressed"
     ):

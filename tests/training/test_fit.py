@@ -189,7 +189,7 @@ def test_conditions_are_pytrees_that_keep_their_dtype():
         Told(jnp.array(1.0)), data, cond=cond, null_cond=null, cond_dropout=1.0, **settings
     )
     assert set(seen) == {(jnp.dtype("int16"), (), jnp.dtype("float32"))}
-    np.testing.assert_array_equal(result.field.weight, 1.0)  # it was only ever told "none"
+    np.testing.assert_array_equal(result.field.weight, 1.0)  # every label was "none"
     assert fit(Told(jnp.array(1.0)), data, cond=cond, **settings).field.weight < 1
 
 
@@ -398,9 +398,9 @@ def test_only_parameters_of_a_flax_network_are_trained():
         for tree in (field.state, result.field.state)
     )
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
-    wanted = {path for path in before if "kernel" in path or "bias" in path or "scale" in path}
-    assert changed == wanted
-    assert len(before) - len(wanted) == 3  # mean, var and the table
+    trained = {path for path in before if "kernel" in path or "bias" in path or "scale" in path}
+    assert changed == trained
+    assert len(before) - len(trained) == 3  # mean, var and the table
 
 
 class LinenBuffers(nn.Module):

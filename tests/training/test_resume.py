@@ -330,19 +330,22 @@ def test_an_optimizer_that_holds_a_random_key_resumes(tmp_path):
             checkpoint_dir=folder,
         )  # fmt: skip
 
-    whole = run(None, 6)
+    uninterrupted = run(None, 6)
     run(tmp_path, 3)
     resumed = run(tmp_path, 6)
-    assert (whole.resumed_at, resumed.resumed_at) == (0, 3)
+    assert (uninterrupted.resumed_at, resumed.resumed_at) == (0, 3)
     for one, other in zip(
-        *(jax.tree.leaves(eqx.filter(r.field, eqx.is_inexact_array)) for r in (whole, resumed)),
+        *(
+            jax.tree.leaves(eqx.filter(r.field, eqx.is_inexact_array))
+            for r in (uninterrupted, resumed)
+        ),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_field_can_be_read_while_it_is_replaced(tmp_path, monkeypatch):
-    """The newest checkpoint is found, and gone before it is read: the one that replaced it is."""
+    """A checkpoint that is replaced before it is read: the new one is read instead."""
     old, new = (network_field("mlp", (2,), key=jax.random.key(i), width=8, depth=1) for i in (0, 1))
     save_field(tmp_path, old)
     read, steps = checkpoint_module._load, []
