@@ -334,14 +334,7 @@ def test_an_optimizer_that_holds_a_random_key_resumes(tmp_path):
     run(tmp_path, 3)
     resumed = run(tmp_path, 6)
     assert (uninterrupted.resumed_at, resumed.resumed_at) == (0, 3)
-    for one, other in zip(
-        *(
-            jax.tree.leaves(eqx.filter(r.field, eqx.is_inexact_array))
-            for r in (uninterrupted, resumed)
-        ),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(one, other)
+    assert_same(uninterrupted.field, resumed.field)
 
 
 def test_a_field_can_be_read_while_it_is_replaced(tmp_path, monkeypatch):
@@ -350,11 +343,11 @@ def test_a_field_can_be_read_while_it_is_replaced(tmp_path, monkeypatch):
     save_field(tmp_path, old)
     read, steps = checkpoint_module._load, []
 
-    def slow(folder, step, average):
+    def slow(folder, step, ema):
         steps.append(step)
         if len(steps) == 1:
             save_field(tmp_path, new)
-        return read(folder, step, average)
+        return read(folder, step, ema)
 
     monkeypatch.setattr(checkpoint_module, "_load", slow)
     loaded = load_field(tmp_path)
