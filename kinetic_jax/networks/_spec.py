@@ -126,7 +126,8 @@ def checked_spec(
         for name, value in config.items()
         if name in kinds  # the constructor refuses others
     }
-    return NetworkSpec(network, shape, num_classes, scaling, {**config, **settings})
+    ordered = dict(sorted({**config, **settings}.items()))
+    return NetworkSpec(network, shape, num_classes, scaling, ordered)
 
 
 def default_config(network: str) -> dict[str, object]:
