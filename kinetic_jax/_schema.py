@@ -30,14 +30,15 @@ def from_description(cls: type[T], data: object, name: str) -> T:
         raise ValueError(f"{name}.{error}") from error
 
 
-def as_kind(value: Any, kind: Any, name: str) -> Any:
+def as_kind(value: object, kind: Any, name: str) -> Any:
     """`value` as a number, str, bool, dict, dataclass, `tuple[kind, ...]` or `kind | None`."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         (other,) = (member for member in inner if member is not NoneType)
         return None if value is None else as_kind(value, other, name)
     if get_origin(kind) is tuple:
-        require(isinstance(value, list | tuple), name, short(value), "be a list")
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a list, got {short(value)}")
         return tuple(as_kind(item, inner[0], f"{name}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(kind):
         return from_description(kind, value, name)  # type: ignore[arg-type]

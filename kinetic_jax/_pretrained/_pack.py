@@ -76,7 +76,7 @@ def read_about(path: PathLike) -> dict[str, Any]:
     return _read(path, None)[1]
 
 
-def _write(path: PathLike, tree: PyTree, about: dict[str, Any]) -> None:
+def _write(path: PathLike, tree: PyTree, about: dict[str, object]) -> None:
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
     with np.errstate(over="ignore"):  # refused below
         rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from flax import nnx
@@ -76,7 +76,7 @@ class NetworkSpec:
         # Dictionaries have no hash; specs that differ in `config` alone are distinguished by ==.
         return hash((self.network, self.event_shape, self.num_classes, self.scaling))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The description as JSON types."""
         return dataclasses.asdict(self)
 

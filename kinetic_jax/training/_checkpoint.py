@@ -1,7 +1,6 @@
 """Fields on disk, with the description needed to rebuild them."""
 
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,7 +23,7 @@ from kinetic_jax.training._storage import (
 )
 
 
-def describe_field(field: VelocityField) -> dict[str, Any] | None:
+def describe_field(field: VelocityField) -> dict[str, object] | None:
     """The description from which `load_field` builds `field`; None for other fields."""
     spec = own_spec(field)
     return None if spec is None else spec.to_json()

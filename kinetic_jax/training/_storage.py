@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,8 +42,8 @@ class About:
     """
 
     format: int
-    digests: dict[str, Any]
-    field: dict[str, Any] | None = None
+    digests: dict[str, object]
+    field: dict[str, object] | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -92,7 +92,7 @@ def make_folder(name: str, folder: Path) -> None:
 
 
 def write_checkpoint(
-    directory: Path, step: int, about: dict[str, Any], trees: dict[str, PyTree], keep: int
+    directory: Path, step: int, about: Mapping[str, object], trees: dict[str, PyTree], keep: int
 ) -> None:
     """Writes the arrays of `trees` and the description `about` as checkpoint `step`, atomically.
 
@@ -101,15 +101,15 @@ def write_checkpoint(
     """
     import orbax.checkpoint as ocp
 
-    items: dict[str, Any] = {}
+    items: dict[str, object] = {}
     digests = {}
     for name, tree in trees.items():
         leaves = [_as_numpy(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = digest(leaves)
         if leaves:  # Orbax writes no empty trees (the state of plain gradient descent)
             items[name] = ocp.args.StandardSave(_numbered(leaves))
-    about = {"format": FORMAT, "digests": digests} | about
-    items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
+    description = {"format": FORMAT, "digests": digests, **about}
+    items["about"] = ocp.args.JsonSave({**description, "self": _json_digest(description)})
     for folder in unfinished_saves(directory):
         shutil.rmtree(folder)
     write_whole(directory / SAVING, str(step).encode())
@@ -247,7 +247,7 @@ def named_errors(path: Path) -> Iterator[None]:
         raise ValueError(f"checkpoint {path} is damaged or does not fit: {error}") from error
 
 
-def _json_digest(about: dict[str, Any]) -> str:
+def _json_digest(about: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
