@@ -1,4 +1,4 @@
-"""Arrays from files (NumPy's formats, idx (MNIST's), folders of pictures), and to them."""
+"""Arrays in files: NumPy's formats, idx (MNIST's) and folders of pictures."""
 
 import contextlib
 import gzip
@@ -15,10 +15,13 @@ from kinetic_jax._checks import require
 from kinetic_jax._files import PathLike, local_path, with_size
 from kinetic_jax._pictures import picture_files, read_pictures
 
-_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
 _GZIP_RATIO = 1032  # no gzip packs more bytes into one
-# The third byte of an idx file says what its numbers are, big endian.
+# Dtypes by the third byte of an idx file, big endian.
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def load_array(path: PathLike) -> np.ndarray:
@@ -30,12 +33,11 @@ def load_array(path: PathLike) -> np.ndarray:
             order of their names (2 before 10), without hidden files.
 
     Raises:
-        ValueError: naming the file and its size, if it cannot be read, is cut short, or is of no
-            such format.
+        ValueError: naming the file and its size, if it is unreadable or truncated, or has another
+            format.
         FileNotFoundError: if there is no such file.
     """
-    text = str(local_path("path", path))
-    name = None
+    text, name = str(local_path("path", path)), None
     if ".npz:" in text:
         text, name = text.rsplit(":", 1)
     file = Path(text)
@@ -48,22 +50,21 @@ def load_array(path: PathLike) -> np.ndarray:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
         else:
             array = _from_npz(file, name) if file.suffix == ".npz" else _from_idx(file)
-        number = array.dtype.kind in "biuf"
-        require(number, "its array", f"dtype {array.dtype}", "hold real numbers")
+        is_real = array.dtype.kind in "biuf"
+        require(is_real, "its array", f"dtype {array.dtype}", "hold real numbers")
         return array
-    except Exception as error:  # readers of damaged files raise whatever they meet
-        # NumPy takes what it does not know for a pickle, and advises to load it unsafely.
-        why = "it is no NumPy file of numbers" if "pickle" in str(error) else error
-        raise ValueError(f"{with_size(file)} is unreadable: {why}") from error
+    except Exception as error:  # readers raise various errors for damaged files
+        # NumPy takes unknown formats for pickles, and advises to load them unsafely.
+        reason = "it is no NumPy file of numbers" if "pickle" in str(error) else error
+        raise ValueError(f"{with_size(file)} is unreadable: {reason}") from error
 
 
 def _from_npz(file: Path, name: str | None) -> np.ndarray:
     with np.load(file, allow_pickle=False) as arrays:
         names = arrays.files
         if name is None:
-            require(
-                len(names) == 1, "the file", f"{names}", f"hold one array (or give {file}:NAME)"
-            )
+            expected = f"hold one array (or give {file}:NAME)"
+            require(len(names) == 1, "the file", f"{names}", expected)
             name = names[0]
         require(name in names, "the name", name, f"be one of {names}")
         array = arrays[name]
@@ -73,9 +74,8 @@ def _from_npz(file: Path, name: str | None) -> np.ndarray:
 
 def _from_idx(file: Path) -> np.ndarray:
     with file.open("rb") as raw:
-        gzipped = raw.read(2) == b"\x1f\x8b"
-    opened = gzip.open if gzipped else open
-    with opened(file, "rb") as stream:
+        is_gzipped = raw.read(2) == b"\x1f\x8b"
+    with gzip.open(file) if is_gzipped else file.open("rb") as stream:
         head = stream.read(4)
         is_idx = len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_DTYPES and head[3] >= 1
         require(is_idx, "its first four bytes", head.hex(" "), "be those of an idx file")
@@ -83,27 +83,24 @@ def _from_idx(file: Path) -> np.ndarray:
         require(len(axes) == 4 * head[3], "its header", f"{4 + len(axes)} bytes", "be whole")
         shape = tuple(int(side) for side in np.frombuffer(axes, ">u4"))
         dtype, start = np.dtype(_IDX_DTYPES[head[2]]), 4 + len(axes)
-        wanted = math.prod(shape) * dtype.itemsize
-        if not gzipped:
+        num_bytes = math.prod(shape) * dtype.itemsize
+        expected = f"take {num_bytes:,} bytes"
+        if not is_gzipped:
             size = file.stat().st_size - start
-            require(size == wanted, "its numbers", f"{size:,} bytes", f"take {wanted:,} bytes")
+            require(size == num_bytes, "its numbers", f"{size:,} bytes", expected)
             return np.memmap(file, dtype, "r", start, shape)
         most = _GZIP_RATIO * file.stat().st_size
-        require(wanted <= most, "its numbers", f"at most {most:,}", f"take {wanted:,} bytes")
-        body = stream.read(wanted + 1)  # no more, however much is packed
-    got = f"{len(body):,} bytes" if len(body) <= wanted else "more"
-    require(len(body) == wanted, "its numbers", got, f"take {wanted:,} bytes")
-    return np.frombuffer(body, dtype).reshape(shape)
+        require(num_bytes <= most, "its numbers", f"at most {most:,}", expected)
+        content = stream.read(num_bytes + 1)  # a byte more shows a longer file, however long
+    got = f"{len(content):,} bytes" if len(content) <= num_bytes else "more"
+    require(len(content) == num_bytes, "its numbers", got, expected)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def pack(arrays: dict[str, np.ndarray]) -> bytes:
-    """An .npz file of the arrays, the same bytes whenever it is made."""
+    """The arrays as an uncompressed .npz file, whose bytes do not depend on the time."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy", _NO_TIME)
-            with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -115,22 +112,22 @@ class Header(NamedTuple):
 
 
 class Packed:
-    """An open file of `pack`; an array is read when it is asked for.
+    """An open file of `pack`, whose arrays are read on access.
 
     Attributes:
-        headers: of the arrays, by name.
+        headers: shapes and dtypes of the arrays, by name.
     """
 
     def __init__(self, archive: zipfile.ZipFile, size: int):
         self._archive = archive
         self.headers: dict[str, Header] = {}
-        held = 0
+        total = 0
         for member in archive.infolist():
-            stored = member.compress_type == zipfile.ZIP_STORED
-            require(stored, member.filename, "compressed numbers", "be stored uncompressed")
-            held += member.file_size
-            got = f"{held:,} bytes with those before it"
-            require(held <= size, member.filename, got, f"fit into a file of {size:,} bytes")
+            is_stored = member.compress_type == zipfile.ZIP_STORED
+            require(is_stored, member.filename, "compressed numbers", "be stored uncompressed")
+            total += member.file_size
+            got = f"{total:,} bytes with those before it"
+            require(total <= size, member.filename, got, f"fit into a file of {size:,} bytes")
             name = member.filename.removesuffix(".npy")
             is_new = name != member.filename and name not in self.headers
             require(is_new, member.filename, "another member", "be one array, NAME.npy")
@@ -141,43 +138,28 @@ class Packed:
             return np.lib.format.read_array(stream, allow_pickle=False)
 
     def text(self, name: str) -> str:
-        """The one string under a name.
-
-        Raises:
-            ValueError: if something else is there.
-        """
+        """The single string stored under a name."""
         header = self.headers.get(name)
         is_text = header is not None and header.shape == () and header.dtype.kind == "U"
         require(is_text, name, "nothing" if header is None else f"{header}", "be a string")
         return str(self[name])
 
     def _header(self, member: zipfile.ZipInfo) -> Header:
+        name = member.filename
         with self._archive.open(member) as stream:
             version = np.lib.format.read_magic(stream)
-            require(
-                version in _HEADERS, member.filename, f"version {version}", "be of NumPy's 1, 2"
-            )
+            require(version in _HEADERS, name, f"version {version}", "be of NumPy's 1, 2")
             shape, _, dtype = _HEADERS[version](stream)
-            wanted = stream.tell() + math.prod(shape) * dtype.itemsize
-        plain = not dtype.hasobject and dtype.itemsize > 0
-        require(plain, member.filename, f"dtype {dtype}", "hold numbers or text")
+            num_bytes = stream.tell() + math.prod(shape) * dtype.itemsize
+        is_plain = not dtype.hasobject and dtype.itemsize > 0
+        require(is_plain, name, f"dtype {dtype}", "hold numbers or text")
         got = f"{member.file_size:,} bytes"
-        require(wanted == member.file_size, member.filename, got, f"be of {wanted:,} bytes")
+        require(num_bytes == member.file_size, name, got, f"be of {num_bytes:,} bytes")
         return Header(shape, dtype)
-
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 @contextlib.contextmanager
 def unpacked(path: Path) -> Iterator[Packed]:
-    """Opens a file of `pack`, of which nothing is read before its sizes are known.
-
-    Raises:
-        ValueError: if an array is compressed (`pack` compresses none), or larger than the file.
-    """
+    """Opens a file of `pack`; the sizes of its arrays are checked before any is read."""
     with zipfile.ZipFile(path) as archive:
         yield Packed(archive, path.stat().st_size)

@@ -1,21 +1,24 @@
-"""Checks of user input, shared by every package: a bad value is named before anything compiles."""
+"""Checks of arguments: each raises a `ValueError` that names the argument before compilation."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import issubdtype
 from jaxtyping import Array, ArrayLike, PyTree
 
+T = TypeVar("T")
 
-def is_concrete(*trees: Any) -> bool:
+
+def is_concrete(*trees: PyTree) -> bool:
     """True if no leaf is a tracer, so that values (not only shapes) may be checked."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
-def require(condition: bool, name: str, value: Any, expected: str) -> None:
+def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raises `ValueError("<name> must <expected>, got <value>")` unless `condition`."""
     if not condition:
         raise ValueError(f"{name} must {expected}, got {value}")
@@ -29,8 +32,7 @@ def require_between(
         return
     number = real_array(name, value)
     inside = (low <= number) & (number <= high) if closed else (low < number) & (number < high)
-    brackets = "[]" if closed else "()"
-    interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
+    interval = f"[{low:g}, {high:g}]" if closed else f"({low:g}, {high:g})"
     require(bool(np.all(inside)), name, value, f"lie in {interval}")
 
 
@@ -39,92 +41,77 @@ def require_finite(name: str, value: ArrayLike) -> None:
     if not is_concrete(value):
         return
     array = numbers(name, value)
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        first = tuple(map(int, bad[0]))
-        where = f" (at {first}, one of {len(bad)} such entries)" if first else ""
-        raise ValueError(f"{name} must be finite, got {array[first]}{where}")
+    not_finite = np.argwhere(~np.isfinite(array))
+    if len(not_finite):
+        first = tuple(map(int, not_finite[0]))
+        position = f" (at {first}, one of {len(not_finite)} such entries)" if first else ""
+        raise ValueError(f"{name} must be finite, got {array[first]}{position}")
 
 
-def require_key(name: str, key: Any) -> None:
-    """Checks that `key` is ONE JAX random key: a typed one, or its plain integers, as of old."""
-    one, got = False, repr(key)
+def require_key(name: str, key: object) -> None:
+    """Checks that `key` is ONE random key: a typed one, or the integers of `jax.random.PRNGKey`."""
+    is_key, got = False, repr(key)
     if isinstance(key, jax.Array | np.ndarray):
         got = f"{key.dtype} of shape {key.shape}"
-        if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
-            one = key.shape == ()
+        if issubdtype(key.dtype, jax.dtypes.prng_key):
+            is_key = key.shape == ()
         else:
-            plain = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-            one = (key.shape, key.dtype) == (plain.shape, plain.dtype)
-    require(one, name, got, "be one JAX random key, as jax.random.key(0) makes it")
+            raw = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+            is_key = (key.shape, key.dtype) == (raw.shape, raw.dtype)
+    require(is_key, name, got, "be one JAX random key, as jax.random.key(0) makes it")
 
 
-def as_array(name: str, value: Any) -> Array:
-    """`jax.numpy.asarray(value)`, whatever the order of its bytes.
-
-    Raises:
-        ValueError: naming the argument, if that is no array of numbers.
-    """
+def as_array(name: str, value: object) -> Array:
+    """`jax.numpy.asarray(value)` for numbers in either byte order."""
     if isinstance(value, jax.Array):
-        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-        require(not is_key, name, short(value), "be an array of numbers")
+        is_extended = issubdtype(value.dtype, jax.dtypes.extended)
+        require(not is_extended, name, short(value), "be an array of numbers")
         return value
     # JAX gives Python's own numbers its default dtypes, and takes lists of tracers.
-    plain = isinstance(value, bool | int | float | complex) or not is_concrete(value)
-    try:
-        return jax.numpy.asarray(value if plain else numbers(name, value))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
+    by_jax = isinstance(value, bool | int | float | complex) or not is_concrete(value)
+    with _refusing_others(name, value):
+        return jnp.asarray(value if by_jax else numbers(name, value))
 
 
-def as_arrays(name: str, tree: Any) -> Any:
-    """A pytree with its leaves as arrays; those of JAX's stay, random keys among them.
-
-    Raises:
-        ValueError: naming the argument, if a leaf is no array of numbers.
-    """
-
-    def as_leaf(leaf: Any) -> Array:
-        return leaf if isinstance(leaf, jax.Array) else as_array(name, leaf)
-
-    return jax.tree.map(as_leaf, tree)
+def as_arrays(name: str, tree: PyTree) -> PyTree[Array]:
+    """A pytree with its leaves as arrays; JAX arrays stay, random keys among them."""
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf, jax.Array) else as_array(name, leaf), tree
+    )
 
 
-def real_rows(name: str, value: Any) -> Array:
-    """`value`, an array of real numbers, as JAX's own; a list is none, as in JAX's functions.
-
-    Raises:
-        ValueError: naming the argument, if it is none.
-    """
+def real_rows(name: str, value: object) -> Array:
+    """`value`, an array of real numbers, as a JAX array; lists are refused, as JAX does."""
     require(hasattr(value, "shape"), name, short(value), "be an array")
     array = as_array(name, value)
-    is_complex = jax.numpy.issubdtype(array.dtype, jax.numpy.complexfloating)
-    require(not is_complex, name, f"dtype {array.dtype}", "hold real numbers")
+    _require_real(name, array, f"dtype {array.dtype}")
     return array
 
 
-def numbers(name: str, value: Any) -> np.ndarray:
-    """`value` as a NumPy array of numbers, its bytes in native order.
-
-    Raises:
-        ValueError: naming the argument, if that is no array of known numbers.
-    """
+def numbers(name: str, value: object) -> np.ndarray:
+    """`value`, known numbers, as a NumPy array in native byte order."""
     require_known(name, value)
-    try:
+    with _refusing_others(name, value):
         array = np.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
-    kind = array.dtype.kind in "biufc" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
-    require(kind, name, short(value), "be an array of numbers")
+    is_number = array.dtype.kind in "biufc" or issubdtype(array.dtype, jnp.floating)
+    require(is_number, name, short(value), "be an array of numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def require_known(name: str, value: Any) -> None:
-    """Raises for an argument that is traced, where work is driven from the host.
+@contextlib.contextmanager
+def _refusing_others(name: str, value: object) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
 
-    Raises:
-        ValueError: naming the argument.
-    """
+
+def _require_real(name: str, array: Array | np.ndarray, got: str) -> None:
+    require(not issubdtype(array.dtype, jnp.complexfloating), name, got, "hold real numbers")
+
+
+def require_known(name: str, value: PyTree) -> None:
+    """Refuses a traced argument, where work is driven from the host."""
     if not is_concrete(value):
         raise ValueError(
             f"{name} must be known numbers, got {short(value)}: this is not for use inside jit, "
@@ -132,128 +119,100 @@ def require_known(name: str, value: Any) -> None:
         )
 
 
-def real_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a NumPy array in float64, for statistics on the host.
-
-    Raises:
-        ValueError: naming the argument, if that is no array of known real numbers.
-    """
+def real_array(name: str, value: object) -> np.ndarray:
+    """`value`, known real numbers, as a float64 NumPy array, for statistics on the host."""
     array = numbers(name, value)
-    require(array.dtype.kind != "c", name, f"dtype {array.dtype}", "hold real numbers")
+    _require_real(name, array, f"dtype {array.dtype}")
     return array.astype(np.float64)
 
 
-def real_number(name: str, value: Any) -> float:
-    """`value`, one finite real number.
-
-    Raises:
-        ValueError: naming the argument, if it is none.
-    """
-    one = _is_scalar(value)
-    array = np.asarray(value) if one else np.zeros(0)
-    real = array.dtype.kind in "iuf" or jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
-    require(one and real and bool(np.isfinite(array)), name, short(value), "be a finite number")
-    return float(array)
+def real_number(name: str, value: object) -> float:
+    """`value`, one finite real number."""
+    if _is_scalar(value):
+        number = np.asarray(value)
+        is_real = number.dtype.kind in "iuf" or issubdtype(number.dtype, jnp.floating)
+        if is_real and np.isfinite(number):
+            return float(number)
+    raise ValueError(f"{name} must be a finite number, got {short(value)}")
 
 
-def require_flag(name: str, value: Any) -> None:
+def require_flag(name: str, value: object) -> None:
     """Checks that `value` is True or False."""
     require(isinstance(value, bool | np.bool_), name, short(value), "be True or False")
 
 
-def fraction(name: str, value: Any) -> float:
-    """`value`, one number in (0, 1).
-
-    Raises:
-        ValueError: naming the argument, if it is none.
-    """
+def fraction(name: str, value: object) -> float:
+    """`value`, one number in (0, 1)."""
     number = real_number(name, value)
     require(0 < number < 1, name, value, "lie in (0, 1)")
     return number
 
 
 def whole_number(
-    name: str, value: Any, least: int | None = None, most: int | None = None, *, why: str = ""
+    name: str, value: object, least: int | None = None, most: int | None = None, *, why: str = ""
 ) -> int:
-    """`value`, one whole number from `least` to `most` (`why` says what sets that limit).
-
-    Raises:
-        ValueError: naming the argument, if it is none.
-    """
-    is_whole = _is_whole(value)
-    within = is_whole and (least is None or value >= least) and (most is None or value <= most)
+    """`value`, one whole number from `least` to `most`; `why` says what sets that limit."""
+    if _is_integer(value):
+        number = int(np.asarray(value))
+        if (least is None or number >= least) and (most is None or number <= most):
+            return number
     limits = "" if least is None else f" >= {least}" if most is None else f" in [{least}, {most}]"
-    require(bool(within), name, short(value), f"be a whole number{limits}{why}")
-    return int(value)
+    raise ValueError(f"{name} must be a whole number{limits}{why}, got {short(value)}")
 
 
-def whole_numbers(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
-    """`value`, a list or tuple of whole numbers from `least` on: a shape, say.
-
-    Raises:
-        ValueError: naming the argument, if it is none.
-    """
-    is_list = isinstance(value, tuple | list)
-    fits = is_list and all(_is_whole(side) and side >= least for side in value)
-    require(fits, name, short(value), f"be a tuple of whole numbers >= {least}")
-    return tuple(int(side) for side in value)
+def whole_numbers(name: str, value: object, least: int = 1) -> tuple[int, ...]:
+    """`value`, a list or tuple of whole numbers from `least` on, such as a shape."""
+    if isinstance(value, tuple | list) and all(_is_integer(n) and n >= least for n in value):
+        return tuple(int(number) for number in value)
+    raise ValueError(f"{name} must be a tuple of whole numbers >= {least}, got {short(value)}")
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: object) -> bool:
     return _is_scalar(value) and np.asarray(value).dtype.kind in "iu"
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     """True for one known number of Python, NumPy or JAX."""
     if isinstance(value, np.ndarray | jax.Array):
-        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-        return is_concrete(value) and value.shape == () and not is_key
+        is_extended = issubdtype(value.dtype, jax.dtypes.extended)
+        return is_concrete(value) and value.shape == () and not is_extended
     return isinstance(value, int | float | np.number)
 
 
-def short(value: Any, write: Callable[[Any], str] = repr) -> str:
-    """A value as `write` has it, cut to fit in a message."""
+def short(value: T, write: Callable[[T], str] = repr) -> str:
+    """The text of a value by `write`, cut to fit in a message."""
     text = write(value)
     return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
 
 def float_array(value: ArrayLike, name: str) -> Array:
-    """`value` as a floating array of JAX's default precision, so that it is traced, not baked in.
+    """`value` as a floating array that is traced and not compiled in as a constant.
 
-    A floating array keeps its dtype; Python numbers and integers get the default one.
+    A floating array keeps its dtype; Python numbers and integers get JAX's default one.
     """
     dtype = jax.dtypes.canonicalize_dtype(float)
-    if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
+    if hasattr(value, "dtype") and issubdtype(value.dtype, jnp.floating):
         dtype = jax.dtypes.canonicalize_dtype(value.dtype.newbyteorder("="))
-    # Inside someone's `jit` a number that is known stays known, and so its value is checked.
+    # A number that is known inside someone's `jit` stays known, so that its value is checked.
     known = jax.ensure_compile_time_eval() if is_concrete(value) else contextlib.nullcontext()
     with known:
         if isinstance(value, jax.Array) or not is_concrete(value):
-            given: Any = as_array(name, value)
-            is_complex = jax.numpy.issubdtype(given.dtype, jax.numpy.complexfloating)
-            require(not is_complex, name, short(value), "hold real numbers")
-        else:  # by NumPy: JAX would compile a program for a number in every first call
-            given = real_array(name, value)
-        return jax.numpy.asarray(given, dtype)
+            array = as_array(name, value)
+            _require_real(name, array, short(value))
+            return jnp.asarray(array, dtype)
+        # By NumPy: JAX would compile a program for a number in every first call.
+        return jnp.asarray(real_array(name, value), dtype)
 
 
 def float_scalar(value: ArrayLike, name: str) -> Array:
-    """`float_array` of a single number.
-
-    Raises:
-        ValueError: if it is an array with axes.
-    """
+    """`float_array` of a single number."""
     array = float_array(value, name)
     require(array.shape == (), name, f"shape {array.shape}", "be one number")
     return array
 
 
-def batch_size(name: str, tree: Any) -> int:
-    """The leading axis that all leaves of `tree` share.
-
-    Raises:
-        ValueError: if a leaf has no axis, or the leading axes differ.
-    """
+def batch_size(name: str, tree: PyTree) -> int:
+    """The leading axis that all leaves of `tree` share."""
     leaves = jax.tree.leaves(tree)
     if leaves and all(isinstance(leaf, int | float) for leaf in leaves):
         raise ValueError(
@@ -267,34 +226,28 @@ def batch_size(name: str, tree: Any) -> int:
     return sizes.pop()
 
 
-def conditions_of(cond: PyTree[Any], size: int, samples: str) -> PyTree[Any]:
-    """`cond` as arrays with a row for each sample; a leaf of one row is every sample's.
+def conditions_of(cond: PyTree, size: int, samples: str) -> PyTree[Array]:
+    """`cond`, None or a pytree of rows, with `size` rows; a leaf of one row is repeated.
 
-    Args:
-        cond: a pytree with a leading batch axis on every leaf, or None.
-        size: the number of samples.
-        samples: the name of the argument that has them.
-
-    Raises:
-        ValueError: if a leaf has another number of rows.
+    `samples` is the name of the argument that holds the samples.
     """
     if cond is None:
         return None
 
-    def for_each(leaf: Any) -> Any:
+    def repeated(leaf: ArrayLike) -> ArrayLike:
         shape = np.shape(leaf)
         if shape[:1] != (1,):
             return leaf
         return jnp.broadcast_to(as_arrays("cond", leaf), (size, *shape[1:]))
 
-    cond = jax.tree.map(for_each, cond)
-    given = batch_size("cond", cond)
-    require(given == size, "cond", f"{given} rows", f"have as many rows as {samples}, {size}")
+    cond = jax.tree.map(repeated, cond)
+    rows = batch_size("cond", cond)
+    require(rows == size, "cond", f"{rows} rows", f"have as many rows as {samples}, {size}")
     return as_arrays("cond", cond)
 
 
-def refuse_memmap(name: str, tree: Any) -> None:
-    """Raises if a leaf is a NumPy memmap, which a compiled program would read whole into memory."""
+def refuse_memmap(name: str, tree: PyTree) -> None:
+    """Refuses a NumPy memmap, which a compiled program would read whole into memory."""
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, np.memmap):
             raise ValueError(

@@ -1,19 +1,17 @@
-"""Dtypes in which sums are kept."""
-
-from typing import Any
+"""The dtypes of sums and of times."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 
 def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
-    """The floating `dtype`, or float32 if it is coarser (or no floating dtype)."""
-    # Not by jnp.promote_types, which strict dtype promotion forbids.
-    fine = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits >= 32
-    return jnp.dtype(dtype) if fine else jnp.dtype(jnp.float32)
+    """`dtype`, or float32 if that is finer or `dtype` is not floating."""
+    # jnp.promote_types would be refused under strict dtype promotion.
+    is_fine = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits >= 32
+    return jnp.dtype(dtype) if is_fine else jnp.dtype(jnp.float32)
 
 
-def as_time(t: Any, x: Array) -> Array:
-    """`t` as an array: a hand-written loop may count its time in plain numbers."""
+def as_time(t: ArrayLike, x: Array) -> Array:
+    """`t` as an array; a hand-written loop may pass a Python number."""
     return t if isinstance(t, jax.Array) else jnp.asarray(t, at_least_float32(x.dtype))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-EXIT_STATUS = 130  # of a process that Ctrl-C ended, as shells count
+EXIT_STATUS = 130  # of a process ended by Ctrl-C, by the convention of shells
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 _advice = ""
 
@@ -16,8 +16,8 @@ _advice = ""
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Yields a function that returns whether Ctrl-C was pressed; a second one interrupts at once.
 
-    Outside the main thread, where signals cannot be caught, it always returns False; likewise
-    where Ctrl-C is ignored, or not Python's to handle.
+    It always returns False outside the main thread, where signals cannot be caught, and where
+    Ctrl-C is ignored or not handled by Python.
     """
     before = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
@@ -41,7 +41,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def advice_on_interrupt(advice: str) -> Iterator[None]:
-    """Adds how to go on to the line that Ctrl-C leaves, unless the work says it more exactly."""
+    """Gives interrupts without a message of their own this advice on how to continue."""
     global _advice
     _advice = advice
     try:
@@ -53,18 +53,17 @@ def advice_on_interrupt(advice: str) -> Iterator[None]:
 
 
 def interrupted(advice: str) -> str:
-    """The line that Ctrl-C leaves."""
+    """The line printed after Ctrl-C."""
     return f"interrupted; {advice}" if advice else "interrupted"
 
 
 def exit_at_once(signum: int, frame: FrameType | None) -> None:
-    """A signal handler that ends the process with a line.
+    """A signal handler that prints a line and ends the process.
 
-    It raises nothing: an exception is lost where Python or JAX call back from C. Files are written
-    beside their place, so that at most `.NAME.part` is left of one, which the next run of a job
-    removes.
+    An exception would be lost in callbacks from C. Writes are atomic, so at most a file
+    `.NAME.part` is left, which the next run of a job removes.
     """
-    before = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
+    prefix = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        os.write(2, f"{before}{interrupted(_advice)}\n".encode())
+        os.write(2, f"{prefix}{interrupted(_advice)}\n".encode())
     os._exit(EXIT_STATUS)

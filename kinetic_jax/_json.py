@@ -1,4 +1,4 @@
-"""Numbers as JSON has them: it knows no NaN."""
+"""Values without NaN, which JSON lacks."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def as_number(value: float) -> float | None:
 
 
 def without_nan(tree: Any) -> Any:
-    """`tree` of dictionaries and lists, with None (JSON has no NaN) for numbers that are none."""
+    """`tree` of dictionaries and lists, with None in place of NaN."""
     if isinstance(tree, dict):
         return {name: without_nan(value) for name, value in tree.items()}
     if isinstance(tree, list):

@@ -1,4 +1,4 @@
-"""Descriptions in files, checked against the annotations of a dataclass."""
+"""Dataclasses from JSON objects, checked against their annotations."""
 
 import dataclasses
 from types import NoneType, UnionType
@@ -9,28 +9,13 @@ from kinetic_jax._checks import real_number, require, short, whole_number
 T = TypeVar("T")
 
 
-def from_description(cls: type[T], data: Any, name: str) -> T:
-    """A dataclass made of a JSON object that has its fields and no others.
+def from_description(cls: type[T], data: object, name: str) -> T:
+    """A dataclass from a JSON object with the same fields; errors begin with its `name`.
 
-    Ranges are for the dataclass itself to check.
-
-    Args:
-        cls: the dataclass, with annotations that `as_kind` knows.
-        data: what `json.loads` returned.
-        name: of the object, for errors.
-
-    Raises:
-        ValueError: naming the field that is missing, unknown or of another kind.
-
-    Example:
-        >>> @dataclasses.dataclass
-        ... class Size:
-        ...     width: int
-        >>> from_description(Size, {"width": "x"}, "size")
-        Traceback (most recent call last):
-        ValueError: size.width must be a whole number, got 'x'
+    The annotations are those that `as_kind` supports; the dataclass checks ranges.
     """
-    require(isinstance(data, dict), name, short(data), "be an object of named fields")
+    if not isinstance(data, dict):
+        raise ValueError(f"{name} must be an object of named fields, got {short(data)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(data.keys() - fields.keys())
     require(not unknown, name, short(unknown), f"have no fields but {', '.join(fields)}")
@@ -45,18 +30,15 @@ def from_description(cls: type[T], data: Any, name: str) -> T:
         raise ValueError(f"{name}.{error}") from error
 
 
-def as_kind(value: Any, kind: Any, name: str) -> Any:
-    """`value` as `kind`: a number, str, bool, dict, dataclass, `tuple[kind, ...]` or optional kind.
-
-    Raises:
-        ValueError: naming the value, if it is of another kind.
-    """
+def as_kind(value: object, kind: Any, name: str) -> Any:
+    """`value` as a number, str, bool, dict, dataclass, `tuple[kind, ...]` or `kind | None`."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
-        (other,) = (one for one in inner if one is not NoneType)
+        (other,) = (member for member in inner if member is not NoneType)
         return None if value is None else as_kind(value, other, name)
     if get_origin(kind) is tuple:
-        require(isinstance(value, list | tuple), name, short(value), "be a list")
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a list, got {short(value)}")
         return tuple(as_kind(item, inner[0], f"{name}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(kind):
         return from_description(kind, value, name)  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def calls(folder: Path) -> dict[str, Call]:
                 "field": network,
                 "data": rows,
                 "key": key,
-                "steps": 1,
+                "num_steps": 1,
                 "batch_size": 2,
                 "optimizer": optax.sgd(0.1),
                 "cond": np.zeros(6, int),

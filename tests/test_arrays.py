@@ -1,4 +1,4 @@
-"""Files of arrays, good and bad, and the commands that read them."""
+"""Files of arrays, intact and damaged, and the commands that read them."""
 
 import gzip
 import io
@@ -70,23 +70,23 @@ def test_images_of_other_modes(tmp_path):
 
 
 def test_damage_inside(tmp_path):
-    """Whatever the reader meets is told with the file's name."""
+    """Every error of a reader names the file."""
     rng = np.random.default_rng(0)
     for kind in ("npy", "npz", "gz"):
         path = write(tmp_path, kind)
-        whole = bytearray(path.read_bytes())
+        content = bytearray(path.read_bytes())
         for _ in range(60):
-            broken = bytearray(whole)
-            for place in rng.integers(0, len(whole), 4):
+            broken = bytearray(content)
+            for place in rng.integers(0, len(content), 4):
                 broken[place] ^= int(rng.integers(1, 256))
             path.write_bytes(bytes(broken))
             try:
                 load_array(path)
             except ValueError as error:
                 assert str(path) in str(error)  # noqa: PT017
-    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
-    with pytest.raises(ValueError, match=r"words\.npy .* its array must hold real numbers, got"):
-        load_array(tmp_path / "words.npy")
+    np.save(tmp_path / "text.npy", np.array(["a", "b"]))
+    with pytest.raises(ValueError, match=r"text\.npy .* its array must hold real numbers, got"):
+        load_array(tmp_path / "text.npy")
 
 
 def test_one_array_of_several(tmp_path):
@@ -101,9 +101,9 @@ def test_one_array_of_several(tmp_path):
 @pytest.mark.parametrize("kind", ["npy", "npz", "idx", "gz"])
 def test_truncated_files_are_named_with_their_size(tmp_path, kind):
     path = write(tmp_path, kind)
-    whole = path.read_bytes()
-    for size in (0, 3, 10, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:size])
+    content = path.read_bytes()
+    for size in (0, 3, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
         with pytest.raises(ValueError, match=rf"rows\.{kind} \({size:,} bytes\) is unreadable"):
             load_array(path)
 
@@ -163,14 +163,14 @@ def test_neighbors_command(tmp_path):
     samples = ROWS[[3, 7]].astype(np.float32)
     samples[1, 0, 0] = np.nan
     np.save(tmp_path / "samples.npy", samples)
-    told = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5,
+    result = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5,
                "--plot", tmp_path / "distances.png")  # fmt: skip
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.output)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
     gaps = np.linalg.norm((ROWS.astype(float) - ROWS[3]).reshape(12, -1), axis=1)
-    assert found["indices"][0] == np.argsort(gaps)[:3].tolist()
-    np.testing.assert_allclose(found["distances"][0], np.sort(gaps)[:3], rtol=1e-5)
-    assert (found["not_finite"], found["indices"][1], found["train"]) == ([1], None, 12)
+    assert report["indices"][0] == np.argsort(gaps)[:3].tolist()
+    np.testing.assert_allclose(report["distances"][0], np.sort(gaps)[:3], rtol=1e-5)
+    assert (report["not_finite"], report["indices"][1], report["train"]) == ([1], None, 12)
     assert (tmp_path / "distances.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -180,20 +180,20 @@ def test_memorization_command(tmp_path):
     samples[3] = np.nan
     np.save(tmp_path / "samples.npy", samples)
     np.save(tmp_path / "fresh.npy", np.full((2, 4, 5), 128, np.uint8))
-    told = run("memorization", tmp_path / "samples.npy", train, "--held-out",
+    result = run("memorization", tmp_path / "samples.npy", train, "--held-out",
                tmp_path / "fresh.npy", "--plot", tmp_path / "ratios.png")  # fmt: skip
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.output)
-    assert found["samples"]["fraction"] == 1.0
-    assert found["samples"]["not_finite"] == [3]
-    assert found["samples"]["nearest"] == [0, 1, 2, None]
-    assert found["samples"]["memorized"] == [True, True, True, None]
-    assert found["held_out"]["fraction"] == 0.0
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report["samples"]["fraction"] == 1.0
+    assert report["samples"]["not_finite"] == [3]
+    assert report["samples"]["nearest"] == [0, 1, 2, None]
+    assert report["samples"]["memorized"] == [True, True, True, None]
+    assert report["held_out"]["fraction"] == 0.0
     wanted = memorization(samples, ROWS.astype(np.float32), held_out=np.full((2, 4, 5), 128.0))
-    assert found["samples"]["interval"] == [wanted.low, wanted.high]
-    assert found["samples"]["bootstrap_interval"] == list(wanted.bootstrap)
-    assert found["samples"]["sweep"]["fraction"] == wanted.sweep.fraction.tolist()
-    assert found["excess"] == {"fraction": 1.0, "interval": list(wanted.excess[1:])}
+    assert report["samples"]["interval"] == [wanted.low, wanted.high]
+    assert report["samples"]["bootstrap_interval"] == list(wanted.bootstrap)
+    assert report["samples"]["sweep"]["fraction"] == wanted.sweep.fraction.tolist()
+    assert report["excess"] == {"fraction": 1.0, "interval": list(wanted.excess[1:])}
     assert (tmp_path / "ratios.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -201,29 +201,29 @@ def test_duplicates_on_the_command_line(tmp_path):
     np.save(tmp_path / "train.npy", np.concatenate([ROWS, ROWS[:2]]))
     np.save(tmp_path / "samples.npy", ROWS[:4])
     for options, fraction in (((), 0.5), (("--merge-duplicates",), 1.0)):
-        told = run("memorization", tmp_path / "samples.npy", tmp_path / "train.npy", *options)
-        found = json.loads(told.output)["samples"]
-        assert (found["fraction"], found["duplicated"]) == (fraction, [True, True, False, False])
+        result = run("memorization", tmp_path / "samples.npy", tmp_path / "train.npy", *options)
+        report = json.loads(result.output)["samples"]
+        assert (report["fraction"], report["duplicated"]) == (fraction, [True, True, False, False])
 
 
 def test_samples_without_one_that_is_finite(tmp_path):
     np.save(tmp_path / "samples.npy", np.full((2, 4, 5), np.nan))
     for command, picture in (("memorization", "a.png"), ("neighbors", "b.png")):
-        told = run(command, tmp_path / "samples.npy", write(tmp_path, "npy"),
+        result = run(command, tmp_path / "samples.npy", write(tmp_path, "npy"),
                    "--plot", tmp_path / picture)  # fmt: skip
-        assert told.exit_code == 0, told.output
+        assert result.exit_code == 0, result.output
         assert (tmp_path / picture).exists()
-    found = json.loads(run("memorization", tmp_path / "samples.npy", tmp_path / "rows.npy").output)
-    assert found["samples"]["fraction"] is None
-    assert found["samples"]["not_finite"] == [0, 1]
+    report = json.loads(run("memorization", tmp_path / "samples.npy", tmp_path / "rows.npy").output)
+    assert report["samples"]["fraction"] is None
+    assert report["samples"]["not_finite"] == [0, 1]
 
 
 def test_a_picture_that_cannot_be_written_is_refused_first(tmp_path):
     for picture, message in ((tmp_path / "a.jpg", "must end in .png"),
                              (tmp_path / "none" / "a.png", "there is no folder")):  # fmt: skip
-        told = run("neighbors", "no samples", "no rows", "--plot", picture)
-        assert told.exit_code == 2
-        assert message in " ".join(told.output.split())
+        result = run("neighbors", "no samples", "no rows", "--plot", picture)
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
 
 
 def test_bad_input_ends_in_one_line(tmp_path):
@@ -235,7 +235,7 @@ def test_bad_input_ends_in_one_line(tmp_path):
         (("neighbors", train, train, "--k", 13), "k must be a whole number in [1, 12], the"),
         (("memorization", train, train, "--threshold", 2), "threshold must lie in (0, 1], got 2.0"),
     ):
-        told = run(*arguments)
-        assert told.exit_code == 1
-        assert message in told.output
-        assert "Traceback" not in told.output
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert message in result.output
+        assert "Traceback" not in result.output

@@ -122,9 +122,10 @@ def linen():
 
 
 def fitted(x, mesh):
-    settings = {"key": jax.random.key(0), "steps": 2, "batch_size": 4, "optimizer": optax.sgd(0.1)}
+    settings = {"key": jax.random.key(0), "num_steps": 2, "batch_size": 4}
+    settings |= {"optimizer": optax.sgd(0.1)}
     result = kj.fit(gaussian(), x, progress=False, **settings)
-    return result.field.mean, result.ema_field.scale, result.history
+    return result.field.mean, result.ema_field.scale, result.history.loss
 
 
 def along(name, *others):

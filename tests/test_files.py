@@ -55,7 +55,7 @@ TAKING_PATHS = {
     "folder ": lambda path: shipped_subjects(path),
     "folder  ": lambda path: train_models(kj.load_images("digits"), path),
     "checkpoint_dir": lambda path: kj.fit(
-        FIELD, None, key=None, steps=1, optimizer=None, batch_size=1, checkpoint_dir=path
+        FIELD, None, key=None, num_steps=1, optimizer=None, batch_size=1, checkpoint_dir=path
     ),
 }
 

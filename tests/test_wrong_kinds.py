@@ -37,7 +37,7 @@ rows = np.ones((10, 3), np.float32)
 bad_rows = rows.copy()
 bad_rows[3, 1] = np.nan
 train = lambda field=labelled, data=rows, **kw: fit(
-    field, data, **dict(key=key, steps=1, optimizer=optax.sgd(0.1), batch_size=2) | kw)
+    field, data, **dict(key=key, num_steps=1, optimizer=optax.sgd(0.1), batch_size=2) | kw)
 
 CASES = json.loads(sys.stdin.read())
 told = []

@@ -134,7 +134,7 @@ def train_recipe(
             field,
             jnp.asarray(images[rows]),
             key=keys[1],
-            steps=stop,
+            num_steps=stop,
             optimizer=optimizer,
             batch_size=recipe.batch_size,
             cond=cond,

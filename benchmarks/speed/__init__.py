@@ -1,1 +1,1 @@
-"""Costs of the library, against named ceilings and peers: one module a suite."""
+"""Costs of the library against named ceilings and peers, one module for each suite."""

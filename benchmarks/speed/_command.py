@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed._machine import in_words, machine
+from benchmarks.speed._machine import machine, summary
 from benchmarks.speed._record import Recorder
 from benchmarks.speed._results import RESULTS, read_results, results_file, write_suite
 from benchmarks.speed._table import into_page, tables
 from kinetic_jax._cli._options import FOLDER, LocalPath
 
-# Imported when run: some need peers that others do not (the extra `bench`).
+# Modules imported when run: some need peers of the extra `bench`.
 SUITES = (
     "overhead",
     "closures",
@@ -38,7 +38,7 @@ PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
     show_default=True,
     help="Interleaved rounds; medians over them are printed.",
 )
-@click.option("--quick", is_flag=True, help="Small sizes: whether suites run, not what they cost.")
+@click.option("--quick", is_flag=True, help="Small sizes, to see that suites run.")
 @click.option(
     "--out",
     type=FOLDER,
@@ -49,13 +49,13 @@ PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
     "--table",
     "file",
     type=LocalPath(exists=True, dir_okay=False),
-    help="Measures nothing: prints a file of results as Markdown tables.",
+    help="Print a file of results as Markdown tables instead of measuring.",
 )
 @click.option(
     "--into",
     "page",
     type=LocalPath(exists=True, dir_okay=False),
-    help="With --table: puts them into the marked region of this page.",
+    help="With --table: write them into the marked region of this page.",
 )
 def command(
     suites: tuple[str, ...],
@@ -65,24 +65,24 @@ def command(
     file: Path | None,
     page: Path | None,
 ) -> None:
-    """Measures suites (all by default), and writes OUT/<device>-<date>.json.
+    """Measures suites (all by default) and writes OUT/<device>-<date>.json.
 
     Prints figure, ceiling and ratio. Suites measured on the same day are kept in the same file.
     """
     if file is None:
         measure(suites, rounds, quick=quick, out=out)
         return
-    written = tables(read_results(file))
-    click.echo(written, nl=False)
+    markdown = tables(read_results(file))
+    click.echo(markdown, nl=False)
     if page is not None:
-        into_page(page, file, written)
+        into_page(page, file, markdown)
 
 
 def measure(suites: tuple[str, ...], rounds: int, *, quick: bool, out: Path) -> Path:
-    """Runs suites, and returns the file of their results."""
-    described = machine()
-    click.echo(in_words(described))
-    path = results_file(out, described, datetime.date.today(), quick=quick)
+    """Runs suites and returns the file of their results."""
+    this_machine = machine()
+    click.echo(summary(this_machine))
+    path = results_file(out, this_machine, datetime.date.today(), quick=quick)
     for suite in suites or SUITES:
         recorder = Recorder(rounds, quick=quick)
         try:
@@ -96,6 +96,6 @@ def measure(suites: tuple[str, ...], rounds: int, *, quick: bool, out: Path) -> 
             click.echo(f"left out: {message}")
             continue
         now = datetime.datetime.now()
-        write_suite(path, suite, recorder.records, machine=described, rounds=rounds, at=now)
+        write_suite(path, suite, recorder.records, machine=this_machine, rounds=rounds, at=now)
     click.echo(f"results: {path}")
     return path

@@ -1,20 +1,26 @@
-"""The loops a user would write without this library: what its own are measured against."""
+"""Loops as users would write them without this library, against which it is measured."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, ArrayLike, PyTree
+
+from kinetic_jax import VelocityField
+
+T = TypeVar("T")
 
 
 class BareMLP(eqx.Module):
-    """Three layers, the time as one more input."""
+    """Three layers, with the time as an additional input."""
 
     weights: list[Array]
 
-    def __call__(self, t: Array, x: Array, cond: Any = None) -> Array:
+    def __call__(self, t: Array, x: Array, cond: PyTree = None) -> Array:
         """The velocity of one sample."""
         del cond
         h = jnp.concatenate([x, t[None]])
@@ -31,19 +37,19 @@ def bare_mlp(key: Array, dimensions: int, width: int) -> BareMLP:
     return BareMLP([jax.random.normal(k, (a, b)) * a**-0.5 for k, a, b in shapes])
 
 
-def awake(field: Any, key: Array) -> Any:
-    """The field with noise on every weight: a fresh one returns zero, and would hide an error."""
+def awake(field: T, key: Array) -> T:
+    """The field with noise on every weight, because a new one returns zero and hides errors."""
     arrays, static = eqx.partition(field, eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     keys = jax.random.split(key, len(leaves))
-    moved = [
+    noisy = [
         leaf + 0.02 * jax.random.normal(k, leaf.shape, leaf.dtype)
         for leaf, k in zip(leaves, keys, strict=True)
     ]
-    return eqx.combine(jax.tree.unflatten(treedef, moved), static)
+    return eqx.combine(jax.tree.unflatten(treedef, noisy), static)
 
 
-def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
+def scan_euler(field: VelocityField, x0: Array, nodes: Array) -> Array:
     """An Euler loop without energy."""
 
     def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
@@ -54,10 +60,12 @@ def scan_euler(field: Any, x0: Array, nodes: Array) -> Array:
     return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
 
 
-def scan_euler_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array]:
-    """An Euler loop with the energy alone."""
+def scan_euler_energy(field: VelocityField, x0: Array, nodes: Array) -> tuple[Array, Array]:
+    """An Euler loop with the total energy."""
 
-    def step(carry: tuple[Array, Array], ends: tuple[Array, Array]) -> Any:
+    def step(
+        carry: tuple[Array, Array], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         (x, energy), (t0, t1) = carry, ends
         velocity = jax.vmap(lambda x: field(t0, x))(x)
         energy = energy + (t1 - t0) / 2 * jnp.sum(velocity**2, axis=tuple(range(1, x.ndim)))
@@ -67,7 +75,7 @@ def scan_euler_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array
     return jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))[0]
 
 
-def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
+def scan_heun(field: VelocityField, x0: Array, nodes: Array) -> Array:
     """A Heun loop without energy."""
 
     def step(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
@@ -79,10 +87,12 @@ def scan_heun(field: Any, x0: Array, nodes: Array) -> Array:
     return jax.lax.scan(step, x0, (nodes[:-1], nodes[1:]))[0]
 
 
-def scan_heun_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array]:
-    """A Heun loop with the energy alone, weighed like the velocity."""
+def scan_heun_energy(field: VelocityField, x0: Array, nodes: Array) -> tuple[Array, Array]:
+    """A Heun loop with the total energy, by the weights of the velocity."""
 
-    def step(carry: tuple[Array, Array], ends: tuple[Array, Array]) -> Any:
+    def step(
+        carry: tuple[Array, Array], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         (x, energy), (t0, t1) = carry, ends
         first = jax.vmap(lambda x: field(t0, x))(x)
         second = jax.vmap(lambda x: field(t1, x))(x + (t1 - t0) * first)
@@ -95,9 +105,11 @@ def scan_heun_energy(field: Any, x0: Array, nodes: Array) -> tuple[Array, Array]
     return jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))[0]
 
 
-def adaptive(field: Any, x0: Array, controller: diffrax.AbstractStepSizeController) -> Array:
+def adaptive(
+    field: VelocityField, x0: Array, controller: diffrax.AbstractStepSizeController
+) -> Array:
     """A Diffrax solve of each sample without energy."""
-    term = diffrax.ODETerm(lambda t, x, args: field(t, x))
+    term = diffrax.ODETerm(lambda t, x, args: field(jnp.asarray(t), x))
 
     def one(x: Array) -> Array:
         solution = diffrax.diffeqsolve(
@@ -112,15 +124,12 @@ def adaptive(field: Any, x0: Array, controller: diffrax.AbstractStepSizeControll
 def trajectory_by_trajectory(
     velocity: Any, x0: Any, num_steps: int
 ) -> tuple[list[Any], list[float]]:
-    """Euler with the energy, one sample at a time: as one writes it first.
+    """Samples and energies by Euler, one sample at a time.
 
     Args:
-        velocity: from a number t and a batch to a batch, of NumPy arrays or PyTorch tensors.
-        x0: such a batch.
+        velocity: velocity(t, batch) of NumPy arrays or PyTorch tensors.
+        x0: a batch of the same kind.
         num_steps: steps from 0 to 1.
-
-    Returns:
-        The samples, and their energies.
     """
     samples, energies = [], []
     for start in x0:
@@ -135,10 +144,20 @@ def trajectory_by_trajectory(
 
 
 def batch_at_once(velocity: Any, x0: Any, num_steps: int) -> tuple[Any, Any]:
-    """The same for the whole batch: the least that measuring can cost in such a loop."""
+    """Samples and energies by Euler, a batch at a time: the minimal cost of measuring."""
     x, energy = x0, 0.0
     for i in range(num_steps):
         v = velocity(i / num_steps, x)
         energy = energy + 0.5 * (v**2).sum(1) / num_steps
         x = x + v / num_steps
     return x, energy
+
+
+def require_same(
+    expected: ArrayLike, results: Mapping[str, ArrayLike], tolerance: float = 1e-3
+) -> None:
+    """Refuses contenders that differ from `expected` by more than a share of its largest value."""
+    for name, values in results.items():
+        difference = np.max(np.abs(np.asarray(values) - np.asarray(expected)))
+        share = difference / np.max(np.abs(expected))
+        assert share < tolerance, f"{name} must agree with the others, it differs by {share:.2g}"

@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import jax
 
@@ -23,28 +23,54 @@ PACKAGES = (
     "ott-jax",
     "faiss-cpu",
 )
-# Not the files of results themselves, which a suite before may just have written.
+# Results may have been written by the suite before.
 RESULTS = ":(exclude,top)benchmarks/results"
 
 
-def machine() -> dict[str, Any]:
-    """Device, versions and settings that a figure depends on."""
+class Machine(TypedDict):
+    """Device, versions and settings that a figure depends on.
+
+    Attributes:
+        device: kind of the devices.
+        platform: "cpu", "gpu" or "tpu".
+        devices: number of devices.
+        cpus: number of cores.
+        python: version of Python.
+        versions: versions of the installed packages among `PACKAGES`.
+        matmul_precision: JAX's setting.
+        commit: of the repository; None without git.
+        changed_since: whether tracked files differ from the commit.
+    """
+
+    device: str
+    platform: str
+    devices: int
+    cpus: int | None
+    python: str
+    versions: dict[str, str]
+    matmul_precision: str
+    commit: str | None
+    changed_since: bool
+
+
+def machine() -> Machine:
+    """The machine of this process."""
     device = jax.devices()[0]
-    config: Any = jax.config
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return {
         "device": device.device_kind,
         "platform": device.platform,
         "devices": jax.device_count(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "matmul_precision": str(config.jax_default_matmul_precision or "default"),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "matmul_precision": str(precision or "default"),
         "commit": _git("rev-parse", "HEAD"),
         "changed_since": bool(_git("status", "--porcelain", "-uno", "--", "..", RESULTS)),
     }
 
 
-def device_name(machine: dict[str, Any]) -> str:
+def device_name(machine: Machine) -> str:
     """The device as a part of a file's name, "cpu-2-cores" or "tpu-v5-lite-x8"."""
     if machine["platform"] == "cpu":
         return f"cpu-{machine['cpus']}-cores"
@@ -52,9 +78,9 @@ def device_name(machine: dict[str, Any]) -> str:
     return name if machine["devices"] == 1 else f"{name}-x{machine['devices']}"
 
 
-def in_words(machine: dict[str, Any]) -> str:
-    """One line of it."""
-    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+def summary(machine: Machine) -> str:
+    """The machine in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     commit = (machine["commit"] or "of no commit")[:12]
     changed = " with changes" if machine["changed_since"] else ""
     return (
@@ -72,10 +98,10 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """The answer of git for the tree of these benchmarks; None where there is no git."""
+    """The output of a git command on the tree of these benchmarks; None without git."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        process = subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,11 +1,10 @@
-"""Peak of anonymous memory of calls on a memmap: `python -m benchmarks.speed._memory ROWS`."""
+"""Peaks of anonymous memory of calls on a memmap: `python -m benchmarks.speed._memory ROWS`."""
 
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,15 +15,15 @@ SIZE, BATCH, WRITTEN_AT_ONCE = 256, 256, 50_000
 
 
 def anonymous() -> float:
-    """Megabytes of anonymous memory of this process; mapped pages of files are not in it."""
+    """Megabytes of anonymous memory of this process, without mapped pages of files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1e3
-    raise OSError("/proc/self/status must tell RssAnon")
+    raise OSError("/proc/self/status must contain RssAnon")
 
 
-def rise(call: Callable[[], Any]) -> float:
-    """By how many megabytes anonymous memory rises at most during `call`."""
+def rise(call: Callable[[], object]) -> float:
+    """The maximal increase of anonymous memory during `call`, in megabytes."""
     before, highest, done = anonymous(), 0.0, threading.Event()
 
     def watch() -> None:
@@ -42,7 +41,7 @@ def rise(call: Callable[[], Any]) -> float:
     return highest - before
 
 
-def calls_on(x: np.ndarray) -> dict[str, Callable[[np.ndarray], Any]]:
+def calls_on(x: np.ndarray) -> dict[str, Callable[[np.ndarray], object]]:
     """The measured calls, as functions of the rows."""
     return {
         "nearest_neighbors": lambda rows: jax.block_until_ready(nearest_neighbors(x, rows, 2)),
@@ -53,7 +52,7 @@ def calls_on(x: np.ndarray) -> dict[str, Callable[[np.ndarray], Any]]:
 
 
 def main(rows: int) -> None:
-    """Writes rows to a temporary file, and prints the rise of each call."""
+    """Writes rows to a temporary file and prints the increase of each call."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         data = np.memmap(Path(folder) / "rows", np.float32, "w+", shape=(rows, SIZE))
@@ -62,7 +61,7 @@ def main(rows: int) -> None:
             part[:] = rng.standard_normal(part.shape, np.float32)
         x = rng.standard_normal((BATCH, SIZE), np.float32)
         for name, call in calls_on(x).items():
-            call(data[:WRITTEN_AT_ONCE])  # what compiling takes is not the question
+            call(data[:WRITTEN_AT_ONCE])  # compiles
             print(f"{name} of a memmap\t{rise(lambda: call(data)):.0f}")  # noqa: B023
 
 

@@ -1,20 +1,23 @@
-"""Records of a suite, as numbers that JSON can hold: every printed figure is one of them."""
+"""Records of a suite, as JSON types: every printed figure is one of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
+from benchmarks.speed._results import Judged, Ratio, Record, Row
 from benchmarks.speed._show import show
 from benchmarks.speed._timing import Timing, compare, compare_first_calls
 
+T = TypeVar("T")
+
 
 class Claim(NamedTuple):
-    """A row worth telling, and how much it may be.
+    """A row worth reporting, and its limit.
 
     Attributes:
         of: the row.
-        at_most: the limit of its ratio; None tells the ratio without judging it.
+        at_most: the limit of its ratio; None reports the ratio without judging it.
         against: the row the ratio is to; None for the baseline, the first row.
-        figure: whether it is the figure itself that the limit is of, not a ratio.
+        figure: the limit is for the figure itself, not for a ratio.
     """
 
     of: str
@@ -24,20 +27,20 @@ class Claim(NamedTuple):
 
 
 class Recorder:
-    """Takes down what one suite measures, and prints it.
+    """Records and prints the figures of one suite.
 
     Attributes:
         rounds: interleaved rounds of a comparison.
-        quick: whether to measure small sizes, to see that a suite runs.
-        records: what was measured so far.
+        quick: measure small sizes, to see that a suite runs.
+        records: the figures so far.
     """
 
     def __init__(self, rounds: int, *, quick: bool = False):
         self.rounds = rounds
         self.quick = quick
-        self.records: list[dict[str, Any]] = []
+        self.records: list[Record] = []
 
-    def pick(self, full: Any, quick: Any) -> Any:
+    def pick(self, full: T, quick: T) -> T:
         """One of the two, by `quick`."""
         return quick if self.quick else full
 
@@ -48,7 +51,7 @@ class Recorder:
     def times(
         self,
         title: str,
-        contenders: Mapping[str, Callable[[], Any]],
+        contenders: Mapping[str, Callable[[], object]],
         *claims: Claim,
         rounds: int | None = None,
         dtype: str = "float32",
@@ -61,7 +64,7 @@ class Recorder:
     def first_calls(
         self,
         title: str,
-        contenders: Mapping[str, Callable[[], Any]],
+        contenders: Mapping[str, Callable[[], object]],
         *claims: Claim,
         dtype: str = "float32",
     ) -> dict[str, Timing]:
@@ -78,7 +81,7 @@ class Recorder:
         *claims: Claim,
         dtype: str = "float32",
     ) -> None:
-        """Takes down figures of one unit that are not times; the first is the baseline."""
+        """Records figures of one unit that are not times; the first is the baseline."""
         claims = tuple(c if c.figure else self._judging([c])[0] for c in claims)
         self._keep(figure_record(title, unit, figures, claims, dtype=dtype))
 
@@ -86,95 +89,87 @@ class Recorder:
         """The claims of a comparison, without limits where sizes are small."""
         return [claim._replace(at_most=None) if self.quick else claim for claim in claims]
 
-    def _keep(self, record: dict[str, Any]) -> None:
+    def _keep(self, record: Record) -> None:
         self.records.append(record)
         show(record)
 
 
 def time_record(
     title: str, timings: Mapping[str, Timing], claims: Sequence[Claim], *, dtype: str
-) -> dict[str, Any]:
+) -> Record:
     """The record of a comparison of times, in seconds."""
+
+    def ratio(of: str, against: str) -> Ratio:
+        this, peer = timings[of], timings[against]
+        quartiles = [_rounded(this.ratio(peer, quantile)) for quantile in (0.25, 0.75)]
+        return {"ratio": _rounded(this.ratio(peer)), "ratio_quartiles": quartiles}
+
     baseline = next(iter(timings))
-    rows = {}
+    rows: dict[str, Row] = {}
     for name, timing in timings.items():
-        first = (
-            {}
-            if timing.first is None
-            else {
-                "first_call": _short(timing.first),
-                "compiling": _short(timing.compiling or 0.0),
-            }
-        )
-        rows[name] = first | {
-            "figure": _short(timing.median),
-            **_ratio(timing, timings[baseline]),
-            "rounds": [_short(value) for value in timing.rounds],
-        }
-
-    def ratio(claim: Claim) -> dict[str, Any]:
-        return _ratio(timings[claim.of], timings[claim.against or baseline])
-
-    return _record(title, "s", dtype, baseline, rows, _all_judged(claims, baseline, rows, ratio))
+        row: Row = {}
+        if timing.first is not None:
+            row["first_call"] = _rounded(timing.first)
+            row["compiling"] = _rounded(timing.compiling or 0.0)
+        row["figure"] = _rounded(timing.median)
+        rounds = [_rounded(value) for value in timing.rounds]
+        rows[name] = {**row, **ratio(name, baseline), "rounds": rounds}
+    return _record(title, "s", dtype, rows, claims, ratio)
 
 
 def figure_record(
     title: str, unit: str, figures: Mapping[str, float], claims: Sequence[Claim], *, dtype: str
-) -> dict[str, Any]:
+) -> Record:
     """The record of figures that are not times."""
+
+    def ratio(of: str, against: str) -> Ratio:
+        is_comparable = len(figures) > 1 and figures[against] != 0
+        return {"ratio": _rounded(figures[of] / figures[against])} if is_comparable else {}
+
     baseline = next(iter(figures))
-
-    def ratio(of: str, to: str) -> dict[str, Any]:
-        comparable = len(figures) > 1 and figures[to] != 0
-        return {"ratio": _short(figures[of] / figures[to])} if comparable else {}
-
-    rows = {
-        name: {"figure": _short(value), **ratio(name, baseline)} for name, value in figures.items()
+    rows: dict[str, Row] = {
+        name: {"figure": _rounded(figure), **ratio(name, baseline)}
+        for name, figure in figures.items()
     }
-
-    def ratio_of(claim: Claim) -> dict[str, Any]:
-        return {} if claim.figure else ratio(claim.of, claim.against or baseline)
-
-    judged = _all_judged(claims, baseline, rows, ratio_of)
-    return _record(title, unit, dtype, baseline, rows, judged)
-
-
-def _all_judged(
-    claims: Sequence[Claim],
-    baseline: str,
-    rows: Mapping[str, dict[str, Any]],
-    ratio: Callable[[Claim], dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """The claims with their figures, their ratios and whether their limits hold."""
-    return [_judged(one, baseline, rows[one.of]["figure"], **ratio(one)) for one in claims]
+    return _record(title, unit, dtype, rows, claims, ratio)
 
 
 def _record(
-    title: str, unit: str, dtype: str, baseline: str, rows: Any, claims: Any
-) -> dict[str, Any]:
+    title: str,
+    unit: str,
+    dtype: str,
+    rows: dict[str, Row],
+    claims: Sequence[Claim],
+    ratio: Callable[[str, str], Ratio],
+) -> Record:
+    baseline = next(iter(rows))
+    judged: list[Judged] = []
+    for claim in claims:
+        figure = rows[claim.of]["figure"]
+        against = None if claim.figure else claim.against or baseline
+        ratios: Ratio = {} if against is None else ratio(claim.of, against)
+        value = figure if against is None else ratios["ratio"]
+        holds = None if claim.at_most is None else bool(value <= claim.at_most)
+        judged.append(
+            {
+                "of": claim.of,
+                "against": against,
+                "figure": figure,
+                **ratios,
+                "at_most": claim.at_most,
+                "holds": holds,
+            }
+        )
     return {
         "title": title,
         "unit": unit,
         "dtype": dtype,
         "baseline": baseline,
         "rows": rows,
-        "claims": claims,
+        "claims": judged,
     }
 
 
-def _judged(claim: Claim, baseline: str, figure: float, **ratio: Any) -> dict[str, Any]:
-    found = figure if claim.figure else ratio["ratio"]
-    against = None if claim.figure else claim.against or baseline
-    holds = None if claim.at_most is None else bool(found <= claim.at_most)
-    told = {"of": claim.of, "against": against, "figure": figure, **ratio}
-    return told | {"at_most": claim.at_most, "holds": holds}
-
-
-def _ratio(timing: Timing, baseline: Timing) -> dict[str, Any]:
-    quartiles = [_short(timing.ratio(baseline, quantile)) for quantile in (0.25, 0.75)]
-    return {"ratio": _short(timing.ratio(baseline)), "ratio_quartiles": quartiles}
-
-
-def _short(value: float) -> float:
-    """Six digits, more than a clock is worth; a count as it is."""
+def _rounded(value: float) -> float:
+    """Six digits, more than a clock is worth; whole numbers keep all of theirs."""
     return float(value if value == round(value) else f"{value:.6g}")

@@ -6,7 +6,6 @@
 import json
 import re
 import sys
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ COLLECTIVE = re.compile(
 
 
 def main(devices: int, batch: int, size: int, width: int, num_steps: int) -> None:
-    """Compiles `sample` over a mesh, and prints the operations and collectives of one device."""
+    """Compiles `sample` over a mesh and prints the operations and collectives of one device."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     mesh = jax.make_mesh((devices,), ("batch",))
@@ -27,10 +26,13 @@ def main(devices: int, batch: int, size: int, width: int, num_steps: int) -> Non
     field = network_field("mlp", (size,), key=key, width=width)
     x0 = noise(key, jnp.arange(batch), (size,))
     call = jax.jit(lambda field, x0: sample(field, x0, mesh=mesh, num_steps=num_steps))
-    compiled: Any = call.lower(field, x0).compile()
-    # The program of one device: all of them run the same one.
-    collectives = len(COLLECTIVE.findall(compiled.as_text()))
-    print(json.dumps({"operations": compiled.cost_analysis()["flops"], "collectives": collectives}))
+    compiled = call.lower(field, x0).compile()
+    program, costs = compiled.as_text(), compiled.cost_analysis()
+    assert program is not None
+    assert costs is not None
+    # All devices run this program.
+    collectives = len(COLLECTIVE.findall(program))
+    print(json.dumps({"operations": costs["flops"], "collectives": collectives}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Results as Markdown tables, and their place in `docs/performance.md`."""
+"""Results as Markdown tables in `docs/performance.md`."""
 
 import datetime
 import os
 import re
 from pathlib import Path
-from typing import Any
 
-from benchmarks.speed._machine import in_words
+from benchmarks.speed._machine import summary
+from benchmarks.speed._results import Judged, Record, Results
 from benchmarks.speed._show import number
 
 HEADER = ("suite", "case", "of", "figure", "ceiling or peer", "ratio (quartiles)", "limit")
@@ -23,13 +23,13 @@ PAGE = """\
 """
 
 
-def tables(results: dict[str, Any]) -> str:
-    """The table of limits, and the long one folded away under it."""
+def tables(results: Results) -> str:
+    """The table of limits, with the table of all claims folded away under it."""
     return PAGE.format(limits=limits_table(results), table=markdown_table(results))
 
 
-def limits_table(results: dict[str, Any]) -> str:
-    """The limits set beforehand that hold, suite by suite."""
+def limits_table(results: Results) -> str:
+    """For each suite the number of limits that hold, and the claim farthest from its limit."""
     lines = [
         "| suite | limits that hold | farthest from its limit | figure | limit |",
         "| --- | ---: | --- | ---: | ---: |",
@@ -43,27 +43,27 @@ def limits_table(results: dict[str, Any]) -> str:
         ]
         if not limited:
             continue
-        holding = sum(claim["holds"] for _, claim in limited)
-        title, claim = max(limited, key=lambda one: _beyond(one[1]))
+        holding = sum(bool(claim["holds"]) for _, claim in limited)
+        title, claim = max(limited, key=lambda pair: _beyond(pair[1]))
         against = "" if claim["against"] is None else f" against {claim['against']}"
-        figure = f"{_judged(claim):.4g} | {claim['at_most']:g} |"
-        words = f"{title}: {claim['of']}{against}"
-        lines.append(f"| {suite} | {holding} of {len(limited)} | {words} | {figure}")
+        farthest = f"{title}: {claim['of']}{against}"
+        figure = f"{_judged_value(claim):.4g} | {claim['at_most']:g} |"
+        lines.append(f"| {suite} | {holding} of {len(limited)} | {farthest} | {figure}")
     return "\n".join(lines) + "\n"
 
 
-def _judged(claim: dict[str, Any]) -> float:
-    """The number that a limit is for: the ratio to a peer, or the figure itself."""
+def _judged_value(claim: Judged) -> float:
+    """The ratio to a peer, or the figure itself, whichever the limit is for."""
     return claim["figure"] if claim["against"] is None else claim["ratio"]
 
 
-def _beyond(claim: dict[str, Any]) -> float:
-    """That number as a share of its limit; a limit of 0 leaves the figure itself."""
-    return _judged(claim) / claim["at_most"] if claim["at_most"] else _judged(claim)
+def _beyond(claim: Judged) -> float:
+    """The judged value as a share of its limit, or itself if the limit is 0."""
+    return _judged_value(claim) / (claim["at_most"] or 1)
 
 
-def markdown_table(results: dict[str, Any]) -> str:
-    """Every claim of a file of results as a line, and what it was measured on below."""
+def markdown_table(results: Results) -> str:
+    """A line for each claim, with dates and machines below."""
     lines = [list(HEADER), ["---", "---", "---", "---:", "---", "---:", "---:"]]
     for suite, measured in results["suites"].items():
         for record in measured["records"]:
@@ -71,26 +71,26 @@ def markdown_table(results: dict[str, Any]) -> str:
             case = [suite, record["title"] + dtype]
             for claim in record["claims"]:
                 lines.append([*case, *_cells(record, claim)])
-                case = ["", ""]  # said once
+                case = ["", ""]
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return f"{table}\n{_notes(results)}"
 
 
-def into_page(page: Path, results: Path, written: str) -> None:
-    """Puts tables into the marked region of a page, which names the file they come from.
+def into_page(page: Path, results: Path, markdown: str) -> None:
+    """Writes tables into the marked region of a page, which names the file they come from.
 
     Raises:
         ValueError: if the page has no such region, or several.
     """
     text, name = page.read_text(), Path(os.path.relpath(results, page.parent)).as_posix()
-    region = f"<!-- benchmarks: {name} -->\n{written}<!-- end of benchmarks -->\n"
+    region = f"<!-- benchmarks: {name} -->\n{markdown}<!-- end of benchmarks -->\n"
     text, places = REGION.subn(lambda _: region, text)
     if places != 1:
         raise ValueError(f"page must have one region {REGION.pattern!r}, {page} has {places}")
     page.write_text(text)
 
 
-def _cells(record: dict[str, Any], claim: dict[str, Any]) -> list[str]:
+def _cells(record: Record, claim: Judged) -> list[str]:
     unit, ratio, limit = record["unit"], "", ""
     peer = claim["against"]
     if peer is not None:
@@ -103,12 +103,12 @@ def _cells(record: dict[str, Any], claim: dict[str, Any]) -> list[str]:
     return [claim["of"], number(claim["figure"], unit), peer or "", ratio, limit]
 
 
-def _notes(results: dict[str, Any]) -> str:
+def _notes(results: Results) -> str:
     """Dates and machines of the suites."""
     notes: dict[str, list[str]] = {}
     for suite, measured in results["suites"].items():
         day = datetime.datetime.fromisoformat(measured["measured"]).date().isoformat()
-        words = f"{day}, {in_words(measured['machine'])}, {measured['rounds']} rounds"
-        notes.setdefault(words, []).append(suite)
-    lines = (f"{', '.join(suites)}: {words}.\n" for words, suites in notes.items())
+        note = f"{day}, {summary(measured['machine'])}, {measured['rounds']} rounds"
+        notes.setdefault(note, []).append(suite)
+    lines = (f"{', '.join(suites)}: {note}.\n" for note, suites in notes.items())
     return "Medians of interleaved rounds. " + "\n".join(lines)

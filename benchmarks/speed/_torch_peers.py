@@ -1,4 +1,4 @@
-"""The residual MLP in PyTorch, with the same weights, and PyTorch's ways to sample with it."""
+"""The residual MLP in PyTorch with the same weights, and samplers for PyTorch."""
 
 import importlib
 import math
@@ -13,7 +13,7 @@ from flow_matching.solver import ODESolver
 
 from kinetic_jax.networks import NetworkField
 
-EPS = 1e-6  # Flax's, of a LayerNorm
+EPS = 1e-6  # of Flax's LayerNorm
 
 
 class TorchMLP(torch.nn.Module):
@@ -60,31 +60,30 @@ class TorchMLP(torch.nn.Module):
 
 
 def ported(field: NetworkField) -> TorchMLP:
-    """The network of an MLP field, in PyTorch.
-
-    Every weight is looked up by its path in Flax, and none may be left over.
-    """
+    """The network of an MLP field in PyTorch, with all of its weights."""
     (size,) = field.event_shape
     state = flatten_dict(nnx.to_pure_dict(field.velocity.state))
     weights = {path: np.asarray(value) for path, value in state.items()}
     width = weights["first", "kernel"].shape[1]
     model = TorchMLP(size, width, len({path[1] for path in weights if path[0] == "blocks"}))
-    found = {}
+    tensors = {}
     for path, value in weights.items():
         *module, kind = (str(part) for part in path if part != "embedding")
         name = ".".join([*module, "bias" if kind == "bias" else "weight"])
-        found[name] = torch.tensor(value.T if kind == "kernel" else value)
-    model.load_state_dict(found)
+        tensors[name] = torch.tensor(value.T if kind == "kernel" else value)
+    model.load_state_dict(tensors)
     return model.eval()
 
 
 def one_time(model: TorchMLP) -> Callable[[float, torch.Tensor], torch.Tensor]:
-    """The model as loops by hand call it, the time embedded once for the whole batch."""
+    """The model as called by loops by hand, with the time embedded once for the batch."""
     return lambda t, x: model(torch.full((1,), t), x)
 
 
-def by_flow_matching(model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once: bool) -> Any:
-    """Sampling by `flow_matching`; the time embedded for each sample, as is the custom, or once."""
+def by_flow_matching(
+    model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once: bool
+) -> torch.Tensor:
+    """Sampling by `flow_matching`, with the time embedded for each sample, as usual, or once."""
     expanded = 1 if once else len(x0)
     solver = ODESolver(velocity_model=lambda x, t: model(t.expand(expanded), x))
     times = torch.linspace(0, 1, num_steps + 1)
@@ -92,10 +91,10 @@ def by_flow_matching(model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once:
 
 
 def torchcfm_works() -> bool:
-    """True if torchdyn can be imported; if not, prints why.
+    """True if torchdyn can be imported; prints the reason if not.
 
-    It imports torchvision if that is there, and one built for CUDA fails beside a PyTorch that is
-    not: `pip uninstall torchvision` helps, which nothing here needs.
+    It imports an installed torchvision, which fails if built for CUDA beside a PyTorch for CPU:
+    `pip uninstall torchvision`, which is not needed here.
     """
     try:
         importlib.import_module("torchdyn.core")
@@ -107,8 +106,8 @@ def torchcfm_works() -> bool:
     return True
 
 
-def by_torchcfm(model: TorchMLP, x0: torch.Tensor, num_steps: int) -> Any:
-    """Sampling as in the examples of `torchcfm`: a NeuralODE of torchdyn, which it brings."""
+def by_torchcfm(model: TorchMLP, x0: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Sampling as in the examples of `torchcfm`, by a NeuralODE of torchdyn."""
     from torchdyn.core import NeuralODE
 
     class Wrapped(torch.nn.Module):
@@ -116,7 +115,9 @@ def by_torchcfm(model: TorchMLP, x0: torch.Tensor, num_steps: int) -> Any:
             super().__init__()
             self.model = model
 
-        def forward(self, t: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        def forward(
+            self, t: torch.Tensor, x: torch.Tensor, *args: object, **kwargs: object
+        ) -> torch.Tensor:
             return self.model(t.expand(len(x)), x)
 
     node = NeuralODE(Wrapped(), solver="euler", sensitivity="adjoint")

@@ -1,4 +1,4 @@
-"""The package's U-Net in PyTorch's natural form, channels first, with the very same weights."""
+"""The package's U-Net in idiomatic PyTorch, channels first, with the same weights."""
 
 import math
 from typing import Any
@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinetic_jax import UNet as JaxUNet
 from kinetic_jax.networks._embedding import Embedding as JaxEmbedding
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention
 
 
 def _tensor(variable: Any, *axes: int) -> nn.Parameter:
@@ -31,16 +33,16 @@ def _linear(source: Any) -> nn.Linear:
     return layer
 
 
-def _norm(source: Any) -> nn.GroupNorm:
+def _norm(source: GroupNorm) -> nn.GroupNorm:
     layer = nn.GroupNorm(source.groups, source.scale.shape[0], eps=1e-5)
     layer.weight, layer.bias = _tensor(source.scale), _tensor(source.bias)
     return layer
 
 
 class Attention(nn.Module):
-    """x + attention over the pixels of norm(x), by the library's kernel or spelled out."""
+    """x + attention over the pixels of norm(x), by PyTorch's kernel or by its formula."""
 
-    def __init__(self, source: Any, kernel: bool = True):
+    def __init__(self, source: SelfAttention, kernel: bool = True):
         super().__init__()
         self.norm, self.heads, self.kernel = _norm(source.norm), source.heads, kernel
         self.qkv, self.out = _linear(source.qkv), _linear(source.out)
@@ -70,7 +72,7 @@ class NormActConv(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions around the embedding, a residual, and attention where there is one."""
+    """Two convolutions with the embedding between them, a skip connection, optional attention."""
 
     def __init__(self, source: Any, kernel: bool):
         super().__init__()
@@ -91,14 +93,13 @@ class Embedding(nn.Module):
     def __init__(self, source: JaxEmbedding):
         super().__init__()
         self.inner, self.outer = _linear(source.inner), _linear(source.outer)
-        self.told = source.dim // 2, source.time_bins, source.max_frequency
+        self.half, self.bins, self.fastest = source.dim // 2, source.time_bins, source.max_frequency
 
     def forward(self, t: Tensor) -> Tensor:
-        half, bins, fastest = self.told
-        if bins is not None:
-            t = torch.clamp(torch.floor(t * bins), 0, bins - 1) / bins
-        frequencies = torch.exp(torch.arange(half) * (-math.log(1e4) / (half - 1)))
-        angles = fastest * t[:, None] * frequencies
+        if self.bins is not None:
+            t = torch.clamp(torch.floor(t * self.bins), 0, self.bins - 1) / self.bins
+        frequencies = torch.exp(torch.arange(self.half) * (-math.log(1e4) / (self.half - 1)))
+        angles = self.fastest * t[:, None] * frequencies
         waves = torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
         return self.outer(F.gelu(self.inner(waves), approximate="tanh"))
 
@@ -108,10 +109,10 @@ class UNet(nn.Module):
 
     Args:
         source: a `kinetic_jax.UNet` without classes.
-        kernel: attend by `scaled_dot_product_attention`, not by its formula.
+        kernel: use `scaled_dot_product_attention`, not its formula.
     """
 
-    def __init__(self, source: Any, kernel: bool = True):
+    def __init__(self, source: JaxUNet, kernel: bool = True):
         super().__init__()
 
         def layer(source: Any) -> nn.Module:
@@ -129,15 +130,15 @@ class UNet(nn.Module):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         embedding, h = self.embedding(t), self.first(x)
-        kept = [h]
+        skipped = [h]
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, ResBlock) else layer(h)
-            kept.append(h)
+            skipped.append(h)
         for layer in self.middle:
             h = layer(h, embedding)
         for layer in self.up:
             if isinstance(layer, ResBlock):
-                h = layer(torch.cat([h, kept.pop()], dim=1), embedding)
+                h = layer(torch.cat([h, skipped.pop()], dim=1), embedding)
             else:
                 h = layer(h)
         return self.last(h)

@@ -1,8 +1,7 @@
-"""Earlier forms of the U-Net's layers, to show what each of the present ones brings."""
+"""Earlier forms of the U-Net's layers, to measure what the present ones save."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 from unittest import mock
 
 import jax
@@ -10,13 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from kinetic_jax.networks._attention import SelfAttention
-from kinetic_jax.networks._norm import EPSILON, GroupNorm
+from kinetic_jax.networks._layers import EPSILON, GroupNorm, SelfAttention
 from kinetic_jax.networks._unet import _Upsample
 
 
 def attention(self: SelfAttention, x: Array) -> Array:
-    """All weights divided before they are used, heads and batch in one axis."""
+    """Weights normalised before use, with heads and batch in one axis."""
     batch, height, width, channels = x.shape
     tokens, features = height * width, channels // self.heads
     qkv = self.qkv(self.norm(x).reshape(batch, tokens, channels))
@@ -29,25 +27,29 @@ def attention(self: SelfAttention, x: Array) -> Array:
 
 
 def norm(self: GroupNorm, x: Array) -> Array:
-    """Flax's own."""
+    """Flax's GroupNorm."""
     flax = nnx.GroupNorm(x.shape[-1], self.groups, epsilon=EPSILON, rngs=nnx.Rngs(0))
     flax.scale, flax.bias = self.scale, self.bias
     return flax(x)
 
 
 def upsample(self: _Upsample, x: Array) -> Array:
-    """The doubled image written out, then a convolution of 3 × 3."""
+    """The doubled image in memory, then a 3 × 3 convolution."""
     b, h, w, c = x.shape
     doubled = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
     return self.conv(doubled.reshape(b, 2 * h, 2 * w, c))
 
 
-FORMS: dict[type[Any], Any] = {SelfAttention: attention, GroupNorm: norm, _Upsample: upsample}
+FORMS: dict[type[nnx.Module], Callable[..., Array]] = {
+    SelfAttention: attention,
+    GroupNorm: norm,
+    _Upsample: upsample,
+}
 
 
 @contextmanager
-def before(*classes: type[Any]) -> Iterator[None]:
-    """Inside, layers of these classes run in their earlier form, if traced again."""
+def before(*classes: type[nnx.Module]) -> Iterator[None]:
+    """Runs layers of these classes in their earlier form, if they are traced again."""
     with ExitStack() as stack:
         for layer in classes:
             stack.enter_context(mock.patch.object(layer, "__call__", FORMS[layer]))

@@ -1,5 +1,7 @@
-"""The parts of the U-Net, each alone at its true shapes and counts."""
+"""The parts of the U-Net, each at the shapes and counts of the network."""
 
+import contextlib
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -15,77 +17,79 @@ from jaxtyping import Array
 
 from benchmarks.speed._unet_before import before
 from kinetic_jax import UNet
-from kinetic_jax.networks._attention import SelfAttention, attend
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 from kinetic_jax.networks._unet import _Upsample
 
-Op = Callable[[Array], Any]
+Op = Callable[[Array], Array]
+TorchOp = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Piece(NamedTuple):
-    """One kind of work at one shape, as functions of a batch of its inputs.
+    """One operation at one shape, as functions of a batch of its inputs.
 
     Attributes:
-        shape: of the input of one sample.
-        now: how the network does it.
-        before: how it did.
-        torch: how PyTorch does.
-        image: whether the input is an image, which PyTorch is given with its channels first.
+        shape: shape of one input.
+        now: the present form.
+        before: the earlier form.
+        torch: the form in PyTorch.
+        image: whether the input is an image, which PyTorch takes with channels first.
     """
 
     shape: tuple[int, ...]
     now: Op
     before: Op
-    torch: Callable[[torch.Tensor], Any]
+    torch: TorchOp
     image: bool = True
 
 
-def recorded(model: UNet, x: Any) -> Counter[tuple[Any, ...]]:
-    """Counts of the layers that the network runs, by shape."""
-    seen: Counter[tuple[Any, ...]] = Counter()
+def layer_counts(model: UNet, x: jax.ShapeDtypeStruct) -> Counter[tuple[Any, ...]]:
+    """Counts of the network's layers by (class, input shape, *settings)."""
+    counts: Counter[tuple[Any, ...]] = Counter()
 
-    def noting(layer: type[Any], describe: Callable[[Any], tuple[Any, ...]]) -> Any:
-        original = layer.__call__
+    def counted(
+        layer: type[nnx.Module], settings: Callable[[Any], tuple[Any, ...]]
+    ) -> contextlib.AbstractContextManager[object]:
+        original: Callable[..., Array] = layer.__call__
 
-        def call(self: Any, x: Array, *rest: Any) -> Any:
-            seen[(layer, tuple(x.shape[1:]), *describe(self))] += 1
+        def call(self: nnx.Module, x: Array, *rest: Array) -> Array:
+            counts[(layer, tuple(x.shape[1:]), *settings(self))] += 1
             return original(self, x, *rest)
 
         return mock.patch.object(layer, "__call__", call)
 
     with (
-        noting(nnx.Conv, lambda self: (self.kernel.shape, self.strides)),
-        noting(GroupNorm, lambda self: (self.groups,)),
-        noting(SelfAttention, lambda self: (self.heads,)),
-        noting(_Upsample, lambda self: ()),
+        counted(nnx.Conv, lambda self: (self.kernel.shape, self.strides)),
+        counted(GroupNorm, lambda self: (self.groups,)),
+        counted(SelfAttention, lambda self: (self.heads,)),
+        counted(_Upsample, lambda self: ()),
     ):
-        nnx.eval_shape(lambda model, x: model.whole(jnp.zeros(x.shape[0]), x, None), model, x)
-    return seen
+        nnx.eval_shape(lambda model, x: model.unsliced(jnp.zeros(x.shape[0]), x, None), model, x)
+    return counts
 
 
-def parts(seen: Counter[tuple[Any, ...]]) -> dict[str, list[tuple[int, Piece]]]:
-    """The pieces of the layers by what they do, with how often each is run."""
-    found: dict[str, list[tuple[int, Piece]]] = {}
-    attending = Counter({key[1]: count for key, count in seen.items() if key[0] is SelfAttention})
+def parts(counts: Counter[tuple[Any, ...]]) -> dict[str, list[tuple[int, Piece]]]:
+    """The pieces of the counted layers by name, with the number of times each is run."""
+    pieces: dict[str, list[tuple[int, Piece]]] = {}
+    attending = Counter({key[1]: count for key, count in counts.items() if key[0] is SelfAttention})
 
     def add(name: str, count: int, piece: Piece) -> None:
-        found.setdefault(name, []).append((count, piece))
+        pieces.setdefault(name, []).append((count, piece))
 
-    for (layer, shape, *told), count in seen.items():
+    for (layer, shape, *settings), count in counts.items():
         if layer is nnx.Conv:
-            kernel, strides = told
+            kernel, strides = settings
             name = "convolutions 1 × 1" if kernel[0] == 1 else "convolutions 3 × 3"
             add(name, count, _convolution(shape, kernel, int(np.max(strides))))
         elif layer is _Upsample:
             add("doubling and its convolution", count, _doubling(shape))
         elif layer is GroupNorm:
-            add("group norm, SiLU", count - attending[shape], _norm(shape, *told, silu=True))
-            add("group norm, SiLU", attending[shape], _norm(shape, *told, silu=False))
+            add("group norm, SiLU", count - attending[shape], _norm(shape, *settings, silu=True))
+            add("group norm, SiLU", attending[shape], _norm(shape, *settings, silu=False))
         else:
             add("attention: linear layers", count, _linear(shape))
-            for name, piece in _attention(shape, *told).items():
+            for name, piece in _attention(shape, *settings).items():
                 add(name, count, piece)
-    return dict(sorted(found.items(), key=lambda item: "alone" in item[0]))
+    return dict(sorted(pieces.items(), key=lambda item: "alone" in item[0]))
 
 
 def _draw(*shape: int) -> np.ndarray:
@@ -98,7 +102,7 @@ def _convolution(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -
     weight = torch.from_numpy(np.array(layer.kernel[...]).transpose(3, 2, 0, 1).copy())
     bias = torch.zeros(kernel[3])
 
-    def run(x: Any) -> Any:
+    def run(x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, weight, bias, stride, pad[0])
 
     return Piece(shape, layer, layer, run)
@@ -106,11 +110,11 @@ def _convolution(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int) -
 
 def _doubling(shape: tuple[int, ...]) -> Piece:
     channels = shape[-1]
-    layer = _Upsample(channels, rngs=nnx.Rngs(0))
+    layer = _Upsample(channels, dtype=None, rngs=nnx.Rngs(0))
     weight = torch.from_numpy(np.array(layer.conv.kernel[...]).transpose(3, 2, 0, 1).copy())
     bias = torch.zeros(channels)
 
-    def run(x: Any) -> Any:
+    def run(x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, 1, 1)
 
     return Piece(shape, layer, _earlier(layer), run)
@@ -119,14 +123,14 @@ def _doubling(shape: tuple[int, ...]) -> Piece:
 def _norm(shape: tuple[int, ...], groups: int, *, silu: bool) -> Piece:
     layer = GroupNorm(shape[-1], groups, dtype=None, rngs=nnx.Rngs(0))
     scale, bias = torch.ones(shape[-1]), torch.zeros(shape[-1])
-    own = jax.nn.silu if silu else lambda x: x
-    torchs = F.silu if silu else lambda x: x
-    old = _earlier(layer)
+    activation: Op = jax.nn.silu if silu else lambda x: x
+    torch_activation: TorchOp = F.silu if silu else lambda x: x
+    earlier = _earlier(layer)
 
-    def run(x: Any) -> Any:
-        return torchs(F.group_norm(x, groups, scale, bias, 1e-5))
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return torch_activation(F.group_norm(x, groups, scale, bias, 1e-5))
 
-    return Piece(shape, lambda x: own(layer(x)), lambda x: own(old(x)), run)
+    return Piece(shape, lambda x: activation(layer(x)), lambda x: activation(earlier(x)), run)
 
 
 def _linear(shape: tuple[int, ...]) -> Piece:
@@ -134,50 +138,50 @@ def _linear(shape: tuple[int, ...]) -> Piece:
     inner, outer = _draw(channels, 3 * channels), _draw(channels, channels)
     weights = [torch.from_numpy(weight.T.copy()) for weight in (inner, outer)]
 
-    def own(x: Array) -> Array:
+    def by_jax(x: Array) -> Array:
         return (x @ inner)[..., :channels] @ outer
 
-    def torchs(x: torch.Tensor) -> torch.Tensor:
+    def by_torch(x: torch.Tensor) -> torch.Tensor:
         qkv = F.linear(x.flatten(2).transpose(1, 2), weights[0])
         return F.linear(qkv[..., :channels], weights[1])
 
-    return Piece(shape, own, own, torchs)
+    return Piece(shape, by_jax, by_jax, by_torch)
 
 
 def _attention(shape: tuple[int, ...], heads: int) -> dict[str, Piece]:
-    """The softmax-weighted sums, and their three steps each by itself."""
+    """The softmax-weighted sums, and each of their three steps."""
     tokens, features = shape[0] * shape[1], shape[2] // heads
     vectors, square = (heads, tokens, features), (heads, tokens, tokens)
 
-    def product(q: Any) -> Any:
+    def product(q: Array) -> Array:
         return jnp.einsum("bntf,bnsf->bnts", q, q)
 
-    def softmax(s: Any) -> Any:
+    def softmax(s: Array) -> Array:
         return jax.nn.softmax(s, axis=-1)
 
-    def mix(s: Any) -> Any:
+    def mix(s: Array) -> Array:
         return jnp.einsum("bnts,bnsf->bntf", s, s[..., :features])
 
-    def whole(q: Any) -> Any:
+    def attention(q: Array) -> Array:
         return jnp.einsum("bnts,bnsf->bntf", softmax(product(q)), q)
 
     kernel = F.scaled_dot_product_attention
-    given: dict[str, tuple[tuple[int, ...], Op, Op, Callable[[torch.Tensor], Any]]] = {
+    forms: dict[str, tuple[tuple[int, ...], Op, Op, TorchOp]] = {
         "attention: softmax(q kᵀ) v": (
             vectors,
             lambda q: attend(q, q, q),
-            whole,
+            attention,
             lambda q: kernel(q, q, q),
         ),
         "(scores alone)": (vectors, product, product, lambda q: q @ q.transpose(-1, -2)),
         "(softmax alone)": (square, softmax, softmax, lambda s: torch.softmax(s, dim=-1)),
         "(mixture alone)": (square, mix, mix, lambda s: s @ s[..., :features]),
     }
-    return {name: Piece(*told, image=False) for name, told in given.items()}
+    return {name: Piece(*form, image=False) for name, form in forms.items()}
 
 
-def _earlier(layer: Any) -> Op:
-    def call(x: Array) -> Any:
+def _earlier(layer: GroupNorm | _Upsample) -> Op:
+    def call(x: Array) -> Array:
         with before(type(layer)):
             return layer(x)
 
@@ -186,25 +190,22 @@ def _earlier(layer: Any) -> Op:
 
 def callers(
     pieces: Iterable[tuple[int, Piece]], batch: int, slices: int
-) -> dict[str, Callable[[], Any]]:
+) -> dict[str, Callable[[], None]]:
     """Functions that run the pieces as often as the network does, on a batch of their inputs."""
-    runs: dict[str, list[tuple[int, Callable[[], Any]]]] = {"torch": [], "before": [], "now": []}
+    runs: dict[str, list[tuple[int, Callable[[], object]]]] = {"torch": [], "before": [], "now": []}
     for count, piece in pieces:
         x = _draw(batch, *piece.shape)
         first = x.transpose(0, 3, 1, 2) if piece.image else x
-        runs["torch"].append((count, _bound(piece.torch, torch.from_numpy(first.copy()))))
-        runs["before"].append((count, _bound(jax.jit(piece.before), jnp.asarray(x))))
-        # The same slice again and again: in the network it is in cache too, from the layer before.
-        slice_ = jnp.asarray(x[: batch // slices])
-        runs["now"].append((count * slices, _bound(jax.jit(piece.now), slice_)))
+        by_torch = functools.partial(piece.torch, torch.from_numpy(first.copy()))
+        runs["torch"].append((count, by_torch))
+        runs["before"].append((count, functools.partial(jax.jit(piece.before), jnp.asarray(x))))
+        # One slice repeatedly: in the network, too, it is in cache from the layer before.
+        now = functools.partial(jax.jit(piece.now), jnp.asarray(x[: batch // slices]))
+        runs["now"].append((count * slices, now))
     return {name: _repeated(calls) for name, calls in runs.items()}
 
 
-def _bound(call: Callable[[Any], Any], x: Any) -> Callable[[], Any]:
-    return lambda: call(x)
-
-
-def _repeated(calls: list[tuple[int, Callable[[], Any]]]) -> Callable[[], Any]:
+def _repeated(calls: list[tuple[int, Callable[[], object]]]) -> Callable[[], None]:
     def run() -> None:
         with torch.inference_mode():
             for count, call in calls:

@@ -1,23 +1,22 @@
-"""A warm call of `sample` for a deep network: glue that closes over an array against numbers."""
+"""A warm call of `sample` for a deep network, with and without an array in a closure."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import from_nnx, noise, sample
+from kinetic_jax import VelocityField, from_nnx, noise, sample
 
 WITHOUT = "without a closure"
 LIMIT = 1.2
 
 
 class Block(nnx.Module):
-    """A layer of a transformer, norms first."""
+    """A layer of a transformer, with norms first."""
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs):
         self.norms = nnx.List([nnx.LayerNorm(width, rngs=rngs) for _ in range(2)])
@@ -32,12 +31,12 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A transformer of many layers that takes x first, as people's models do."""
+    """A transformer that takes x before t, as many models do."""
 
     def __init__(self, layers: int, width: int, rngs: nnx.Rngs):
         self.blocks = nnx.List([Block(width, 4, rngs) for _ in range(layers)])
 
-    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
         """Velocities of a batch."""
         del cond
         x = x + t[:, None, None]
@@ -46,18 +45,18 @@ class Transformer(nnx.Module):
         return x
 
 
-def scaled(model: Transformer, scale: Array, t: Array, x: Array, cond: Any) -> Array:
+def scaled(model: Transformer, scale: Array, t: Array, x: Array, cond: PyTree) -> Array:
     """The velocity with its sign and scale, for `call=` and `args=`."""
     return -scale * model(x, t, cond)
 
 
-def keyword(model: Transformer, t: Array, x: Array, cond: Any, *, scale: Array) -> Array:
-    """The same, for a partial."""
+def keyword(model: Transformer, t: Array, x: Array, cond: PyTree, *, scale: Array) -> Array:
+    """`scaled` with the scale as a keyword, for a partial."""
     return scaled(model, scale, t, x, cond)
 
 
-def ways(model: Transformer) -> dict[str, Any]:
-    """The same field by each way of handing it the scale; the baseline has it as a number."""
+def ways(model: Transformer) -> dict[str, VelocityField]:
+    """The same field by each way to pass the scale; in the baseline it is a number."""
     scale = jnp.asarray(0.5)
     return {
         WITHOUT: from_nnx(model, call=lambda m, t, x, c: -0.5 * m(x, t, c)),
@@ -68,7 +67,7 @@ def ways(model: Transformer) -> dict[str, Any]:
 
 
 def run(recorder: Recorder) -> None:
-    """Times of one warm step by each way, and that their samples agree."""
+    """Times one warm step by each way; the samples must agree."""
     layers, width, tokens, batch = recorder.pick((28, 64, 16, 8), (2, 8, 2, 2))
     fields = ways(Transformer(layers, width, nnx.Rngs(0)))
     x0 = noise(jax.random.key(0), jnp.arange(batch), (tokens, width))

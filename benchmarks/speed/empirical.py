@@ -1,15 +1,15 @@
-"""The exact flow of a data set: how near it comes to two matrix products, and what it holds."""
+"""Time and memory of the exact flow of a data set, against its two matrix products."""
 
 import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import EmpiricalField
@@ -21,31 +21,31 @@ LIMIT = 1.25
 
 
 @jax.jit
-def _products(x: Any, rows: Any) -> Any:
-    """The two products that every evaluation consists of, and nothing else."""
+def _products(x: Array, rows: Array) -> Array:
+    """The two products of an evaluation, without the rest."""
     return (x @ rows.T) @ rows
 
 
 @jax.jit
-def _field(field: EmpiricalField, t: Any, x: Any) -> Any:
+def _field(field: EmpiricalField, t: Array, x: Array) -> Array:
     return jax.vmap(field, in_axes=(None, 0))(t, x)
 
 
 def run(recorder: Recorder) -> None:
-    """The time of a batch at two widths, and peaks of memory against the number of rows."""
+    """Times a batch at two widths, and measures peaks of memory by number of rows."""
     count = recorder.pick(50_000, 500)
     for size in recorder.pick((784, 3072), (8, 16)):
         rng = np.random.default_rng(0)
         rows = jnp.asarray(rng.normal(size=(count, size)), jnp.float32)
         x = jnp.asarray(rng.normal(size=(BATCH, size)), jnp.float32)
         field, t = EmpiricalField(rows), jnp.float32(0.5)
-        contenders: dict[str, Callable[[], Any]] = {
+        contenders: dict[str, Callable[[], Array]] = {
             PRODUCTS: functools.partial(_products, x, rows),
             FIELD: functools.partial(_field, field, t, x),
         }
         title = f"{BATCH} points, {count:,} rows of {size}"
         timings = recorder.times(title, contenders, Claim(FIELD, LIMIT))
-        # The field's rate counts what it is there for: the two products.
+        # The field's rate counts its two products alone.
         products = 4 * BATCH * count * size / 1e9
         rates = {name: products / timing.median for name, timing in timings.items()}
         recorder.figures(f"rate, {title}", "GFlop/s", rates)
@@ -53,32 +53,32 @@ def run(recorder: Recorder) -> None:
 
 
 def _memory(recorder: Recorder) -> None:
-    """Peaks of memory: on disk the rows of a memmap, of which only a chunk may be held."""
+    """Peaks of memory; only a chunk of the rows of a memmap may be in memory."""
     peaks: dict[str, float] = {}
     for rows in recorder.pick((1_000_000, 2_000_000, 4_000_000), (2_000, 4_000)):
-        # Host memory is what is asked about, and an accelerator belongs to this process.
-        told = subprocess.run(
+        # On CPU: host memory is measured, and an accelerator belongs to this process.
+        process = subprocess.run(
             [sys.executable, "-m", "benchmarks.speed._memory", str(rows)],
             check=True,
             capture_output=True,
             text=True,
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
-        for name, megabytes in (line.split("\t") for line in told.stdout.splitlines()):
+        for name, megabytes in (line.split("\t") for line in process.stdout.splitlines()):
             peaks[f"{name}, {rows:,} rows"] = float(megabytes)
     names = list(peaks)
-    # Four times the rows: what grew with them would be at its fourfold.
-    grown = [Claim(names[i - 2], 1.5, against=names[i]) for i in range(2)]
-    recorder.figures("peak of host memory, rows of 256 numbers", "MB", peaks, *grown)
+    # Memory that grew with the rows would be at four times its first value.
+    limits = [Claim(names[i - 2], 1.5, against=names[i]) for i in range(2)]
+    recorder.figures("peak of host memory, rows of 256 numbers", "MB", peaks, *limits)
     counts = recorder.pick((10_000, 20_000, 40_000), (200, 400))
     gradients = {f"{rows:,} rows": _gradient(rows) for rows in counts}
     recorder.figures("temporary memory of the field's gradient", "MB", gradients)
 
 
 def _gradient(total: int) -> float:
-    """Megabytes of temporary memory of ∂/∂x of a batch's velocities, 784 dimensions."""
+    """Megabytes of temporary memory of ∂/∂x of the velocities of a batch, 784 dimensions."""
 
-    def loss(x: Any, field: EmpiricalField) -> Any:
+    def loss(x: Array, field: EmpiricalField) -> Array:
         return jnp.sum(jax.vmap(field, in_axes=(None, 0))(jnp.float32(0.5), x) ** 2)
 
     field = jax.eval_shape(EmpiricalField, jax.ShapeDtypeStruct((total, 784), np.float32))

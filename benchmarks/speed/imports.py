@@ -1,4 +1,4 @@
-"""Time that importing the package takes beyond what it is built on, in fresh processes."""
+"""The time of importing the package against its dependencies, in new processes."""
 
 import functools
 import os
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.speed._record import Claim, Recorder
 
@@ -18,15 +17,15 @@ PROGRAMS = {
 }
 
 
-def process(program: str) -> Callable[[], Any]:
-    """A call that runs a program in a Python of its own."""
-    # Bytecode is kept, as an installation keeps it: the first call alone compiles.
+def process(program: str) -> Callable[[], object]:
+    """A call that runs a program in a new Python process."""
+    # Bytecode is kept, as by an installation, so that only the first call compiles it.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", program]
     return functools.partial(subprocess.run, command, check=True, cwd=ROOT, env=environment)
 
 
 def run(recorder: Recorder) -> None:
-    """Both programs in turn; the start of Python is in both."""
+    """Times both programs, each with the start of Python."""
     programs = {name: process(program) for name, program in PROGRAMS.items()}
     recorder.times("importing, in a fresh process", programs, Claim(OURS, 1.15), dtype="no arrays")

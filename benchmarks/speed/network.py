@@ -1,6 +1,6 @@
-"""The cost of being a field of one sample for a batch-first network, and its share of the peak.
+"""The cost of a batch-first network as a field of one sample, and its share of the peak.
 
-The ceiling is what one large matrix product reaches on the same device in the same run.
+The ceiling is the rate of one large matrix product on the same device in the same run.
 """
 
 import functools
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._timing import Timing
@@ -23,7 +23,7 @@ PRODUCT = "one large matrix product"
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _native(state: Any, graphdef: Any, t: Array, x: Array) -> Array:
+def _native(state: PyTree, graphdef: nnx.GraphDef, t: Array, x: Array) -> Array:
     return nnx.merge(graphdef, state)(t, x)
 
 
@@ -37,20 +37,20 @@ def _product(a: Array, b: Array) -> Array:
     return a @ b
 
 
-def operations(call: Any, *arguments: Any, **static: Any) -> float:
+def operations(call: Any, *arguments: PyTree) -> float:
     """Floating-point operations of a jitted call, as the compiler counts them.
 
-    Of the program for an accelerator: the one for CPU may take a batch in slices by a loop, whose
-    body would count once.
+    The program is that for an accelerator: on CPU a loop over slices of the batch would count once.
     """
-    analysis = call.trace(*arguments, **static).lower(lowering_platforms=("tpu",)).cost_analysis()
+    analysis = call.trace(*arguments).lower(lowering_platforms=("tpu",)).cost_analysis()
     return float((analysis[0] if isinstance(analysis, list) else analysis)["flops"])
 
 
 def mlp_operations(batch: int, size: int, width: int, depth: int, *, times: int) -> float:
-    """Those of the residual MLP's matrix products alone, two a weight; `times` is 1 or the batch.
+    """Operations of the residual MLP's matrix products alone, two for each weight.
 
-    Of the time depend the embedding's two layers and each block's modulation.
+    `times` is the number of different times, 1 or the batch: the embedding's two layers and the
+    modulation of each block depend on the time alone.
     """
     of_x = 2 * size * width + 2 * depth * width**2
     of_t = 2 * width**2 + 2 * depth * width**2

@@ -1,7 +1,7 @@
-"""Sampling and straightness against other libraries: the same weights, noise and steps in one run.
+"""Sampling and straightness against other libraries, with the same weights, noise and steps.
 
-PyTorch's `flow_matching` and `torchcfm` sample without energy, which a user then adds by a loop of
-his own. `ott-jax` measures what it calls curvature, the straightness excess per dimension.
+`flow_matching` and `torchcfm` sample without energy, for which users write their own loop. The
+curvature of `ott-jax` is the straightness excess per dimension.
 """
 
 import functools
@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks.speed._loops import awake, batch_at_once, trajectory_by_trajectory
+from benchmarks.speed._loops import (
+    awake,
+    batch_at_once,
+    require_same,
+    trajectory_by_trajectory,
+)
 from benchmarks.speed._record import Claim, Recorder
 from kinetic_jax import network_field, noise, sample
 from kinetic_jax.networks import NetworkField
@@ -59,7 +64,7 @@ def _against_torch(
         claims = [Claim(OURS, against=peer) for peer in contenders if peer != OURS]
         claims[0] = claims[0]._replace(at_most=1.0)
         recorder.times(sizes, contenders, *claims, rounds=recorder.fewer(3))
-        # Some 20 s a call, every trajectory of it.
+        # A call takes 20 s.
         contenders = {
             ONE_BY_ONE: lambda: trajectory_by_trajectory(by_hand, start, num_steps),
             OURS: ours,
@@ -76,20 +81,13 @@ def _against_ott(
 
     @jax.jit
     def peer(field: NetworkField, x0: Array) -> Array:
-        # It calls a network on batches, here of one.
+        # `curvature` calls the network on batches, here of one.
         model = jax.tree_util.Partial(lambda field, t, x, cond: jax.vmap(field)(t, x), field)
         options = {"ts": num_steps + 1, "num_steps": num_steps}
         return jax.vmap(lambda x: curvature(model, x, **options)[0])(x0)
 
     ours = functools.partial(sample, field, x0, num_steps=num_steps)
-    excess = peer(field, x0) * x0.shape[1] / 2  # a mean over dimensions, without the ½
+    excess = peer(field, x0) * x0.shape[1] / 2  # from a mean over dimensions without the ½
     require_same(np.asarray(ours().energy.excess), {OTT: np.asarray(excess)})
     contenders: dict[str, Callable[[], Any]] = {OTT: functools.partial(peer, field, x0), OURS: ours}
     recorder.times(sizes, contenders, Claim(OURS), rounds=recorder.fewer(3))
-
-
-def require_same(expected: np.ndarray, found: dict[str, np.ndarray]) -> None:
-    """A faster contender that computes something else has won nothing."""
-    for name, values in found.items():
-        worst = np.max(np.abs(values - expected)) / np.max(np.abs(expected))
-        assert worst < 1e-3, f"{name} must agree with sample, it differs by {worst:.2g}"

@@ -1,7 +1,7 @@
-"""The work of each device of a mesh: its share, and no collective.
+"""The work of each device of a mesh: its share, and no collectives.
 
-Simulated devices share the cores of one machine, so that their times would say nothing; what each
-of them is given to do is read off the compiled program, in a process of its own for each number.
+Simulated devices share the cores of one machine, so their times mean nothing. The operations of a
+device are read from the compiled program, in a new process for each number of devices.
 """
 
 import json
@@ -11,15 +11,17 @@ import sys
 from benchmarks.speed._record import Claim, Recorder
 
 DEVICES = 1, 2, 4, 8
-# Beside its samples a device embeds the times, which all samples share.
+# Every device embeds the times, which all samples share.
 SHARED = 1.05
 
 
 def run(recorder: Recorder) -> None:
-    """Operations and collectives of one device, of 1, 2, 4 and 8."""
+    """Operations and collectives of one of 1, 2, 4 and 8 devices."""
     batch, size, width, num_steps = recorder.pick((256, 784, 512, 100), (64, 8, 16, 2))
-    found = {n: _compiled(n, batch, size, width, num_steps) for n in DEVICES}
-    rows = {f"{n} device{'s' if n > 1 else ''}": values for n, values in found.items()}
+    rows = {
+        f"{n} device{'s' if n > 1 else ''}": _compiled(n, batch, size, width, num_steps)
+        for n in DEVICES
+    }
     title = f"sample(mesh=), residual MLP, width {width}, {size} dimensions, batch {batch}"
     work = {name: values["operations"] for name, values in rows.items()}
     limits = (Claim(f"{n} devices", SHARED / n) for n in DEVICES[1:])
@@ -31,5 +33,5 @@ def run(recorder: Recorder) -> None:
 
 def _compiled(devices: int, *sizes: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.speed._scaling", *map(str, (devices, *sizes))]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(process.stdout)

@@ -1,37 +1,36 @@
-"""A grid of KTS settings in one program against one `sample` for each of them."""
+"""A grid of KTS settings by one `sweep`, against one `sample` for each setting."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
-from benchmarks.speed._loops import awake
+from benchmarks.speed._loops import awake, require_same
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import kts, network_field, noise, sample, sweep
+from kinetic_jax import VelocityField, kts, network_field, noise, sample, sweep
 
 ONE_BY_ONE, OURS = "a call of sample for each setting", "sweep"
 TAU, NUM_STEPS = 0.6, 100
 
 
 class Counted(eqx.Module):
-    """A field that tells each evaluation, once for a whole batch at one time."""
+    """A field that reports each evaluation, once for a batch at one time."""
 
-    tell: Callable[[Any], None] = eqx.field(static=True)
+    report: Callable[[Array], None] = eqx.field(static=True)
 
-    def __call__(self, t: Array, x: Array, cond: Any = None) -> Array:
+    def __call__(self, t: Array, x: Array, cond: PyTree = None) -> Array:
         """The velocity of one sample."""
         del cond
-        jax.debug.callback(self.tell, t)
+        jax.debug.callback(self.report, t)
         return -x
 
 
-def one_by_one(field: Any, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> Array:
-    """The samples of every setting (alphas, betas, batch, size), a call each."""
+def one_by_one(field: VelocityField, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> Array:
+    """The samples of every setting, (alphas, betas, batch, size), by a call for each."""
     return jnp.stack(
         [
             jnp.stack([sample(kts(a, b, TAU)(field), x0, num_steps=NUM_STEPS).x1 for b in betas])
@@ -40,22 +39,22 @@ def one_by_one(field: Any, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> 
     )
 
 
-def together(field: Any, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> Array:
-    """The same in one program."""
-    found = sweep(field, x0, alpha0=alphas, beta0=betas, tau_split=TAU, num_steps=NUM_STEPS)
-    return found.x1[:, :, 0]
+def together(field: VelocityField, x0: Array, alphas: np.ndarray, betas: np.ndarray) -> Array:
+    """The same samples in one program."""
+    runs = sweep(field, x0, alpha0=alphas, beta0=betas, tau_split=TAU, num_steps=NUM_STEPS)
+    return runs.x1[:, :, 0]
 
 
 def evaluations(way: Callable[..., Array], alphas: np.ndarray, betas: np.ndarray) -> int:
-    """Evaluations of the field by a way to run all settings, counted as it runs."""
-    times: list[Any] = []
+    """Number of evaluations of the field while `way` runs all settings."""
+    times: list[Array] = []
     jax.block_until_ready(way(Counted(times.append), jnp.ones((2, 3)), alphas, betas))
     jax.effects_barrier()
     return len(times)
 
 
 def run(recorder: Recorder) -> None:
-    """Times of both, how often they evaluate the network, and that their samples agree."""
+    """Times and evaluations of both ways, whose samples must agree."""
     width, depth, size, batch, side = recorder.pick((512, 4, 784, 64, 8), (16, 1, 8, 4, 2))
     key = jax.random.key(0)
     field = awake(network_field("mlp", (size,), key=key, width=width, depth=depth), key)
@@ -71,6 +70,4 @@ def run(recorder: Recorder) -> None:
     counts = {name: float(evaluations(way, alphas, betas)) for name, way in ways.items()}
     evaluated = f"evaluations of the network on a batch, {title}"
     recorder.figures(evaluated, "evaluations", counts, Claim(OURS, 0.5))
-    ends, found = calls[ONE_BY_ONE](), calls[OURS]()
-    worst = float(jnp.max(jnp.abs(found - ends)) / jnp.max(jnp.abs(ends)))
-    assert worst < 1e-4, f"sweep must agree with sample, it differs by {worst:.2g}"
+    require_same(calls[ONE_BY_ONE](), {OURS: calls[OURS]()}, 1e-4)

@@ -1,4 +1,4 @@
-"""The KTS authors' U-Net against the same network in PyTorch, and where the time goes."""
+"""The KTS authors' U-Net against the same network in PyTorch, and the times of its parts."""
 
 import functools
 import os
@@ -10,34 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from benchmarks.speed import _torch_unet
+from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._unet_before import FORMS, before
-from benchmarks.speed._unet_parts import callers, parts, recorded
+from benchmarks.speed._unet_parts import callers, layer_counts, parts
 from kinetic_jax import UNet, network_field
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField
-from kinetic_jax.networks._attention import SelfAttention
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention
 
 FASTEST, BEFORE, NOW = "PyTorch", "before", "and slices: now"
 LAST, SPELLED = "PyTorch, channels last", "PyTorch, softmax spelled"
 VMAPPED = "now, the field under vmap"
 
 
-def _compiled(model: UNet, t: Array, x: Array, *, whole: bool) -> Callable[[], Any]:
+def _compiled(model: UNet, t: Array, x: Array, *, slices: bool) -> Callable[[], Array]:
     graphdef, state = nnx.split(model)
 
-    def forward(state: Any, t: Array, x: Array) -> Array:
+    def forward(state: PyTree, t: Array, x: Array) -> Array:
         model = nnx.merge(graphdef, state)
-        return model.whole(t, x, None) if whole else model(t, x)
+        return model(t, x) if slices else model.unsliced(t, x, None)
 
     return functools.partial(jax.jit(forward).lower(state, t, x).compile(), state, t, x)
 
 
-def _torch_forward(model: UNet, t: Any, x: Any, *, kernel: bool, last: bool) -> Callable[[], Any]:
-    # `Any`: torch's own annotation of `Module.to` leaves `memory_format` out.
+def _torch_forward(
+    model: UNet, t: Array, x: Array, *, kernel: bool, last: bool
+) -> Callable[[], torch.Tensor]:
+    # `Any`: torch's own annotation of `Module.to` lacks `memory_format`.
     network: Any = _torch_unet.UNet(model, kernel).eval()
     inputs = torch.from_numpy(np.array(t)), torch.from_numpy(np.array(x).transpose(0, 3, 1, 2))
     layout = torch.channels_last if last else torch.contiguous_format
@@ -51,54 +53,46 @@ def _torch_forward(model: UNet, t: Any, x: Any, *, kernel: bool, last: bool) -> 
     return call
 
 
-def _vmapped(field: NetworkField, t: Array, x: Array) -> Callable[[], Any]:
+def _vmapped(field: NetworkField, t: Array, x: Array) -> Callable[[], Array]:
     call = jax.jit(lambda field, t, x: jax.vmap(field)(t, x))
     return functools.partial(call.lower(field, t, x).compile(), field, t, x)
 
 
 def _contenders(field: NetworkField, t: Array, x: Array) -> dict[str, Callable[[], Any]]:
     model = nnx.merge(field.velocity.graphdef, field.velocity.state)
-    whole = functools.partial(_compiled, model, t, x, whole=True)
+    unsliced = functools.partial(_compiled, model, t, x, slices=False)
     with before(*FORMS):
-        earlier = whole()
-    kept = list(FORMS)
-    rows: dict[str, Callable[[], Any]] = {}
-    for layer, name in (
-        (SelfAttention, "attention of today"),
-        (GroupNorm, "and norms"),
-    ):
-        kept.remove(layer)
-        with before(*kept):
-            rows[name] = whole()
+        earlier = unsliced()
+    earlier_layers = list(FORMS)
+    rows: dict[str, Callable[[], Array]] = {}
+    for layer, name in ((SelfAttention, "attention of today"), (GroupNorm, "and norms")):
+        earlier_layers.remove(layer)
+        with before(*earlier_layers):
+            rows[name] = unsliced()
     return {
         FASTEST: _torch_forward(model, t, x, kernel=True, last=False),
         LAST: _torch_forward(model, t, x, kernel=True, last=True),
         SPELLED: _torch_forward(model, t, x, kernel=False, last=False),
         BEFORE: earlier,
         **rows,
-        "and doubling": whole(),
-        NOW: _compiled(model, t, x, whole=False),
+        "and doubling": unsliced(),
+        NOW: _compiled(model, t, x, slices=True),
         VMAPPED: _vmapped(field, t, x),
     }
 
 
 def _require_same(contenders: dict[str, Callable[[], Any]]) -> None:
-    first, *others = contenders.items()
-    want = first[1]().numpy().transpose(0, 2, 3, 1)
-    for name, call in others:
-        found = call()
-        if isinstance(found, torch.Tensor):
-            found = found.numpy().transpose(0, 2, 3, 1)
-        error = float(np.abs(np.asarray(found) - want).max() / np.abs(want).max())
-        if not error < 1e-4:
-            raise RuntimeError(
-                f"{name} differs from {first[0]} by {error:.1e} of the largest value"
-            )
+    outputs = {name: call() for name, call in contenders.items()}
+    images = {
+        name: output.numpy().transpose(0, 2, 3, 1) if isinstance(output, torch.Tensor) else output
+        for name, output in outputs.items()
+    }
+    require_same(images[FASTEST], images, 1e-4)
     print("all outputs agree to 1e-4 of the largest value")
 
 
 def run(recorder: Recorder) -> None:
-    """The forward pass of all, after checking that they agree, then each of its parts alone."""
+    """Times the forward passes, which must agree, and then each part."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     key = jax.random.key(0)
     batch, slices, side, base = recorder.pick((64, 4, 32, 32), (2, 1, 8, 8))
@@ -118,7 +112,7 @@ def run(recorder: Recorder) -> None:
     recorder.times(f"{case}, one forward pass", contenders, *claims)
     model = nnx.merge(field.velocity.graphdef, field.velocity.state)
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    for name, pieces in parts(recorded(model, shape)).items():
+    for name, pieces in parts(layer_counts(model, shape)).items():
         recorder.times(
             f"{case}, its parts: {name}",
             callers(pieces, batch, slices),

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,8 +53,8 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
     expected = f"be one of {sorted(files)}" if files else "be None: this model has no checkpoints"
     if files and not CLONE.is_dir():
         expected += " (a clone of kinetic_jax's repository has more)"
-    known = isinstance(step, int | np.integer) and step in files
-    require(known, "step", repr(step), expected)
+    is_known = isinstance(step, int | np.integer) and step in files
+    require(is_known, "step", repr(step), expected)
     return read_field(files[step])
 
 
@@ -82,8 +81,8 @@ def _checkpoints(name: str) -> dict[int, Path]:
 def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
     """Loads the included Fashion-MNIST classifier, whose features and margins measure samples.
 
-    It was trained on all training images except the first 1,024, so that copies of those are as new
-    to it as other samples.
+    It was trained on all training images except the first 1,024, so that copies of these are as
+    new to it as other samples.
 
     Args:
         name: "fashion-mnist".
@@ -97,11 +96,11 @@ def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
         >>> pretrained_classifier().features(jnp.zeros((3, 28, 28, 1))).shape
         (3, 128)
     """
-    known = isinstance(name, str) and name == "fashion-mnist"
-    require(known, "name", repr(name), "be 'fashion-mnist'")
+    is_known = isinstance(name, str) and name == "fashion-mnist"
+    require(is_known, "name", repr(name), "be 'fashion-mnist'")
     return read_classifier(WEIGHTS / "classifier.npz")
 
 
-def _require_name(name: Any) -> None:
-    known = isinstance(name, str) and name in MODELS
-    require(known, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")
+def _require_name(name: object) -> None:
+    is_known = isinstance(name, str) and name in MODELS
+    require(is_known, "name", repr(name), f"be one of {', '.join(map(repr, MODELS))}")

@@ -1,7 +1,7 @@
 """Models in `.npz` files with half-precision weights, without pickle."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -15,10 +15,11 @@ from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
 from kinetic_jax.networks import ImageClassifier, NetworkField, described_field, own_spec
 
+T = TypeVar("T")
 FORMAT = 1
 
 
-def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
+def write_field(path: PathLike, field: NetworkField, **about: object) -> None:
     """Writes a field made by `network_field`, with weights rounded to float16.
 
     Args:
@@ -37,56 +38,45 @@ def write_field(path: PathLike, field: NetworkField, **about: Any) -> None:
 
 
 def read_field(path: PathLike) -> NetworkField:
-    """Loads a field from a file of `write_field`.
-
-    Raises:
-        ValueError: naming the file, if it is damaged or holds no field.
-    """
+    """Loads a field from a file of `write_field`; a damaged one raises a `ValueError`."""
     arrays, about = _read(path, "field")
     try:
-        fresh = described_field(about["field"], len(arrays))
+        field = described_field(about["field"], len(arrays))
     except Exception as error:  # excessive sizes raise various errors
         raise ValueError(f"{path} describes no network that can be built: {error}") from error
-    return _filled(path, fresh, arrays)
+    return _with_weights(path, field, arrays)
 
 
-def write_classifier(path: PathLike, classifier: ImageClassifier, **about: Any) -> None:
+def write_classifier(path: PathLike, classifier: ImageClassifier, **about: object) -> None:
     """Writes a classifier; see `write_field`."""
     sizes = [list(weight.shape) for weight in classifier.weights]
     _write(path, classifier, {"classifier": sizes, **about})
 
 
 def read_classifier(path: PathLike) -> ImageClassifier:
-    """Loads a classifier from a file of `write_classifier`.
-
-    Raises:
-        ValueError: naming the file, if it is damaged or holds no classifier.
-    """
+    """Loads a classifier from a file of `write_classifier`; see `read_field`."""
     arrays, about = _read(path, "classifier")
     sizes = [list(array.shape) for array in arrays if array.ndim == 2]
     fits = bool(sizes) and about["classifier"] == sizes
     require(fits, f"{path}", "weights of other shapes", "fit the model that it describes")
-    first, *hidden = [size[0] for size in sizes]
-    classes = sizes[-1][1]
+    (inputs, *widths), num_classes = [size[0] for size in sizes], sizes[-1][1]
     try:
-        fresh = eqx.filter_eval_shape(
-            lambda: ImageClassifier((first,), classes, widths=tuple(hidden), key=jax.random.key(0))
+        classifier = eqx.filter_eval_shape(
+            lambda: ImageClassifier(
+                (inputs,), num_classes, widths=tuple(widths), key=jax.random.key(0)
+            )
         )
     except ValueError as error:
         raise ValueError(f"{path} describes no classifier that can be built: {error}") from error
-    return _filled(path, fresh, arrays)
+    return _with_weights(path, classifier, arrays)
 
 
 def read_about(path: PathLike) -> dict[str, Any]:
-    """Reads the description of the model in a file.
-
-    Raises:
-        ValueError: naming the file, if it is damaged.
-    """
+    """Reads the description of the model in a file; see `read_field`."""
     return _read(path, None)[1]
 
 
-def _write(path: PathLike, tree: PyTree[Any], about: dict[str, Any]) -> None:
+def _write(path: PathLike, tree: PyTree, about: dict[str, object]) -> None:
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
     with np.errstate(over="ignore"):  # refused below
         rounded = [np.asarray(leaf).astype(np.float16) for leaf in leaves]
@@ -116,9 +106,9 @@ def _read(path: PathLike, kind: str | None) -> tuple[list[np.ndarray], dict[str,
     return arrays, about
 
 
-def _filled(path: PathLike, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any:
-    """Replaces the floating shapes in `fresh` by the arrays, cast to the dtypes of the shapes."""
-    weights, rest = eqx.partition(fresh, _is_weight)
+def _with_weights(path: PathLike, model: T, arrays: list[np.ndarray]) -> T:
+    """Replaces the floating shapes in `model` by the arrays, cast to the dtypes of the shapes."""
+    weights, rest = eqx.partition(model, _is_weight)
     shapes, treedef = jax.tree.flatten(weights)
     fits = [leaf.shape for leaf in shapes] == [array.shape for array in arrays]
     require(fits, f"{path}", "weights of other shapes", "fit the model that it describes")
@@ -126,5 +116,5 @@ def _filled(path: PathLike, fresh: PyTree[Any], arrays: list[np.ndarray]) -> Any
     return eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
 
 
-def _is_weight(leaf: Any) -> bool:
+def _is_weight(leaf: object) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jnp.floating)

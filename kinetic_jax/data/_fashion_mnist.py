@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,6 @@ from kinetic_jax.data._images import Images, as_images
 ENVIRONMENT = "KINETIC_JAX_DATA"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -41,6 +35,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+FILES = tuple(SHA256)
 SUBSET = Path(__file__).parent / "fashion-mnist-1024"
 SUBSET_SHA256 = {
     "train-images-idx3-ubyte": "0e5523bb6061d7d741aeff94c592a243d4a54c1db600534113c92ed495ffec89",
@@ -49,57 +44,39 @@ SUBSET_SHA256 = {
 
 
 def fashion_mnist(data: Path | None = None) -> Images:
-    """The 60,000 training and 10,000 held-out images, verified by sha256.
-
-    Args:
-        data: a folder to search first; see `load_images`.
-
-    Raises:
-        ValueError: naming the file, if it is damaged.
-        FileNotFoundError: if `data` or the environment names a folder without the files.
-        ConnectionError: if the files are not on this machine and cannot be downloaded.
-    """
-    folder = _find_folder(data)
-    files = [_download(name) for name in FILES] if folder is None else _files_in(folder)
-    assert files is not None
+    """The 60,000 training and 10,000 held-out images, verified by sha256; see `load_images`."""
+    files = _local_files(data) or [_download(name) for name in FILES]
     arrays = [_checked(file, SHA256[name]) for file, name in zip(files, FILES, strict=True)]
     return as_images("fashion-mnist", *arrays, classes=CLASSES)
 
 
 def first_1024() -> Images:
     """The first 1,024 training images, included in the package."""
-    return as_images(
-        "fashion-mnist-1024",
-        *(_checked(SUBSET / f"{name}.gz", SUBSET_SHA256[name]) for name in FILES[:2]),
-        classes=CLASSES,
-    )
+    arrays = [_checked(SUBSET / f"{name}.gz", sha256) for name, sha256 in SUBSET_SHA256.items()]
+    return as_images("fashion-mnist-1024", *arrays, classes=CLASSES)
 
 
-def _find_folder(data: Path | None) -> Path | None:
-    """The folder with the files, or None; a folder named by the user must contain them."""
+def _local_files(data: Path | None) -> list[Path] | None:
+    """The files on this machine, or None; a folder named by the user must contain them."""
     variable = os.environ.get(ENVIRONMENT)
     environment = local_path(f"${ENVIRONMENT}", variable) if variable else None
-    for given, argument in ((data, "data"), (environment, f"${ENVIRONMENT}")):
-        if given is not None:
-            for folder in (given, given / "fashion-mnist"):
-                if _files_in(folder):
-                    return folder
-            raise FileNotFoundError(
-                f"{argument} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, "
-                f"gzipped or not), or with a folder fashion-mnist that has them, got {given}"
-            )
-    return DEBIAN if _files_in(DEBIAN) else None
+    for folder, argument in ((data, "data"), (environment, f"${ENVIRONMENT}")):
+        if folder is not None:
+            files = _files_in(folder) or _files_in(folder / "fashion-mnist")
+            if files is None:
+                raise FileNotFoundError(
+                    f"{argument} must be a folder with the files of Fashion-MNIST ({FILES[0]}, …, "
+                    f"gzipped or not), or with a folder fashion-mnist that has them, got {folder}"
+                )
+            return files
+    return _files_in(DEBIAN)
 
 
 def _files_in(folder: Path) -> list[Path] | None:
     """The four files in a folder, or None if one is missing."""
-    files = []
-    for name in FILES:
-        present = [file for file in (folder / f"{name}.gz", folder / name) if file.is_file()]
-        if not present:
-            return None
-        files.append(present[0])
-    return files
+    forms = [(folder / f"{name}.gz", folder / name) for name in FILES]
+    present = [[file for file in pair if file.is_file()] for pair in forms]
+    return [files[0] for files in present] if all(present) else None
 
 
 def holds_fashion_mnist(folder: PathLike) -> bool:
@@ -110,15 +87,13 @@ def holds_fashion_mnist(folder: PathLike) -> bool:
     Raises:
         ValueError: if `folder` is not a path on this machine.
     """
-    given = local_path("folder", folder)
-    for candidate in (given, given / "fashion-mnist"):
+    path = local_path("folder", folder)
+    for candidate in (path, path / "fashion-mnist"):
         for file, name in zip(_files_in(candidate) or (), FILES, strict=False):
             if "labels" in name:
-                try:
+                with suppress(ValueError):
                     _checked(file, SHA256[name])
                     return True
-                except ValueError:
-                    continue
     return False
 
 
@@ -157,7 +132,7 @@ def _download(name: str) -> Path:
 
 
 class _Bar:
-    """Adapter of the progress bar to Pooch."""
+    """Adapter of the progress bar to Pooch, which sets `total` later."""
 
     def __init__(self, name: str):
         self.name, self.done, self.total = name, 0, 0
@@ -165,7 +140,6 @@ class _Bar:
         self._update: Callable[[int, str], None] | None = None
 
     def update(self, size: int) -> None:
-        """Adds downloaded bytes."""
         if self._update is None:
             bar = progress_bar(f"downloading {self.name}", self.total)
             self._update = self._stack.enter_context(bar)
@@ -173,9 +147,7 @@ class _Bar:
         self._update(self.done, "bytes")
 
     def reset(self) -> None:
-        """Resets the count: Pooch fills the bar a second time at the end."""
-        self.done = 0
+        self.done = 0  # Pooch fills the bar a second time at the end
 
     def close(self) -> None:
-        """Removes the bar after success or failure."""
         self._stack.close()

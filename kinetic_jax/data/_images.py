@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import numbers, require
 from kinetic_jax.networks import Scaling
 
 _ROUNDING = 5e-4  # tolerance for values outside the range, from resampling in float32
@@ -56,60 +56,53 @@ def as_images(
     largest: float | None = None,
     classes: Sequence[str] | None = None,
 ) -> Images:
-    """Scales raw images and validates the data set.
+    """Scales raw images, (n, height, width) or (n, height, width, channels), and checks all parts.
 
     Args:
         name: name or path of the data set, also used in errors.
-        raw: shape (n, height, width) or (n, height, width, channels).
+        raw: the training images.
         labels: shape (n,) or (n, 1).
-        held_out: shape (m, …), with the dtype and event shape of `raw`.
+        held_out: held-out images with the dtype and event shape of `raw`.
         held_out_labels: shape (m,) or (m, 1).
         largest: the largest raw value, 0 being the smallest; by default that of an integer dtype,
             or the end of the range of floats, [0, 1] or [−1, 1].
         classes: names of the raw labels from 0; by default the labels as text.
-
-    Raises:
-        ValueError: if shapes, labels or values do not fit.
     """
     require(raw.ndim > 0 and raw.size > 0, name, f"shape {raw.shape}", "hold images")
-    raw = _native(raw)
+    raw = numbers(name, raw)
     scaling = _scaling(name, raw, largest)
     images = _scaled(name, raw, scaling)
-    held_out = raw[:0] if held_out is None else _native(held_out)
-    other_name = f"{name}, held out,"
+    held_out_name = f"{name}, held out,"
+    held_out = raw[:0] if held_out is None else numbers(held_out_name, held_out)
     expected = f"be of the others' dtype, {raw.dtype}"
-    require(held_out.dtype == raw.dtype, other_name, held_out.dtype, expected)
-    others = _scaled(other_name, held_out, scaling)
-    expected = f"be of the shape of the others, {images.shape[1:]}"
-    require(others.shape[1:] == images.shape[1:], other_name, others.shape[1:], expected)
+    require(held_out.dtype == raw.dtype, held_out_name, held_out.dtype, expected)
+    held_out = _scaled(held_out_name, held_out, scaling)
+    shape, expected = held_out.shape[1:], f"be of the shape of the others, {images.shape[1:]}"
+    require(shape == images.shape[1:], held_out_name, shape, expected)
     labels = _checked_labels(name, labels, len(images))
-    other_labels = _checked_labels(other_name, held_out_labels, len(others))
+    held_out_labels = _checked_labels(held_out_name, held_out_labels, len(held_out))
     names = None
     if labels is not None:
         present = np.unique(labels)  # renumbered from 0 without gaps
         names = tuple(str(label) if classes is None else classes[label] for label in present)
         labels = np.searchsorted(present, labels).astype(np.int32)
-        if other_labels is not None:
-            fits = bool(np.isin(other_labels, present).all())
-            require(fits, f"labels of {other_name}", "others", "be among those to train on")
-            other_labels = np.searchsorted(present, other_labels).astype(np.int32)
-    return Images(name, images, labels, others, other_labels, scaling, names)
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    """The array in native byte order; idx files are big-endian."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        if held_out_labels is not None:
+            is_known = bool(np.isin(held_out_labels, present).all())
+            expected = "be among those to train on"
+            require(is_known, f"labels of {held_out_name}", "others", expected)
+            held_out_labels = np.searchsorted(present, held_out_labels).astype(np.int32)
+    return Images(name, images, labels, held_out, held_out_labels, scaling, names)
 
 
 def _scaling(name: str, raw: np.ndarray, largest: float | None) -> Scaling:
     if largest is None and raw.dtype.kind in "iu":
-        narrow = raw.dtype in (np.uint8, np.uint16)  # wider types rarely use their range
-        require(narrow, f"images of {name}", raw.dtype, "be uint8, uint16 or floating")
+        is_narrow = raw.dtype in (np.uint8, np.uint16)  # wider types rarely use their range
+        require(is_narrow, f"images of {name}", raw.dtype, "be uint8, uint16 or floating")
         largest = float(np.iinfo(raw.dtype).max)
     if largest is None:
         low, high = float(np.min(raw)), float(np.max(raw))
-        within = low >= -1 - _ROUNDING and high <= 1 + _ROUNDING
-        require(within, f"floating images of {name}", f"{low:g} to {high:g}", "lie in [−1, 1]")
+        in_range = low >= -1 - _ROUNDING and high <= 1 + _ROUNDING
+        require(in_range, f"floating images of {name}", f"{low:g} to {high:g}", "lie in [−1, 1]")
         return Scaling() if low < -_ROUNDING else Scaling(0.5, 0.5)
     return Scaling(largest / 2, largest / 2)
 
@@ -119,10 +112,10 @@ def _scaled(name: str, raw: np.ndarray, scaling: Scaling) -> np.ndarray:
     expected = "have the shape (n, height, width) or (n, height, width, channels)"
     require(with_channels.ndim == 4, name, f"shape {raw.shape}", expected)
     images = np.asarray(scaling.apply(with_channels.astype(np.float32)), np.float32)
-    num_bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
-    require(num_bad == 0, name, f"{num_bad} images that are not", "be finite")
-    within = bool((np.abs(images) <= 1 + 2 * _ROUNDING).all())
-    require(within, name, "numbers beyond", "lie in the range of the images to train on")
+    num_not_finite = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
+    require(num_not_finite == 0, name, f"{num_not_finite} images that are not", "be finite")
+    in_range = bool((np.abs(images) <= 1 + 2 * _ROUNDING).all())
+    require(in_range, name, "numbers beyond", "lie in the range of the images to train on")
     return images.clip(-1, 1)
 
 

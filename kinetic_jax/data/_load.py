@@ -1,4 +1,4 @@
-"""`load_images`: data sets by name, or from files and folders."""
+"""Data sets by name, or from files and folders."""
 
 import re
 import zipfile
@@ -63,7 +63,9 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
             holds no images; naming the folder, if it mixes pictures and folders, or its folders are
             splits (train, test) instead of classes; if the sha256 of a known set differs from the
             published one.
-        FileNotFoundError: if there is no such file, folder or set.
+        FileNotFoundError: if there is no such file, folder or set, or if `data` or the environment
+            names a folder without the set.
+        ConnectionError: if the set is not on this machine and cannot be downloaded.
 
     Example:
         >>> from kinetic_jax import load_images
@@ -107,9 +109,8 @@ def _from_npz(path: Path) -> Images:
     for names in _NAMES:
         if names[0] in stored:
             warn_of_others(path, [name for name in stored if name not in names])
-            parts = [np.asarray(load_array(f"{path}:{n}")) if n in stored else None for n in names]
-            assert parts[0] is not None
-            return as_images(str(path), parts[0], *parts[1:])
+            arrays = {n: np.asarray(load_array(f"{path}:{n}")) for n in names if n in stored}
+            return as_images(str(path), arrays[names[0]], *map(arrays.get, names[1:]))
     return as_images(str(path), np.asarray(load_array(path)))
 
 
@@ -154,12 +155,8 @@ def _from_idx(folder: Path, files: list[Path]) -> Images:
         expected = f"hold one file of {part} {kind}"
         require(kind not in arrays[part], f"folder {folder}", f"{file.name} as well", expected)
         arrays[part][kind] = np.asarray(load_array(file))
-    require(
-        "images" in arrays["train"],
-        f"folder {folder}",
-        [f.name for f in files],
-        "hold idx images to train on (train-images-idx3-ubyte)",
-    )
-    parts = [arrays[part].get(kind) for part in arrays for kind in ("images", "labels")]
-    assert parts[0] is not None
-    return as_images(str(folder), parts[0], *parts[1:])
+    train, held_out = arrays["train"], arrays["held out"]
+    expected = "hold idx images to train on (train-images-idx3-ubyte)"
+    require("images" in train, f"folder {folder}", [file.name for file in files], expected)
+    others = train.get("labels"), held_out.get("images"), held_out.get("labels")
+    return as_images(str(folder), train["images"], *others)

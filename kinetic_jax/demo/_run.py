@@ -97,7 +97,7 @@ def train_field(digits: Digits, settings: DemoSettings, out: Path) -> tuple[Netw
         field,
         digits.train.images,
         key=key,
-        steps=settings.training_steps,
+        num_steps=settings.training_steps,
         optimizer=optax.adam(schedule),
         batch_size=settings.batch_size,
         checkpoint_dir=out / "training" / name,

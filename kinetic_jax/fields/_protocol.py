@@ -102,6 +102,11 @@ def as_field(field: Any, name: str = "field") -> Field:
     )
 
 
+def unwrapped(field: Field) -> VelocityField:
+    """The callable that `as_field` wrapped, or the field itself: both are pytrees."""
+    return field.function if isinstance(field, FunctionField) else field
+
+
 def _takes(function: Any, count: int) -> bool:
     try:
         inspect.signature(function).bind(*[None] * count)

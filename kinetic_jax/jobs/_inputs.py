@@ -26,7 +26,7 @@ def find_field(where: str, *, average: bool = True) -> NetworkField:
     folder = local_path("field", where)
     if folder.is_dir():
         try:
-            return load_field(folder, average=average)
+            return load_field(folder, ema=average)
         except FileNotFoundError as error:
             nearby = filter(_holds_a_field, (folder / "field", folder.parent))
             hint = "".join(f"; {folder} holds one" for folder in nearby)

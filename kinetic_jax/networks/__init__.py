@@ -7,7 +7,6 @@ from kinetic_jax.networks._network_field import NetworkField as NetworkField
 from kinetic_jax.networks._network_field import described_field as described_field
 from kinetic_jax.networks._network_field import network_field as network_field
 from kinetic_jax.networks._network_field import own_spec as own_spec
-from kinetic_jax.networks._network_field import wrapped as wrapped
 from kinetic_jax.networks._spec import NETWORKS as NETWORKS
 from kinetic_jax.networks._spec import NetworkSpec as NetworkSpec
 from kinetic_jax.networks._spec import Scaling as Scaling

@@ -42,9 +42,9 @@ class ImageClassifier(eqx.Module):
         widths: tuple[int, ...] = (1024, 512, 128),
         key: PRNGKeyArray,
     ):
-        classes = whole_number("num_classes", num_classes, 2)
-        layers = whole_numbers("widths", widths)
-        sizes = (math.prod(whole_numbers("event_shape", event_shape)), *layers, classes)
+        num_classes = whole_number("num_classes", num_classes, 2)
+        hidden = whole_numbers("widths", widths)
+        sizes = (math.prod(whole_numbers("event_shape", event_shape)), *hidden, num_classes)
         require_key("key", key)
         keys = jax.random.split(key, len(sizes) - 1)
         pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
@@ -65,8 +65,8 @@ class ImageClassifier(eqx.Module):
         for layer, (weight, bias) in enumerate(pairs):
             h = jax.nn.relu(_normalized(h @ weight + bias[None]))
             if key is not None and dropout > 0:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
-                h = jnp.where(kept, h / (1 - dropout), jnp.zeros_like(h))
+                is_kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, h.shape)
+                h = jnp.where(is_kept, h / (1 - dropout), jnp.zeros_like(h))
         return h
 
     def __call__(
@@ -76,7 +76,7 @@ class ImageClassifier(eqx.Module):
         return self.logits_of(self.features(images))
 
     def logits_of(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
-        """The logits of `features`."""
+        """The logits from the result of `features`."""
         return features @ self.weights[-1] + self.biases[-1][None]
 
     def margin(
@@ -84,18 +84,14 @@ class ImageClassifier(eqx.Module):
         images: Float[ArrayLike, "n height width channels"],
         labels: Int[Array, " n"] | None = None,
     ) -> Float[Array, " n"]:
-        """The logit of a class minus the largest other one.
-
-        The class is given by `labels`, or is the likeliest one. The margin is negative if another
-        class is likelier.
-        """
+        """The logit of a class (by default the likeliest) minus the largest other one."""
         logits = self(images)
         if labels is None:
-            best = jax.lax.top_k(logits, 2)[0]
-            return best[:, 0] - best[:, 1]
-        own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
-        others = jnp.where(own, -jnp.inf, logits)
-        return jnp.sum(jnp.where(own, logits, 0.0), axis=1) - jnp.max(others, axis=1)
+            largest = jax.lax.top_k(logits, 2)[0]
+            return largest[:, 0] - largest[:, 1]
+        is_label = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
+        others = jnp.where(is_label, -jnp.inf, logits)
+        return jnp.sum(jnp.where(is_label, logits, 0.0), axis=1) - jnp.max(others, axis=1)
 
 
 def _normalized(h: Array) -> Array:

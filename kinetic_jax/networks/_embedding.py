@@ -36,8 +36,8 @@ class Embedding(nnx.Module):
         max_frequency: angular frequency of the fastest sinusoid, per unit of time. The usual
             1,000 suits a thousand time steps; for solvers with steps of 1/100, lower values give
             a smoother field.
-        time_bins: round the time down to this many bins, as the KTS authors' network does; None
-            disables it.
+        time_bins: number of bins to which the time is rounded down, as in the KTS authors'
+            network; None disables it.
         dtype: the dtype to compute in; parameters stay float32.
         rngs: random number generators for the initial weights.
     """

@@ -1,6 +1,8 @@
 """An MLP-Mixer for images, small enough to train on a laptop."""
 
+import functools
 import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._layers import Options
 from kinetic_jax.networks._settings import check_settings
 
 
@@ -23,17 +26,14 @@ class _Block(nnx.Module):
         between: int,
         within: int,
         features: int,
-        *,
-        dtype: DTypeLike | None,
-        rngs: nnx.Rngs,
+        **options: Unpack[Options],
     ):
-        zeros = nnx.initializers.zeros
-        self.modulation = nnx.Linear(features, 4 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.patches_in = nnx.Linear(patches, between, dtype=dtype, rngs=rngs)
-        self.patches_out = nnx.Linear(between, patches, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.channels_in = nnx.Linear(width, within, dtype=dtype, rngs=rngs)
-        self.channels_out = nnx.Linear(within, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.norms = nnx.List([_norm(width, dtype, rngs) for _ in range(2)])
+        linear = functools.partial(nnx.Linear, **options)
+        from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
+        self.modulation = from_zero(features, 4 * width)
+        self.patches_in, self.patches_out = linear(patches, between), from_zero(between, patches)
+        self.channels_in, self.channels_out = linear(width, within), from_zero(within, width)
+        self.norms = nnx.List([_norm(width, **options) for _ in range(2)])
 
     def __call__(self, h: Array, embedding: Array) -> Array:
         scales_and_shifts = jnp.split(self.modulation(embedding)[:, None], 4, axis=-1)
@@ -44,9 +44,9 @@ class _Block(nnx.Module):
         return h + self.channels_out(jax.nn.gelu(self.channels_in(y)))
 
 
-def _norm(width: int, dtype: DTypeLike | None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def _norm(width: int, **options: Unpack[Options]) -> nnx.LayerNorm:
     # The modulation supplies scale and shift.
-    return nnx.LayerNorm(width, use_bias=False, use_scale=False, dtype=dtype, rngs=rngs)
+    return nnx.LayerNorm(width, use_bias=False, use_scale=False, **options)
 
 
 def _modulated(h: Array, scale: Array, shift: Array) -> Array:
@@ -67,7 +67,7 @@ class PatchMixer(nnx.Module):
         depth: number of blocks.
         between: width of the hidden layer that mixes patches; 3/4 of `width` by default.
         within: width of the hidden layer that mixes channels; 2 `width` by default.
-        told: width of the embedding of time and label.
+        told: width of the embedding of time and label, even and at least 4.
         max_frequency: see `Embedding`.
         num_classes: number of classes, or None; see `Embedding`.
         dtype: the dtype to compute in, such as "bfloat16"; parameters stay float32.
@@ -84,13 +84,6 @@ class PatchMixer(nnx.Module):
         >>> model(jnp.zeros(5), jnp.zeros((5, 28, 28, 1))).shape
         (5, 28, 28, 1)
     """
-
-    repeats = ("depth",)  # settings that say how many layers there are
-
-    @staticmethod
-    def count_arrays(num_classes: int | None, *, depth: int, **_: object) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        return 11 + (num_classes is not None) + 10 * depth
 
     def __init__(
         self,
@@ -119,18 +112,18 @@ class PatchMixer(nnx.Module):
         require(divides, "event_shape", event_shape, expected)
         self.grid = (event_shape[0] // patch_size, event_shape[1] // patch_size)
         self.patch_size = patch_size
-        patches, numbers = math.prod(self.grid), patch_size**2 * event_shape[2]
-        zeros = nnx.initializers.zeros
-        self.embedding = Embedding(
-            told, told, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
-        )
-        self.first = nnx.Linear(numbers, width, dtype=dtype, rngs=rngs)
+        patches, inputs = math.prod(self.grid), patch_size**2 * event_shape[2]
+        options: Options = {"dtype": dtype, "rngs": rngs}
+        linear = functools.partial(nnx.Linear, **options)
+        from_zero = functools.partial(linear, kernel_init=nnx.initializers.zeros)
+        self.embedding = Embedding(told, told, num_classes, max_frequency=max_frequency, **options)
+        self.first = linear(inputs, width)
         self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (patches, width)))
         sizes = (patches, width, between, within, told)
-        self.blocks = nnx.List([_Block(*sizes, dtype=dtype, rngs=rngs) for _ in range(depth)])
-        self.norm = _norm(width, dtype, rngs)
-        self.modulation = nnx.Linear(told, 2 * width, kernel_init=zeros, dtype=dtype, rngs=rngs)
-        self.last = nnx.Linear(width, numbers, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([_Block(*sizes, **options) for _ in range(depth)])
+        self.norm = _norm(width, **options)
+        self.modulation = from_zero(told, 2 * width)
+        self.last = from_zero(width, inputs)
 
     def __call__(
         self,
@@ -148,7 +141,7 @@ class PatchMixer(nnx.Module):
         return self._image(self.last(_modulated(self.norm(h), *scale_and_shift)), x.shape)
 
     def _patches(self, x: Array) -> Array:
-        """(batch, height, width, channels) to (batch, patches, numbers)."""
+        """(batch, height, width, channels) to (batch, patches, inputs)."""
         (rows, columns), side, channels = self.grid, self.patch_size, x.shape[-1]
         x = x.reshape(-1, rows, side, columns, side, channels).swapaxes(2, 3)
         return x.reshape(x.shape[0], rows * columns, side * side * channels)

@@ -1,6 +1,8 @@
 """A residual MLP for vectors and small images."""
 
+import functools
 import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +12,19 @@ from jaxtyping import Array, Float, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax.networks._embedding import Embedding
+from kinetic_jax.networks._layers import Options
 from kinetic_jax.networks._settings import check_settings
 
 
 class _Block(nnx.Module):
     """h + MLP(norm(h) · (1 + scale) + shift), with scale and shift linear in the embedding."""
 
-    def __init__(self, width: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
-        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.modulation = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
-        self.inner = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.outer = nnx.Linear(
-            width, width, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+    def __init__(self, width: int, **options: Unpack[Options]):
+        self.norm = nnx.LayerNorm(width, **options)
+        linear = functools.partial(nnx.Linear, width, **options)
+        self.modulation = linear(2 * width)
+        self.inner = linear(width)
+        self.outer = linear(width, kernel_init=nnx.initializers.zeros)
 
     def __call__(self, h: Array, embedding: Array) -> Array:
         scale, shift = jnp.split(self.modulation(embedding), 2, axis=-1)
@@ -57,13 +59,6 @@ class ResidualMLP(nnx.Module):
         (5, 8, 8)
     """
 
-    repeats = ("depth",)  # settings that say how many layers there are
-
-    @staticmethod
-    def count_arrays(num_classes: int | None, *, depth: int, skip: bool, **_: object) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        return 10 + (num_classes is not None) + 8 * depth + 2 * skip
-
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -79,17 +74,17 @@ class ResidualMLP(nnx.Module):
         check_settings(ResidualMLP, locals())
         require(width >= 4 and width % 2 == 0, "width", width, "be an even whole number >= 4")
         size = math.prod(event_shape)
+        options: Options = {"dtype": dtype, "rngs": rngs}
+        linear = functools.partial(nnx.Linear, **options)
         self.embedding = Embedding(
-            width, width, num_classes, max_frequency=max_frequency, dtype=dtype, rngs=rngs
+            width, width, num_classes, max_frequency=max_frequency, **options
         )
-        self.first = nnx.Linear(size, width, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List([_Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
-        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.last = nnx.Linear(
-            width, size, dtype=dtype, kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+        self.first = linear(size, width)
+        self.blocks = nnx.List([_Block(width, **options) for _ in range(depth)])
+        self.norm = nnx.LayerNorm(width, **options)
+        self.last = linear(width, size, kernel_init=nnx.initializers.zeros)
         if skip:
-            self.skip = nnx.Linear(width, 1, dtype=dtype, rngs=rngs)
+            self.skip = linear(width, 1)
 
     def __call__(
         self,

@@ -1,12 +1,10 @@
 """Fields of this package's networks, with their description."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import numbers, require, require_between, require_key
 from kinetic_jax._pytree import as_pytree
@@ -28,11 +26,11 @@ class NetworkField(Field):
         spec: description of the network; static.
     """
 
-    velocity: Any
+    velocity: NNXField
     spec: NetworkSpec = eqx.field(static=True)
 
     def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample; `cond` is its integer label, or None."""
         return self.velocity(t, x, cond)
@@ -52,12 +50,12 @@ class NetworkField(Field):
         """Number of classes, or None for a field without labels."""
         return self.spec.num_classes
 
-    def check_cond(self, cond: Any, name: str = "cond") -> None:
+    def check_cond(self, cond: ArrayLike, name: str = "cond") -> None:
         """Checks that labels are integers, and in range if they are concrete."""
         if self.num_classes is not None:
             labels = cond if isinstance(cond, jax.Array) else numbers(name, cond)
-            is_whole = jnp.issubdtype(labels.dtype, jnp.integer)
-            require(is_whole, name, f"dtype {labels.dtype}", "hold whole numbers, labels")
+            is_integer = jnp.issubdtype(labels.dtype, jnp.integer)
+            require(is_integer, name, f"dtype {labels.dtype}", "hold whole numbers, labels")
             require_between(name, labels, 0.0, float(self.num_classes), closed=True)
 
     @property
@@ -78,7 +76,7 @@ def network_field(
     key: PRNGKeyArray,
     num_classes: int | None = None,
     scaling: Scaling | None = None,
-    **config: Any,
+    **config: object,
 ) -> NetworkField:
     """Builds a velocity field from a new network of this package.
 
@@ -111,11 +109,12 @@ def network_field(
     require_key("key", key)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
-    return NetworkField(wrapped(spec.build(nnx.Rngs(params=key))), spec)
+    model = spec.build(nnx.Rngs(params=key))
+    return NetworkField(from_nnx(model, call=_call), spec)
 
 
-def own_spec(field: Any) -> NetworkSpec | None:
-    """The description of a field, if it and the weights determine what the field computes.
+def own_spec(field: object) -> NetworkSpec | None:
+    """The description of a field that is determined by it and the weights.
 
     None for other fields, for derived classes, and for a field whose network was replaced.
     """
@@ -124,40 +123,39 @@ def own_spec(field: Any) -> NetworkSpec | None:
     return field.spec if eqx.tree_equal(field.velocity.call, as_pytree(_call)) else None
 
 
-def described_field(description: Any, number_of_arrays: int) -> NetworkField:
-    """Builds a field with shapes for weights from an unvalidated description.
+def described_field(description: object, stored: int) -> NetworkField:
+    """Builds a field with shapes for weights from an unvalidated `NetworkSpec.to_json`.
 
-    Args:
-        description: the result of `NetworkSpec.to_json`.
-        number_of_arrays: number of stored weight arrays.
-
-    Raises:
-        ValueError: naming the invalid field of the description.
+    `stored` is the number of stored arrays. Building stops early if the network has many more.
     """
     spec = NetworkSpec.from_json(description)
-    spec.require_arrays(number_of_arrays)
-    return NetworkField(eqx.filter_eval_shape(lambda: wrapped(spec.build(_StructureOnly()))), spec)
+    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly(stored)), call=_call))
+    count = len(jax.tree.leaves(shapes))
+    require(count == stored, "field.config", f"{count:,} arrays", f"fit {stored:,} stored arrays")
+    return NetworkField(shapes, spec)
 
 
-class _SameKey(nnx.RngStream):
-    """A stream without a counter of draws, which would take quadratic time under a trace."""
+class _OneKey(nnx.RngStream):
+    """A stream without a counter variable, which would take quadratic time under a trace."""
+
+    def __init__(self, stored: int):
+        super().__init__(jax.random.key(0), tag="params")
+        self.stored, self.draws = stored, 0
 
     def __call__(self) -> Array:
+        self.draws += 1  # one for each array, in present versions of Flax
+        expected = f"fit {self.stored:,} stored arrays"
+        require(self.draws <= 2 * self.stored, "field.config", "many more", expected)
         return self.key[...]
 
 
 class _StructureOnly(nnx.Rngs):
     """Random streams for a network built without drawing weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, stored: int) -> None:
         super().__init__(0)
-        self.params = _SameKey(jax.random.key(0), tag="params")
+        self.params = _OneKey(stored)
 
 
-def wrapped(model: nnx.Module) -> NNXField:
-    """Wraps a network of this package as a field."""
-    return from_nnx(model, call=_call)
-
-
-def _call(model: Any, t: Array, x: Array, label: Array | None) -> Array:
+def _call(model: nnx.Module, t: Array, x: Array, label: Array | None) -> Array:
     return model(t, x, label)

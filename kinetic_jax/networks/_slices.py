@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 from jax.custom_batching import custom_vmap
@@ -17,7 +16,7 @@ ROOM = 2**21
 def evaluate(
     network: Callable[..., Array],
     sample_bytes: int,
-    weights: PyTree[Any],
+    weights: PyTree,
     t: Array,
     x: Array,
     label: Array | None,
@@ -32,40 +31,35 @@ def evaluate(
     Call it under `jit`: outside, each map or derivative is traced at every call.
 
     Args:
-        network: called as above; hashable, so that compiled programs are reused.
+        network: hashable, so that compiled programs are reused.
         sample_bytes: bytes of a sample's activations at full resolution.
         weights: the weights of the network.
-        t: times of shape (1,) or (batch,).
-        x: samples of shape (batch, *event).
-        label: labels of shape (batch,), or None.
+        t: times, shape (1,) or (batch,).
+        x: samples, shape (batch, *event).
+        label: labels, shape (batch,), or None.
     """
 
     @custom_vmap
-    def forward(weights: PyTree[Any], t: Array, x: Array, label: Array | None) -> Array:
+    def forward(weights: PyTree, t: Array, x: Array, label: Array | None) -> Array:
         sliced = functools.partial(_in_slices, network, sample_bytes)
         return jax.lax.platform_dependent(weights, t, x, label, cpu=sliced, default=network)
 
     @forward.def_vmap
     def mapped(
-        size: int,
-        is_mapped: Sequence[PyTree[bool]],
-        weights: PyTree[Any],
-        t: Array,
-        x: Array,
-        label: Array | None,
+        size: int, is_mapped: Sequence[PyTree[bool]], weights: PyTree, *inputs: PyTree
     ) -> tuple[Array, bool]:
         if any(jax.tree.leaves(is_mapped[0])):  # several networks
             axes = jax.tree.map(lambda mapped: 0 if mapped else None, tuple(is_mapped))
-            return jax.vmap(network, axes)(weights, t, x, label), True
+            return jax.vmap(network, axes)(weights, *inputs), True
         call = functools.partial(forward, weights)
-        return _joined(call, size, is_mapped[1:], t, x, label), True
+        return _joined(call, size, is_mapped[1:], *inputs), True
 
     @jax.custom_jvp
-    def differentiable(*primals: PyTree[Any]) -> Array:
+    def differentiable(*primals: PyTree) -> Array:
         return forward(*primals)
 
     @functools.partial(differentiable.defjvp, symbolic_zeros=True)
-    def directional(primals: PyTree[Any], tangents: PyTree[Any]) -> tuple[Array, Array]:
+    def directional(primals: PyTree, tangents: PyTree) -> tuple[Array, Array]:
         return _derivative(network, primals, tangents)
 
     return differentiable(weights, t, x, label)
@@ -74,7 +68,7 @@ def evaluate(
 def _in_slices(
     network: Callable[..., Array],
     sample_bytes: int,
-    weights: PyTree[Any],
+    weights: PyTree,
     t: Array,
     x: Array,
     label: Array | None,
@@ -123,7 +117,7 @@ def _joined(
 
 
 def _derivative(
-    network: Callable[..., Array], primals: PyTree[Any], tangents: PyTree[Any]
+    network: Callable[..., Array], primals: PyTree, tangents: PyTree
 ) -> tuple[Array, Array]:
     """The network and its derivative along the inputs with nonzero tangents."""
     values, structure = jax.tree.flatten(primals)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import require
-from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._embedding import Embedding
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, Options, SelfAttention
 from kinetic_jax.networks._settings import check_settings
 from kinetic_jax.networks._slices import evaluate
 
@@ -31,15 +30,17 @@ AUTHORS_UNET: dict[str, Any] = {
 }
 
 
-def _conv(inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **kwargs: Any) -> nnx.Conv:
+def _conv(
+    inputs: int, outputs: int, *, size: int = 3, strides: int = 1, **options: Unpack[Options]
+) -> nnx.Conv:
     pad = (size // 2, size // 2)
-    return nnx.Conv(inputs, outputs, (size, size), strides, padding=(pad, pad), **kwargs)
+    return nnx.Conv(inputs, outputs, (size, size), strides, padding=(pad, pad), **options)
 
 
 class _NormActConv(nnx.Module):
-    def __init__(self, inputs: int, outputs: int, groups: int, **kwargs: Any):
-        self.norm = GroupNorm(inputs, groups, **kwargs)
-        self.conv = _conv(inputs, outputs, **kwargs)
+    def __init__(self, inputs: int, outputs: int, groups: int, **options: Unpack[Options]):
+        self.norm = GroupNorm(inputs, groups, **options)
+        self.conv = _conv(inputs, outputs, **options)
 
     def __call__(self, x: Array) -> Array:
         return self.conv(jax.nn.silu(self.norm(x)))
@@ -57,13 +58,13 @@ class _ResBlock(nnx.Module):
         *,
         groups: int,
         heads: int,
-        **kwargs: Any,
+        **options: Unpack[Options],
     ):
-        self.first = _NormActConv(inputs, outputs, groups, **kwargs)
-        self.embed = nnx.Linear(features, outputs, **kwargs)
-        self.second = _NormActConv(outputs, outputs, groups, **kwargs)
-        self.skip = None if inputs == outputs else _conv(inputs, outputs, size=1, **kwargs)
-        self.attention = SelfAttention(outputs, heads, groups, **kwargs) if attend else None
+        self.first = _NormActConv(inputs, outputs, groups, **options)
+        self.embed = nnx.Linear(features, outputs, **options)
+        self.second = _NormActConv(outputs, outputs, groups, **options)
+        self.skip = None if inputs == outputs else _conv(inputs, outputs, size=1, **options)
+        self.attention = SelfAttention(outputs, heads, groups, **options) if attend else None
 
     def __call__(self, x: Array, embedding: Array) -> Array:
         h = self.first(x) + self.embed(jax.nn.silu(embedding))[:, None, None, :]
@@ -80,8 +81,8 @@ class _Upsample(nnx.Module):
     but XLA's CPU backend takes seconds for its gradient.)
     """
 
-    def __init__(self, channels: int, **kwargs: Any):
-        self.conv = _conv(channels, channels, **kwargs)
+    def __init__(self, channels: int, **options: Unpack[Options]):
+        self.conv = _conv(channels, channels, **options)
 
     def __call__(self, x: Array) -> Array:
         assert self.conv.bias is not None
@@ -141,30 +142,6 @@ class UNet(nnx.Module):
         (2, 8, 8, 1)
     """
 
-    repeats = ("multiples", "num_res_blocks")  # settings that say how many layers there are
-
-    @staticmethod
-    def count_arrays(
-        num_classes: int | None,
-        *,
-        multiples: tuple[int, ...],
-        attention: tuple[bool, ...],
-        num_res_blocks: int,
-        **_: object,
-    ) -> int:
-        """The number of weight arrays of such a network, without building it."""
-        block, skip, attend, conv = 10, 2, 6, 2
-        count = 4 + (num_classes is not None) + conv + 2 * block + attend + 2 * conv
-        before = 1
-        for multiple, attends in zip(multiples, attention, strict=False):
-            one = block + attend * attends
-            # All blocks of the way up skip, as their inputs are more; on the way down only the
-            # first of a level, if its channels become others.
-            count += num_res_blocks * one + skip * (multiple != before)
-            count += (num_res_blocks + 1) * (one + skip)
-            before = multiple
-        return count + 2 * conv * (len(multiples) - 1)
-
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -184,22 +161,22 @@ class UNet(nnx.Module):
         check_settings(UNet, locals())
         require(num_res_blocks >= 1, "num_res_blocks", num_res_blocks, "be a whole number >= 1")
         _check_settings(event_shape, base_channels, multiples, attention, groups, heads)
-        features = 4 * base_channels
-        build: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        width = 4 * base_channels
+        options: Options = {"dtype": dtype, "rngs": rngs}
 
         def block(inputs: int, outputs: int, attend: bool) -> _ResBlock:
-            return _ResBlock(inputs, outputs, features, attend, groups=groups, heads=heads, **build)
+            return _ResBlock(inputs, outputs, width, attend, groups=groups, heads=heads, **options)
 
         self.embedding = Embedding(
             base_channels,
-            features,
+            width,
             num_classes,
             max_frequency=max_frequency,
             time_bins=time_bins,
-            **build,
+            **options,
         )
         channels = base_channels
-        self.first = _conv(event_shape[-1], channels, **build)
+        self.first = _conv(event_shape[-1], channels, **options)
         skipped = [channels]  # channels of the skip connections
         down: list[_ResBlock | _Upsample | nnx.Conv] = []
         for level, multiple in enumerate(multiples):
@@ -208,7 +185,7 @@ class UNet(nnx.Module):
                 channels = base_channels * multiple
                 skipped.append(channels)
             if level < len(multiples) - 1:
-                down.append(_conv(channels, channels, strides=2, **build))
+                down.append(_conv(channels, channels, strides=2, **options))
                 skipped.append(channels)
         self.down = nnx.List(down)
         self.middle = nnx.List([block(channels, channels, attend) for attend in (True, False)])
@@ -219,9 +196,9 @@ class UNet(nnx.Module):
                 up.append(block(skipped.pop() + channels, outputs, attention[level]))
                 channels = outputs
             if level > 0:
-                up.append(_Upsample(channels, **build))
+                up.append(_Upsample(channels, **options))
         self.up = nnx.List(up)
-        self.last = _NormActConv(channels, event_shape[-1], groups, **build)
+        self.last = _NormActConv(channels, event_shape[-1], groups, **options)
 
     def __call__(
         self,
@@ -235,8 +212,8 @@ class UNet(nnx.Module):
         sample_bytes = math.prod(x.shape[1:3]) * self.first.out_features * dtype.itemsize
         return evaluate(_Evaluation(graphdef), sample_bytes, nnx.as_pure(state), t, x, label)
 
-    def whole(self, t: Array, x: Array, label: Array | None) -> Array:
-        """The velocities, without slices: the whole batch layer by layer."""
+    def unsliced(self, t: Array, x: Array, label: Array | None) -> Array:
+        """The velocities, with the entire batch in each layer."""
         embedding = self.embedding(t, label)
         h = self.first(x)
         skipped = [h]
@@ -259,8 +236,8 @@ class _Evaluation:
 
     graphdef: nnx.GraphDef
 
-    def __call__(self, weights: PyTree[Any], t: Array, x: Array, label: Array | None) -> Array:
-        return nnx.merge(self.graphdef, weights).whole(t, x, label)
+    def __call__(self, weights: PyTree, t: Array, x: Array, label: Array | None) -> Array:
+        return nnx.merge(self.graphdef, weights).unsliced(t, x, label)
 
 
 def _check_settings(

@@ -1,9 +1,9 @@
 """Training velocity fields by flow matching, and saving them."""
 
-from kinetic_jax.training._checkpoint import describe_field as describe_field
 from kinetic_jax.training._checkpoint import load_field as load_field
 from kinetic_jax.training._checkpoint import save_field as save_field
 from kinetic_jax.training._fit import FitResult as FitResult
+from kinetic_jax.training._fit import TrainingHistory as TrainingHistory
 from kinetic_jax.training._fit import fit as fit
 from kinetic_jax.training._loss import cfm_loss as cfm_loss
 from kinetic_jax.training._step import optax_promotion as optax_promotion

@@ -1,7 +1,6 @@
 """Fields on disk, with the description needed to rebuild them."""
 
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,14 +23,14 @@ from kinetic_jax.training._storage import (
 )
 
 
-def describe_field(field: VelocityField) -> dict[str, Any] | None:
+def describe_field(field: VelocityField) -> dict[str, object] | None:
     """The description from which `load_field` builds `field`; None for other fields."""
     spec = own_spec(field)
     return None if spec is None else spec.to_json()
 
 
 def save_field(directory: PathLike, field: VelocityField) -> None:
-    """Writes a field made by `network_field` (trained by `fit`, say) to a folder.
+    """Writes a field made by `network_field` to a folder.
 
     The folder stores all that `load_field` needs: the network's name and configuration, the shape
     of a sample, the data scaling and the number of classes. A previously saved field is replaced
@@ -59,8 +58,8 @@ def save_field(directory: PathLike, field: VelocityField) -> None:
     if about is None:
         raise ValueError(
             f"field must be made by network_field, got {type(field).__name__}: only such a field, "
-            "with its own network, can be built again; save a model of your own by its "
-            "framework's means, and a transformed field as the field inside"
+            "with its own network, can be built again; save other models by their framework, and "
+            "a transformed field without its transforms"
         )
     folder = local_path("directory", directory)
     last = latest_step(folder)
@@ -75,16 +74,14 @@ def save_field(directory: PathLike, field: VelocityField) -> None:
     write_checkpoint(folder, step, {"field": about}, {"field": arrays}, keep=1)
 
 
-def load_field(
-    directory: PathLike, *, step: int | None = None, average: bool = True
-) -> NetworkField:
+def load_field(directory: PathLike, *, step: int | None = None, ema: bool = True) -> NetworkField:
     """Loads a field from a folder of `save_field`, or a `checkpoint_dir` of `fit`.
 
     Args:
         directory: the folder.
         step: the checkpoint; the newest by default.
-        average: from a training checkpoint, load the moving average if it has one; False: the
-            plain field.
+        ema: from a training checkpoint, load the moving average if it has one; False: the plain
+            field.
 
     Returns:
         The field.
@@ -96,14 +93,14 @@ def load_field(
     """
     folder = local_path("directory", directory)
     step = None if step is None else whole_number("step", step, 0)
-    require_flag("average", average)
+    require_flag("ema", ema)
     for _ in range(10):
         current = step
         try:
             current = latest_step(folder) if step is None else step
             if current is None or not (folder / str(current)).is_dir():
                 raise FileNotFoundError(f"no complete checkpoint in {folder}")
-            return _load(folder, current, average)
+            return _load(folder, current, ema)
         except (ValueError, FileNotFoundError):
             # A writer may have replaced the checkpoint while it was read.
             if step is not None or not _is_replaced(folder, current):
@@ -118,7 +115,7 @@ def _is_replaced(folder: Path, step: int | None) -> bool:
         return True
 
 
-def _load(folder: Path, step: int, average: bool) -> NetworkField:
+def _load(folder: Path, step: int, ema: bool) -> NetworkField:
     about = read_about(folder, step)
     if about.field is None:
         raise ValueError(
@@ -126,13 +123,13 @@ def _load(folder: Path, step: int, average: bool) -> NetworkField:
             "your own network: build it yourself and resume by calling fit again"
         )
     # Without averaging, the stored `ema` is the initial field.
-    has_average = about.settings is not None and about.settings.get("ema") is not None
-    name = "ema" if average and has_average else "field"
+    has_ema = about.settings is not None and about.settings.get("ema") is not None
+    name = "ema" if ema and has_ema else "field"
     stored = stored_arrays(folder, step, name)
     with named_errors(folder / str(step)):
         field = described_field(about.field, len(stored))
-    like, rest = eqx.partition(field, _is_trainable)
-    leaves, treedef = jax.tree.flatten(like)
+    weights, rest = eqx.partition(field, _is_weight)
+    leaves, treedef = jax.tree.flatten(weights)
     if len(leaves) == len(stored):  # weights may be stored in another precision
         leaves = [
             _with_dtype(leaf, array.dtype) for leaf, array in zip(leaves, stored, strict=True)
@@ -141,9 +138,9 @@ def _load(folder: Path, step: int, average: bool) -> NetworkField:
 
 
 def _with_dtype(leaf: jax.ShapeDtypeStruct | Array, dtype: DTypeLike) -> jax.ShapeDtypeStruct:
-    floating = jnp.issubdtype(dtype, jnp.floating) and jnp.issubdtype(leaf.dtype, jnp.floating)
-    return jax.ShapeDtypeStruct(leaf.shape, dtype if floating else leaf.dtype)
+    are_floating = all(jnp.issubdtype(each, jnp.floating) for each in (dtype, leaf.dtype))
+    return jax.ShapeDtypeStruct(leaf.shape, dtype if are_floating else leaf.dtype)
 
 
-def _is_trainable(leaf: Any) -> bool:
+def _is_weight(leaf: object) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_inexact_array(leaf)

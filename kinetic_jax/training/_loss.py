@@ -1,7 +1,5 @@
 """The conditional flow-matching loss."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
@@ -10,7 +8,7 @@ from kinetic_jax._checks import as_array, conditions_of, require, require_key
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
 from kinetic_jax.energy._path_energy import squared_norm
-from kinetic_jax.fields import Field, VelocityField, as_field
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._protocol import checked_velocity
 
@@ -19,7 +17,7 @@ def cfm_loss(
     field: VelocityField,
     key: PRNGKeyArray,
     x1: Float[ArrayLike, "batch *event"],
-    cond: PyTree[Any] | None = None,
+    cond: PyTree | None = None,
 ) -> Float[Array, " batch"]:
     """The conditional flow-matching loss of each sample, on the linear path.
 
@@ -55,28 +53,21 @@ def cfm_loss(
     """
     field = as_field(field)
     require_key("key", key)
-    samples, cond = _checked_batch(field, x1, cond)
+    samples = as_array("x1", x1)
+    is_floating = jnp.issubdtype(samples.dtype, jnp.floating)
+    require(is_floating, "x1", f"dtype {samples.dtype}", "be floating")
+    require(samples.ndim >= 1, "x1", f"shape {samples.shape}", "have a leading batch axis")
+    cond = conditions_of(cond, samples.shape[0], "x1")
+    check_inputs(field, "x1", samples, cond)
     wide = at_least_float32(samples.dtype)
     key_time, key_noise = jax.random.split(key)
     times = jax.random.uniform(key_time, samples.shape[:1], wide)
     x0 = jax.random.normal(key_noise, samples.shape, wide)
 
-    def sample_loss(t: Array, start: Array, end: Array, c: PyTree[Any]) -> Array:
+    def sample_loss(t: Array, start: Array, end: Array, c: PyTree) -> Array:
         x = ((1 - t) * start + t * end.astype(wide)).astype(end.dtype)
         velocity = checked_velocity(field(t, x, c), end)
         return squared_norm(velocity.astype(wide) - (end.astype(wide) - start))
 
     samples, times, x0, cond = split_alike((samples, times, x0, cond))
     return jax.vmap(sample_loss)(times, x0, samples, cond)
-
-
-def _checked_batch(
-    field: Field, x1: ArrayLike, cond: PyTree[Any]
-) -> tuple[Float[Array, "batch *event"], PyTree[Any]]:
-    samples = as_array("x1", x1)
-    floating = jnp.issubdtype(samples.dtype, jnp.floating)
-    require(floating, "x1", f"dtype {samples.dtype}", "be floating")
-    require(samples.ndim >= 1, "x1", f"shape {samples.shape}", "have a leading batch axis")
-    cond = conditions_of(cond, samples.shape[0], "x1")
-    check_inputs(field, "x1", samples, cond)
-    return samples, cond

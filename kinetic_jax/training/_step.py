@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax.fields import Field
+from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.training._loss import cfm_loss
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ LOSS_BUFFER = 4096  # maximum number of steps per call
 
 
 class TrainingState(NamedTuple):
-    """The training state.
+    """The state of a run.
 
     Attributes:
         step: number of steps taken.
@@ -30,13 +29,13 @@ class TrainingState(NamedTuple):
     """
 
     step: Int[Array, ""]
-    field: PyTree[Any]
-    ema: PyTree[Any]
-    optimizer: PyTree[Any]
+    field: PyTree
+    ema: PyTree
+    optimizer: PyTree
 
 
 class Problem(NamedTuple):
-    """The constant inputs of training.
+    """The constant inputs of a run.
 
     Attributes:
         static: the untrained part of the field.
@@ -51,11 +50,11 @@ class Problem(NamedTuple):
         ema: decay of the moving average, or None; static.
     """
 
-    static: Any
-    dtypes: PyTree[Any]
+    static: PyTree
+    dtypes: PyTree
     data: Float[Array, "rows *event"]
-    cond: PyTree[Any]
-    null_cond: PyTree[Any]
+    cond: PyTree
+    null_cond: PyTree
     cond_dropout: Float[Array, ""]
     key: PRNGKeyArray
     optimizer: "optax.GradientTransformation"
@@ -63,12 +62,8 @@ class Problem(NamedTuple):
     ema: float | None
 
 
-def split_field(field: Field) -> tuple[PyTree[Any], Any]:
-    """Splits a field into its parameters and the untrained part.
-
-    Raises:
-        ValueError: if the field has no floating arrays.
-    """
+def split_field(field: VelocityField) -> tuple[PyTree[Array], PyTree]:
+    """Splits a field into its parameters, of which there must be some, and the untrained part."""
     parameters, static = eqx.partition(field, _trainable(field))
     if not jax.tree.leaves(parameters):
         raise ValueError(
@@ -78,41 +73,38 @@ def split_field(field: Field) -> tuple[PyTree[Any], Any]:
     return parameters, static
 
 
-def initial_state(
-    parameters: PyTree[Any], optimizer: "optax.GradientTransformation"
-) -> TrainingState:
+def initial_state(parameters: PyTree, optimizer: "optax.GradientTransformation") -> TrainingState:
     """The state before the first step."""
+
+    def wide_copy(leaf: Array) -> Array:
+        return jnp.array(leaf, leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.float32)
+
     # Copies: the state's buffers are donated, and the caller's field must stay usable.
-    wide = jax.tree.map(lambda leaf: jnp.array(leaf, _wide(leaf.dtype)), parameters)
+    wide = jax.tree.map(wide_copy, parameters)
     with optax_promotion():
         state = optimizer.init(wide)
     state = jax.tree.map(jnp.array, state)
     return TrainingState(jnp.zeros((), jnp.int32), wide, jax.tree.map(jnp.array, wide), state)
 
 
-def _wide(dtype: DTypeLike) -> DTypeLike:
-    """The dtype, or float32 for half precision."""
-    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-
-
-def field_of(problem: Problem, parameters: PyTree[Any]) -> Any:
+def field_of(problem: Problem, parameters: PyTree[Array]) -> PyTree:
     """The field with these parameters, cast to its own dtypes."""
-    own = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), parameters, problem.dtypes)
-    return eqx.combine(own, problem.static)
+    cast = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), parameters, problem.dtypes)
+    return eqx.combine(cast, problem.static)
 
 
-def _trainable(field: Field) -> PyTree[bool]:
+def _trainable(field: VelocityField) -> PyTree[bool]:
     """A mask of the trained leaves: floating arrays, except a Flax model's other variables."""
 
-    def mask(node: Any) -> PyTree[bool]:
-        floating = jax.tree.map(eqx.is_inexact_array, node)
-        own = node.trainable() if _has_mask(node) else floating
-        return jax.tree.map(lambda a, b: a and b, floating, own)
+    def mask(node: PyTree) -> PyTree[bool]:
+        is_floating = jax.tree.map(eqx.is_inexact_array, node)
+        own = node.trainable() if _has_mask(node) else is_floating
+        return jax.tree.map(lambda a, b: a and b, is_floating, own)
 
     return jax.tree.map(mask, field, is_leaf=_has_mask)
 
 
-def _has_mask(node: Any) -> bool:
+def _has_mask(node: object) -> bool:
     return isinstance(node, Field) and node.trainable() is not None
 
 
@@ -132,18 +124,18 @@ def advance(
 
     All calls share one program, so their lengths do not affect the numbers.
     """
-    _, _, data, cond, null_cond, cond_dropout, key, _, batch_size, _ = problem
+    data, cond, null_cond = problem.data, problem.cond, problem.null_cond
     start = state.step + 0  # a copy of the donated buffer
 
     def body(step: Array, carry: tuple[TrainingState, Array]) -> tuple[TrainingState, Array]:
         state, losses = carry
-        draw, drop, draws = jax.random.split(jax.random.fold_in(key, step), 3)
-        rows = jax.random.randint(draw, (batch_size,), 0, data.shape[0])
+        draw, drop, draws = jax.random.split(jax.random.fold_in(problem.key, step), 3)
+        rows = jax.random.randint(draw, (problem.batch_size,), 0, data.shape[0])
         batch, labels = data[rows], jax.tree.map(lambda leaf: leaf[rows], cond)
         if null_cond is not None and cond is not None:
-            labels = _drop(drop, labels, null_cond, cond_dropout)
+            labels = _drop(drop, labels, null_cond, problem.cond_dropout)
 
-        def loss(parameters: PyTree[Any]) -> Array:
+        def loss(parameters: PyTree) -> Array:
             return jnp.mean(cfm_loss(field_of(problem, parameters), draws, batch, labels))
 
         value, gradient = jax.value_and_grad(loss)(state.field)
@@ -154,15 +146,13 @@ def advance(
     return jax.lax.fori_loop(start, stop, body, (state, losses))
 
 
-def _drop(
-    key: PRNGKeyArray, cond: PyTree[Any], null_cond: PyTree[Any], share: Float[Array, ""]
-) -> PyTree[Any]:
+def _drop(key: PRNGKeyArray, cond: PyTree, null_cond: PyTree, share: Float[Array, ""]) -> PyTree:
     size = jax.tree.leaves(cond)[0].shape[0]
     dropped = jax.random.uniform(key, (size,), share.dtype) < share
 
-    def pick(leaf: Array, null: Any) -> Array:
+    def pick(leaf: Array, null: Array) -> Array:
         mask = dropped.reshape(size, *(1,) * (leaf.ndim - 1))
-        return jnp.where(mask, jnp.broadcast_to(jnp.asarray(null, leaf.dtype), leaf.shape), leaf)
+        return jnp.where(mask, jnp.broadcast_to(null.astype(leaf.dtype), leaf.shape), leaf)
 
     return jax.tree.map(pick, cond, null_cond)
 
@@ -170,9 +160,9 @@ def _drop(
 def _update(
     problem: Problem,
     state: TrainingState,
-    loss: Callable[[PyTree[Any]], Array],
+    loss: Callable[[PyTree], Array],
     value: Array,
-    gradient: PyTree[Any],
+    gradient: PyTree,
 ) -> TrainingState:
     import optax
 

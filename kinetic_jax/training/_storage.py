@@ -1,4 +1,4 @@
-"""Pytrees of arrays on disk: self-describing Orbax checkpoints."""
+"""Self-describing Orbax checkpoints of pytrees."""
 
 import dataclasses
 import glob
@@ -6,22 +6,25 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import write_whole
 from kinetic_jax._schema import from_description
 
-# Orbax is imported lazily: its import takes as long as JAX's.
+# Orbax is imported when used: its import takes as long as JAX's.
 
+T = TypeVar("T")
+_Leaf = Array | np.ndarray | jax.ShapeDtypeStruct
 FORMAT = 1
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's temporary folders
 SAVING = ".kinetic_jax-saving"  # a file with the step being written
@@ -39,8 +42,8 @@ class About:
     """
 
     format: int
-    digests: dict[str, Any]
-    field: dict[str, Any] | None = None
+    digests: dict[str, object]
+    field: dict[str, object] | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -80,12 +83,7 @@ def latest_step(directory: Path) -> int | None:
 
 
 def make_folder(name: str, folder: Path) -> None:
-    """Creates a folder for checkpoints if needed.
-
-    Raises:
-        ValueError: naming the argument `name`, if the folder cannot be created or holds checkpoints
-            of other programs.
-    """
+    """Creates the folder of the argument `name`; it must hold no checkpoints of other programs."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,35 +92,33 @@ def make_folder(name: str, folder: Path) -> None:
 
 
 def write_checkpoint(
-    directory: Path, step: int, about: dict[str, Any], trees: dict[str, PyTree[Any]], keep: int
+    directory: Path, step: int, about: Mapping[str, object], trees: dict[str, PyTree], keep: int
 ) -> None:
     """Writes the arrays of `trees` and the description `about` as checkpoint `step`, atomically.
 
     Raises:
-        ValueError: naming a folder that Orbax would remove as a checkpoint but that this package
-            did not write.
         OSError: naming the checkpoint, if it cannot be written (on a full disk, say).
     """
     import orbax.checkpoint as ocp
 
-    items: dict[str, Any] = {}
+    items: dict[str, object] = {}
     digests = {}
     for name, tree in trees.items():
         leaves = [_as_numpy(leaf) for leaf in jax.tree.leaves(tree)]
         digests[name] = digest(leaves)
         if leaves:  # Orbax writes no empty trees (the state of plain gradient descent)
-            items[name] = ocp.args.StandardSave(dict(_numbered(leaves)))
-    about = {"format": FORMAT, "digests": digests} | about
-    items["about"] = ocp.args.JsonSave(about | {"self": _json_digest(about)})
-    for left in unfinished_saves(directory):
-        shutil.rmtree(left)
+            items[name] = ocp.args.StandardSave(_numbered(leaves))
+    description = {"format": FORMAT, "digests": digests, **about}
+    items["about"] = ocp.args.JsonSave({**description, "self": _json_digest(description)})
+    for folder in unfinished_saves(directory):
+        shutil.rmtree(folder)
     write_whole(directory / SAVING, str(step).encode())
     try:
         with _manager(directory, write=True, keep=keep) as manager:
             manager.save(step, args=ocp.args.Composite(**items), force=True)
     except Exception as error:  # Orbax and TensorStore have no error for a full disk
-        for left in unfinished_saves(directory):
-            shutil.rmtree(left, ignore_errors=True)  # threads of Orbax may still be writing there
+        for folder in unfinished_saves(directory):
+            shutil.rmtree(folder, ignore_errors=True)  # Orbax's threads may still be writing there
         raise OSError(f"checkpoint {directory / str(step)} cannot be written: {error}") from error
     (directory / SAVING).unlink()  # kept after a failure, for the next save to clean up
 
@@ -139,16 +135,18 @@ def unfinished_saves(directory: Path) -> list[Path]:
     saving = directory / SAVING
     own = f"{saving.read_text()}{UNFINISHED}" if saving.is_file() else None
     folders = [path for path in directory.iterdir() if path.is_dir()]
-    left = [path for path in folders if UNFINISHED in path.name]
+    unfinished = [path for path in folders if UNFINISHED in path.name]
     for path in sorted(folders):
+        if path not in unfinished and not path.name.isdigit():
+            continue
         is_own = own is not None and path.name.startswith(own)
-        is_empty = path in left and not any(path.iterdir())
-        if (path in left or path.name.isdigit()) and not (is_own or is_empty or _is_own(path)):
+        is_empty = path in unfinished and not any(path.iterdir())
+        if not (is_own or is_empty or _is_own(path)):
             raise ValueError(
                 f"{directory} must hold no checkpoints of other programs, got {path.name}, which "
                 "was not written by fit or save_field: move it away or choose another folder"
             )
-    return left
+    return unfinished
 
 
 def _is_own(checkpoint: Path) -> bool:
@@ -161,11 +159,7 @@ def _is_own(checkpoint: Path) -> bool:
 
 
 def read_about(directory: Path, step: int) -> About:
-    """The description of checkpoint `step`.
-
-    Raises:
-        ValueError: naming the checkpoint, if it is damaged or has another format.
-    """
+    """The description of checkpoint `step`; a `ValueError` names a damaged one."""
     import orbax.checkpoint as ocp
 
     path = directory / str(step)
@@ -183,27 +177,23 @@ def read_about(directory: Path, step: int) -> About:
         return from_description(About, about, "the description")
 
 
-def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTree[Any]:
-    """The arrays stored under `name` in checkpoint `step`, in the structure of `like`.
-
-    Raises:
-        ValueError: naming the checkpoint, if it is damaged or does not fit `like`.
-    """
+def read_tree(directory: Path, step: int, name: str, like: PyTree) -> PyTree:
+    """The arrays stored under `name` in checkpoint `step`, which must fit the structure `like`."""
     import orbax.checkpoint as ocp
 
     path = directory / str(step)
     about = read_about(directory, step)
     originals, treedef = jax.tree.flatten(like)
     leaves = [_as_numpy(leaf) if _is_key(leaf) else leaf for leaf in originals]
-    stored: dict[str, Any] = {}
+    stored: dict[str, np.ndarray] = {}
     if leaves:
         # Checked before memory is allocated; Orbax accepts other shapes.
         _require_fit(path, name, stored_arrays(directory, step, name), leaves)
-        wanted = dict(_numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]))
+        shapes = _numbered([np.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
         with named_errors(path), _manager(directory) as manager:
-            args = ocp.args.Composite(**{name: ocp.args.StandardRestore(wanted)})
+            args = ocp.args.Composite(**{name: ocp.args.StandardRestore(shapes)})
             stored = manager.restore(step, args=args)[name]
-    arrays = [np.asarray(stored[number]) for number, _ in _numbered(leaves)]
+    arrays = [np.asarray(stored[number]) for number in _numbered(leaves)]
     if digest(arrays) != about.digests.get(name):
         raise ValueError(
             f"checkpoint {path} is damaged or does not fit: {name!r} is not what was written"
@@ -218,11 +208,7 @@ def read_tree(directory: Path, step: int, name: str, like: PyTree[Any]) -> PyTre
 
 
 def stored_arrays(directory: Path, step: int, name: str) -> list[jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of the arrays stored under `name`, without reading them.
-
-    Raises:
-        ValueError: naming the checkpoint, if it is damaged.
-    """
+    """Shapes and dtypes of the arrays stored under `name`, without reading them."""
     import orbax.checkpoint as ocp
 
     path = directory / str(step)
@@ -232,27 +218,22 @@ def stored_arrays(directory: Path, step: int, name: str) -> list[jax.ShapeDtypeS
         return [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for _, leaf in by_number]
 
 
-def _require_fit(path: Path, name: str, stored: list[Any], leaves: list[Any]) -> None:
-    for array, leaf in zip(stored, leaves, strict=False):
-        got, expected = (
-            f"{jnp.dtype(each.dtype)} of shape {tuple(each.shape)}" for each in (array, leaf)
-        )
-        if got != expected:
-            raise ValueError(
-                f"checkpoint {path} does not fit: {name!r} must hold {expected}, got {got}"
-            )
-    if len(stored) != len(leaves):
-        raise ValueError(
-            f"checkpoint {path} does not fit: {name!r} must hold {len(leaves)} arrays, got "
-            f"{len(stored)}"
-        )
+def _require_fit(path: Path, name: str, stored: Sequence[_Leaf], leaves: Sequence[_Leaf]) -> None:
+    where = f"checkpoint {path} does not fit: {name!r}"
+    layouts = [
+        [f"{jnp.dtype(array.dtype)} of shape {tuple(array.shape)}" for array in arrays]
+        for arrays in (stored, leaves)
+    ]
+    for got, expected in zip(*layouts, strict=False):
+        require(got == expected, where, got, f"hold {expected}")
+    require(len(stored) == len(leaves), where, len(stored), f"hold {len(leaves)} arrays")
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: _Leaf) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _as_numpy(leaf: Any) -> np.ndarray:
+def _as_numpy(leaf: Array | np.ndarray) -> np.ndarray:
     """A leaf as a NumPy array; the integers of a random key (some optimizers hold one)."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
@@ -266,9 +247,9 @@ def named_errors(path: Path) -> Iterator[None]:
         raise ValueError(f"checkpoint {path} is damaged or does not fit: {error}") from error
 
 
-def _json_digest(about: dict[str, Any]) -> str:
+def _json_digest(about: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:
-    return [(f"{number:05d}", leaf) for number, leaf in enumerate(leaves)]
+def _numbered(arrays: Sequence[T]) -> dict[str, T]:
+    return {f"{number:05d}": array for number, array in enumerate(arrays)}

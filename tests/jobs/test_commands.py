@@ -58,9 +58,9 @@ def test_labels_from_a_file(kind, saved, tmp_path):
 def test_a_folder_of_fit(field, tmp_path):
     """The average of the weights by default, the plain weights on demand."""
     run = tmp_path / "run"
-    fit(field, jnp.zeros((4, 2)), key=jax.random.key(0), steps=3, optimizer=optax.sgd(0.1),
+    fit(field, jnp.zeros((4, 2)), key=jax.random.key(0), num_steps=3, optimizer=optax.sgd(0.1),
         batch_size=2, checkpoint_dir=run)  # fmt: skip
-    fields = {(): load_field(run), ("--raw",): load_field(run, average=False)}
+    fields = {(): load_field(run), ("--raw",): load_field(run, ema=False)}
     results = []
     for number, (flag, same) in enumerate(fields.items()):
         out = tmp_path / str(number)

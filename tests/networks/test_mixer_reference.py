@@ -42,30 +42,30 @@ def norm(x):
     return moved / np.sqrt((moved**2).mean(axis=-1, keepdims=True) + 1e-6)
 
 
-def told_of(layer, t, label, dim):
+def embedding_of(layer, t, label, dim):
     frequencies = 10_000.0 ** (-np.arange(dim // 2) / (dim // 2 - 1))
     waves = np.concatenate([np.sin(100.0 * t * frequencies), np.cos(100.0 * t * frequencies)])
-    told = linear(layer.outer, gelu(linear(layer.inner, waves)))
+    embedded = linear(layer.outer, gelu(linear(layer.inner, waves)))
     if label is not None:
-        told = told + np.asarray(layer.classes.embedding[...])[label]
-    return told / (1 + np.exp(-told))
+        embedded = embedded + np.asarray(layer.classes.embedding[...])[label]
+    return embedded / (1 + np.exp(-embedded))
 
 
 def forward(model, t, x, label, side, dim):
     """ONE sample, its patches in a list."""
-    told = told_of(model.embedding, t, label, dim)
+    embedded = embedding_of(model.embedding, t, label, dim)
     corners = [(i, j) for i in range(0, x.shape[0], side) for j in range(0, x.shape[1], side)]
     h = np.stack([linear(model.first, x[i : i + side, j : j + side].ravel()) for i, j in corners])
     h = h + np.asarray(model.places[...])
     for block in model.blocks:
-        scale, shift, scale_2, shift_2 = np.split(linear(block.modulation, told), 4)
+        scale, shift, scale_2, shift_2 = np.split(linear(block.modulation, embedded), 4)
         y = norm(h) * (1 + scale) + shift
         for channel in range(h.shape[1]):
             mixed = linear(block.patches_out, gelu(linear(block.patches_in, y[:, channel])))
             h[:, channel] += mixed
         y = norm(h) * (1 + scale_2) + shift_2
         h = h + linear(block.channels_out, gelu(linear(block.channels_in, y)))
-    scale, shift = np.split(linear(model.modulation, told), 2)
+    scale, shift = np.split(linear(model.modulation, embedded), 2)
     velocities = linear(model.last, norm(h) * (1 + scale) + shift)
     image = np.zeros_like(x)
     for (i, j), velocity in zip(corners, velocities, strict=True):
@@ -90,7 +90,7 @@ def test_reference(shape, side, classes, x64):
     labels = [None] * 3 if classes is None else [0, classes - 1, classes]
     graphdef, state = nnx.split(model)
     run = jax.jit(lambda state, *inputs: nnx.merge(graphdef, state)(*inputs))
-    told = None if classes is None else jnp.asarray(labels)
+    label = None if classes is None else jnp.asarray(labels)
     want = [forward(model, *sample, side, 8) for sample in zip(t, x, labels, strict=True)]
     assert np.abs(want).max() > 0.1
-    np.testing.assert_allclose(run(state, t, x, told), want, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(run(state, t, x, label), want, rtol=1e-9, atol=1e-9)

@@ -68,15 +68,15 @@ def embedding(layer, t, label, width):
 
 
 def forward(model, t, x, label, width):
-    told = silu(embedding(model.embedding, t, label, width))
+    embedded = silu(embedding(model.embedding, t, label, width))
     h = linear(model.first, x.reshape(len(x), -1))
     for block in model.blocks:
-        scale, shift = np.split(linear(block.modulation, told), 2, axis=1)
+        scale, shift = np.split(linear(block.modulation, embedded), 2, axis=1)
         inner = linear(block.inner, layer_norm(block.norm, h) * (1 + scale) + shift)
         h = h + linear(block.outer, silu(inner))
     velocity = linear(model.last, silu(layer_norm(model.norm, h)))
     if hasattr(model, "skip"):
-        velocity = velocity + linear(model.skip, told) * x.reshape(len(x), -1)
+        velocity = velocity + linear(model.skip, embedded) * x.reshape(len(x), -1)
     return velocity.reshape(x.shape)
 
 

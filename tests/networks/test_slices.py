@@ -41,9 +41,9 @@ def inputs():
     return t, jnp.asarray(rng.normal(size=(BATCH, 4, 4, 1)), jnp.float32), jnp.arange(BATCH) % 4
 
 
-def whole(field, t, x, label):
+def unsliced(field, t, x, label):
     """The network on the batch at once."""
-    return nnx.merge(field.velocity.graphdef, field.velocity.state).whole(t, x, label)
+    return nnx.merge(field.velocity.graphdef, field.velocity.state).unsliced(t, x, label)
 
 
 def native(field, t, x, label):
@@ -71,16 +71,16 @@ def close(got, want):
 def test_same_numbers_in_a_loop(call, field, inputs):
     compiled = jax.jit(call).lower(field, *inputs).compile()
     assert " while(" in compiled.as_text()
-    close(compiled(field, *inputs), jax.jit(whole)(field, *inputs))
+    close(compiled(field, *inputs), jax.jit(unsliced)(field, *inputs))
 
 
 def test_one_time_for_all(field, inputs):
     _, x, label = inputs
     t, times = jnp.float32(0.3), jnp.full(BATCH, 0.3)
-    unlabelled = jax.jit(whole)(field, times, x, None)
+    unlabelled = jax.jit(unsliced)(field, times, x, None)
     close(jax.jit(lambda field: native(field, t[None], x, None))(field), unlabelled)
     close(jax.vmap(field, (None, 0))(t, x), unlabelled)
-    want = jax.jit(whole)(field, times, x, label)
+    want = jax.jit(unsliced)(field, times, x, label)
     close(jax.vmap(field, (None, 0, 0))(t, x, label), want)
     assert np.abs(np.asarray(want - unlabelled)).max() > 1e-3
 
@@ -128,7 +128,7 @@ def test_gradients_are_those_of_the_whole(call, field, inputs):
 
     lowered = gradient(call)
     assert "stablehlo.while" not in lowered.as_text()
-    results = lowered.compile()(field, x), gradient(whole).compile()(field, x)
+    results = lowered.compile()(field, x), gradient(unsliced).compile()(field, x)
     for got, want in zip(*map(jax.tree.leaves, results), strict=True):
         close(got, want)
 
@@ -153,7 +153,7 @@ def test_a_derivative_in_x_alone_computes_none_in_the_weights(field, inputs):
 
         return jax.jit(along).lower(x).cost_analysis()["flops"]
 
-    assert cost(mapped) <= 1.02 * cost(whole)
+    assert cost(mapped) <= 1.02 * cost(unsliced)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -169,8 +169,8 @@ def test_networks_of_their_own(field, inputs):
     fields = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), field)
     got = jax.jit(jax.vmap(mapped, (0, None, None, None)))(fields, *inputs)
     double = jax.tree.map(lambda leaf: 2 * leaf, field)
-    close(got[0], whole(field, *inputs))
-    close(got[1], whole(double, *inputs))
+    close(got[0], unsliced(field, *inputs))
+    close(got[1], unsliced(double, *inputs))
 
 
 def test_exports_with_the_loop_for_the_cpu_only(field, inputs):
@@ -188,6 +188,6 @@ def test_exports_with_the_loop_for_the_cpu_only(field, inputs):
 
     exported, _ = lowered(("cpu", "cuda", "tpu"))
     revived = deserialize(exported.serialize())
-    close(revived.call(leaves, *inputs), jax.jit(whole)(field, *inputs))
+    close(revived.call(leaves, *inputs), jax.jit(unsliced)(field, *inputs))
     for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
         assert ("stablehlo.while" in lowered((platform,))[1]) == loops

@@ -177,21 +177,26 @@ def test_authors_configuration_is_a_valid_field():
         ("mlp", (2,), {"width": 4, "depth": 3, "skip": True}),
         ("mixer", (4, 4, 1), {"width": 4, "told": 4, "depth": 2}),
         ("unet", (4, 4, 1), TINY_UNET),
-        ("unet", (4, 4, 1), TINY_UNET | {"multiples": (2, 2), "attention": (True, False)}),
-        ("unet", (8, 8, 1), TINY_UNET | {"multiples": (3, 1, 1), "attention": (False,) * 3,
-                                         "num_res_blocks": 3}),
     ],
 )  # fmt: skip
-def test_arrays_are_counted_without_building_them(network, shape, config):
-    for classes in (None, 3):
-        field = eqx.filter_eval_shape(
-            lambda n=classes: network_field(network, shape, key=KEY, num_classes=n, **config)
-        )
-        count = len(jax.tree.leaves(field))
-        field.spec.require_arrays(count)
-        for other in (count - 1, count + 1):
-            with pytest.raises(ValueError, match=rf"must fit {other} stored arrays, got .*{count}"):
-                field.spec.require_arrays(other)
+def test_networks_that_do_not_fit_the_stored_arrays(network, shape, config):
+    field = eqx.filter_eval_shape(
+        lambda: network_field(network, shape, key=KEY, num_classes=3, **config)
+    )
+    count, description = len(jax.tree.leaves(field)), field.spec.to_json()
+    assert described_field(description, count).spec == field.spec
+    for other in (count - 1, count + 1):
+        with pytest.raises(ValueError, match=rf"fit {other} stored arrays, got {count} arr"):
+            described_field(description, other)
+
+
+def test_deep_networks_are_refused_before_they_are_built():
+    spec = network_field("mlp", (2,), key=KEY, width=4, depth=1).spec.to_json()
+    spec["config"]["depth"] = 100_000
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"field\.config must fit 18 stored arrays, got many more"):
+        described_field(spec, 18)
+    assert time.monotonic() - began < 15  # all of it takes minutes
 
 
 def test_the_structure_of_a_deep_network_takes_linear_time():

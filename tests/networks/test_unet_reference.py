@@ -8,8 +8,7 @@ from flax import nnx
 
 from kinetic_jax import UNet
 from kinetic_jax.networks import AUTHORS_UNET
-from kinetic_jax.networks._attention import SelfAttention, attend
-from kinetic_jax.networks._norm import GroupNorm
+from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
 
 def compiled(model, *inputs):
@@ -90,8 +89,8 @@ def norm_act_conv(layer, x, groups):
     return convolution(layer.conv, silu(group_norm(layer.norm, x, groups)))
 
 
-def residual_block(block, x, told, groups, heads):
-    h = norm_act_conv(block.first, x, groups) + linear(block.embed, silu(told))[:, None, None]
+def residual_block(block, x, embedded, groups, heads):
+    h = norm_act_conv(block.first, x, groups) + linear(block.embed, silu(embedded))[:, None, None]
     h = norm_act_conv(block.second, h, groups)
     h = h + (x if block.skip is None else convolution(block.skip, x))
     return h if block.attention is None else attention(block.attention, h, groups, heads)
@@ -106,21 +105,21 @@ def embedding(layer, t, label, dim):
 
 
 def forward(model, t, x, label, *, base_channels, multiples, num_res_blocks, groups, heads, **_):
-    told = embedding(model.embedding, t, label, base_channels)
+    embedded = embedding(model.embedding, t, label, base_channels)
     down, up = iter(model.down), iter(model.up)
     skips = [convolution(model.first, x)]
     for level in range(len(multiples)):
         for _ in range(num_res_blocks):
-            skips.append(residual_block(next(down), skips[-1], told, groups, heads))
+            skips.append(residual_block(next(down), skips[-1], embedded, groups, heads))
         if level < len(multiples) - 1:
             skips.append(convolution(next(down), skips[-1], stride=2))
     h = skips[-1]
     for block in model.middle:
-        h = residual_block(block, h, told, groups, heads)
+        h = residual_block(block, h, embedded, groups, heads)
     for level in reversed(range(len(multiples))):
         for _ in range(num_res_blocks + 1):
             joined = np.concatenate([h, skips.pop()], axis=-1)
-            h = residual_block(next(up), joined, told, groups, heads)
+            h = residual_block(next(up), joined, embedded, groups, heads)
         if level > 0:
             h = convolution(next(up).conv, h.repeat(2, axis=1).repeat(2, axis=2))
     assert not skips

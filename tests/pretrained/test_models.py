@@ -104,8 +104,8 @@ def test_samples_are_of_the_class_they_are_asked_for():
     x0 = noise(jax.random.key(0), jnp.arange(60), field.event_shape)
     labels = jnp.arange(60) % 10
     run = sample(field, x0, labels, num_steps=20).check()
-    told = np.asarray(judge(run.x1)).argmax(axis=1)
-    assert np.mean(told == np.asarray(labels)) > 0.6  # a tenth by chance
+    classes = np.asarray(judge(run.x1)).argmax(axis=1)
+    assert np.mean(classes == np.asarray(labels)) > 0.6  # a tenth by chance
     # And of the images' range: what is beyond [−1, 1] is little.
     assert np.mean(np.abs(np.asarray(run.x1)) > 1.1) < 0.05
 
@@ -114,14 +114,14 @@ def test_the_model_of_few_copies_them():
     """At least 15% at 100 steps; 200 samples tell that from held-out images' none."""
     field, few = pretrained("fashion-mnist-1024"), load_images("fashion-mnist-1024").images
     x0 = noise(jax.random.key(0), jnp.arange(200), field.event_shape)
-    found = memorization(sample(field, x0, num_steps=100).check().x1, few)
-    assert found.high > 0.15
-    assert found.low > 0.05
+    copies = memorization(sample(field, x0, num_steps=100).check().x1, few)
+    assert copies.high > 0.15
+    assert copies.low > 0.05
 
 
 def test_the_classifier_tells_images_it_never_saw():
     """The 1,024 that ship, which it was kept from; 0.91 of them, with a standard error of 0.01."""
     images = load_images("fashion-mnist-1024")
-    told = np.asarray(pretrained_classifier()(images.images)).argmax(axis=1)
-    assert np.mean(told == images.labels) > 0.87
+    classes = np.asarray(pretrained_classifier()(images.images)).argmax(axis=1)
+    assert np.mean(classes == images.labels) > 0.87
     assert read_about(WEIGHTS / "classifier.npz")["accuracy"] >= 0.90

@@ -76,8 +76,8 @@ def test_damage_is_named(tmp_path):
     ):
         read_field(file)
     file.write_bytes(content)
-    with np.load(file) as held:
-        arrays = dict(held)
+    with np.load(file) as stored:
+        arrays = dict(stored)
     arrays["00001"] = arrays["00001"] + np.float16(1)
     np.savez(file, **arrays)
     with pytest.raises(ValueError, match=r"field\.npz is damaged: its weights are not what was"):
@@ -115,7 +115,7 @@ CRAFTED = {
     "unknown network": ({"network": "x"}, r"field\.network must be one of 'mlp'"),
     "a side below 0": ({"event_shape": [-2]}, r"field\.event_shape\[0\] must be a whole number"),
     "unknown setting": ({"config": {"evil": 1}}, r"field\.config must hold settings of 'mlp'"),
-    "many layers": ({"config": {"depth": 10**5}}, r"field\.config\.depth must fit \d+ stored"),
+    "many layers": ({"config": {"depth": 10**5}}, r"field\.config must fit \d+ stored"),
     "wide": ({"config": {"width": 10**6}}, "weights of other shapes"),
     "scale 0": ({"scaling": {"shift": 0.0, "scale": 0.0}}, r"field\.scaling\.scale must not be 0"),
 }
@@ -127,8 +127,8 @@ def test_crafted_descriptions(name, tmp_path):
     change, message = CRAFTED[name]
     file = tmp_path / "field.npz"
     write_field(file, random_field())
-    with np.load(file) as held:
-        arrays = dict(held)
+    with np.load(file) as stored:
+        arrays = dict(stored)
     about = json.loads(str(arrays["about"]))
     about["field"] |= change
     if "config" in change:
@@ -191,7 +191,7 @@ def test_more_layers_than_arrays(tmp_path):
     about["config"]["depth"] = 90
     began = time.monotonic()
     crafted(tmp_path / "field.npz", 90 * [np.zeros((), np.float16)], {"field": about})
-    with pytest.raises(ValueError, match=r"field\.npz .*fit 90 stored arrays, got 90, 730"):
+    with pytest.raises(ValueError, match=r"field\.npz .*fit 90 stored arrays, got many more"):
         read_field(tmp_path / "field.npz")
     assert time.monotonic() - began < 5
 
@@ -200,8 +200,8 @@ def test_nothing_is_unpacked(tmp_path):
     """Half a megabyte of zeros unpacks to half a gigabyte."""
     file = tmp_path / "field.npz"
     write_field(file, random_field())
-    with np.load(file) as held:
-        np.savez_compressed(file, **dict(held) | {"00001": np.zeros(2**20, np.float16)})
+    with np.load(file) as stored:
+        np.savez_compressed(file, **dict(stored) | {"00001": np.zeros(2**20, np.float16)})
     with pytest.raises(
         ValueError, match=r"field\.npz .*must be stored uncompressed, got compressed"
     ):

@@ -241,7 +241,7 @@ CRAFTED = {
     "setting": (in_config(evil=1), r"field\.config must hold settings of 'mlp', got \['evil'\]"),
     "width": (in_config(width=10**6), r"'field' must hold float32 of shape"),
     "beyond integers": (in_config(width=10**400), r"field\.config\.width must be a whole number"),
-    "depth": (in_config(depth=100_000), r"field\.config\.depth must fit \d+ stored arrays, got 1"),
+    "depth": (in_config(depth=100_000), r"field\.config must fit \d+ stored arrays, got many"),
     "no depth": (in_config(depth=None), r"field\.config\.depth must be a whole number, got None"),
     "dtype": (in_config(dtype="x"), r"field\.config\.dtype must be None or a floating dtype"),
     "skip": (in_config(skip=1), r"field\.config\.skip must be true or false, got 1"),
@@ -282,9 +282,9 @@ def test_descriptions_nested_too_deeply(tmp_path):
             load_field(tmp_path)
 
 
-def run(folder, steps=2):
+def run(folder, num_steps=2):
     return fit(
-        random_field(), jnp.ones((4, 2)), key=jax.random.key(0), steps=steps, batch_size=2,
+        random_field(), jnp.ones((4, 2)), key=jax.random.key(0), num_steps=num_steps, batch_size=2,
         optimizer=optax.sgd(1e-3), checkpoint_dir=folder, checkpoint_every=1,
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ class ComplexConstant(eqx.Module):
 def test_complex_weights(optimizer):
     data = jnp.tile(jnp.array([1.0, 2.0]), (4, 1))
     start = ComplexConstant(jnp.array(0.0 - 1.0j))
-    result = fit(start, data, key=KEY, steps=400, optimizer=optimizer, batch_size=64)
+    result = fit(start, data, key=KEY, num_steps=400, optimizer=optimizer, batch_size=64)
     assert result.field.w.dtype == jnp.complex64
     assert abs(result.field.w - (1 + 2j)) < 0.1
     assert abs(result.ema_field.w - (1 + 2j)) < 0.1
@@ -52,7 +52,7 @@ def test_half_precision_weights_and_their_average(dtype):
             assert self.w.dtype == dtype  # the field computes in its own dtype
             return (self.w * jnp.ones(2, dtype)).astype(x.dtype)
 
-    settings = {"key": KEY, "batch_size": 256, "steps": 800}
+    settings = {"key": KEY, "batch_size": 256, "num_steps": 800}
     result = fit(Half(jnp.zeros((), dtype)), data, optimizer=optax.sgd(0.01), **settings)
     for field in (result.field, result.ema_field):
         assert field.w.dtype == dtype

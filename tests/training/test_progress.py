@@ -21,7 +21,7 @@ def train(progress):
     key = jax.random.key(0)
     field = network_field("mlp", (2,), key=key, width=8, depth=1)
     fit(
-        field, jnp.ones((4, 2)), key=key, steps=7, optimizer=OPTIMIZER, batch_size=4,
+        field, jnp.ones((4, 2)), key=key, num_steps=7, optimizer=OPTIMIZER, batch_size=4,
         progress=progress,
     )  # fmt: skip
 

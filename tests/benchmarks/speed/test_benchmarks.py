@@ -20,15 +20,15 @@ def test_ratios_are_taken_round_by_round(monkeypatch):
     # A machine that slows down between rounds: 1, 10, 100 s. The ratio of two stays what it is.
     clock = itertools.chain([9.0, 28.0], *([base, 1.5 * base] for base in (1.0, 10.0, 100.0)))
     monkeypatch.setattr(_timing, "seconds", lambda call: next(clock))
-    found = _timing.compare({"baseline": lambda: None, "other": lambda: None}, rounds=3)
-    baseline, other = found["baseline"], found["other"]
+    timings = _timing.compare({"baseline": lambda: None, "other": lambda: None}, rounds=3)
+    baseline, other = timings["baseline"], timings["other"]
     assert [other.ratio(baseline, quantile) for quantile in (0.0, 0.5, 1.0)] == [1.5] * 3
     assert baseline.ratio(baseline) == 1
     assert (other.first, other.median, other.compiling) == (28.0, 15.0, 13.0)
     assert other.rounds.tolist() == [1.5, 15.0, 150.0]
 
 
-def test_first_calls_compile_anew_in_every_round(compilations):
+def test_first_calls_compile_again_in_every_round(compilations):
     add = jax.jit(lambda x: x + 1)
     counts = []
 
@@ -37,10 +37,10 @@ def test_first_calls_compile_anew_in_every_round(compilations):
         add(jnp.zeros(3))
         counts.append(compilations() > before)
 
-    found = _timing.compare_first_calls({"baseline": call, "other": call}, rounds=2)
+    timings = _timing.compare_first_calls({"baseline": call, "other": call}, rounds=2)
     # A first and a second call of each contender: once to warm up, and in each of two rounds.
     assert counts == [True, False] * 6
-    assert all(len(timing.rounds) == 2 and timing.first is None for timing in found.values())
+    assert all(len(timing.rounds) == 2 and timing.first is None for timing in timings.values())
 
 
 @pytest.mark.parametrize("solver", overhead.SOLVERS)
@@ -58,8 +58,8 @@ def test_hand_written_loops_are_the_solvers(solver):
 def test_plain_adaptive_solve_takes_the_steps_of_sample():
     field, x0 = GaussianField(jnp.ones(3), 0.5), jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
     expected = sample(field, x0, controller=overhead.CONTROLLER).x1
-    found = _loops.adaptive(field, x0, overhead.CONTROLLER)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    x1 = _loops.adaptive(field, x0, overhead.CONTROLLER)
+    np.testing.assert_allclose(x1, expected, rtol=1e-6)
     assert isinstance(overhead.CONTROLLER, diffrax.PIDController)
 
 
@@ -70,8 +70,8 @@ def test_operations_are_those_of_the_matrix_products():
     x, t = jnp.zeros((batch, size)), jnp.asarray(0.5)
     for times, at in ((1, t), (batch, jnp.broadcast_to(t, batch))):
         expected = network.mlp_operations(batch, size, width, depth, times=times)
-        found = network.operations(network._vmapped, field, at, x)
-        assert expected < found < 1.1 * expected
+        counted = network.operations(network._vmapped, field, at, x)
+        assert expected < counted < 1.1 * expected
 
 
 def test_operations_of_slices_all_count(monkeypatch):

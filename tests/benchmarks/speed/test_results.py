@@ -41,7 +41,7 @@ def test_record_of_times_holds_every_round_and_the_compile_time_apart():
 
 
 @pytest.mark.parametrize(
-    ("claim", "holds", "words"),
+    ("claim", "holds", "text"),
     [
         (Claim("ours", 1.1), True, "PASS: ours: 1.1 of by hand (limit 1.1)"),
         (Claim("ours", 1.05), False, "over the limit: ours: 1.1 of by hand (limit 1.05)"),
@@ -49,10 +49,10 @@ def test_record_of_times_holds_every_round_and_the_compile_time_apart():
         (Claim("by hand", against="ours"), None, "by hand: 0.9091 of ours"),
     ],
 )
-def test_limits_are_told_and_never_raised(claim, holds, words):
+def test_limits_are_reported_and_never_raised(claim, holds, text):
     (judged,) = _comparison(claim)["claims"]
     assert judged["holds"] is holds
-    assert verdict(judged, "s") == words
+    assert verdict(judged, "s") == text
 
 
 def test_figures_are_judged_by_themselves_or_by_ratio():
@@ -80,23 +80,23 @@ def test_suites_of_a_day_are_kept_side_by_side(tmp_path):
     for suite, claim in (("one", 2), ("two", 2), ("one", 1)):
         records = [_comparison(Claim("ours", claim))]
         write_suite(path, suite, records, machine=CPU, rounds=3, at=NOON)
-    held = read_results(path)["suites"]
-    assert [held[suite]["records"][0]["claims"][0]["at_most"] for suite in held] == [1, 2]
-    assert held["one"]["machine"] == CPU
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    suites = read_results(path)["suites"]
+    assert [suites[suite]["records"][0]["claims"][0]["at_most"] for suite in suites] == [1, 2]
+    assert suites["one"]["machine"] == CPU
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_device_names():
     tpu = {"platform": "tpu", "device": "TPU v5 lite", "devices": 8}
     assert device_name(tpu) == "tpu-v5-lite-x8"
     assert device_name(tpu | {"devices": 1}) == "tpu-v5-lite"
-    found = machine()
-    assert device_name(found) == f"cpu-{found['cpus']}-cores"
-    assert {"jax", "jaxlib", "flax", "diffrax", "numpy"} <= set(found["versions"])
-    assert found["python"].startswith("3.")
+    here = machine()
+    assert device_name(here) == f"cpu-{here['cpus']}-cores"
+    assert {"jax", "jaxlib", "flax", "diffrax", "numpy"} <= set(here["versions"])
+    assert here["python"].startswith("3.")
 
 
-def test_table_tells_every_claim_and_what_it_was_measured_on(tmp_path):
+def test_table_of_every_claim_with_its_machine(tmp_path):
     path = results_file(tmp_path, CPU, NOON.date())
     records = [_comparison(Claim("ours", 1.05), Claim("ours", 2, against="ours"))]
     records.append(figure_record("work", "bytes", {"one": 8, "two": 4}, [], dtype="float32"))
@@ -135,7 +135,7 @@ def test_page_holds_the_tables_of_the_committed_results():
     assert region["tables"] == tables(read_results(page.parent / region["file"]))
 
 
-def test_suites_that_lack_a_peer_are_left_out_with_a_word(monkeypatch, tmp_path):
+def test_suites_that_lack_a_peer_are_left_out_with_a_message(monkeypatch, tmp_path):
     def missing(recorder):
         raise ModuleNotFoundError("No module named 'faiss'", name="faiss")
 

@@ -1,4 +1,4 @@
-"""Suites on small sizes: what they count is known, and their contenders do the same work."""
+"""Suites on small sizes: their counts are known, and their contenders do the same work."""
 
 import json
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import _loops, closures, scaling, sweep
+from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Recorder
-from benchmarks.speed.peers import require_same
 from kinetic_jax import GaussianField, noise, sample
 
 pytestmark = pytest.mark.long
@@ -21,7 +21,7 @@ def recorder():
 
 
 def test_loops_by_hand_are_sample():
-    """The peers' loops, on NumPy arrays: what they spend is the energy."""
+    """The peers' loops, on NumPy arrays, compute the same samples and energies."""
     mean, scale, num_steps = np.array([2.0, 0.0, 1.0]), 0.5, 20
 
     def velocity(t, x):
@@ -38,7 +38,7 @@ def test_loops_by_hand_are_sample():
 
 def test_contenders_that_differ_are_refused():
     require_same(np.ones(3), {"peer": np.ones(3) + 1e-5})
-    with pytest.raises(AssertionError, match="peer must agree with sample"):
+    with pytest.raises(AssertionError, match="peer must agree with the others"):
         require_same(np.ones(3), {"peer": np.ones(3) + 1e-2})
 
 
@@ -96,7 +96,6 @@ def test_port_to_pytorch_is_the_network():
         expected = jax.vmap(field, in_axes=(None, 0))(jnp.asarray(t), x)
         assert float(jnp.min(jnp.max(jnp.abs(expected), axis=1))) > 0.01
         with torch.no_grad():
-            found = _torch_peers.one_time(_torch_peers.ported(field))(
-                t, torch.tensor(np.asarray(x))
-            )
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+            model = _torch_peers.one_time(_torch_peers.ported(field))
+            velocities = model(t, torch.tensor(np.asarray(x)))
+        np.testing.assert_allclose(velocities, expected, rtol=1e-4, atol=1e-5)
