@@ -19,13 +19,10 @@ NOT_CALLED = {
     "a dictionary": {"AUTHORS_UNET"},
     "a protocol or a type": {"Transform", "VelocityField"},
     "a result": {
-        "FitResult",
-        "Images",
-        "Job",
-        "KineticProfile",
-        "Memorization",
-        "PathEnergy",
-        "Trajectories",
+        *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
+        *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyThreshold", "FitResult"),
+        *("FrechetFloor", "HeaviestAtoms", "Images", "Job", "KernelDistance", "KineticProfile"),
+        *("LateEnergy", "Memorization", "PathEnergy", "PrecisionRecall", "Shard", "Trajectories"),
     },
 }
 

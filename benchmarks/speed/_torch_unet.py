@@ -107,7 +107,7 @@ class UNet(nn.Module):
     """`UNet(model)(t, x)` is `model(t, x)`, with x of shape (batch, channels, height, width).
 
     Args:
-        source: a `kinetic_jax.UNet` without classes.
+        source: a `kinetic_jax.networks.UNet` without classes.
         kernel: attend by `scaled_dot_product_attention`, not by its formula.
     """
 

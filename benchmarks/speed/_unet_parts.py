@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from benchmarks.speed._unet_before import before
-from kinetic_jax import UNet
+from kinetic_jax.networks import UNet
 from kinetic_jax.networks._attention import SelfAttention, attend
 from kinetic_jax.networks._norm import GroupNorm
 from kinetic_jax.networks._unet import _Upsample

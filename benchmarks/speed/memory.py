@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import network_field, noise, sample
+from kinetic_jax import noise, sample
+from kinetic_jax.networks import network_field
 
 STEPS = 100, 200, 400
 

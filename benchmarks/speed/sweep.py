@@ -12,7 +12,9 @@ from jaxtyping import Array
 
 from benchmarks.speed._loops import awake
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import kts, network_field, noise, sample, sweep
+from kinetic_jax import kts, noise, sample
+from kinetic_jax.networks import network_field
+from kinetic_jax.sampling import sweep
 
 ONE_BY_ONE, OURS = "a call of sample for each setting", "sweep"
 TAU, NUM_STEPS = 0.6, 100

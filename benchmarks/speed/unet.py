@@ -16,8 +16,7 @@ from benchmarks.speed import _torch_unet
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._unet_before import FORMS, before
 from benchmarks.speed._unet_parts import callers, parts, recorded
-from kinetic_jax import UNet, network_field
-from kinetic_jax.networks import AUTHORS_UNET, NetworkField
+from kinetic_jax.networks import AUTHORS_UNET, NetworkField, UNet, network_field
 from kinetic_jax.networks._attention import SelfAttention
 from kinetic_jax.networks._norm import GroupNorm
 

@@ -1,16 +1,25 @@
 """`kinetic-jax sample`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import jax
+import numpy as np
 
+from kinetic_jax._arrays import load_array
+from kinetic_jax._checks import require
 from kinetic_jax._cli._options import FOLDER
 from kinetic_jax._cli._output import say
+from kinetic_jax._files import local_path, with_size
 from kinetic_jax._interrupt import advice_on_interrupt
-from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_grid, read_labels, run_job
+from kinetic_jax._pretrained import MODELS, pretrained
+from kinetic_jax.jobs import JobSettings, run_job
+from kinetic_jax.jobs._settings import SOLVERS
+from kinetic_jax.networks import NetworkField
+from kinetic_jax.training import load_field
 from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 
 DEFAULTS = JobSettings(n=1)
@@ -102,3 +111,57 @@ def _join_processes() -> None:
         jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error
+
+
+def find_field(where: str, *, average: bool = True) -> NetworkField:
+    """Loads a field from a folder of `save_field` or `fit`, or a pretrained model by name."""
+    folder = local_path("field", where)
+    if folder.is_dir():
+        try:
+            return load_field(folder, average=average)
+        except FileNotFoundError as error:
+            nearby = filter(_holds_a_field, (folder / "field", folder.parent))
+            hint = "".join(f"; {folder} holds one" for folder in nearby)
+            raise ValueError(
+                f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
+            ) from error
+    if where in MODELS:
+        return pretrained(where)
+    raise ValueError(
+        f"field must be a folder of save_field or fit, or the name of a model ("
+        f"{', '.join(MODELS)}), got {where!r}: there is no such folder"
+    )
+
+
+def _holds_a_field(folder: Path) -> bool:
+    try:
+        load_field(folder)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_labels(text: str | None, n: int) -> str | list[int] | np.ndarray | None:
+    """Parses "all", comma-separated classes, or a file of n labels."""
+    if text is None or text == "all":
+        return text
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    labels = _read_numbers("labels", text, int)
+    require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
+    return np.array(labels)
+
+
+def read_grid(text: str) -> str | np.ndarray:
+    """Parses "uniform", "cosine", or a file of times."""
+    return text if text in ("uniform", "cosine") else _read_numbers("grid", text, float)
+
+
+def _read_numbers(name: str, text: str, dtype: type) -> np.ndarray:
+    file = local_path(name, text)
+    if file.suffix != ".txt" or not file.is_file():
+        return load_array(file)
+    try:
+        return np.loadtxt(file, ndmin=1, dtype=dtype)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{with_size(file)} is unreadable: {error}") from error

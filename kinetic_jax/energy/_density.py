@@ -87,7 +87,8 @@ def energy_identity(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, energy_identity
+        >>> from kinetic_jax import EmpiricalField
+        >>> from kinetic_jax.exact import energy_identity
         >>> field = EmpiricalField(jnp.array([[2.0, 0.0], [-2.0, 0.0]]))
         >>> identity = energy_identity(field, 0.5, jnp.array([1.0, 1.0]))
         >>> print(identity.row_energy.round(3), identity.from_density.round(3), identity.index)

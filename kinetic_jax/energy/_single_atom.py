@@ -59,7 +59,8 @@ def single_atom(
     Example:
         A constant gain η spends a total of η²/(2 (2η − 1)):
 
-        >>> from kinetic_jax import kts, single_atom
+        >>> from kinetic_jax import kts
+        >>> from kinetic_jax.exact import single_atom
         >>> print(single_atom(1.0, 0.75).ratio.round(4), single_atom(2.0, 1.0).energy.round(4))
         0.25 0.6667
         >>> print(single_atom(kts(beta0=0.02), 0.9).ratio.round(4))

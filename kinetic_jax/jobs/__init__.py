@@ -2,12 +2,8 @@
 
 from kinetic_jax.jobs._diagnose import Diagnosis as Diagnosis
 from kinetic_jax.jobs._diagnose import diagnose_job as diagnose_job
-from kinetic_jax.jobs._inputs import find_field as find_field
-from kinetic_jax.jobs._inputs import read_grid as read_grid
-from kinetic_jax.jobs._inputs import read_labels as read_labels
 from kinetic_jax.jobs._read import Job as Job
 from kinetic_jax.jobs._read import open_job as open_job
 from kinetic_jax.jobs._run import run_job as run_job
-from kinetic_jax.jobs._settings import SOLVERS as SOLVERS
 from kinetic_jax.jobs._settings import JobSettings as JobSettings
 from kinetic_jax.jobs._shards import Shard as Shard

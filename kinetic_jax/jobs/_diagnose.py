@@ -10,16 +10,8 @@ from kinetic_jax._checks import numbers, require, require_flag
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.jobs._read import MAX_LISTED, Job
 from kinetic_jax.jobs._shards import ENERGIES
-from kinetic_jax.metrics import (
-    SWEEP,
-    Memorization,
-    NearestTwo,
-    check_rule,
-    energy_groups,
-    judged,
-    nearest_two,
-    spearman,
-)
+from kinetic_jax.metrics import Memorization, energy_groups, spearman
+from kinetic_jax.metrics._memorization import SWEEP, NearestTwo, check_rule, judged, nearest_two
 from kinetic_jax.sampling import STEP_LIMIT
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows
 
@@ -82,7 +74,8 @@ def diagnose_job(
 
     Example:
         >>> import jax, numpy as np, tempfile
-        >>> from kinetic_jax import JobSettings, diagnose_job, network_field, run_job
+        >>> from kinetic_jax.jobs import JobSettings, diagnose_job, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> train = np.array([[0.0, 0.0], [9.0, 9.0]])
         >>> with tempfile.TemporaryDirectory() as folder:

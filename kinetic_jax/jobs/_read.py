@@ -115,7 +115,8 @@ def open_job(folder: PathLike) -> Job:
 
     Example:
         >>> import jax, tempfile
-        >>> from kinetic_jax import JobSettings, network_field, open_job, run_job
+        >>> from kinetic_jax.jobs import JobSettings, open_job, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4), say=None)

@@ -83,7 +83,8 @@ def run_job(
 
     Example:
         >>> import jax, tempfile
-        >>> from kinetic_jax import JobSettings, network_field, run_job
+        >>> from kinetic_jax.jobs import JobSettings, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4))

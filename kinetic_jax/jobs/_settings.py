@@ -78,7 +78,7 @@ class JobSettings:
         ValueError: naming the setting that is out of range.
 
     Example:
-        >>> from kinetic_jax import JobSettings
+        >>> from kinetic_jax.jobs import JobSettings
         >>> JobSettings(n=50_000, alpha0=0.01, beta0=0.01).shard_size
         1024
         >>> JobSettings(n=50_000, rtol=1e-4, atol=1e-4).solver

@@ -103,7 +103,8 @@ def density_profile(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, density_profile, noise, sample
+        >>> from kinetic_jax import EmpiricalField, noise, sample
+        >>> from kinetic_jax.exact import density_profile
         >>> field = EmpiricalField(jax.random.normal(jax.random.key(1), (20, 2)))
         >>> x0 = noise(jax.random.key(0), jnp.arange(100), (2,))
         >>> run = sample(field, x0, save_at=jnp.array([0.5, 0.9]))
@@ -167,7 +168,8 @@ def late_energy(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, GaussianField, late_energy, noise, sample
+        >>> from kinetic_jax import EmpiricalField, GaussianField, noise, sample
+        >>> from kinetic_jax.exact import late_energy
         >>> field, learned = EmpiricalField(jnp.zeros((1, 2))), GaussianField(jnp.zeros(2), 0.8)
         >>> x0 = noise(jax.random.key(0), jnp.arange(8), (2,))
         >>> run = sample(learned, x0, save_at=jnp.array([0.8, 0.9, 0.99]))

@@ -58,7 +58,7 @@ def energy_groups(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import energy_groups
+        >>> from kinetic_jax.metrics import energy_groups
         >>> low, high = energy_groups(np.array([3.0, 1.0, 2.0, 4.0]), np.array([1, 0, 0, 1.0]), 2)
         >>> (low.lowest, low.highest, low.mean), (high.lowest, high.highest, high.mean)
         ((1.0, 2.0, 0.0), (3.0, 4.0, 1.0))

@@ -70,7 +70,7 @@ def energy_threshold(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import energy_threshold
+        >>> from kinetic_jax.metrics import energy_threshold
         >>> energy = np.arange(200.0)
         >>> threshold = energy_threshold(energy, energy > 149)
         >>> threshold.value, threshold.below, threshold.above

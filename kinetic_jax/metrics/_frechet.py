@@ -128,7 +128,8 @@ def frechet_floor(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import frechet_distance, frechet_floor
+        >>> from kinetic_jax import frechet_distance
+        >>> from kinetic_jax.metrics import frechet_floor
         >>> train, held_out, samples = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> floor = frechet_floor(train, held_out, 100)
         >>> floor.low < frechet_distance(train, samples[:100]) < floor.high

@@ -52,7 +52,7 @@ def kernel_distance(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import kernel_distance
+        >>> from kinetic_jax.metrics import kernel_distance
         >>> same, other, moved = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> print(round(kernel_distance(same, other).value, 1))
         -0.0

@@ -59,7 +59,7 @@ def authpct(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import authpct
+        >>> from kinetic_jax.metrics import authpct
         >>> train = jnp.array([[0.0], [1.0], [5.0]])
         >>> authpct(jnp.array([[0.1], [4.0], [-2.0]]), train).authentic
         array([False, False,  True])
@@ -115,7 +115,7 @@ def ct_score(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import ct_score
+        >>> from kinetic_jax.metrics import ct_score
         >>> train = jnp.array([[0.0], [10.0]])
         >>> print(round(ct_score(jnp.array([[0.1], [9.9]]), jnp.array([[2.0], [7.0]]), train), 2))
         -1.55

@@ -59,7 +59,7 @@ def spearman(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import spearman
+        >>> from kinetic_jax.metrics import spearman
         >>> x = np.arange(50.0)
         >>> print(round(spearman(x, x**3).value, 6))
         1.0

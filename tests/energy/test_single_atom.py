@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kinetic_jax.exact import single_atom
 from scipy.integrate import solve_ivp
 
-from kinetic_jax import EmpiricalField, cfg, chain, gain, identity, kts, sample, single_atom
+from kinetic_jax import EmpiricalField, cfg, chain, gain, identity, kts, sample
 
 LAUNCH = {
     "linear": lambda q: q,

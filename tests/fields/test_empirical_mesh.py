@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kinetic_jax.exact import energy_identity
 
-from kinetic_jax import EmpiricalField, energy_identity, kts, sample
+from kinetic_jax import EmpiricalField, kts, sample
 
 ROWS, SIZE, BATCH = 101, 6, 8  # rows that do not divide
 

@@ -9,8 +9,9 @@ import optax
 import pytest
 from click.testing import CliRunner
 
-from kinetic_jax import JobSettings, diagnose_job, fit, load_field, open_job, run_job
+from kinetic_jax import fit, load_field
 from kinetic_jax._cli import _sample, cli
+from kinetic_jax.jobs import JobSettings, diagnose_job, open_job, run_job
 
 OPTIONS = ["--n=25", "--shard-size=10", "--steps=4", "--labels=all", "--alpha0=0.1",
            "--beta0=0.01", "--batch=4"]  # fmt: skip

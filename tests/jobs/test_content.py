@@ -10,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    JobSettings,
-    cfg,
-    chain,
-    kts,
-    network_field,
-    noise,
-    open_job,
-    run_job,
-    sample,
-)
+from kinetic_jax import cfg, chain, kts, noise, sample
 from kinetic_jax._arrays import pack
+from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._plan import job_key
+from kinetic_jax.networks import network_field
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
-from kinetic_jax.jobs import _diagnose
+from kinetic_jax.jobs import JobSettings, _diagnose, diagnose_job, open_job, run_job
 
 N = 60
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")

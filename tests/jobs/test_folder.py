@@ -10,9 +10,9 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, load_field, open_job, run_job, save_field
+from kinetic_jax import load_field, save_field
 from kinetic_jax._files import write_whole
-from kinetic_jax.jobs import _shards
+from kinetic_jax.jobs import JobSettings, _shards, open_job, run_job
 
 
 @pytest.fixture

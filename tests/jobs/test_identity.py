@@ -15,17 +15,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import (
-    GaussianField,
-    JobSettings,
-    from_linen,
-    from_nnx,
-    from_reversed_time,
-    network_field,
-    noise,
-    open_job,
-    run_job,
-)
+from kinetic_jax import GaussianField, from_linen, from_nnx, from_reversed_time, noise
+from kinetic_jax.jobs import JobSettings, open_job, run_job
+from kinetic_jax.networks import network_field
 from kinetic_jax.sampling import probed, same_within_rounding
 from kinetic_jax.sampling._probes import TIMES
 
@@ -103,7 +95,7 @@ class Perceptron(eqx.Module):
 SCRIPT = f"""
 import sys
 import equinox as eqx, jax
-from kinetic_jax import JobSettings, run_job
+from kinetic_jax.jobs import JobSettings, run_job
 
 {inspect.getsource(Perceptron)}
 

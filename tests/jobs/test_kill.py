@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from kinetic_jax import JobSettings, run_job
-from kinetic_jax.jobs import find_field
+from kinetic_jax._cli._sample import find_field
+from kinetic_jax.jobs import JobSettings, run_job
 
 pytestmark = pytest.mark.long
 

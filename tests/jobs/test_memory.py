@@ -8,15 +8,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
-from kinetic_jax.jobs import _diagnose
+from kinetic_jax.jobs import JobSettings, _diagnose, diagnose_job, open_job, run_job
 
 pytestmark = pytest.mark.long
 
 SCRIPT = """
 import resource, sys
 import jax, numpy as np
-from kinetic_jax import JobSettings, diagnose_job, network_field, run_job
+from kinetic_jax.jobs import JobSettings, diagnose_job, run_job
+from kinetic_jax.networks import network_field
 
 field = network_field("mlp", (3072,), key=jax.random.key(0), width=8, depth=0)
 train = np.random.default_rng(0).normal(size=(64, 3072)).astype(np.float32)

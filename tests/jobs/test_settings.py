@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, diagnose_job, kts, noise, open_job, run_job, sample
+from kinetic_jax import kts, noise, sample
+from kinetic_jax.jobs import JobSettings, diagnose_job, open_job, run_job
 
 
 def pulled(t, x, cond):

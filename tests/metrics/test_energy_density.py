@@ -4,17 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kinetic_jax.exact import density_profile, energy_identity, late_energy
 from scipy.special import logsumexp
 
-from kinetic_jax import (
-    EmpiricalField,
-    GaussianField,
-    density_profile,
-    energy_identity,
-    late_energy,
-    noise,
-    sample,
-)
+from kinetic_jax import EmpiricalField, GaussianField, noise, sample
 
 KEY = jax.random.key(0)
 ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)

@@ -7,8 +7,8 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinetic_jax import frechet_distance, frechet_floor
-from kinetic_jax.metrics import FrechetReference
+from kinetic_jax import frechet_distance
+from kinetic_jax.metrics import FrechetReference, frechet_floor
 
 seeds = st.integers(0, 10_000)
 
