@@ -75,7 +75,7 @@ def calls(folder: Path) -> dict[str, Call]:
     classes = kj.EmpiricalField(rows, labels=np.arange(6) % 2)
     saved = kj.sample(exact, x0, num_steps=4, save_at=jnp.array([0.5, 0.75]))
     state = kj.energy_init(x0)
-    settings = kj.jobs.JobSettings(n=4, shard_size=4, steps=2)
+    settings = kj.jobs.JobSettings(n=4, shard_size=4, num_steps=2)
     job = kj.jobs.run_job(plain, folder / "job", settings, say=None, progress=False)
     kj.save_field(folder / "field", plain)
     linen = Linen()

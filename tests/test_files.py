@@ -112,7 +112,7 @@ def test_commands_refuse_urls_and_nothing(group, start, tmp_path, monkeypatch):
 def test_commands_expand_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     kj.save_field("~/field", FIELD)
-    arguments = ["sample", "--field", "~/field", "--n", "2", "--out", "~/job", "--steps", "1"]
+    arguments = ["sample", "--field", "~/field", "--n", "2", "--out", "~/job", "--num-steps", "1"]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert kj.jobs.open_job("~/job").n == 2

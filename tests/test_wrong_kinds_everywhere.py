@@ -20,9 +20,11 @@ NOT_CALLED = {
     "a protocol or a type": {"Transform", "VelocityField"},
     "a result": {
         *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
-        *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyThreshold", "FitResult"),
-        *("FrechetFloor", "HeaviestAtoms", "Images", "Job", "KernelDistance", "KineticProfile"),
-        *("LateEnergy", "Memorization", "PathEnergy", "PrecisionRecall", "Shard", "Trajectories"),
+        *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
+        *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
+        *("Images", "Interval", "Job", "KernelDistance", "KineticProfile", "LateEnergy"),
+        *("Memorization", "Neighbors", "PathEnergy", "PrecisionRecall", "Scales", "Shard"),
+        *("ShardProfile", "Spread", "ThresholdSweep", "Trajectories"),
     },
 }
 

@@ -46,7 +46,7 @@ def command(
     confidence: float,
     merge_duplicates: bool,
     duplicate_distance: float,
-    chunk: int,
+    chunk_size: int,
     plot: Path | None,
 ) -> None:
     """The share of samples that are copies of training rows, as JSON on standard output.
@@ -63,7 +63,7 @@ def command(
         held_out=None if held_out is None else load_samples(held_out),
         merge_duplicates=merge_duplicates,
         duplicate_distance=duplicate_distance,
-        chunk_size=chunk,
+        chunk_size=chunk_size,
     )
     if plot is not None:
         from kinetic_jax.plotting import ratio_histogram

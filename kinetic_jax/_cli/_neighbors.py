@@ -20,14 +20,16 @@ from kinetic_jax.metrics import nearest_neighbors
 )
 @chunk_option
 @plot_option("Write a histogram of the distances to this picture (.png).")
-def command(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -> None:
+def command(samples: Path, train: Path, k: int, chunk_size: int, plot: Path | None) -> None:
     """The k training rows nearest to each sample, as JSON on standard output.
 
     Files are .npy, .npz (FILE.npz:NAME), idx (gzipped or raw), or folders of PNGs and JPEGs, read
     in the natural order of their names (2 before 10).
     """
     queries, reference = load_samples(samples), load_array(train)
-    distances, indices = map(np.asarray, nearest_neighbors(queries, reference, k, chunk_size=chunk))
+    distances, indices = map(
+        np.asarray, nearest_neighbors(queries, reference, k, chunk_size=chunk_size)
+    )
     finite = np.isfinite(distances).all(axis=1)
     if plot is not None:
         from kinetic_jax.plotting import distance_histogram

@@ -54,7 +54,7 @@ def plot_option(text: str) -> Callable[..., Any]:
 
 
 chunk_option = click.option(
-    "--chunk",
+    "--chunk-size",
     type=click.IntRange(min=1),
     default=DEFAULT_CHUNK_SIZE,
     show_default=True,

@@ -49,7 +49,7 @@ _POSITIVE = click.IntRange(min=1)
               help="Folder for the shards.")
 @_setting("seed", click.IntRange(min=0),
           "Seed of the noise: sample i depends on (seed, i) alone.")
-@click.option("--batch", type=_POSITIVE, default=256, show_default=True,
+@click.option("--batch-size", type=_POSITIVE, default=256, show_default=True,
               help="Samples computed together; affects only speed and rounding.")
 @_setting("shard_size", _POSITIVE, "Samples per file.")
 @_setting("alpha0", float, "Gain of the launch.")
@@ -59,7 +59,7 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
 @_setting("k", float, "Steepness of the exponential shapes.")
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
-@click.option("--steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
+@click.option("--num-steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
 @_setting("grid", str, "The time grid: uniform, cosine, or a file of times.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
@@ -72,14 +72,14 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("labels", str,
           "'all' (the classes in turn), classes (3, or 0,1,2 in turn), or a file of n labels.")
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
-@_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LO HI")
+@_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LOW HIGH")
 @_setting("profile", bool, "Keep speed and bend of every step.", is_flag=True)
 @click.option("--raw", is_flag=True,
               help="Use the plain weights of a folder of fit, not their average.")
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
 def command(
-    field: str, n: int, out: Path, batch: int, labels: str | None, grid: str, raw: bool,
+    field: str, n: int, out: Path, batch_size: int, labels: str | None, grid: str, raw: bool,
     distributed: bool, **settings: Any,
 ) -> None:
     # fmt: on
@@ -97,10 +97,10 @@ def command(
         mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
     with advice_on_interrupt(f"the same command goes on from what is in {out}"):
         run_job(
-            find_field(field, average=not raw),
+            find_field(field, ema=not raw),
             out,
             JobSettings(n=n, labels=read_labels(labels, n), grid=read_grid(grid), **settings),
-            batch_size=batch,
+            batch_size=batch_size,
             mesh=mesh,
             say=say,
         )
@@ -113,12 +113,12 @@ def _join_processes() -> None:
         raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error
 
 
-def find_field(where: str, *, average: bool = True) -> NetworkField:
+def find_field(where: str, *, ema: bool = True) -> NetworkField:
     """Loads a field from a folder of `save_field` or `fit`, or a pretrained model by name."""
     folder = local_path("field", where)
     if folder.is_dir():
         try:
-            return load_field(folder, average=average)
+            return load_field(folder, average=ema)
         except FileNotFoundError as error:
             nearby = filter(_holds_a_field, (folder / "field", folder.parent))
             hint = "".join(f"; {folder} holds one" for folder in nearby)

@@ -127,7 +127,8 @@ def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] 
 def _difference(name: str, before: Any, now: Any) -> str:
     if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
-    return f"{name} = {_short(before)}, got {_short(now)}"
+    setting = "num_steps" if name == "steps" else name
+    return f"{setting} = {_short(before)}, got {_short(now)}"
 
 
 def write_description(folder: Path, about: dict[str, Any]) -> None:
@@ -145,7 +146,8 @@ def _check(about: Any) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
     require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
     require(about.get("format") == FORMAT, "format", _short(about.get("format")), f"be {FORMAT}")
-    known = {setting.name for setting in dataclasses.fields(JobSettings)} | _EXTRA | _OPTIONAL
+    settings = {setting.name for setting in dataclasses.fields(JobSettings)}
+    known = settings - {"num_steps"} | {"steps"} | _EXTRA | _OPTIONAL
     for name in sorted(known - _OPTIONAL - about.keys()):
         raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
@@ -174,6 +176,9 @@ def _check_settings(given: dict[str, Any]) -> None:
         if isinstance(given[name], dict):
             _check_digested(name, given[name])
             given[name] = stand_in
+    if given["steps"] is not None:
+        whole_number("steps", given["steps"], 1, 2**31 - 1)
+    given["num_steps"] = given.pop("steps")
     if "cond" in given:
         require(isinstance(given["cond"], dict), "cond", _short(given["cond"]), "hold digests")
         for path, sha256 in given["cond"].items():

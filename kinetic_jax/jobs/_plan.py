@@ -83,7 +83,7 @@ class Plan(NamedTuple):
             "tau_split": given.tau_split,
         }
         if given.rtol is None or given.atol is None:
-            return options | {"num_steps": given.steps, "grid": given.grid}
+            return options | {"num_steps": given.num_steps, "grid": given.grid}
         controller = diffrax.PIDController(rtol=given.rtol, atol=given.atol)
         return options | {"controller": controller, "max_steps": given.max_steps}
 
@@ -114,7 +114,7 @@ def make_plan(
     if x0 is not None:
         dtype = _checked_starts(x0, np.zeros(1, np.uint32), shape).dtype
     if settings.rtol is None:
-        time_nodes(settings.grid, settings.steps, settings.t0, settings.t1, dtype)
+        time_nodes(settings.grid, settings.num_steps, settings.t0, settings.t1, dtype)
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": shape,
@@ -234,6 +234,7 @@ def _describe(
         for setting in dataclasses.fields(settings)
         if setting.name not in _OPTIONAL or getattr(settings, setting.name) != setting.default
     }
+    about["steps"] = about.pop("num_steps")  # as jobs have it since the first
     about["cfg_interval"] = list(settings.cfg_interval)
     about["labels"] = labels if labels is None else _values_or_digest(labels)
     if not isinstance(settings.grid, str):

@@ -56,7 +56,7 @@ class Job:
         """The file of a shard."""
         return self.folder / shard_name(number)
 
-    def what_is_wrong(self, number: int) -> str | None:
+    def error_of(self, number: int) -> str | None:
         """The reason a shard is unusable ("is missing", "is damaged: ..."), or None."""
         rows = self.rows(number)
         layout = shard_layout(self.about, len(rows))
@@ -74,7 +74,7 @@ class Job:
         errors = {}
         with progress_bar("checking shards", len(present), show=progress) as update:
             for place, number in enumerate(present):
-                if (error := self.what_is_wrong(number)) is not None:
+                if (error := self.error_of(number)) is not None:
                     errors[number] = error
                 update(place + 1, "")
         lacking = self.num_shards - len(present) + len(errors)
@@ -97,7 +97,7 @@ class Job:
             ValueError: naming a missing or damaged shard when the iteration reaches it.
         """
         for number in range(self.num_shards):
-            if (error := self.what_is_wrong(number)) is not None:
+            if (error := self.error_of(number)) is not None:
                 raise ValueError(f"{self.path(number)} {error}")
             yield read_shard(self.path(number))
 
@@ -119,7 +119,7 @@ def open_job(folder: PathLike) -> Job:
         >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4), say=None)
+        ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, num_steps=4), say=None)
         ...     [shard.x1.shape for shard in open_job(folder).check().shards()]
         [(3, 2), (2, 2)]
     """

@@ -87,7 +87,7 @@ def run_job(
         >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4))
+        ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, num_steps=4))
         5 samples in 2 shards, all of them finite
         >>> job.n, job.num_shards
         (5, 2)
@@ -157,7 +157,7 @@ def _missing_shards(
     todo, messages = [], []
     with progress_bar("checking shards", len(shards), show=progress) as update:
         for place, number in enumerate(shards):
-            if (error := job.what_is_wrong(number)) is not None:
+            if (error := job.error_of(number)) is not None:
                 todo.append(number)
                 if number <= last:
                     messages.append(f"{shard_name(number)} {error}: sampled again")

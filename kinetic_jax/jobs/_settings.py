@@ -35,7 +35,7 @@ _LIMITS = {
     "n": (1, 2**32),
     "seed": (0, 2**63 - 1),
     "shard_size": (1, 2**32),
-    "steps": (1, 2**31 - 1),
+    "num_steps": (1, 2**31 - 1),
     "max_steps": (1, 2**31 - 1),
 }
 
@@ -55,7 +55,7 @@ class JobSettings:
         landing: shape of the landing, a name.
         k: steepness of the exponential shapes.
         allow_reversal: allow strengths that stop or reverse the flow; see `kts`.
-        steps: steps of the time grid, 100 by default.
+        num_steps: steps of the time grid, 100 by default.
         grid: "uniform", "cosine" or N + 1 times from t0 to t1.
         solver: "euler" (the default), "midpoint", "heun", "bosh3", "tsit5" (the default with
             rtol and atol) or "dopri5".
@@ -68,7 +68,7 @@ class JobSettings:
         t0: start, a number in [0, 1).
         t1: end, a number in (t0, 1].
         rtol: relative tolerance; with `rtol` and `atol` each sample takes its own adaptive steps,
-            by a `diffrax.PIDController`, and steps, grid and profile are left out.
+            by a `diffrax.PIDController`, and num_steps, grid and profile are left out.
         atol: absolute tolerance.
         max_steps: step limit of an adaptive solve.
         cond: conditions other than labels: an array or a pytree of arrays (memmaps, say) with n
@@ -95,7 +95,7 @@ class JobSettings:
     landing: str = "exponential"
     k: float = 3.0
     allow_reversal: bool = False
-    steps: int | None = None
+    num_steps: int | None = None
     grid: str | ArrayLike | Sequence[float] = "uniform"
     solver: str | None = None
     labels: str | ArrayLike | Sequence[int] | None = None
@@ -115,7 +115,7 @@ class JobSettings:
             if getattr(self, name) is not None or name not in ("cfg", "rtol", "atol"):
                 keep(name, real_number(name, getattr(self, name)) + 0.0)  # + 0.0 turns −0 into 0
         for name, (least, most) in _LIMITS.items():
-            if name != "steps" or self.steps is not None:
+            if name != "num_steps" or self.num_steps is not None:
                 keep(name, whole_number(name, getattr(self, name), least, most))
         for name in ("allow_reversal", "profile"):
             require_flag(name, getattr(self, name))
@@ -129,7 +129,7 @@ class JobSettings:
         if self.rtol is None:
             keep("grid", _checked_grid(self))
             fixed = DEFAULT_STEPS if isinstance(self.grid, str) else len(np.asarray(self.grid)) - 1
-            keep("steps", self.steps or fixed)
+            keep("num_steps", self.num_steps or fixed)
         keep("labels", _checked_labels(self.labels, self.n))
         keep("cond", _checked_cond(self))
         keep("cfg_interval", _checked_interval(self))
@@ -158,7 +158,11 @@ def _check_tolerances(given: JobSettings) -> None:
     estimates = issubclass(SOLVERS[str(given.solver)], diffrax.AbstractAdaptiveSolver)
     require(estimates, "solver", repr(given.solver), "estimate its error, for rtol and atol")
     is_default = isinstance(given.grid, str) and given.grid == "uniform"
-    left_out = {"steps": given.steps is None, "grid": is_default, "profile": not given.profile}
+    left_out = {
+        "num_steps": given.num_steps is None,
+        "grid": is_default,
+        "profile": not given.profile,
+    }
     for name, is_left_out in left_out.items():
         expected = "be left out with rtol and atol, which decide the steps"
         require(is_left_out, name, repr(getattr(given, name)), expected)
@@ -170,7 +174,7 @@ def _checked_grid(given: JobSettings) -> str | np.ndarray:
         time_nodes(given.grid, 1, given.t0, given.t1, np.float64)  # refuses an unknown name
         return given.grid
     grid = numbers("grid", given.grid)
-    return np.asarray(time_nodes(grid, given.steps, given.t0, given.t1, np.float64)[0])
+    return np.asarray(time_nodes(grid, given.num_steps, given.t0, given.t1, np.float64)[0])
 
 
 def _checked_labels(labels: Any, n: int) -> str | np.ndarray | None:
@@ -213,9 +217,9 @@ def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
 def _checked_interval(given: JobSettings) -> tuple[float, float]:
     pair = given.cfg_interval
     is_pair = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
-    require(is_pair, "cfg_interval", repr(pair), "be a pair (lo, hi)")
+    require(is_pair, "cfg_interval", repr(pair), "be a pair (low, high)")
     low, high = (real_number("cfg_interval", bound) for bound in pair)
-    require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= lo <= hi <= 1")
+    require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= low <= high <= 1")
     acts = given.cfg is not None or (low, high) == (0.0, 1.0)
     expected = "be left out without cfg, which acts within it"
     require(acts, "cfg_interval", (low, high), expected)

@@ -89,14 +89,14 @@ class FrechetFloor(NamedTuple):
 
     Attributes:
         mean: mean distance over the draws.
-        low: the smallest distance.
-        high: the largest. Draws share rows, so the range is too narrow unless `size` is a small
+        smallest: the smallest distance.
+        largest: the largest. Draws share rows, so the range is too narrow unless `size` is a small
             part of the held-out rows, and 0 if it is all of them.
     """
 
     mean: float
-    low: float
-    high: float
+    smallest: float
+    largest: float
 
 
 def frechet_floor(
@@ -132,7 +132,7 @@ def frechet_floor(
         >>> from kinetic_jax.metrics import frechet_floor
         >>> train, held_out, samples = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> floor = frechet_floor(train, held_out, 100)
-        >>> floor.low < frechet_distance(train, samples[:100]) < floor.high
+        >>> floor.smallest < frechet_distance(train, samples[:100]) < floor.largest
         True
     """
     first, second = two_sets(train, held_out, ("train", "held_out"))

@@ -22,7 +22,7 @@ from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._embedding import Embedding, embedded
-from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
+from kinetic_jax.metrics._intervals import Interval, bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 
@@ -63,6 +63,20 @@ class NearestTwo(NamedTuple):
         return NearestTwo(*(array[which] for array in self))
 
 
+class Excess(NamedTuple):
+    """F_mem of samples minus that of the held-out data.
+
+    Attributes:
+        fraction: the difference.
+        low: lower end of its Newcombe interval.
+        high: upper end.
+    """
+
+    fraction: float
+    low: float
+    high: float
+
+
 class Memorization(NamedTuple):
     """The result of `memorization`, as NumPy arrays.
 
@@ -76,7 +90,7 @@ class Memorization(NamedTuple):
             not finite.
         memorized: whether each sample is memorised, shape (n,); count only `valid` samples.
         invalid: number of samples that are not finite; they are excluded from `fraction`.
-        bootstrap: the ends of the percentile bootstrap interval of `fraction`.
+        bootstrap: percentile bootstrap interval of `fraction`.
         duplicated: whether the two training rows nearest to a sample are duplicates of each
             other, shape (n,). Unless duplicates are merged, a copy of them does not count as
             memorised.
@@ -92,7 +106,7 @@ class Memorization(NamedTuple):
     ratios: np.ndarray
     memorized: np.ndarray
     invalid: int
-    bootstrap: tuple[float, float]
+    bootstrap: Interval
     duplicated: np.ndarray
     sweep: ThresholdSweep
     held_out: "Memorization | None" = None
@@ -103,8 +117,8 @@ class Memorization(NamedTuple):
         return np.isfinite(self.ratios)
 
     @property
-    def excess(self) -> tuple[float, float, float]:
-        """`fraction` minus the held-out data's, and the ends of its Newcombe interval.
+    def excess(self) -> Excess:
+        """`fraction` minus the held-out data's.
 
         Raises:
             ValueError: if no held-out data were given.
@@ -112,9 +126,9 @@ class Memorization(NamedTuple):
         other = self.held_out
         if other is None:
             raise ValueError("held_out must be given to memorization for an excess over it")
-        ends, other_ends = (self.low, self.high), (other.low, other.high)
+        ends, other_ends = Interval(self.low, self.high), Interval(other.low, other.high)
         interval = newcombe(self.fraction, ends, other.fraction, other_ends)
-        return self.fraction - other.fraction, *interval
+        return Excess(self.fraction - other.fraction, *interval)
 
 
 def memorization(

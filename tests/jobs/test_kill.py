@@ -14,7 +14,7 @@ from kinetic_jax.jobs import JobSettings, run_job
 
 pytestmark = pytest.mark.long
 
-SETTINGS = {"labels": "all", "steps": 20, "alpha0": 0.05}
+SETTINGS = {"labels": "all", "num_steps": 20, "alpha0": 0.05}
 BATCH = 8
 
 
