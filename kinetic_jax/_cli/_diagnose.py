@@ -86,7 +86,7 @@ def arrays_of(diagnosis: Diagnosis) -> dict[str, np.ndarray]:
         "index": diagnosis.index,
         **label,
         "status": diagnosis.status,
-        **diagnosis.energy._asdict(),
+        **vars(diagnosis.energy),
         "nearest": memorization.distances[:, 0],
         "second": memorization.distances[:, 1],
         "nearest_row": memorization.indices[:, 0],
@@ -104,7 +104,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "threshold": diagnosis.threshold,
         "confidence": diagnosis.confidence,
         "bad_samples": diagnosis.failures._asdict(),
-        "energy": {name: part._asdict() for name, part in diagnosis.spreads._asdict().items()},
+        "energy": {name: part._asdict() for name, part in vars(diagnosis.spreads).items()},
         "nearest_distance": diagnosis.nearest_distance._asdict(),
         "memorization": _share(diagnosis.memorization),
     }
@@ -116,7 +116,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "fifths": {name: _rows(groups) for name, groups in diagnosis.fifths._asdict().items()},
         "spearman_with_nearest_distance": {
             name: {"value": correlation.value, "interval": [correlation.low, correlation.high]}
-            for name, correlation in diagnosis.correlations._asdict().items()
+            for name, correlation in vars(diagnosis.correlations).items()
         },
         "scale": diagnosis.scales._asdict(),
     }

