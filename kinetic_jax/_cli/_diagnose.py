@@ -11,13 +11,16 @@ from kinetic_jax._cli._options import (
     FILE,
     FOLDER,
     ROWS,
+    answer,
     chunk_option,
     confidence_option,
+    excess_as_json,
     merge_option,
     plot_option,
+    share_as_json,
     threshold_option,
+    warn,
 )
-from kinetic_jax._cli._output import answer, warn
 from kinetic_jax._files import write_whole
 from kinetic_jax.jobs import Diagnosis, Groups, diagnose_job, open_job
 from kinetic_jax.metrics import Memorization
@@ -109,9 +112,8 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "memorization": _share(diagnosis.memorization),
     }
     if diagnosis.memorization.held_out is not None:
-        excess, low, high = diagnosis.memorization.excess
         result["held_out"] = _share(diagnosis.memorization.held_out)
-        result["over_held_out"] = {"fraction": excess, "interval": [low, high]}
+        result["over_held_out"] = excess_as_json(diagnosis.memorization)
     return result | {
         "fifths": {name: _rows(groups) for name, groups in diagnosis.fifths._asdict().items()},
         "spearman_with_nearest_distance": {
@@ -123,13 +125,8 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _share(memorization: Memorization) -> dict[str, Any]:
-    return {
-        "fraction": memorization.fraction,
-        "interval": [memorization.low, memorization.high],
-        "bootstrap_interval": list(memorization.bootstrap),
-        "number": int(memorization.valid.sum()),
-        "duplicated": int(memorization.duplicated.sum()),
-    }
+    number, duplicated = memorization.valid.sum(), memorization.duplicated.sum()
+    return share_as_json(memorization) | {"number": int(number), "duplicated": int(duplicated)}
 
 
 def _rows(groups: Groups) -> list[dict[str, Any]]:

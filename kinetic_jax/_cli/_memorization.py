@@ -9,16 +9,18 @@ import numpy as np
 from kinetic_jax._arrays import load_array
 from kinetic_jax._cli._options import (
     ROWS,
+    answer,
     chunk_option,
     confidence_option,
+    excess_as_json,
     load_samples,
     merge_option,
     plot_option,
+    rows_or_null,
+    share_as_json,
     threshold_option,
 )
-from kinetic_jax._cli._output import answer
 from kinetic_jax._files import write_whole
-from kinetic_jax._json import as_number
 from kinetic_jax.metrics import Memorization, memorization
 
 
@@ -69,33 +71,24 @@ def command(
         from kinetic_jax.plotting import ratio_histogram
 
         write_whole(plot, ratio_histogram(measured, threshold))
-    result: dict[str, Any] = {"train": len(reference), "threshold": threshold}
-    result["samples"] = _as_json(measured)
+    result = {"train": len(reference), "threshold": threshold, "samples": _as_json(measured)}
     if measured.held_out is not None:
         result["held_out"] = _as_json(measured.held_out)
-        excess, low, high = map(as_number, measured.excess)
-        result["excess"] = {"fraction": excess, "interval": [low, high]}
+        result["excess"] = excess_as_json(measured)
     answer(result)
 
 
 def _as_json(measured: Memorization) -> dict[str, Any]:
-    valid = np.isfinite(measured.ratios)
-
-    def where_valid(values: np.ndarray) -> list[Any]:
-        return [x if is_valid else None for x, is_valid in zip(values.tolist(), valid, strict=True)]
-
-    return {
-        "fraction": as_number(measured.fraction),
-        "interval": [as_number(measured.low), as_number(measured.high)],
-        "bootstrap_interval": list(map(as_number, measured.bootstrap)),
+    valid = measured.valid
+    return share_as_json(measured) | {
         "sweep": {
             "thresholds": measured.sweep.thresholds.round(9).tolist(),
-            "fraction": list(map(as_number, measured.sweep.fraction.tolist())),
+            "fraction": measured.sweep.fraction.tolist(),
         },
         "number": len(valid),
         "not_finite": np.flatnonzero(~valid).tolist(),
-        "ratios": where_valid(measured.ratios),
-        "nearest": where_valid(measured.indices[:, 0]),
-        "memorized": where_valid(measured.memorized),
+        "ratios": measured.ratios.tolist(),
+        "nearest": rows_or_null(measured.indices[:, 0], valid),
+        "memorized": rows_or_null(measured.memorized, valid),
         "duplicated": measured.duplicated.tolist(),
     }

@@ -6,8 +6,14 @@ import click
 import numpy as np
 
 from kinetic_jax._arrays import load_array
-from kinetic_jax._cli._options import ROWS, chunk_option, load_samples, plot_option
-from kinetic_jax._cli._output import answer
+from kinetic_jax._cli._options import (
+    ROWS,
+    answer,
+    chunk_option,
+    load_samples,
+    plot_option,
+    rows_or_null,
+)
 from kinetic_jax._files import write_whole
 from kinetic_jax.metrics import nearest_neighbors
 
@@ -36,17 +42,12 @@ def command(samples: Path, train: Path, k: int, chunk_size: int, plot: Path | No
 
         write_whole(plot, distance_histogram(distances[finite]))
 
-    def where_finite(rows: np.ndarray) -> list[list[float] | list[int] | None]:
-        return [
-            row if is_finite else None for row, is_finite in zip(rows.tolist(), finite, strict=True)
-        ]
-
     answer(
         {
             "samples": len(queries),
             "train": len(reference),
             "not_finite": np.flatnonzero(~finite).tolist(),
-            "distances": where_finite(distances),
-            "indices": where_finite(indices),
+            "distances": rows_or_null(distances, finite),
+            "indices": rows_or_null(indices, finite),
         }
     )

@@ -11,8 +11,7 @@ import numpy as np
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._checks import require
-from kinetic_jax._cli._options import FOLDER
-from kinetic_jax._cli._output import say
+from kinetic_jax._cli._options import FOLDER, say
 from kinetic_jax._files import local_path, with_size
 from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax._pretrained import MODELS, pretrained

@@ -1,6 +1,7 @@
 """`job.json`, the description of a job: writing, validation and comparison."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -34,6 +35,7 @@ _DEFAULTS = {
     for setting in dataclasses.fields(JobSettings)
     if setting.name in _OPTIONAL
 }
+_as_json = functools.partial(short, write=json.dumps)
 
 
 def to_bytes(about: dict[str, Any]) -> bytes:
@@ -68,12 +70,7 @@ def shard_layout(about: dict[str, Any], rows: int) -> Layout:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Reads and validates the description of the job in a folder.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is damaged, and the invalid field.
-    """
+    """Reads and validates the description of the job in a folder."""
     path = folder / DESCRIPTION
     if not path.is_file():
         raise FileNotFoundError(f"there is no job in {folder}: it has no {DESCRIPTION}")
@@ -92,12 +89,9 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """The stored description, if it describes the same job as `about`; None without a description.
+    """The stored description, or None; raises if it describes another job than `about`.
 
     The stored one is kept: probes of the same field on another machine differ by rounding.
-
-    Raises:
-        ValueError: naming every setting that differs, with both values.
     """
     try:
         stored = read_description(folder)
@@ -128,7 +122,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
     if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
     setting = "num_steps" if name == "steps" else name
-    return f"{setting} = {_short(before)}, got {_short(now)}"
+    return f"{setting} = {_as_json(before)}, got {_as_json(now)}"
 
 
 def write_description(folder: Path, about: dict[str, Any]) -> None:
@@ -138,27 +132,23 @@ def write_description(folder: Path, about: dict[str, Any]) -> None:
         write_checked(path, to_bytes(about))
 
 
-def _short(value: Any) -> str:
-    return short(value, json.dumps)
-
-
 def _check(about: Any) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
     require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
-    require(about.get("format") == FORMAT, "format", _short(about.get("format")), f"be {FORMAT}")
+    require(about.get("format") == FORMAT, "format", _as_json(about.get("format")), f"be {FORMAT}")
     settings = {setting.name for setting in dataclasses.fields(JobSettings)}
     known = settings - {"num_steps"} | {"steps"} | _EXTRA | _OPTIONAL
     for name in sorted(known - _OPTIONAL - about.keys()):
         raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
         raise ValueError(f"{name} must be left out: no job has it")
-    other = _EXTRA | {"probes"}
-    _check_settings({name: value for name, value in about.items() if name not in other})
+    given = {name: value for name, value in about.items() if name not in _EXTRA | {"probes"}}
+    _check_settings(given)
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
-        require(about[name] in values, name, _short(about[name]), f"be one of {values}")
+        require(about[name] in values, name, _as_json(about[name]), f"be one of {values}")
     shape = about["event_shape"]
-    require(isinstance(shape, list), "event_shape", _short(shape), "be a list")
+    require(isinstance(shape, list), "event_shape", _as_json(shape), "be a list")
     for side in shape:
         whole_number("event_shape", side, 1, 2**31)
     if about["num_classes"] is not None:
@@ -171,7 +161,7 @@ def _check(about: Any) -> None:
 def _check_settings(given: dict[str, Any]) -> None:
     """Validates settings like user input; digests stand for long lists."""
     is_list = given["labels"] is None or isinstance(given["labels"], list | dict)
-    require(is_list, "labels", _short(given["labels"]), "be a list")
+    require(is_list, "labels", _as_json(given["labels"]), "be a list")
     for name, stand_in in (("labels", 0), ("grid", "uniform")):
         if isinstance(given[name], dict):
             _check_digested(name, given[name])
@@ -180,7 +170,7 @@ def _check_settings(given: dict[str, Any]) -> None:
         whole_number("steps", given["steps"], 1, 2**31 - 1)
     given["num_steps"] = given.pop("steps")
     if "cond" in given:
-        require(isinstance(given["cond"], dict), "cond", _short(given["cond"]), "hold digests")
+        require(isinstance(given["cond"], dict), "cond", _as_json(given["cond"]), "hold digests")
         for path, sha256 in given["cond"].items():
             _check_hash(f"cond{path}", sha256)
         given["cond"] = np.zeros(1)
@@ -188,19 +178,19 @@ def _check_settings(given: dict[str, Any]) -> None:
 
 
 def _check_digested(name: str, value: dict[str, Any]) -> None:
-    require(value.keys() == {"number", "sha256"}, name, _short(value), "hold number and sha256")
+    require(value.keys() == {"number", "sha256"}, name, _as_json(value), "hold number and sha256")
     whole_number(name, value["number"], 1, 2**32)
     _check_hash(name, value["sha256"])
 
 
 def _check_hash(name: str, value: Any) -> None:
     is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-    require(is_hash, name, _short(value), "be a sha256 in hexadecimal")
+    require(is_hash, name, _as_json(value), "be a sha256 in hexadecimal")
 
 
 def _check_scaling(value: Any) -> None:
     is_pair = isinstance(value, dict) and value.keys() == {"shift", "scale"}
-    require(is_pair, "scaling", _short(value), "hold shift and scale")
+    require(is_pair, "scaling", _as_json(value), "hold shift and scale")
     for name, number in value.items():
         real_number(f"scaling.{name}", number)
     require(value["scale"] != 0, "scaling.scale", value["scale"], "not be 0")

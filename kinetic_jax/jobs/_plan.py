@@ -32,60 +32,43 @@ MAX_LISTED = 100  # longer lists of labels or times are stored as digests
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
 _OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
+_GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
 Start = Callable[[np.ndarray], ArrayLike]
 
 
 class Plan(NamedTuple):
-    """A validated job: the transformed field and the description.
+    """A validated job; its methods take sample indices."""
 
-    Attributes:
-        velocity: the field with guidance and gain.
-        settings: the settings.
-        labels: the cycle of labels, or None.
-        x0: maps sample indices to initial values; None for noise.
-        about: the contents of `job.json`.
-    """
-
-    velocity: VelocityField
+    velocity: VelocityField  # with guidance and gain
     settings: JobSettings
-    labels: np.ndarray | None
-    x0: Start | None
-    about: dict[str, Any]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return tuple(self.about["event_shape"])
+    labels: np.ndarray | None  # the cycle of labels
+    x0: Start | None  # None for noise
+    about: dict[str, Any]  # the contents of `job.json`
 
     def start_of(self, index: np.ndarray) -> Array:
-        """Initial values of the samples with these indices."""
+        shape = tuple(self.about["event_shape"])
         if self.x0 is None:
-            return noise(job_key(self.settings.seed), jnp.asarray(index), self.event_shape)
-        return _checked_starts(self.x0, index, self.event_shape)
+            return noise(job_key(self.settings.seed), jnp.asarray(index), shape)
+        return _checked_starts(self.x0, index, shape)
 
     def labels_of(self, index: np.ndarray) -> np.ndarray | None:
-        """Labels of the samples with these indices."""
         return None if self.labels is None else self.labels[index % len(self.labels)]
 
     def cond_of(self, index: np.ndarray) -> PyTree[Any]:
-        """Conditions of the samples with these indices, which should be close together."""
+        """Conditions, read as one slice: the indices should be close together."""
         if self.labels is not None:
             return jnp.asarray(self.labels_of(index))
         return jax.tree.map(lambda rows: _rows_of(rows, index), self.settings.cond)
 
     def solve_options(self) -> dict[str, Any]:
         """Keyword arguments of `sample`."""
-        given = self.settings
-        options = {
-            "solver": SOLVERS[str(given.solver)](),
-            "t0": given.t0,
-            "t1": given.t1,
-            "tau_split": given.tau_split,
-        }
-        if given.rtol is None or given.atol is None:
-            return options | {"num_steps": given.num_steps, "grid": given.grid}
-        controller = diffrax.PIDController(rtol=given.rtol, atol=given.atol)
-        return options | {"controller": controller, "max_steps": given.max_steps}
+        settings = self.settings
+        options = {name: getattr(settings, name) for name in ("t0", "t1", "tau_split")}
+        options["solver"] = SOLVERS[str(settings.solver)]()
+        if settings.rtol is None or settings.atol is None:
+            return options | {"num_steps": settings.num_steps, "grid": settings.grid}
+        controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol)
+        return options | {"controller": controller, "max_steps": settings.max_steps}
 
 
 def make_plan(
@@ -95,11 +78,7 @@ def make_plan(
     event_shape: tuple[int, ...] | None = None,
     x0: Start | None = None,
 ) -> Plan:
-    """Validates the field and the settings and builds the plan.
-
-    Raises:
-        ValueError: naming the argument that does not fit.
-    """
+    """Validates the field and the settings and builds the plan."""
     spec, field = own_spec(field), checked_field(field)
     shape = _sample_shape(field, event_shape, x0)
     if x0 is not None:
@@ -107,9 +86,7 @@ def make_plan(
         require(settings.seed == 0, "seed", settings.seed, expected)
     labels = _label_cycle(settings, field)
     guidance = _guidance(field, settings)
-    numbers = {name: getattr(settings, name) for name in ("alpha0", "beta0", "tau_split", "k")}
-    shapes: dict[str, Any] = {"launch": settings.launch, "landing": settings.landing}
-    shaping = kts(**numbers, **shapes, allow_reversal=settings.allow_reversal)
+    shaping = kts(**{name: getattr(settings, name) for name in _GAIN})
     dtype = jax.eval_shape(lambda: noise(job_key(0), 0, shape)).dtype
     if x0 is not None:
         dtype = _checked_starts(x0, np.zeros(1, np.uint32), shape).dtype

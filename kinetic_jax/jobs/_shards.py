@@ -100,7 +100,6 @@ class Shard:
 
 
 def shard_name(number: int) -> str:
-    """The file name of a shard."""
     return f"shard-{number:05d}.npz"
 
 
@@ -146,15 +145,10 @@ def was_written(path: Path) -> bool:
 
 
 class Owner(NamedTuple):
-    """The identity of a job, stored in its shards.
+    """The identity of a job, stored in its shards."""
 
-    Attributes:
-        job: the digest of its description.
-        probes: its field's velocity at fixed points, or None.
-    """
-
-    job: str
-    probes: Probes | None
+    job: str  # the digest of its description
+    probes: Probes | None  # its field's velocity at fixed points
 
     def require_own(self, path: Path, owner: "Owner") -> None:
         """Raises if a shard belongs to another job and must not be overwritten."""
@@ -163,11 +157,7 @@ class Owner(NamedTuple):
 
 
 def owner_of(path: Path) -> Owner | None:
-    """The job that a file belongs to; None if it is not a shard.
-
-    Raises:
-        ValueError: if the file is unreadable.
-    """
+    """The job that a file belongs to; None if it is no shard. Raises if it is unreadable."""
     try:
         with unpacked(path) as arrays:
             if not arrays.headers.keys() >= _REQUIRED or arrays.headers["job"].dtype.kind != "U":
@@ -183,17 +173,7 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def shard_error(path: Path, job: Owner, rows: range, layout: Layout) -> str | None:
-    """The reason a shard is unusable, or None.
-
-    Args:
-        path: its file.
-        job: the expected job.
-        rows: the expected sample indices.
-        layout: the expected arrays.
-
-    Raises:
-        ValueError: if it belongs to another job, damaged or not.
-    """
+    """The reason a shard is unusable, or None. Raises if it belongs to another job."""
     if not path.is_file():
         return "is missing"
     owner, unreadable = None, "does not name its job"
@@ -255,5 +235,4 @@ def checksum_error(path: Path) -> str | None:
 
 
 def checksum_of(path: Path) -> Path:
-    """The path of a file's checksum."""
     return path.with_name(f"{path.name}.sha256")

@@ -53,9 +53,6 @@ def beyond_duplicates(
     """Distance and number of the row nearest to each sample, except duplicates of `nearest`.
 
     Takes another pass over the training rows, by differences.
-
-    Raises:
-        ValueError: if there are no other rows.
     """
     count = len(nearest)
     padded = to_power_of_two(np.arange(count))

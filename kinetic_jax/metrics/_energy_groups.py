@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
 from kinetic_jax._checks import fraction, real_array, require, whole_number
+from kinetic_jax.metrics._features import require_finite_numbers
 from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
 
 
@@ -70,9 +71,8 @@ def energy_groups(
     fits = numbers.shape == energies.shape
     require(fits, "values", f"shape {numbers.shape}", f"have the energies', {energies.shape}")
     num_groups = whole_number("num_groups", num_groups, 1, energies.size)
-    for name, array in (("energy", energies), ("values", numbers)):
-        bad = int(np.sum(~np.isfinite(array)))
-        require(bad == 0, name, f"{bad} numbers that are not", "be finite")
+    require_finite_numbers("energy", energies)
+    require_finite_numbers("values", numbers)
     draws = np.random.default_rng(seed)
     is_share = bool(np.isin(numbers, (0, 1)).all())
     groups = []

@@ -14,6 +14,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax.metrics._features import require_finite_numbers
 
 
 class EnergyThreshold(NamedTuple):
@@ -90,8 +91,7 @@ def energy_threshold(
     require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {energies.shape}")
     odd = int(np.sum(~np.isin(labels, (0, 1))))
     require(odd == 0, "memorized", f"{odd} that are not", "be true or false")
-    bad = int(np.sum(~np.isfinite(energies)))
-    require(bad == 0, "energy", f"{bad} numbers that are not", "be finite")
+    require_finite_numbers("energy", energies)
     order = np.argsort(energies, kind="stable")
     energies, labels = energies[order], labels[order]
     least = max(1.0, least_share * labels.size)

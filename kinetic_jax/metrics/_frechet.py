@@ -1,5 +1,6 @@
 """The Fréchet distance between two sets of features, and its floor from held-out data."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -37,28 +38,7 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
         Heusel et al., GANs trained by a two time-scale update rule, arXiv 1706.08500.
     """
     first, second = two_sets(a, b)
-    return _distance(_gaussian(first), _gaussian(second))
-
-
-class _Gaussian(NamedTuple):
-    """Mean and covariance of a set of features."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-
-def _gaussian(rows: np.ndarray) -> _Gaussian:
-    return _Gaussian(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False)))
-
-
-def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> float:
-    """The squared distance between two Gaussians; `root` is Σ_a^{1/2}, if known."""
-    root = _symmetric_root(a.covariance) if root is None else root
-    # The eigenvalues of the symmetric product are >= 0 except for rounding.
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0)).sum()
-    traces = np.trace(a.covariance) + np.trace(b.covariance)
-    difference = a.mean - b.mean
-    return float(max(difference @ difference + traces - 2 * cross, 0.0))
+    return _distance(_Gaussian(first), _Gaussian(second))
 
 
 class FrechetReference:
@@ -75,13 +55,12 @@ class FrechetReference:
 
     def __init__(self, b: Float[ArrayLike, "m d"]):
         self._features = features("b", b)
-        self._gaussian = _gaussian(self._features)
-        self._root = _symmetric_root(self._gaussian.covariance)
+        self._gaussian = _Gaussian(self._features)
 
     def __call__(self, a: Float[ArrayLike, "n d"]) -> float:
         """The distance between `a`, features of shape (n, d), and the reference."""
         first, _ = two_sets(a, self._features[:2])
-        return _distance(self._gaussian, _gaussian(first), self._root)
+        return _distance(self._gaussian, _Gaussian(first))
 
 
 class FrechetFloor(NamedTuple):
@@ -148,6 +127,22 @@ def frechet_floor(
     return FrechetFloor(float(np.mean(distances)), min(distances), max(distances))
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+class _Gaussian:
+    """Mean, covariance and the root of the covariance of a set of features."""
+
+    def __init__(self, rows: np.ndarray):
+        self.mean = rows.mean(axis=0)
+        self.covariance = np.atleast_2d(np.cov(rows, rowvar=False))
+
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def _distance(a: _Gaussian, b: _Gaussian) -> float:
+    # The eigenvalues of the symmetric product are >= 0 except for rounding.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(a.root @ b.covariance @ a.root), 0)).sum()
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    difference = a.mean - b.mean
+    return float(max(difference @ difference + traces - 2 * cross, 0.0))

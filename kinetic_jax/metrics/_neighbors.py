@@ -113,11 +113,7 @@ def find_neighbors(
     mesh: Mesh | None = None,
     axis: str | None = None,
 ) -> Neighbors:
-    """`nearest_neighbors` with other argument `names` in its errors.
-
-    Raises:
-        ValueError: as `nearest_neighbors`.
-    """
+    """`nearest_neighbors` with other argument `names` in its errors."""
     check_progress(progress)
     refuse_memmap(names[0], queries)
     for name, rows in zip(names, (queries, reference), strict=True):
@@ -156,11 +152,7 @@ def find_neighbors(
 
 
 def flat_rows(name: str, array: ArrayLike | Rows) -> Float[Array, "rows size"]:
-    """`array` as flattened rows in float32 (or float64).
-
-    Raises:
-        ValueError: if it is no array of real numbers with a leading axis.
-    """
+    """`array` as flattened rows in float32 (or float64)."""
     if not isinstance(array, jax.Array) and is_concrete(array):
         array = as_numbers(numbers(name, array))
     shape = np.shape(array)

@@ -126,15 +126,16 @@ def ct_score(
     """
     from scipy.stats import mannwhitneyu
 
-    given = {"samples": samples, "held_out": held_out}
-    sets = {name: _nonempty_rows(name, rows) for name, rows in given.items()}
+    stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    sets = [
+        (name, _nonempty_rows(name, rows))
+        for name, rows in (("samples", samples), ("held_out", held_out))
+    ]
     distances = []
-    for name, rows in sets.items():
-        nearest, _ = find_neighbors(
-            rows, train, 1, names=(name, "train"), chunk_size=chunk_size, progress=progress
-        )
-        bad = int(np.sum(~np.isfinite(np.asarray(nearest))))
-        require(bad == 0, name, f"{bad} rows that are not", "be finite")
+    for name, rows in sets:
+        nearest = find_neighbors(rows, train, 1, names=(name, "train"), **stream).distances
+        broken = int(np.sum(~np.isfinite(np.asarray(nearest))))
+        require(broken == 0, name, f"{broken} rows that are not", "be finite")
         distances.append(np.asarray(nearest)[:, 0])
     n, m = map(len, distances)
     farther = float(mannwhitneyu(*distances).statistic)

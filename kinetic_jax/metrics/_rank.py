@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, real_array, require, whole_number
 from kinetic_jax._progress import progress_bar
+from kinetic_jax.metrics._features import require_finite_numbers
 from kinetic_jax.metrics._intervals import percentiles
 
 
@@ -75,8 +76,7 @@ def spearman(
         shape = quantities["given"].shape
         require(shape == first.shape, "given", f"shape {shape}", f"have {first.shape}")
     for name, values in quantities.items():
-        bad = int(np.sum(~np.isfinite(values)))
-        require(bad == 0, name, f"{bad} numbers that are not", "be finite")
+        require_finite_numbers(name, values)
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
     from scipy.stats import rankdata
 

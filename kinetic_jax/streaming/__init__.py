@@ -9,6 +9,7 @@ from kinetic_jax.streaming._reductions import Tally as Tally
 from kinetic_jax.streaming._reductions import Together as Together
 from kinetic_jax.streaming._reductions import WeightedSum as WeightedSum
 from kinetic_jax.streaming._reductions import lowest as lowest
+from kinetic_jax.streaming._reductions import product_scores as product_scores
 from kinetic_jax.streaming._rows import DEFAULT_CHUNK_SIZE as DEFAULT_CHUNK_SIZE
 from kinetic_jax.streaming._rows import Rows as Rows
 from kinetic_jax.streaming._rows import Scaled as Scaled
@@ -22,7 +23,6 @@ from kinetic_jax.streaming._rows import read_rows as read_rows
 from kinetic_jax.streaming._rows import require_finite_rows as require_finite_rows
 from kinetic_jax.streaming._rows import row_chunks as row_chunks
 from kinetic_jax.streaming._rows import to_power_of_two as to_power_of_two
-from kinetic_jax.streaming._scores import product_scores as product_scores
 from kinetic_jax.streaming._shards import Shards as Shards
 from kinetic_jax.streaming._shards import checked_shards as checked_shards
 from kinetic_jax.streaming._shards import split_rows as split_rows

@@ -18,17 +18,11 @@ from kinetic_jax.streaming._rows import Rows, as_numbers
 
 
 class Shards(NamedTuple):
-    """The split of rows over a mesh; hashable, so that it can be static.
-
-    Attributes:
-        mesh: the mesh.
-        axis: the axis of the mesh over which rows are split, in equal parts.
-        total: the number of rows, without the padding at the end of the last part.
-    """
+    """The split of rows over a mesh; hashable, so that it can be static."""
 
     mesh: Mesh
-    axis: str
-    total: int
+    axis: str  # over which rows are split in equal parts
+    total: int  # number of rows, without the padding at the end of the last part
 
     @property
     def spec(self) -> PartitionSpec:
@@ -41,11 +35,7 @@ class Shards(NamedTuple):
 
 
 def checked_shards(mesh: Any, axis: str | None, total: int) -> Shards | None:
-    """The split of `total` rows over one axis of a mesh; None without a mesh.
-
-    Raises:
-        ValueError: if there is no such mesh or axis, or it has several axes and none is named.
-    """
+    """The split of `total` rows over one axis of a mesh; None without a mesh."""
     if mesh is None:
         require(axis is None, "axis", repr(axis), "be left out without mesh")
         return None

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from kinetic_jax.__main__ import main
 from kinetic_jax._cli import cli
-from kinetic_jax._cli._errors import EXTRAS
-from kinetic_jax._cli._output import _note_lost
+from kinetic_jax._cli._group import EXTRAS
+from kinetic_jax._cli._options import _note_lost
 from kinetic_jax.jobs import open_job
 
 
