@@ -1,4 +1,4 @@
-"""What commands share: argument types, options, loading of samples and output."""
+"""Shared by commands: argument types, options, loading of samples and output."""
 
 import contextlib
 import functools

@@ -25,6 +25,7 @@ from kinetic_jax.jobs._shards import (
 )
 from kinetic_jax.sampling import checked_probes, same_within_rounding
 
+About = dict[str, Any]  # the contents of `job.json`
 DESCRIPTION = "job.json"
 FORMAT = 1
 GENERATOR = "threefry2x32"  # independent of the machine and of the batches
@@ -38,18 +39,18 @@ _DEFAULTS = {
 _as_json = functools.partial(short, write=json.dumps)
 
 
-def to_bytes(about: dict[str, Any]) -> bytes:
+def to_bytes(about: About) -> bytes:
     """The contents of `job.json`: the same bytes for the same settings."""
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
 
 
-def as_owner(about: dict[str, Any]) -> Owner:
+def as_owner(about: About) -> Owner:
     """The job's identity in its shards; the digest omits the probes, which rounding changes."""
     exact = {name: value for name, value in about.items() if name != "probes"}
     return Owner(hashlib.sha256(to_bytes(exact)).hexdigest(), about.get("probes"))
 
 
-def shard_layout(about: dict[str, Any], rows: int) -> Layout:
+def shard_layout(about: About, rows: int) -> Layout:
     """Shapes and dtypes of the arrays of a shard with `rows` samples."""
     per_sample, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
     layout: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
@@ -69,7 +70,7 @@ def shard_layout(about: dict[str, Any], rows: int) -> Layout:
     return layout
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> About:
     """Reads and validates the description of the job in a folder."""
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -88,7 +89,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     return about
 
 
-def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+def matching_description(folder: Path, about: About) -> About | None:
     """The stored description, or None; raises if it describes another job than `about`.
 
     The stored one is kept: probes of the same field on another machine differ by rounding.
@@ -118,14 +119,14 @@ def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] 
     return stored
 
 
-def _difference(name: str, before: Any, now: Any) -> str:
+def _difference(name: str, before: object, now: object) -> str:
     if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
     setting = "num_steps" if name == "steps" else name
     return f"{setting} = {_as_json(before)}, got {_as_json(now)}"
 
 
-def write_description(folder: Path, about: dict[str, Any]) -> None:
+def write_description(folder: Path, about: About) -> None:
     """Writes `job.json` and its checksum unless both exist and match."""
     path = folder / DESCRIPTION
     if not path.is_file() or checksum_error(path) is not None:
@@ -142,8 +143,8 @@ def _check(about: Any) -> None:
         raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
         raise ValueError(f"{name} must be left out: no job has it")
-    given = {name: value for name, value in about.items() if name not in _EXTRA | {"probes"}}
-    _check_settings(given)
+    apart = _EXTRA | {"probes"}
+    _check_settings({name: value for name, value in about.items() if name not in apart})
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
         require(about[name] in values, name, _as_json(about[name]), f"be one of {values}")
@@ -158,23 +159,24 @@ def _check(about: Any) -> None:
         checked_probes(about["probes"])
 
 
-def _check_settings(given: dict[str, Any]) -> None:
+def _check_settings(settings: dict[str, Any]) -> None:
     """Validates settings like user input; digests stand for long lists."""
-    is_list = given["labels"] is None or isinstance(given["labels"], list | dict)
-    require(is_list, "labels", _as_json(given["labels"]), "be a list")
+    is_list = settings["labels"] is None or isinstance(settings["labels"], list | dict)
+    require(is_list, "labels", _as_json(settings["labels"]), "be a list")
     for name, stand_in in (("labels", 0), ("grid", "uniform")):
-        if isinstance(given[name], dict):
-            _check_digested(name, given[name])
-            given[name] = stand_in
-    if given["steps"] is not None:
-        whole_number("steps", given["steps"], 1, 2**31 - 1)
-    given["num_steps"] = given.pop("steps")
-    if "cond" in given:
-        require(isinstance(given["cond"], dict), "cond", _as_json(given["cond"]), "hold digests")
-        for path, sha256 in given["cond"].items():
+        if isinstance(settings[name], dict):
+            _check_digested(name, settings[name])
+            settings[name] = stand_in
+    if settings["steps"] is not None:
+        whole_number("steps", settings["steps"], 1, 2**31 - 1)
+    settings["num_steps"] = settings.pop("steps")
+    if "cond" in settings:
+        cond = settings["cond"]
+        require(isinstance(cond, dict), "cond", _as_json(cond), "hold digests")
+        for path, sha256 in cond.items():
             _check_hash(f"cond{path}", sha256)
-        given["cond"] = np.zeros(1)
-    JobSettings(**given)
+        settings["cond"] = np.zeros(1)
+    JobSettings(**settings)
 
 
 def _check_digested(name: str, value: dict[str, Any]) -> None:
@@ -183,7 +185,7 @@ def _check_digested(name: str, value: dict[str, Any]) -> None:
     _check_hash(name, value["sha256"])
 
 
-def _check_hash(name: str, value: Any) -> None:
+def _check_hash(name: str, value: object) -> None:
     is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
     require(is_hash, name, _as_json(value), "be a sha256 in hexadecimal")
 

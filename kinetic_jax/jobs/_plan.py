@@ -21,7 +21,7 @@ from kinetic_jax.fields import (
     checked_field,
     declared,
 )
-from kinetic_jax.jobs._description import FORMAT, GENERATOR
+from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
 from kinetic_jax.sampling import held_arrays, noise, probed, time_nodes
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     settings: JobSettings
     labels: np.ndarray | None  # the cycle of labels
     x0: Start | None  # None for noise
-    about: dict[str, Any]  # the contents of `job.json`
+    about: About
 
     def start_of(self, index: np.ndarray) -> Array:
         shape = tuple(self.about["event_shape"])
@@ -115,21 +115,21 @@ def job_key(seed: int) -> PRNGKeyArray:
 
 
 def _sample_shape(
-    field: VelocityField, given: tuple[int, ...] | None, x0: Start | None
+    field: VelocityField, event_shape: tuple[int, ...] | None, x0: Start | None
 ) -> tuple[int, ...]:
     """The shape of a sample, declared by the field, given by the caller, or taken from `x0`."""
-    own, given = declared(field, "event_shape"), checked_event_shape(given)
-    if given is not None:
-        same = own is None or tuple(own) == given
-        require(same, "event_shape", given, f"be the field's, {own}")
-        own = given
-    elif own is None and x0 is not None:
-        own = np.shape(x0(np.zeros(1, np.uint32)))[1:]
+    shape, event_shape = declared(field, "event_shape"), checked_event_shape(event_shape)
+    if event_shape is not None:
+        same = shape is None or tuple(shape) == event_shape
+        require(same, "event_shape", event_shape, f"be the field's, {shape}")
+        shape = event_shape
+    elif shape is None and x0 is not None:
+        shape = np.shape(x0(np.zeros(1, np.uint32)))[1:]
     expected = "know the shape of a sample, or event_shape be given"
-    require(own is not None, "field", type(field).__name__, expected)
-    has_sides = all(side >= 1 for side in own)
-    require(has_sides, "event_shape", tuple(own), "have sides >= 1, each of them")
-    return tuple(int(side) for side in own)
+    require(shape is not None, "field", type(field).__name__, expected)
+    has_sides = all(side >= 1 for side in shape)
+    require(has_sides, "event_shape", tuple(shape), "have sides >= 1, each of them")
+    return tuple(int(side) for side in shape)
 
 
 def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...]) -> Array:
@@ -203,10 +203,8 @@ def _probe_inputs(plan: Plan, field: VelocityField) -> tuple[Array, PyTree[Any]]
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 
 
-def _describe(
-    field: VelocityField, settings: JobSettings, labels: np.ndarray | None
-) -> dict[str, Any]:
-    about: dict[str, Any] = {
+def _describe(field: VelocityField, settings: JobSettings, labels: np.ndarray | None) -> About:
+    about: About = {
         setting.name: getattr(settings, setting.name)
         for setting in dataclasses.fields(settings)
         if setting.name not in _OPTIONAL or getattr(settings, setting.name) != setting.default

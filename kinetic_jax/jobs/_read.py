@@ -4,11 +4,10 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._description import as_owner, read_description, shard_layout
+from kinetic_jax.jobs._description import About, as_owner, read_description, shard_layout
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
 
@@ -25,7 +24,7 @@ class Job:
     """
 
     folder: Path
-    about: dict[str, Any]
+    about: About
 
     @property
     def n(self) -> int:

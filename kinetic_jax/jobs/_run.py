@@ -257,10 +257,10 @@ def _sample_batch(
     arrays |= {name: getattr(result.energy, name) for name in ENERGIES}
     if plan.settings.profile:
         arrays |= {name: getattr(result.profile, name) for name in PROFILE}
-    kept = {"index": index} | ({} if label is None else {"label": label})
-    kept |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
-    kept |= {name: np.asarray(array) for name, array in arrays.items()}
-    return {name: array if name == TIMES else array[:count] for name, array in kept.items()}
+    stored = {"index": index} | ({} if label is None else {"label": label})
+    stored |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
+    stored |= {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: array if name == TIMES else array[:count] for name, array in stored.items()}
 
 
 def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -77,11 +77,11 @@ def energy_groups(
     is_share = bool(np.isin(numbers, (0, 1)).all())
     groups = []
     for members in np.array_split(np.argsort(energies, kind="stable"), num_groups):
-        own = numbers[members]
+        group = numbers[members]
         if is_share:
-            low, high = wilson(int(own.sum()), own.size, confidence)
+            low, high = wilson(int(group.sum()), group.size, confidence)
         else:
-            low, high = bootstrap_mean(own, confidence, resamples, draws)
+            low, high = bootstrap_mean(group, confidence, resamples, draws)
         lowest, highest = map(float, energies[members[[0, -1]]])
-        groups.append(EnergyGroup(lowest, highest, own.size, float(own.mean()), low, high))
+        groups.append(EnergyGroup(lowest, highest, group.size, float(group.mean()), low, high))
     return groups

@@ -58,9 +58,8 @@ class NearestTwo(NamedTuple):
     indices: np.ndarray
     twins: np.ndarray
 
-    def part(self, which: slice) -> "NearestTwo":
-        """The entries of a slice of the samples."""
-        return NearestTwo(*(array[which] for array in self))
+    def part(self, samples: slice) -> "NearestTwo":
+        return NearestTwo(*(array[samples] for array in self))
 
 
 class Excess(NamedTuple):
@@ -251,7 +250,7 @@ def check_rule(
     require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
 
 
-def _checked_set(name: str, rows: Any, train: Rows) -> Array | np.ndarray:
+def _checked_set(name: str, rows: ArrayLike, train: Rows) -> Array | np.ndarray:
     """`rows` in memory, checked to be real rows with the shape of `train`'s."""
     shape = np.shape(train)
     expected = "have at least two rows, the nearest and the second nearest"
@@ -262,8 +261,8 @@ def _checked_set(name: str, rows: Any, train: Rows) -> Array | np.ndarray:
     rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.dtype.kind != "c", name, f"dtype {rows.dtype}", "hold real numbers")
     require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
-    event, wanted = rows.shape[1:], shape[1:]
-    require(event == wanted, name, f"rows of shape {event}", f"have rows like train's, {wanted}")
+    event, expected = rows.shape[1:], f"have rows like train's, {shape[1:]}"
+    require(event == shape[1:], name, f"rows of shape {event}", expected)
     return rows
 
 

@@ -142,7 +142,7 @@ def ct_score(
     return float((farther - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
 
 
-def _nonempty_rows(name: str, rows: Any) -> Array | np.ndarray:
+def _nonempty_rows(name: str, rows: ArrayLike) -> Array | np.ndarray:
     """`rows` in memory, checked to be an array of numbers with at least one row."""
     rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
     require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")

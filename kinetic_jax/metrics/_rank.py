@@ -81,8 +81,8 @@ def spearman(
     from scipy.stats import rankdata
 
     ranks = [rankdata(values) for values in quantities.values()]
-    for name, own in zip(("a", "b"), ranks[:2], strict=True):
-        if given is not None and _is_monotone(own, ranks[2]):
+    for name, order in zip(("a", "b"), ranks[:2], strict=True):
+        if given is not None and _is_monotone(order, ranks[2]):
             nan = float("nan")
             return Correlation(nan, nan, nan, f"given is a monotone function of {name}")
     draws = np.random.default_rng(seed)
@@ -90,16 +90,16 @@ def spearman(
     with progress_bar("resamples", resamples, show=progress) as update:
         for done in range(resamples):
             draw = draws.integers(0, first.size, first.size)
-            resampled.append(_correlation([rankdata(own[draw]) for own in ranks]))
+            resampled.append(_correlation([rankdata(order[draw]) for order in ranks]))
             update(done + 1, "")
     return Correlation(_correlation(ranks), *percentiles(np.array(resampled), confidence))
 
 
 def _correlation(ranks: list[np.ndarray]) -> float:
     """The correlation of the first two, given the third if any; NaN if undefined."""
-    if not all(np.ptp(own) for own in ranks):
+    if not all(np.ptp(order) for order in ranks):
         return float("nan")
-    if len(ranks) == 3 and any(_is_monotone(own, ranks[2]) for own in ranks[:2]):
+    if len(ranks) == 3 and any(_is_monotone(order, ranks[2]) for order in ranks[:2]):
         return float("nan")
     rho = np.corrcoef(ranks)
     if len(ranks) == 2:
