@@ -12,13 +12,10 @@ from kinetic_jax._cli._options import (
     FOLDER,
     ROWS,
     answer,
-    chunk_option,
-    confidence_option,
     excess_as_json,
-    merge_option,
+    memorization_options,
     plot_option,
     share_as_json,
-    threshold_option,
     warn,
 )
 from kinetic_jax._files import write_whole
@@ -30,22 +27,16 @@ from kinetic_jax.metrics import Memorization
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--train", type=ROWS, required=True, help="The raw training data.")
 @click.option("--held-out", type=ROWS, help="Raw data the model never saw, scored for comparison.")
-@threshold_option
-@confidence_option
-@merge_option
-@chunk_option
+@memorization_options
 @plot_option("Write energies, and F_mem by fifth of energy, to this picture (.png).")
 @click.option("--table", type=FILE, help="Write the numbers of every sample to this file (.npz).")
 def command(
     folder: Path,
     train: Path,
     held_out: Path | None,
-    threshold: float,
-    confidence: float,
-    merge_duplicates: bool,
-    chunk_size: int,
     plot: Path | None,
     table: Path | None,
+    **options: Any,
 ) -> None:
     """Relate the energies of a job's samples to memorization, as JSON on standard output.
 
@@ -57,15 +48,8 @@ def command(
     """
     if table is not None and (table.suffix != ".npz" or not table.parent.is_dir()):
         raise click.BadParameter(f"{table} must end in .npz, in an existing folder")
-    diagnosis = diagnose_job(
-        open_job(folder),
-        load_array(train),
-        held_out=None if held_out is None else load_array(held_out),
-        threshold=threshold,
-        confidence=confidence,
-        merge_duplicates=merge_duplicates,
-        chunk_size=chunk_size,
-    )
+    unseen = None if held_out is None else load_array(held_out)
+    diagnosis = diagnose_job(open_job(folder), load_array(train), held_out=unseen, **options)
     if plot is not None:
         from kinetic_jax.plotting import diagnosis_figure
 

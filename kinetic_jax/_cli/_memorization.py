@@ -10,15 +10,12 @@ from kinetic_jax._arrays import load_array
 from kinetic_jax._cli._options import (
     ROWS,
     answer,
-    chunk_option,
-    confidence_option,
     excess_as_json,
     load_samples,
-    merge_option,
+    memorization_options,
     plot_option,
     rows_or_null,
     share_as_json,
-    threshold_option,
 )
 from kinetic_jax._files import write_whole
 from kinetic_jax.metrics import Memorization, memorization
@@ -28,28 +25,10 @@ from kinetic_jax.metrics import Memorization, memorization
 @click.argument("samples", type=ROWS)
 @click.argument("train", type=ROWS)
 @click.option("--held-out", type=ROWS, help="Data the model never saw, scored for comparison.")
-@threshold_option
-@confidence_option
-@merge_option
-@click.option(
-    "--duplicate-distance",
-    type=float,
-    default=0.0,
-    show_default=True,
-    help="Training rows no farther apart count as duplicates.",
-)
-@chunk_option
+@memorization_options
 @plot_option("Write a histogram of the distance ratios to this picture (.png).")
 def command(
-    samples: Path,
-    train: Path,
-    held_out: Path | None,
-    threshold: float,
-    confidence: float,
-    merge_duplicates: bool,
-    duplicate_distance: float,
-    chunk_size: int,
-    plot: Path | None,
+    samples: Path, train: Path, held_out: Path | None, plot: Path | None, **options: Any
 ) -> None:
     """The share of samples that are copies of training rows, as JSON on standard output.
 
@@ -57,21 +36,14 @@ def command(
     in the natural order of their names (2 before 10).
     """
     reference = load_array(train)
-    measured = memorization(
-        load_samples(samples),
-        reference,
-        threshold=threshold,
-        confidence=confidence,
-        held_out=None if held_out is None else load_samples(held_out),
-        merge_duplicates=merge_duplicates,
-        duplicate_distance=duplicate_distance,
-        chunk_size=chunk_size,
-    )
+    unseen = None if held_out is None else load_samples(held_out)
+    measured = memorization(load_samples(samples), reference, held_out=unseen, **options)
     if plot is not None:
         from kinetic_jax.plotting import ratio_histogram
 
-        write_whole(plot, ratio_histogram(measured, threshold))
-    result = {"train": len(reference), "threshold": threshold, "samples": _as_json(measured)}
+        write_whole(plot, ratio_histogram(measured, options["threshold"]))
+    result: dict[str, Any] = {"train": len(reference), "threshold": options["threshold"]}
+    result["samples"] = _as_json(measured)
     if measured.held_out is not None:
         result["held_out"] = _as_json(measured.held_out)
         result["excess"] = excess_as_json(measured)

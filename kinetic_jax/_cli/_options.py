@@ -65,22 +65,39 @@ chunk_option = click.option(
     show_default=True,
     help="Training rows processed together.",
 )
-threshold_option = click.option(
-    "--threshold",
-    type=float,
-    default=1 / 3,
-    show_default="1/3",
-    help="A sample with a smaller ratio of the distances to the nearest and the second nearest row "
-    "is a copy.",
+_MEMORIZATION = (
+    click.option(
+        "--threshold",
+        type=float,
+        default=1 / 3,
+        show_default="1/3",
+        help="A sample with a smaller ratio of the distances to the nearest and the second nearest "
+        "row is a copy.",
+    ),
+    click.option(
+        "--confidence", type=float, default=0.95, show_default=True, help="Level of the intervals."
+    ),
+    click.option(
+        "--merge-duplicates",
+        is_flag=True,
+        help="Skip duplicates of the nearest row in the search for the second nearest.",
+    ),
+    click.option(
+        "--duplicate-distance",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Training rows no farther apart count as duplicates.",
+    ),
+    chunk_option,
 )
-confidence_option = click.option(
-    "--confidence", type=float, default=0.95, show_default=True, help="Level of the intervals."
-)
-merge_option = click.option(
-    "--merge-duplicates",
-    is_flag=True,
-    help="Skip duplicates of the nearest row in the search for the second nearest.",
-)
+
+
+def memorization_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that are arguments of `memorization` and of `diagnose_job`, by their names."""
+    for option in reversed(_MEMORIZATION):
+        command = option(command)
+    return command
 
 
 def load_samples(path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kinetic_jax._files import PathLike, local_path
@@ -61,6 +61,16 @@ class Job:
         layout = shard_layout(self.about, len(rows))
         return shard_error(self.path(number), as_owner(self.about), rows, layout)
 
+    def errors(self, numbers: Sequence[int], progress: bool | None) -> dict[int, str]:
+        """The unusable ones of some shards, with the reason."""
+        errors = {}
+        with progress_bar("checking shards", len(numbers), show=progress) as update:
+            for place, number in enumerate(numbers):
+                if (error := self.error_of(number)) is not None:
+                    errors[number] = error
+                update(place + 1, "")
+        return errors
+
     def check(self, *, progress: bool | None = None) -> "Job":
         """Returns itself if every shard exists and matches its checksum.
 
@@ -70,12 +80,7 @@ class Job:
         # Only files in the folder are read: a damaged description may name 2**32 shards.
         names = map(number_of, (file.name for file in self.folder.iterdir()))
         present = sorted(n for n in names if n is not None and n < self.num_shards)
-        errors = {}
-        with progress_bar("checking shards", len(present), show=progress) as update:
-            for place, number in enumerate(present):
-                if (error := self.error_of(number)) is not None:
-                    errors[number] = error
-                update(place + 1, "")
+        errors = self.errors(present, progress)
         lacking = self.num_shards - len(present) + len(errors)
         if lacking:
             known = set(present)

@@ -154,15 +154,13 @@ def _missing_shards(
 ) -> list[int]:
     """Numbers of the missing and damaged shards; reports damaged ones and gaps."""
     last = max((number for number in shards if was_written(job.path(number))), default=-1)
-    todo, messages = [], []
-    with progress_bar("checking shards", len(shards), show=progress) as update:
-        for place, number in enumerate(shards):
-            if (error := job.error_of(number)) is not None:
-                todo.append(number)
-                if number <= last:
-                    messages.append(f"{shard_name(number)} {error}: sampled again")
-            update(place + 1, "")
-    present = f"{len(shards) - len(todo)} of {len(shards)} shards"
+    errors = job.errors(shards, progress)
+    messages = [
+        f"{shard_name(number)} {error}: sampled again"
+        for number, error in errors.items()
+        if number <= last
+    ]
+    present = f"{len(shards) - len(errors)} of {len(shards)} shards"
     if say is not None and last >= 0:
         say(f"{present} are there already")
     for message in messages:
@@ -170,7 +168,7 @@ def _missing_shards(
             say(message)
         log(message)
     log(f"begun with {present} there")
-    return todo
+    return list(errors)
 
 
 def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: int) -> None:
