@@ -15,11 +15,11 @@ from jax.export import deserialize, export
 
 import kinetic_jax
 from kinetic_jax import transforms
+from kinetic_jax._streaming import Highest, checked_shards
+from kinetic_jax._streaming._stream import _begin, _finish, _update
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch, _by_products, _on_each
 from kinetic_jax.metrics._neighbor_scores import ProductScore, is_certain, measure
-from kinetic_jax.streaming import Highest, checked_shards
-from kinetic_jax.streaming._stream import _begin, _finish, _update
 from kinetic_jax.training._step import Problem, advance, initial_state, split_field
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -15,8 +15,8 @@ from kinetic_jax._arrays import load_array
 from kinetic_jax._cli._group import missing
 from kinetic_jax._files import local_path
 from kinetic_jax._json import without_nan
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE
 from kinetic_jax.metrics import Memorization
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
 
 
 class LocalPath(click.Path):

@@ -24,6 +24,17 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import (
+    Shards,
+    as_numbers,
+    center_of,
+    checked_rows,
+    checked_shards,
+    is_on_host,
+    lowest,
+    read_rows,
+    split_rows,
+)
 from kinetic_jax.fields._atoms import Atoms, centered_squares, weighted
 from kinetic_jax.fields._empirical_batch import posterior_on_batch
 from kinetic_jax.fields._empirical_checks import (
@@ -43,17 +54,6 @@ from kinetic_jax.fields._empirical_programs import (
 )
 from kinetic_jax.fields._protocol import check_cond
 from kinetic_jax.fields._values import EmpiricalValues, values_of
-from kinetic_jax.streaming import (
-    Shards,
-    as_numbers,
-    center_of,
-    checked_rows,
-    checked_shards,
-    is_on_host,
-    lowest,
-    read_rows,
-    split_rows,
-)
 
 ROWS_AT_ONCE = 2048
 

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax.fields._atoms import around, scores_at, weighted
-from kinetic_jax.fields._posterior import REMEASURED, Posterior, measured_again, posterior_of
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     SoftmaxMean,
     Together,
@@ -17,6 +15,8 @@ from kinetic_jax.streaming import (
     require_finite_rows,
     stream_from_host,
 )
+from kinetic_jax.fields._atoms import around, scores_at, weighted
+from kinetic_jax.fields._posterior import REMEASURED, Posterior, measured_again, posterior_of
 
 
 class PosteriorScore(eqx.Module):

@@ -18,7 +18,7 @@ from kinetic_jax._checks import (
     require_known,
 )
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax.streaming import lowest
+from kinetic_jax._streaming import lowest
 
 
 def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax.fields._atoms import Atoms, around, away, log_ratio, scores_at, weighted
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Best,
     Highest,
     SoftmaxMean,
@@ -21,6 +20,7 @@ from kinetic_jax.streaming import (
     stream,
     take_rows,
 )
+from kinetic_jax.fields._atoms import Atoms, around, away, log_ratio, scores_at, weighted
 
 # The heaviest rows are measured again by differences; the expanded square only finds them. Where
 # rounding decides between rows (t near 1), only near duplicates of the nearest one compete.

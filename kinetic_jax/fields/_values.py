@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kinetic_jax._streaming import Shards, SoftmaxSum, stream
 from kinetic_jax.fields._atoms import weighted
 from kinetic_jax.fields._posterior import Posterior
-from kinetic_jax.streaming import Shards, SoftmaxSum, stream
 
 _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
 

@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike
 
 from kinetic_jax._checks import real_array, require
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.streaming import Rows, checked_rows, is_on_host
+from kinetic_jax._streaming import Rows, checked_rows, is_on_host
 
 Embedding = Callable[[np.ndarray], ArrayLike]
 R = TypeVar("R", bound=Rows)

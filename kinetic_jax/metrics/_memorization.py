@@ -20,11 +20,11 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._features import Embedding, embedded
 from kinetic_jax.metrics._intervals import Interval, bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 
 SWEEP = np.linspace(0.05, 1, 20)
 

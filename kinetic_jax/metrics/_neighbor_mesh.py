@@ -10,15 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._mesh import alone_on, placed
-from kinetic_jax.metrics._neighbor_scores import (
-    SPARE_CANDIDATES,
-    DifferenceScore,
-    Nearest,
-    ProductScore,
-    is_certain,
-    lowest_of,
-)
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     Reduction,
     Rows,
@@ -27,6 +19,14 @@ from kinetic_jax.streaming import (
     split_rows,
     stream,
     take_rows,
+)
+from kinetic_jax.metrics._neighbor_scores import (
+    SPARE_CANDIDATES,
+    DifferenceScore,
+    Nearest,
+    ProductScore,
+    is_certain,
+    lowest_of,
 )
 
 # Queries whose scores, and whose candidates, a device holds at a time.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from kinetic_jax.streaming import Reduction, lowest, product_scores
+from kinetic_jax._streaming import Reduction, lowest, product_scores
 
 # The expanded square ||q||² − 2 q·r + ||r||², which cancels for near copies, only selects
 # candidates: the k best and this many more are measured by differences.

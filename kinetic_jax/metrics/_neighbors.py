@@ -20,9 +20,7 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import gathered, refuse_split
 from kinetic_jax._progress import check_progress
-from kinetic_jax.metrics._neighbor_mesh import MeshSearch
-from kinetic_jax.metrics._neighbor_search import Search
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     DEFAULT_CHUNK_SIZE,
     Rows,
     as_numbers,
@@ -30,6 +28,8 @@ from kinetic_jax.streaming import (
     checked_shards,
     to_power_of_two,
 )
+from kinetic_jax.metrics._neighbor_mesh import MeshSearch
+from kinetic_jax.metrics._neighbor_search import Search
 
 
 class Neighbors(NamedTuple):

@@ -9,9 +9,9 @@ from jaxtyping import Array, ArrayLike, Float
 from kinetic_jax._checks import fraction, numbers, require
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
 
 
 class Authenticity(NamedTuple):

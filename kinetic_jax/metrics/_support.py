@@ -16,9 +16,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
-from kinetic_jax.fields import EmpiricalField, posterior_on_batch
-from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     DEFAULT_CHUNK_SIZE,
     Rows,
     center_of,
@@ -27,6 +25,8 @@ from kinetic_jax.streaming import (
     require_finite_rows,
     row_chunks,
 )
+from kinetic_jax.fields import EmpiricalField, posterior_on_batch
+from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 
 
 def knn_support(

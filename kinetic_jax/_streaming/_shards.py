@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax._mesh import checked_mesh
-from kinetic_jax.streaming._rows import Rows, as_numbers
+from kinetic_jax._streaming._rows import Rows, as_numbers
 
 
 class Shards(NamedTuple):

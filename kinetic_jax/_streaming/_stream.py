@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._mesh import scan
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.streaming._reductions import Reduction
-from kinetic_jax.streaming._rows import RowChunk, Rows, centered, row_chunks
-from kinetic_jax.streaming._shards import Shards
+from kinetic_jax._streaming._reductions import Reduction
+from kinetic_jax._streaming._rows import RowChunk, Rows, centered, row_chunks
+from kinetic_jax._streaming._shards import Shards
 
 QUERIES_AT_ONCE = 1024
 
