@@ -1,6 +1,6 @@
 """Measure and shape how flow-matching models move.
 
-The contract's names are here (`kinetic_jax/_public.py`); everything else public is in the
+The most used names are here (`kinetic_jax/_public.py`); everything else public is in the
 submodules `data`, `energy`, `exact`, `fields`, `jobs`, `metrics`, `networks`, `plotting`,
 `sampling`, `training` and `transforms`. Both are loaded, and JAX with them, when one is first used:
 until then the command line answers `--help` and Ctrl-C at once.

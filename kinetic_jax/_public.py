@@ -1,4 +1,4 @@
-"""The contract's names and the included models, and where each is from."""
+"""The names at the top, which are those of the contract and of the included models."""
 
 from kinetic_jax._pretrained import pretrained as pretrained
 from kinetic_jax._pretrained import pretrained_classifier as pretrained_classifier

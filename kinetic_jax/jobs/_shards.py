@@ -22,12 +22,12 @@ class EnergyParts(Generic[T]):
     """One value for each part of `PathEnergy`, such as the energies of a shard's samples.
 
     Attributes:
-        total: of the kinetic path energy.
-        launch: of its part before `tau_split`.
-        landing: of its part from `tau_split` on.
-        displacement: of the energy of a straight path at constant speed.
-        excess: of the straightness excess, total − displacement.
-        length: of the path's length.
+        total: for the kinetic path energy.
+        launch: for its part before `tau_split`.
+        landing: for its part from `tau_split` on.
+        displacement: for the energy of a straight path at constant speed.
+        excess: for the straightness excess, total − displacement.
+        length: for the length of the path.
     """
 
     total: T
