@@ -37,7 +37,7 @@ class LazyRows(Protocol):
 Rows: TypeAlias = Array | np.ndarray | LazyRows
 
 
-def is_on_host(data: Any) -> bool:
+def is_on_host(data: object) -> bool:
     """True for rows to be streamed from the host: memmaps and lazy array-likes."""
     in_memory = isinstance(data, jax.Array | np.ndarray | list | tuple)
     return isinstance(data, np.memmap) or not in_memory

@@ -34,7 +34,7 @@ class Shards(NamedTuple):
         return jax.lax.axis_index(self.axis).astype(jnp.int32) * jnp.int32(rows)
 
 
-def checked_shards(mesh: Any, axis: str | None, total: int) -> Shards | None:
+def checked_shards(mesh: Mesh | None, axis: str | None, total: int) -> Shards | None:
     """The split of `total` rows over one axis of a mesh; None without a mesh."""
     if mesh is None:
         require(axis is None, "axis", repr(axis), "be left out without mesh")

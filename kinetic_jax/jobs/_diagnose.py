@@ -144,9 +144,9 @@ class Diagnosis:
 
 def diagnose_job(
     job: Job,
-    train: Any,
+    train: Rows,
     *,
-    held_out: Any = None,
+    held_out: Rows | None = None,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
     merge_duplicates: bool = False,

@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    field: Any,
+    field: VelocityField,
     settings: JobSettings,
     *,
     event_shape: tuple[int, ...] | None = None,

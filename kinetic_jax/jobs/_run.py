@@ -12,6 +12,7 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import checked_mesh, replicated
 from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax.fields import VelocityField
 from kinetic_jax.jobs._description import as_owner, matching_description, write_description
 from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_foreign_files
 from kinetic_jax.jobs._plan import Plan, Start, make_plan
@@ -34,7 +35,7 @@ Say = Callable[[str], None]
 
 
 def run_job(
-    field: Any,
+    field: VelocityField,
     out: PathLike,
     settings: JobSettings,
     *,

@@ -4,11 +4,13 @@ import tempfile
 from collections.abc import Callable
 from typing import TypeVar
 
+import jax
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 
-from kinetic_jax._checks import real_array, require
+from kinetic_jax._checks import numbers, real_array, require
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._streaming import Rows, checked_rows, is_on_host
 
@@ -22,22 +24,29 @@ def require_finite_numbers(name: str, values: np.ndarray) -> None:
     require(broken == 0, name, f"{broken} numbers that are not", "be finite")
 
 
-def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
-    """`array` as finite float64 features of shape (n, d), n ≥ least."""
+def rows_in_memory(name: str, rows: ArrayLike) -> Array | np.ndarray:
+    """`rows` as an array of real numbers with at least one row."""
+    array = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
+    require(array.dtype.kind != "c", name, f"dtype {array.dtype}", "hold real numbers")
+    require(array.shape[:1] not in ((), (0,)), name, array.shape, "have rows")
+    return array
+
+
+def features(name: str, array: ArrayLike) -> np.ndarray:
+    """`array` as finite float64 features of shape (n, d), n ≥ 2."""
     rows = real_array(name, array)
-    is_set = rows.ndim == 2 and rows.shape[0] >= least and rows.shape[1] >= 1
-    expected = f"be features of shape (n >= {least}, d >= 1)"
-    require(is_set, name, f"shape {rows.shape}", expected)
+    is_set = rows.ndim == 2 and rows.shape[0] >= 2 and rows.shape[1] >= 1
+    require(is_set, name, f"shape {rows.shape}", "be features of shape (n >= 2, d >= 1)")
     broken = int(np.sum(~np.isfinite(rows).all(axis=1)))
     require(broken == 0, name, f"{broken} rows that are not", "be finite")
     return rows
 
 
 def two_sets(
-    a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b"), *, least: int = 2
+    a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b")
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two sets of `features` with the same d."""
-    first, second = features(names[0], a, least=least), features(names[1], b, least=least)
+    first, second = features(names[0], a), features(names[1], b)
     size = first.shape[1]
     expected = f"have the {size} features of {names[0]}"
     require(second.shape[1] == size, names[1], f"{second.shape[1]} features", expected)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
-from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._features import features, two_sets
+from kinetic_jax.metrics._intervals import repeated
 
 
 def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> float:
@@ -117,14 +117,13 @@ def frechet_floor(
     first, second = two_sets(train, held_out, ("train", "held_out"))
     size = whole_number("size", size, 2, len(second), why=", the held-out rows")
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
-    rng, distances = np.random.default_rng(seed), []
-    reference = FrechetReference(first)
-    with progress_bar("Fréchet floor", draws, show=progress) as update:
-        for done in range(draws):
-            rows = rng.choice(len(second), size, replace=False)
-            distances.append(reference(second[rows]))
-            update(done + 1, "")
-    return FrechetFloor(float(np.mean(distances)), min(distances), max(distances))
+    rng, reference = np.random.default_rng(seed), FrechetReference(first)
+
+    def distance() -> float:
+        return reference(second[rng.choice(len(second), size, replace=False)])
+
+    distances = repeated("Fréchet floor", draws, distance, progress)
+    return FrechetFloor(float(distances.mean()), float(distances.min()), float(distances.max()))
 
 
 class _Gaussian:

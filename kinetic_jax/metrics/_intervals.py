@@ -1,8 +1,11 @@
 """Confidence intervals of shares and means."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+from kinetic_jax._progress import progress_bar
 
 NAN = float("nan")
 
@@ -17,6 +20,18 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+def repeated(
+    description: str, number: int, draw: Callable[[], float], progress: bool | None
+) -> np.ndarray:
+    """The results of `number` random draws, with a progress bar."""
+    results = np.empty(number)
+    with progress_bar(description, number, show=progress) as update:
+        for i in range(number):
+            results[i] = draw()
+            update(i + 1, "")
+    return results
 
 
 def wilson(count: int, number: int, confidence: float) -> Interval:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
@@ -22,7 +21,7 @@ from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
-from kinetic_jax.metrics._features import Embedding, embedded
+from kinetic_jax.metrics._features import Embedding, embedded, rows_in_memory
 from kinetic_jax.metrics._intervals import Interval, bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 
@@ -258,9 +257,7 @@ def _checked_set(name: str, rows: ArrayLike, train: Rows) -> Array | np.ndarray:
     checked_rows("train", train)
     refuse_memmap(name, rows)
     require_known(name, rows)
-    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
-    require(rows.dtype.kind != "c", name, f"dtype {rows.dtype}", "hold real numbers")
-    require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
+    rows = rows_in_memory(name, rows)
     event, expected = rows.shape[1:], f"have rows like train's, {shape[1:]}"
     require(event == shape[1:], name, f"rows of shape {event}", expected)
     return rows

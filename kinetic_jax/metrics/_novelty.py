@@ -2,14 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, numbers, require
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
+from kinetic_jax.metrics._features import rows_in_memory
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
 
@@ -69,7 +69,7 @@ def authpct(
     """
     confidence = fraction("confidence", confidence)
     check_progress(progress)
-    samples = _nonempty_rows("samples", samples)
+    samples = rows_in_memory("samples", samples)
     train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
@@ -128,7 +128,7 @@ def ct_score(
 
     stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     sets = [
-        (name, _nonempty_rows(name, rows))
+        (name, rows_in_memory(name, rows))
         for name, rows in (("samples", samples), ("held_out", held_out))
     ]
     distances = []
@@ -140,10 +140,3 @@ def ct_score(
     n, m = map(len, distances)
     farther = float(mannwhitneyu(*distances).statistic)
     return float((farther - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
-
-
-def _nonempty_rows(name: str, rows: ArrayLike) -> Array | np.ndarray:
-    """`rows` in memory, checked to be an array of numbers with at least one row."""
-    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
-    require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
-    return rows

@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, real_array, require, whole_number
-from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._features import require_finite_numbers
-from kinetic_jax.metrics._intervals import percentiles
+from kinetic_jax.metrics._intervals import percentiles, repeated
 
 
 class Correlation(NamedTuple):
@@ -86,13 +85,13 @@ def spearman(
             nan = float("nan")
             return Correlation(nan, nan, nan, f"given is a monotone function of {name}")
     draws = np.random.default_rng(seed)
-    resampled: list[float] = []
-    with progress_bar("resamples", resamples, show=progress) as update:
-        for done in range(resamples):
-            draw = draws.integers(0, first.size, first.size)
-            resampled.append(_correlation([rankdata(order[draw]) for order in ranks]))
-            update(done + 1, "")
-    return Correlation(_correlation(ranks), *percentiles(np.array(resampled), confidence))
+
+    def resample() -> float:
+        rows = draws.integers(0, first.size, first.size)
+        return _correlation([rankdata(order[rows]) for order in ranks])
+
+    resampled = repeated("resamples", resamples, resample, progress)
+    return Correlation(_correlation(ranks), *percentiles(resampled, confidence))
 
 
 def _correlation(ranks: list[np.ndarray]) -> float:
