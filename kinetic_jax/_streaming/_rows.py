@@ -27,10 +27,10 @@ class LazyRows(Protocol):
         """(rows, *event)."""
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Anything that `numpy.dtype` accepts."""
 
-    def __getitem__(self, index: Any, /) -> Any:
+    def __getitem__(self, index: slice | np.ndarray, /) -> Any:
         """The rows of a slice, or of an increasing list of numbers."""
 
 
