@@ -1,24 +1,39 @@
 """Measure and shape how flow-matching models move.
 
-Data flows down this list of packages: fields, transforms, energy, sampling, metrics, networks,
-data, training, _pretrained, jobs, demo. The public names are those of
-`kinetic_jax/_public.py`; the first use of one loads them all, and JAX: until then the command line
-answers `--help` and Ctrl-C at once.
+The most used names are here (`kinetic_jax/_public.py`); everything else public is in the
+submodules `data`, `energy`, `exact`, `fields`, `jobs`, `metrics`, `networks`, `plotting`,
+`sampling`, `training` and `transforms`. Both are loaded, and JAX with them, when one is first used:
+until then the command line answers `--help` and Ctrl-C at once.
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from kinetic_jax import data as data
+    from kinetic_jax import energy as energy
+    from kinetic_jax import exact as exact
+    from kinetic_jax import fields as fields
+    from kinetic_jax import jobs as jobs
+    from kinetic_jax import metrics as metrics
+    from kinetic_jax import networks as networks
+    from kinetic_jax import plotting as plotting
+    from kinetic_jax import sampling as sampling
+    from kinetic_jax import training as training
+    from kinetic_jax import transforms as transforms
     from kinetic_jax._public import *  # noqa: F403
 else:
+    _SUBMODULES = {
+        *("data", "energy", "exact", "fields", "jobs", "metrics", "networks", "plotting"),
+        *("sampling", "training", "transforms"),
+    }
 
     def __getattr__(name: str) -> Any:
-        """Loads the public names; private ones are asked for while modules are being imported."""
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        # Private names are asked for while modules are being imported.
         if name == "__all__" or not name.startswith("_"):
             _load()
             if name in globals():
@@ -27,9 +42,7 @@ else:
 
     def __dir__() -> list[str]:
         _load()
-        packages = [name for name, value in globals().items() if isinstance(value, ModuleType)]
-        own = [name for name in packages if f"{__name__}.{name}" in sys.modules]
-        return sorted([*globals()["__all__"], "__version__", *own])
+        return sorted({*globals()["__all__"], "__version__", *_SUBMODULES})
 
     def _load() -> None:
         public = vars(importlib.import_module("kinetic_jax._public"))

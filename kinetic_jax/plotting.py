@@ -1,14 +1,13 @@
 """Figures as PNG bytes, without Matplotlib's global state."""
 
 import io
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kinetic_jax.jobs import Diagnosis
-from kinetic_jax.metrics import Memorization
+from kinetic_jax.metrics import EnergyGroup, Memorization
 
 COPY_COLOR = "#d55e00"
 ENERGY_LABEL = "kinetic path energy E (½ ∫ ||u||² dt)"
@@ -25,22 +24,22 @@ def png(figure: Figure) -> bytes:
 
 def diagnosis_figure(diagnosis: Diagnosis) -> bytes:
     """Histograms of energy and excess, and F_mem by fifth of each, as PNG bytes."""
-    fifths = diagnosis.summary["fifths"]
+    fifths = diagnosis.fifths
     memorization = diagnosis.memorization
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, len(fifths), sharey="row", squeeze=False)
-    is_valid = (diagnosis.table["status"] == 0) & memorization.valid
+    is_valid = diagnosis.valid
     copies = memorization.memorized[is_valid]
-    for column, (name, groups) in enumerate(fifths.items()):
+    for column, (name, groups) in enumerate(fifths._asdict().items()):
         above, below = axes[:, column]
-        if not groups:
+        if not groups.memorized:
             above.text(0.5, 0.5, "no finite samples", ha="center", transform=above.transAxes)
             continue
-        _histogram(above, diagnosis.table[name][is_valid].astype(np.float64), copies)
-        for group in groups[1:]:
-            above.axvline(group["range"][0], color="#bbbbbb", linewidth=1, zorder=0)
+        _histogram(above, getattr(diagnosis.energy, name)[is_valid].astype(np.float64), copies)
+        for group in groups.memorized[1:]:
+            above.axvline(group.lowest, color="#bbbbbb", linewidth=1, zorder=0)
         above.set(xlabel=f"{TITLES[name]}; grey lines part the fifths")
-        _by_fifth(below, groups, diagnosis.summary["confidence"])
+        _by_fifth(below, groups.memorized, diagnosis.confidence)
         if memorization.held_out is not None:
             floor = 100 * memorization.held_out.fraction
             below.axhline(floor, color="#777777", linestyle=":", label="held-out data")
@@ -62,10 +61,10 @@ def _histogram(axis: Axes, energy: np.ndarray, copies: np.ndarray) -> None:
     axis.hist(groups, bins, stacked=True, color=["#7fa8c9", COPY_COLOR], label=labels)
 
 
-def _by_fifth(axis: Axes, groups: list[dict[str, Any]], confidence: float) -> None:
+def _by_fifth(axis: Axes, groups: list[EnergyGroup], confidence: float) -> None:
     x = np.arange(1, len(groups) + 1)
-    middle = 100 * np.array([group["f_mem"] for group in groups])
-    ends = 100 * np.array([group["f_mem_interval"] for group in groups]).T
+    middle = 100 * np.array([group.mean for group in groups])
+    ends = 100 * np.array([(group.low, group.high) for group in groups]).T
     axis.errorbar(
         x,
         middle,

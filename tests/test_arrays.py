@@ -163,7 +163,7 @@ def test_neighbors_command(tmp_path):
     samples = ROWS[[3, 7]].astype(np.float32)
     samples[1, 0, 0] = np.nan
     np.save(tmp_path / "samples.npy", samples)
-    result = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk", 5,
+    result = run("neighbors", tmp_path / "samples.npy", train, "--k", 3, "--chunk-size", 5,
                "--plot", tmp_path / "distances.png")  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)

@@ -13,11 +13,12 @@ import kinetic_jax as kj
 from benchmarks.__main__ import main
 from benchmarks.claims import reproduce, shipped_subjects, train_models
 from kinetic_jax._cli import cli
+from kinetic_jax._cli._sample import read_labels
 from kinetic_jax._files import local_path, write_whole
 from kinetic_jax._pretrained import read_field, write_field
 from kinetic_jax.demo._run import run_demo
 
-FIELD = kj.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
+FIELD = kj.networks.network_field("mlp", (2,), key=jax.random.key(0), width=4, depth=1)
 
 
 def test_paths_of_this_machine(tmp_path, monkeypatch):
@@ -42,18 +43,18 @@ def test_what_is_no_path_of_this_machine(value, own_messages):
 
 
 TAKING_PATHS = {
-    "name_or_path": kj.load_images,
-    "data": lambda path: kj.load_images("fashion-mnist", data=path),
+    "name_or_path": kj.data.load_images,
+    "data": lambda path: kj.data.load_images("fashion-mnist", data=path),
     "directory": lambda path: kj.save_field(path, FIELD),
     "directory ": kj.load_field,
-    "folder": kj.open_job,
-    "out": lambda path: kj.run_job(FIELD, path, kj.JobSettings(n=1)),
+    "folder": kj.jobs.open_job,
+    "out": lambda path: kj.jobs.run_job(FIELD, path, kj.jobs.JobSettings(n=1)),
     "out ": lambda path: run_demo(path, None, quick=True),
     "out  ": lambda path: reproduce([], path, None),
     "path": read_field,
     "path ": lambda path: write_field(path, FIELD),
     "folder ": lambda path: shipped_subjects(path),
-    "folder  ": lambda path: train_models(kj.load_images("digits"), path),
+    "folder  ": lambda path: train_models(kj.data.load_images("digits"), path),
     "checkpoint_dir": lambda path: kj.fit(
         FIELD, None, key=None, num_steps=1, optimizer=None, batch_size=1, checkpoint_dir=path
     ),
@@ -111,10 +112,10 @@ def test_commands_refuse_urls_and_nothing(group, start, tmp_path, monkeypatch):
 def test_commands_expand_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     kj.save_field("~/field", FIELD)
-    arguments = ["sample", "--field", "~/field", "--n", "2", "--out", "~/job", "--steps", "1"]
+    arguments = ["sample", "--field", "~/field", "--n", "2", "--out", "~/job", "--num-steps", "1"]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert kj.open_job("~/job").n == 2
+    assert kj.jobs.open_job("~/job").n == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["field", "job"]
 
 
@@ -144,4 +145,4 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 def test_a_text_file_that_holds_no_labels(tmp_path):
     (tmp_path / "labels.txt").write_text("1\ntwo\n")
     with pytest.raises(ValueError, match=r"labels\.txt \(6 bytes\) is unreadable: .*two"):
-        kj.jobs.read_labels(str(tmp_path / "labels.txt"), 2)
+        read_labels(str(tmp_path / "labels.txt"), 2)

@@ -15,11 +15,11 @@ from jax.export import deserialize, export
 
 import kinetic_jax
 from kinetic_jax import transforms
+from kinetic_jax._streaming import Highest, checked_shards
+from kinetic_jax._streaming._stream import _begin, _finish, _update
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch, _by_products, _on_each
 from kinetic_jax.metrics._neighbor_scores import ProductScore, is_certain, measure
-from kinetic_jax.streaming import Highest, checked_shards
-from kinetic_jax.streaming._stream import _begin, _finish, _update
 from kinetic_jax.training._step import Problem, advance, initial_state, split_field
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,11 +42,13 @@ class Linear(nnx.Module):
 def network(kind):
     key = jax.random.key(0)
     if kind == "mlp":
-        return kinetic_jax.network_field("mlp", (3,), key=key, width=16, depth=1, num_classes=3)
+        return kinetic_jax.networks.network_field(
+            "mlp", (3,), key=key, width=16, depth=1, num_classes=3
+        )
     small = {"base_channels": 8, "multiples": (1, 2), "attention": (False, True)}
     # Shapes alone: it is lowered, not run.
     return eqx.filter_eval_shape(
-        lambda: kinetic_jax.network_field(
+        lambda: kinetic_jax.networks.network_field(
             "unet", (4, 4, 1), key=key, **small, num_res_blocks=1, groups=4, heads=2
         )
     )
@@ -177,7 +179,7 @@ ENTRIES = {
         for name, transform in TRANSFORMS.items()
     },
     "sweep": lambda: of_arrays(
-        lambda f, x, a: kinetic_jax.sweep(f, x, alpha0=a, beta0=[0.0, 0.01], num_steps=4),
+        lambda f, x, a: kinetic_jax.sampling.sweep(f, x, alpha0=a, beta0=[0.0, 0.01], num_steps=4),
         PLAIN, X0, jnp.array([0.0, 0.1]),
     ),
     "noise": lambda: of_arrays(
@@ -188,7 +190,7 @@ ENTRIES = {
     "EmpiricalField.values": lambda: each("values", jnp.float32(0.5)),
     "EmpiricalField.posterior": lambda: each("posterior"),
     "energy_identity": lambda: of_arrays(
-        lambda f, x: kinetic_jax.energy_identity(f, jnp.float32(0.5), x),
+        lambda f, x: kinetic_jax.exact.energy_identity(f, jnp.float32(0.5), x),
         kinetic_jax.EmpiricalField(DATA), X0[0],
     ),
     "neighbours of a chunk": neighbors_of_a_chunk,

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, network_field, sample, sweep
+from kinetic_jax import EmpiricalField, sample
+from kinetic_jax._streaming import Highest
+from kinetic_jax._streaming._stream import _update
 from kinetic_jax.metrics._neighbor_scores import ProductScore
-from kinetic_jax.streaming import Highest
-from kinetic_jax.streaming._stream import _update
+from kinetic_jax.networks import network_field
+from kinetic_jax.sampling import sweep
 
 DOT = re.compile(r"stablehlo\.dot_general.*?precision = \[(\w+), (\w+)\]")
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)

@@ -15,7 +15,7 @@ import flax.linen as nn, jax, jax.numpy as jnp, numpy as np, optax
 from flax import nnx
 from kinetic_jax import *
 from kinetic_jax import kts
-from kinetic_jax.networks import Scaling
+from kinetic_jax.networks import ResidualMLP, Scaling, network_field
 
 class Swapped(nnx.Module):
     def __init__(self):

@@ -19,13 +19,12 @@ NOT_CALLED = {
     "a dictionary": {"AUTHORS_UNET"},
     "a protocol or a type": {"Transform", "VelocityField"},
     "a result": {
-        "FitResult",
-        "Images",
-        "Job",
-        "KineticProfile",
-        "Memorization",
-        "PathEnergy",
-        "Trajectories",
+        *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
+        *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
+        *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
+        *("Images", "Interval", "Job", "KernelDistance", "KineticProfile", "LateEnergy"),
+        *("Memorization", "Neighbors", "PathEnergy", "PrecisionRecall", "Scales", "Shard"),
+        *("ShardProfile", "Spread", "ThresholdSweep", "Trajectories"),
     },
 }
 

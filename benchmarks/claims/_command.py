@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from kinetic_jax._cli._options import FOLDER, LocalPath
-from kinetic_jax._cli._output import say
+from kinetic_jax._cli._options import FOLDER, LocalPath, say
 from kinetic_jax._files import write_whole
 from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import holds_fashion_mnist, load_images

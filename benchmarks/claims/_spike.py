@@ -8,8 +8,8 @@ from benchmarks.claims import _plots
 from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, bootstrap, percent, with_interval
-from kinetic_jax.exact import EmpiricalField
-from kinetic_jax.metrics import late_energy, memorization
+from kinetic_jax.exact import EmpiricalField, late_energy
+from kinetic_jax.metrics import memorization
 from kinetic_jax.sampling import sample
 
 

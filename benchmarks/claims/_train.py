@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from kinetic_jax._cli._options import FOLDER
-from kinetic_jax._cli._output import say
+from kinetic_jax._cli._options import FOLDER, say
 from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import load_images
 

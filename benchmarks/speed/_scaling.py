@@ -10,7 +10,8 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from kinetic_jax import network_field, noise, sample
+from kinetic_jax import noise, sample
+from kinetic_jax.networks import network_field
 
 COLLECTIVE = re.compile(
     r"\b(?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)(?:-start)?\("

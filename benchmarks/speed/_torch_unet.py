@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinetic_jax import UNet as JaxUNet
+from kinetic_jax.networks import UNet as JaxUNet
 from kinetic_jax.networks._embedding import Embedding as JaxEmbedding
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention
 
@@ -108,7 +108,7 @@ class UNet(nn.Module):
     """`UNet(model)(t, x)` is `model(t, x)`, with x of shape (batch, channels, height, width).
 
     Args:
-        source: a `kinetic_jax.UNet` without classes.
+        source: a `kinetic_jax.networks.UNet` without classes.
         kernel: use `scaled_dot_product_attention`, not its formula.
     """
 

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from benchmarks.speed._unet_before import before
-from kinetic_jax import UNet
+from kinetic_jax.networks import UNet
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 from kinetic_jax.networks._unet import _Upsample
 

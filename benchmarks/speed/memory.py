@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import network_field, noise, sample
-from kinetic_jax.networks import NetworkField
+from kinetic_jax import noise, sample
+from kinetic_jax.networks import NetworkField, network_field
 
 STEPS = 100, 200, 400
 

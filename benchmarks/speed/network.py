@@ -14,8 +14,8 @@ from jaxtyping import Array, PyTree
 
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._timing import Timing
-from kinetic_jax import network_field, noise
-from kinetic_jax.networks import AUTHORS_UNET, NetworkField
+from kinetic_jax import noise
+from kinetic_jax.networks import AUTHORS_UNET, NetworkField, network_field
 
 NATIVE = "native batched call"
 EACH, ONE = "field under vmap, a time per sample", "field under vmap, one time (a fixed grid)"

@@ -30,8 +30,8 @@ from benchmarks.speed._loops import (
     scan_heun_energy,
 )
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import Trajectories, VelocityField, network_field, noise, sample
-from kinetic_jax.networks import AUTHORS_UNET
+from kinetic_jax import Trajectories, VelocityField, noise, sample
+from kinetic_jax.networks import AUTHORS_UNET, network_field
 
 BY_HAND, BY_HAND_ENERGY = "hand-written scan, no energy", "hand-written scan, energy"
 WITH_ENERGY, WITHOUT, TOTAL = "sample", "sample, x1 alone", "sample, x1 and the energy"

@@ -20,8 +20,8 @@ from benchmarks.speed._loops import (
     trajectory_by_trajectory,
 )
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import network_field, noise, sample
-from kinetic_jax.networks import NetworkField
+from kinetic_jax import noise, sample
+from kinetic_jax.networks import NetworkField, network_field
 
 OURS = "sample, with energy and profile"
 ONE_BY_ONE = "PyTorch, a loop for each trajectory, with energy"

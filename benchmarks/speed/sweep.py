@@ -11,7 +11,9 @@ from jaxtyping import Array, PyTree
 
 from benchmarks.speed._loops import awake, require_same
 from benchmarks.speed._record import Claim, Recorder
-from kinetic_jax import VelocityField, kts, network_field, noise, sample, sweep
+from kinetic_jax import VelocityField, kts, noise, sample
+from kinetic_jax.networks import network_field
+from kinetic_jax.sampling import sweep
 
 ONE_BY_ONE, OURS = "a call of sample for each setting", "sweep"
 TAU, NUM_STEPS = 0.6, 100

@@ -17,8 +17,7 @@ from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._unet_before import FORMS, before
 from benchmarks.speed._unet_parts import callers, layer_counts, parts
-from kinetic_jax import UNet, network_field
-from kinetic_jax.networks import AUTHORS_UNET, NetworkField
+from kinetic_jax.networks import AUTHORS_UNET, NetworkField, UNet, network_field
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention
 
 FASTEST, BEFORE, NOW = "PyTorch", "before", "and slices: now"

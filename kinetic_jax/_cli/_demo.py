@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from kinetic_jax._cli._options import FOLDER
-from kinetic_jax._cli._output import say
+from kinetic_jax._cli._options import FOLDER, say
 from kinetic_jax._interrupt import advice_on_interrupt
 
 TABLE_WIDTH = 128  # columns; a narrower terminal wraps the lines

@@ -1,16 +1,24 @@
 """`kinetic-jax sample`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import jax
+import numpy as np
 
-from kinetic_jax._cli._options import FOLDER
-from kinetic_jax._cli._output import say
+from kinetic_jax._arrays import load_array
+from kinetic_jax._checks import require
+from kinetic_jax._cli._options import FOLDER, say
+from kinetic_jax._files import local_path, with_size
 from kinetic_jax._interrupt import advice_on_interrupt
-from kinetic_jax.jobs import SOLVERS, JobSettings, find_field, read_grid, read_labels, run_job
+from kinetic_jax._pretrained import MODELS, pretrained
+from kinetic_jax.jobs import JobSettings, run_job
+from kinetic_jax.jobs._settings import SOLVERS
+from kinetic_jax.networks import NetworkField
+from kinetic_jax.training import load_field
 from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
 
 DEFAULTS = JobSettings(n=1)
@@ -40,7 +48,7 @@ _POSITIVE = click.IntRange(min=1)
               help="Folder for the shards.")
 @_setting("seed", click.IntRange(min=0),
           "Seed of the noise: sample i depends on (seed, i) alone.")
-@click.option("--batch", type=_POSITIVE, default=256, show_default=True,
+@click.option("--batch-size", type=_POSITIVE, default=256, show_default=True,
               help="Samples computed together; affects only speed and rounding.")
 @_setting("shard_size", _POSITIVE, "Samples per file.")
 @_setting("alpha0", float, "Gain of the launch.")
@@ -50,7 +58,7 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
 @_setting("k", float, "Steepness of the exponential shapes.")
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
-@click.option("--steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
+@click.option("--num-steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
 @_setting("grid", str, "The time grid: uniform, cosine, or a file of times.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
@@ -63,14 +71,14 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("labels", str,
           "'all' (the classes in turn), classes (3, or 0,1,2 in turn), or a file of n labels.")
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
-@_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LO HI")
+@_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LOW HIGH")
 @_setting("profile", bool, "Keep speed and bend of every step.", is_flag=True)
 @click.option("--raw", is_flag=True,
               help="Use the plain weights of a folder of fit, not their average.")
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
 def command(
-    field: str, n: int, out: Path, batch: int, labels: str | None, grid: str, raw: bool,
+    field: str, n: int, out: Path, batch_size: int, labels: str | None, grid: str, raw: bool,
     distributed: bool, **settings: Any,
 ) -> None:
     # fmt: on
@@ -88,10 +96,10 @@ def command(
         mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
     with advice_on_interrupt(f"the same command goes on from what is in {out}"):
         run_job(
-            find_field(field, average=not raw),
+            find_field(field, ema=not raw),
             out,
             JobSettings(n=n, labels=read_labels(labels, n), grid=read_grid(grid), **settings),
-            batch_size=batch,
+            batch_size=batch_size,
             mesh=mesh,
             say=say,
         )
@@ -102,3 +110,57 @@ def _join_processes() -> None:
         jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error
+
+
+def find_field(where: str, *, ema: bool = True) -> NetworkField:
+    """Loads a field from a folder of `save_field` or `fit`, or a pretrained model by name."""
+    folder = local_path("field", where)
+    if folder.is_dir():
+        try:
+            return load_field(folder, ema=ema)
+        except FileNotFoundError as error:
+            nearby = filter(_holds_a_field, (folder / "field", folder.parent))
+            hint = "".join(f"; {folder} holds one" for folder in nearby)
+            raise ValueError(
+                f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
+            ) from error
+    if where in MODELS:
+        return pretrained(where)
+    raise ValueError(
+        f"field must be a folder of save_field or fit, or the name of a model ("
+        f"{', '.join(MODELS)}), got {where!r}: there is no such folder"
+    )
+
+
+def _holds_a_field(folder: Path) -> bool:
+    try:
+        load_field(folder)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_labels(text: str | None, n: int) -> str | list[int] | np.ndarray | None:
+    """Parses "all", comma-separated classes, or a file of n labels."""
+    if text is None or text == "all":
+        return text
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    labels = _read_numbers("labels", text, int)
+    require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
+    return np.array(labels)
+
+
+def read_grid(text: str) -> str | np.ndarray:
+    """Parses "uniform", "cosine", or a file of times."""
+    return text if text in ("uniform", "cosine") else _read_numbers("grid", text, float)
+
+
+def _read_numbers(name: str, text: str, dtype: type) -> np.ndarray:
+    file = local_path(name, text)
+    if file.suffix != ".txt" or not file.is_file():
+        return load_array(file)
+    try:
+        return np.loadtxt(file, ndmin=1, dtype=dtype)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{with_size(file)} is unreadable: {error}") from error

@@ -68,7 +68,7 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
         ConnectionError: if the set is not on this machine and cannot be downloaded.
 
     Example:
-        >>> from kinetic_jax import load_images
+        >>> from kinetic_jax.data import load_images
         >>> digits = load_images("digits")
         >>> digits.images.shape, digits.num_classes
         ((1797, 8, 8, 1), 10)

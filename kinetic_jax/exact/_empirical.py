@@ -24,6 +24,17 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import (
+    Shards,
+    as_numbers,
+    center_of,
+    checked_rows,
+    checked_shards,
+    is_on_host,
+    lowest,
+    read_rows,
+    split_rows,
+)
 from kinetic_jax.exact._empirical_values import (
     EmpiricalValues,
     HeaviestAtoms,
@@ -37,17 +48,6 @@ from kinetic_jax.exact._empirical_values import (
 )
 from kinetic_jax.exact._posterior import Atoms, centered_squares
 from kinetic_jax.fields import Field
-from kinetic_jax.streaming import (
-    Shards,
-    as_numbers,
-    center_of,
-    checked_rows,
-    checked_shards,
-    is_on_host,
-    lowest,
-    read_rows,
-    split_rows,
-)
 
 ROWS_AT_ONCE = 2048
 

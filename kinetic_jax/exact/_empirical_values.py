@@ -23,6 +23,16 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, in_caller_types, is_inside, untyped_axes
+from kinetic_jax._streaming import (
+    Highest,
+    SoftmaxMean,
+    SoftmaxSum,
+    Together,
+    read_again,
+    require_finite_rows,
+    stream,
+    stream_from_host,
+)
 from kinetic_jax.exact._posterior import (
     REMEASURED,
     Posterior,
@@ -33,16 +43,6 @@ from kinetic_jax.exact._posterior import (
     posterior_of,
     scores_at,
     weighted,
-)
-from kinetic_jax.streaming import (
-    Highest,
-    SoftmaxMean,
-    SoftmaxSum,
-    Together,
-    read_again,
-    require_finite_rows,
-    stream,
-    stream_from_host,
 )
 
 _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)

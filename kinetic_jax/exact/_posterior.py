@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Best,
     Highest,
     Shards,

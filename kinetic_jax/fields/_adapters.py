@@ -144,7 +144,7 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import from_scaled_time
+        >>> from kinetic_jax.fields import from_scaled_time
         >>> clock = lambda t, x, cond=None: t * jnp.ones_like(x)
         >>> from_scaled_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([250., 250.], dtype=float32)

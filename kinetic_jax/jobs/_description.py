@@ -1,6 +1,7 @@
 """`job.json`, the description of a job: writing, validation and comparison."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -24,6 +25,7 @@ from kinetic_jax.jobs._shards import (
 )
 from kinetic_jax.sampling import checked_probes, same_within_rounding
 
+About = dict[str, Any]  # the contents of `job.json`
 DESCRIPTION = "job.json"
 FORMAT = 1
 GENERATOR = "threefry2x32"  # independent of the machine and of the batches
@@ -34,20 +36,21 @@ _DEFAULTS = {
     for setting in dataclasses.fields(JobSettings)
     if setting.name in _OPTIONAL
 }
+_as_json = functools.partial(short, write=json.dumps)
 
 
-def to_bytes(about: dict[str, Any]) -> bytes:
+def to_bytes(about: About) -> bytes:
     """The contents of `job.json`: the same bytes for the same settings."""
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
 
 
-def as_owner(about: dict[str, Any]) -> Owner:
+def as_owner(about: About) -> Owner:
     """The job's identity in its shards; the digest omits the probes, which rounding changes."""
     exact = {name: value for name, value in about.items() if name != "probes"}
     return Owner(hashlib.sha256(to_bytes(exact)).hexdigest(), about.get("probes"))
 
 
-def shard_layout(about: dict[str, Any], rows: int) -> Layout:
+def shard_layout(about: About, rows: int) -> Layout:
     """Shapes and dtypes of the arrays of a shard with `rows` samples."""
     per_sample, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
     layout: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
@@ -67,13 +70,8 @@ def shard_layout(about: dict[str, Any], rows: int) -> Layout:
     return layout
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """Reads and validates the description of the job in a folder.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is damaged, and the invalid field.
-    """
+def read_description(folder: Path) -> About:
+    """Reads and validates the description of the job in a folder."""
     path = folder / DESCRIPTION
     if not path.is_file():
         raise FileNotFoundError(f"there is no job in {folder}: it has no {DESCRIPTION}")
@@ -91,13 +89,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     return about
 
 
-def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """The stored description, if it describes the same job as `about`; None without a description.
+def matching_description(folder: Path, about: About) -> About | None:
+    """The stored description, or None; raises if it describes another job than `about`.
 
     The stored one is kept: probes of the same field on another machine differ by rounding.
-
-    Raises:
-        ValueError: naming every setting that differs, with both values.
     """
     try:
         stored = read_description(folder)
@@ -124,39 +119,37 @@ def matching_description(folder: Path, about: dict[str, Any]) -> dict[str, Any] 
     return stored
 
 
-def _difference(name: str, before: Any, now: Any) -> str:
+def _difference(name: str, before: object, now: object) -> str:
     if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
-    return f"{name} = {_short(before)}, got {_short(now)}"
+    setting = "num_steps" if name == "steps" else name
+    return f"{setting} = {_as_json(before)}, got {_as_json(now)}"
 
 
-def write_description(folder: Path, about: dict[str, Any]) -> None:
+def write_description(folder: Path, about: About) -> None:
     """Writes `job.json` and its checksum unless both exist and match."""
     path = folder / DESCRIPTION
     if not path.is_file() or checksum_error(path) is not None:
         write_checked(path, to_bytes(about))
 
 
-def _short(value: Any) -> str:
-    return short(value, json.dumps)
-
-
 def _check(about: Any) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
     require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
-    require(about.get("format") == FORMAT, "format", _short(about.get("format")), f"be {FORMAT}")
-    known = {setting.name for setting in dataclasses.fields(JobSettings)} | _EXTRA | _OPTIONAL
+    require(about.get("format") == FORMAT, "format", _as_json(about.get("format")), f"be {FORMAT}")
+    settings = {setting.name for setting in dataclasses.fields(JobSettings)}
+    known = settings - {"num_steps"} | {"steps"} | _EXTRA | _OPTIONAL
     for name in sorted(known - _OPTIONAL - about.keys()):
         raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
         raise ValueError(f"{name} must be left out: no job has it")
-    other = _EXTRA | {"probes"}
-    _check_settings({name: value for name, value in about.items() if name not in other})
+    apart = _EXTRA | {"probes"}
+    _check_settings({name: value for name, value in about.items() if name not in apart})
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
-        require(about[name] in values, name, _short(about[name]), f"be one of {values}")
+        require(about[name] in values, name, _as_json(about[name]), f"be one of {values}")
     shape = about["event_shape"]
-    require(isinstance(shape, list), "event_shape", _short(shape), "be a list")
+    require(isinstance(shape, list), "event_shape", _as_json(shape), "be a list")
     for side in shape:
         whole_number("event_shape", side, 1, 2**31)
     if about["num_classes"] is not None:
@@ -166,36 +159,40 @@ def _check(about: Any) -> None:
         checked_probes(about["probes"])
 
 
-def _check_settings(given: dict[str, Any]) -> None:
+def _check_settings(settings: dict[str, Any]) -> None:
     """Validates settings like user input; digests stand for long lists."""
-    is_list = given["labels"] is None or isinstance(given["labels"], list | dict)
-    require(is_list, "labels", _short(given["labels"]), "be a list")
+    is_list = settings["labels"] is None or isinstance(settings["labels"], list | dict)
+    require(is_list, "labels", _as_json(settings["labels"]), "be a list")
     for name, stand_in in (("labels", 0), ("grid", "uniform")):
-        if isinstance(given[name], dict):
-            _check_digested(name, given[name])
-            given[name] = stand_in
-    if "cond" in given:
-        require(isinstance(given["cond"], dict), "cond", _short(given["cond"]), "hold digests")
-        for path, sha256 in given["cond"].items():
+        if isinstance(settings[name], dict):
+            _check_digested(name, settings[name])
+            settings[name] = stand_in
+    if settings["steps"] is not None:
+        whole_number("steps", settings["steps"], 1, 2**31 - 1)
+    settings["num_steps"] = settings.pop("steps")
+    if "cond" in settings:
+        cond = settings["cond"]
+        require(isinstance(cond, dict), "cond", _as_json(cond), "hold digests")
+        for path, sha256 in cond.items():
             _check_hash(f"cond{path}", sha256)
-        given["cond"] = np.zeros(1)
-    JobSettings(**given)
+        settings["cond"] = np.zeros(1)
+    JobSettings(**settings)
 
 
 def _check_digested(name: str, value: dict[str, Any]) -> None:
-    require(value.keys() == {"number", "sha256"}, name, _short(value), "hold number and sha256")
+    require(value.keys() == {"number", "sha256"}, name, _as_json(value), "hold number and sha256")
     whole_number(name, value["number"], 1, 2**32)
     _check_hash(name, value["sha256"])
 
 
-def _check_hash(name: str, value: Any) -> None:
+def _check_hash(name: str, value: object) -> None:
     is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-    require(is_hash, name, _short(value), "be a sha256 in hexadecimal")
+    require(is_hash, name, _as_json(value), "be a sha256 in hexadecimal")
 
 
 def _check_scaling(value: Any) -> None:
     is_pair = isinstance(value, dict) and value.keys() == {"shift", "scale"}
-    require(is_pair, "scaling", _short(value), "hold shift and scale")
+    require(is_pair, "scaling", _as_json(value), "hold shift and scale")
     for name, number in value.items():
         real_number(f"scaling.{name}", number)
     require(value["scale"] != 0, "scaling.scale", value["scale"], "not be 0")

@@ -1,5 +1,6 @@
 """`diagnose_job`: energies and memorization of a job's samples, one shard at a time."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,20 +9,12 @@ import numpy as np
 
 from kinetic_jax._checks import numbers, require, require_flag
 from kinetic_jax._progress import progress_bar
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows
 from kinetic_jax.jobs._read import MAX_LISTED, Job
-from kinetic_jax.jobs._shards import ENERGIES
-from kinetic_jax.metrics import (
-    SWEEP,
-    Memorization,
-    NearestTwo,
-    check_rule,
-    energy_groups,
-    judged,
-    nearest_two,
-    spearman,
-)
+from kinetic_jax.jobs._shards import EnergyParts, Shard
+from kinetic_jax.metrics import Correlation, EnergyGroup, Memorization, energy_groups, spearman
+from kinetic_jax.metrics._memorization import SWEEP, NearestTwo, check_rule, judged, nearest_two
 from kinetic_jax.sampling import STEP_LIMIT
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows
 
 # Each search reads all training rows, so several shards are searched together, up to these limits.
 SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH = 4096, 2**22
@@ -29,29 +22,131 @@ RESAMPLES = 200  # more would take minutes for 50,000 samples
 SCALE_ROWS = 1000  # training rows whose standard deviation is taken
 MAX_SCALE_RATIO = 4.0
 GROUPS = 5
-GROUPED_BY = ("total", "excess")
 
 
-class Diagnosis(NamedTuple):
-    """The result of `diagnose_job`.
+class Failures(NamedTuple):
+    """Excluded samples of a job.
 
     Attributes:
-        summary: values of JSON types, and NaN for undefined statistics.
-        table: per-sample arrays by name: index, label (if any), status, the energies, distances
-            to the nearest and second nearest training row, nearest_row, ratio, memorized.
-        memorization: F_mem of the samples, and of the held-out data if any.
+        not_finite: number of samples that are not finite.
+        step_limit: number of samples at the step limit.
+        first: indices of the first of them, at most 10.
     """
 
-    summary: dict[str, Any]
-    table: dict[str, np.ndarray]
+    not_finite: int
+    step_limit: int
+    first: list[int]
+
+
+class Spread(NamedTuple):
+    """Mean, spread and quartiles of a quantity over the valid samples; NaN where undefined.
+
+    Attributes:
+        mean: the mean.
+        sd: standard deviation, with n − 1.
+        min: the least value.
+        q1: first quartile.
+        median: the median.
+        q3: third quartile.
+        max: the greatest value.
+    """
+
+    mean: float
+    sd: float
+    min: float
+    q1: float
+    median: float
+    q3: float
+    max: float
+
+
+class Groups(NamedTuple):
+    """Fifths of the valid samples by an energy, lowest first.
+
+    Attributes:
+        memorized: share of memorised samples in each.
+        nearest: mean distance to the nearest training row in each.
+    """
+
+    memorized: list[EnergyGroup]
+    nearest: list[EnergyGroup]
+
+
+class Fifths(NamedTuple):
+    """The samples by fifth of an energy.
+
+    Attributes:
+        total: by fifth of the total energy.
+        excess: by fifth of the straightness excess.
+    """
+
+    total: Groups
+    excess: Groups
+
+
+class Scales(NamedTuple):
+    """Standard deviations of raw numbers, to notice data on another scale than the samples.
+
+    Attributes:
+        samples: of the first shard.
+        train: of some training rows.
+        alike: False if one is more than four times the other.
+    """
+
+    samples: float
+    train: float
+    alike: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """The result of `diagnose_job`; statistics are over the valid samples.
+
+    Attributes:
+        job: the job.
+        num_train: number of training rows.
+        threshold: threshold of the ratio of the two distances.
+        confidence: level of the intervals.
+        index: index of every sample, shape (n,).
+        label: its class, shape (n,), or None.
+        status: 0 ok, 1 not finite, 2 step limit, shape (n,).
+        energy: parts of its energy, each of shape (n,).
+        memorization: F_mem of the samples, and of the held-out data if any.
+        failures: the excluded samples.
+        spreads: spread of each part of the energy.
+        nearest_distance: spread of the distance to the nearest training row.
+        fifths: memorization and that distance by fifth of the energy.
+        correlations: Spearman's, of each part of the energy with that distance.
+        scales: scales of the samples and of the training data.
+    """
+
+    job: Job
+    num_train: int
+    threshold: float
+    confidence: float
+    index: np.ndarray
+    label: np.ndarray | None
+    status: np.ndarray
+    energy: EnergyParts[np.ndarray]
     memorization: Memorization
+    failures: Failures
+    spreads: EnergyParts[Spread]
+    nearest_distance: Spread
+    fifths: Fifths
+    correlations: EnergyParts[Correlation]
+    scales: Scales
+
+    @property
+    def valid(self) -> np.ndarray:
+        """True for samples of status 0 that are finite, shape (n,)."""
+        return (self.status == 0) & self.memorization.valid
 
 
 def diagnose_job(
     job: Job,
-    train: Any,
+    train: Rows,
     *,
-    held_out: Any = None,
+    held_out: Rows | None = None,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
     merge_duplicates: bool = False,
@@ -82,21 +177,22 @@ def diagnose_job(
 
     Example:
         >>> import jax, numpy as np, tempfile
-        >>> from kinetic_jax import JobSettings, diagnose_job, network_field, run_job
+        >>> from kinetic_jax.jobs import JobSettings, diagnose_job, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> train = np.array([[0.0, 0.0], [9.0, 9.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     job = run_job(field, folder, JobSettings(n=20, steps=4), say=None)
+        ...     job = run_job(field, folder, JobSettings(n=20, num_steps=4), say=None)
         ...     diagnosis = diagnose_job(job, train)
-        >>> diagnosis.summary["n"], diagnosis.table["ratio"].shape
+        >>> diagnosis.job.n, diagnosis.memorization.ratios.shape
         (20, (20,))
     """
     require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     require_flag("merge_duplicates", merge_duplicates)
     rows = _shaped_rows("train", train, job)
-    reserved = None if held_out is None else _shaped_rows("held_out", held_out, job)
-    has_rows = reserved is None or reserved.shape[0] > 0
+    unseen = None if held_out is None else _shaped_rows("held_out", held_out, job)
+    has_rows = unseen is None or unseen.shape[0] > 0
     require(has_rows, "held_out", "no rows", "have rows")
     expected = "have at least two rows, the nearest and the second nearest"
     require(rows.shape[0] >= 2, "train", rows.shape, expected)
@@ -106,22 +202,40 @@ def diagnose_job(
         "chunk_size": chunk_size,
     }
     job.check(progress=progress)
-    table, nearest = _compare(job, rows, rule, progress)
-    memorization = judged(nearest, threshold, SWEEP, confidence)
-    if reserved is not None:
-        floor = _nearest_of_held_out(reserved, rows, rule, progress)
-        held_out_share = judged(floor, threshold, SWEEP, confidence)
-        memorization = memorization._replace(held_out=held_out_share)
-    table |= {
-        "nearest": memorization.distances[:, 0],
-        "second": memorization.distances[:, 1],
-        "nearest_row": memorization.indices[:, 0],
-        "ratio": memorization.ratios,
-        "memorized": memorization.memorized,
-    }
-    summary = _summary(job, rows.shape[0], table, memorization, threshold, confidence, progress)
-    summary["scale"] = _scales(job, rows)
-    return Diagnosis(summary, table, memorization)
+    samples, nearest_rows = _compare(job, rows, rule, progress)
+    memorization = judged(nearest_rows, threshold, SWEEP, confidence)
+    if unseen is not None:
+        floor = _nearest_of_held_out(unseen, rows, rule, progress)
+        memorization = memorization._replace(held_out=judged(floor, threshold, SWEEP, confidence))
+    is_valid = (samples.status == 0) & memorization.valid
+    parts = [part[is_valid].astype(np.float64) for part in vars(samples.energy).values()]
+    energy = EnergyParts(*parts)
+    nearest = memorization.distances[is_valid, 0].astype(np.float64)
+    copies = memorization.memorized[is_valid]
+
+    def by_fifth(part: np.ndarray) -> Groups:
+        groups = (_fifths(part, values, confidence) for values in (copies, nearest))
+        return Groups(*groups)
+
+    return Diagnosis(
+        job=job,
+        num_train=rows.shape[0],
+        threshold=threshold,
+        confidence=confidence,
+        index=samples.index,
+        label=samples.label,
+        status=samples.status,
+        energy=samples.energy,
+        memorization=memorization,
+        failures=_failures(samples.status, is_valid),
+        spreads=EnergyParts(*map(_spread, parts)),
+        nearest_distance=_spread(nearest),
+        fifths=Fifths(by_fifth(energy.total), by_fifth(energy.excess)),
+        correlations=EnergyParts(
+            *(_correlation(part, nearest, confidence, progress) for part in parts)
+        ),
+        scales=_scales(job, rows),
+    )
 
 
 def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
@@ -136,37 +250,35 @@ def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
 
 def _compare(
     job: Job, train: Rows, rule: dict[str, Any], progress: bool | None
-) -> tuple[dict[str, np.ndarray], NearestTwo]:
-    """Per-sample arrays of the job, and the two nearest training rows of each sample."""
-    parts: list[dict[str, np.ndarray]] = []
+) -> tuple[Shard, NearestTwo]:
+    """All shards as one without samples, and the two nearest training rows of each sample."""
+    shards: list[Shard] = []
     nearest: list[NearestTwo] = []
     done = 0
     with progress_bar("comparing with training data", job.n, show=progress) as update:
-        for kept, raw in _grouped_shards(job):
-            parts += kept
+        for searched, raw in _grouped_shards(job):
+            shards += searched
             nearest.append(nearest_two(raw, train, **rule, progress=False))
             done += len(raw)
             del raw  # frees memory before the next shards are read
             update(done, "")
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return table, NearestTwo(*map(np.concatenate, zip(*nearest, strict=True)))
+    return Shard.joined(shards), _joined(nearest)
 
 
-def _grouped_shards(job: Job) -> Iterator[tuple[list[dict[str, np.ndarray]], np.ndarray]]:
-    """Yields the per-sample arrays and the raw samples of enough shards for one search."""
-    kept: list[dict[str, np.ndarray]] = []
+def _grouped_shards(job: Job) -> Iterator[tuple[list[Shard], np.ndarray]]:
+    """Yields shards without their samples, and the raw samples, enough for one search."""
+    shards: list[Shard] = []
     raw: list[np.ndarray] = []
     target = min(SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH // math.prod(job.event_shape))
     for number, shard in enumerate(job.shards()):
-        label = {} if shard.label is None else {"label": shard.label}
-        kept.append({"index": shard.index, **label, "status": shard.status, **shard.energy})
+        shards.append(dataclasses.replace(shard, x1=shard.x1[:0].copy(), profile=None))
         raw.append(job.scaling.invert(shard.x1))
         del shard
         if sum(map(len, raw)) >= target or number == job.num_shards - 1:
             rows = np.concatenate(raw)
             raw.clear()
-            yield kept, rows
-            kept, rows = [], np.zeros(0)
+            yield shards, rows
+            shards, rows = [], np.zeros(0)
 
 
 def _nearest_of_held_out(
@@ -180,124 +292,47 @@ def _nearest_of_held_out(
             part = part if part.dtype == np.float64 else part.astype(np.float32)
             nearest.append(nearest_two(part, train, **rule, progress=False))
             update(min(start + SAMPLES_PER_SEARCH, number), "")
-    return NearestTwo(*map(np.concatenate, zip(*nearest, strict=True)))
+    return _joined(nearest)
 
 
-def _summary(
-    job: Job,
-    train_rows: int,
-    table: dict[str, np.ndarray],
-    memorization: Memorization,
-    threshold: float,
-    confidence: float,
-    progress: bool | None,
-) -> dict[str, Any]:
-    is_valid = (table["status"] == 0) & memorization.valid
-    energy = {name: table[name][is_valid].astype(np.float64) for name in ENERGIES}
-    nearest = memorization.distances[is_valid, 0].astype(np.float64)
-    copies = memorization.memorized[is_valid]
-    summary: dict[str, Any] = {
-        "folder": str(job.folder),
-        "n": job.n,
-        "train": train_rows,
-        "threshold": threshold,
-        "confidence": confidence,
-        "bad_samples": _failures(table["status"], is_valid),
-        "energy": {name: _spread(values) for name, values in energy.items()},
-        "nearest_distance": _spread(nearest),
-        "memorization": _share_summary(memorization),
-    }
-    if memorization.held_out is not None:
-        excess, low, high = memorization.excess
-        summary["held_out"] = _share_summary(memorization.held_out)
-        summary["over_held_out"] = {"fraction": excess, "interval": [low, high]}
-    summary["fifths"] = {
-        name: _fifths(energy[name], copies, nearest, confidence) for name in GROUPED_BY
-    }
-    summary["spearman_with_nearest_distance"] = {
-        name: _correlation(values, nearest, confidence, progress) for name, values in energy.items()
-    }
-    return summary
+def _joined(parts: list[NearestTwo]) -> NearestTwo:
+    return NearestTwo(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _failures(status: np.ndarray, is_valid: np.ndarray) -> dict[str, Any]:
-    """Counts of the excluded samples by reason, and the first of their indices."""
+def _failures(status: np.ndarray, is_valid: np.ndarray) -> Failures:
     failed = np.flatnonzero(~is_valid)
     limit = int(np.sum(status == STEP_LIMIT))
-    first = failed[:MAX_LISTED].tolist()
-    return {"not_finite": failed.size - limit, "step_limit": limit, "first": first}
+    return Failures(failed.size - limit, limit, failed[:MAX_LISTED].tolist())
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation (with n − 1) and quartiles; NaN where undefined."""
+def _spread(values: np.ndarray) -> Spread:
     nan = math.nan
     quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [nan] * 5
-    least, q1, median, q3, most = map(float, quartiles)
-    return {
-        "mean": float(values.mean()) if values.size else nan,
-        "sd": float(values.std(ddof=1)) if values.size > 1 else nan,
-        "min": least,
-        "q1": q1,
-        "median": median,
-        "q3": q3,
-        "max": most,
-    }
+    mean = float(values.mean()) if values.size else nan
+    sd = float(values.std(ddof=1)) if values.size > 1 else nan
+    return Spread(mean, sd, *map(float, quartiles))
 
 
-def _scales(job: Job, rows: Rows) -> dict[str, Any]:
-    """Standard deviations of the first shard and of a subset of the training rows."""
+def _scales(job: Job, rows: Rows) -> Scales:
     samples = job.scaling.invert(next(iter(job.shards())).x1).astype(np.float64)
     subset = np.asarray(rows[:: -(-rows.shape[0] // SCALE_ROWS)], np.float64)
     finite = samples[np.isfinite(samples)]
     sd, train_sd = float(finite.std()) if finite.size else math.nan, float(subset.std())
     differs = sd > MAX_SCALE_RATIO * train_sd or train_sd > MAX_SCALE_RATIO * sd
-    return {"samples": sd, "train": train_sd, "alike": not differs}
+    return Scales(sd, train_sd, not differs)
 
 
-def _share_summary(memorization: Memorization) -> dict[str, Any]:
-    return {
-        "fraction": memorization.fraction,
-        "interval": [memorization.low, memorization.high],
-        "bootstrap_interval": list(memorization.bootstrap),
-        "number": int(memorization.valid.sum()),
-        "duplicated": int(memorization.duplicated.sum()),
-    }
-
-
-def _fifths(
-    energy: np.ndarray, copies: np.ndarray, nearest: np.ndarray, confidence: float
-) -> list[dict[str, Any]]:
-    """F_mem and the distance to the nearest training row by fifth of an energy, lowest first."""
+def _fifths(energy: np.ndarray, values: np.ndarray, confidence: float) -> list[EnergyGroup]:
     if not energy.size:
         return []
-    groups = min(GROUPS, energy.size)
-    pairs = zip(
-        *(
-            energy_groups(energy, values, groups, confidence=confidence, resamples=RESAMPLES)
-            for values in (copies, nearest)
-        ),
-        strict=True,
-    )
-    return [
-        {
-            "samples": share.number,
-            "range": [share.lowest, share.highest],
-            "f_mem": share.mean,
-            "f_mem_interval": [share.low, share.high],
-            "nearest_distance": distance.mean,
-            "nearest_distance_interval": [distance.low, distance.high],
-        }
-        for share, distance in pairs
-    ]
+    number = min(GROUPS, energy.size)
+    return energy_groups(energy, values, number, confidence=confidence, resamples=RESAMPLES)
 
 
 def _correlation(
     energy: np.ndarray, nearest: np.ndarray, confidence: float, progress: bool | None
-) -> dict[str, Any]:
-    """Spearman correlation; NaN where it is undefined."""
+) -> Correlation:
     if energy.size < 3 or not np.ptp(energy) or not np.ptp(nearest):
-        return {"value": math.nan, "interval": [math.nan] * 2}
-    result = spearman(
-        energy, nearest, confidence=confidence, resamples=RESAMPLES, progress=progress
-    )
-    return {"value": result.value, "interval": [result.low, result.high]}
+        reason = "fewer than three samples, or equal numbers alone"
+        return Correlation(math.nan, math.nan, math.nan, reason)
+    return spearman(energy, nearest, confidence=confidence, resamples=RESAMPLES, progress=progress)

@@ -25,13 +25,7 @@ _LOG_START = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (begun with|interrupted|done|shar
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One of the processes that share a folder, and the files it writes.
-
-    Attributes:
-        process: number of the process.
-        count: number of processes.
-        shards: numbers of its shards.
-    """
+    """One of `count` processes that share a folder, and the files it writes."""
 
     process: int
     count: int
@@ -39,7 +33,6 @@ class Part:
 
     @property
     def log(self) -> str:
-        """File name of the process's log."""
         return LOG if self.count == 1 else f"job-{self.process}.log"
 
     def writes(self, name: str) -> bool:
@@ -62,9 +55,6 @@ def locked_log(folder: Path, part: Part) -> Iterator[Log]:
     Only logs contain clock times. The system releases the lock when the process ends, however it
     ends. Each of several processes locks its own log, and all hold a shared lock on `job.log`,
     which a single process locks exclusively.
-
-    Raises:
-        ValueError: if another run holds the lock.
     """
     path = folder / part.log
     # Unbuffered: a line that did not fit on the disk is not written later.
@@ -97,14 +87,7 @@ def _lock(stream: FileIO, *, exclusive: bool) -> None:
 def refuse_foreign_files(folder: Path, part: Part, job: Owner, *, begun: bool) -> None:
     """Refuses a folder with files that the run would overwrite but no job wrote.
 
-    Args:
-        folder: the folder, before the run has written anything.
-        part: the files of the run.
-        job: the job of the run.
-        begun: True if the folder holds the description of the job.
-
-    Raises:
-        ValueError: naming the first such file, or the first shard of another job.
+    It has `begun` if the folder holds the description of the job.
     """
     files = sorted(file for file in folder.iterdir() if part.writes(file.name))
     shards = [file for file in files if number_of(file.name) is not None]

@@ -14,9 +14,9 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
-from kinetic_jax.fields import Field, VelocityField, as_field
+from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._protocol import checked_event_shape
-from kinetic_jax.jobs._description import FORMAT, GENERATOR
+from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
 from kinetic_jax.sampling import held_arrays, noise, probed, time_nodes
@@ -27,89 +27,66 @@ MAX_LISTED = 100  # longer lists of labels or times are stored as digests
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
 _OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
+_GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
 Start = Callable[[np.ndarray], ArrayLike]
 
 
 class Plan(NamedTuple):
-    """A validated job: the transformed field and the description.
+    """A validated job; its methods take sample indices."""
 
-    Attributes:
-        velocity: the field with guidance and gain.
-        settings: the settings.
-        labels: the cycle of labels, or None.
-        x0: maps sample indices to initial values; None for noise.
-        about: the contents of `job.json`.
-    """
-
-    velocity: VelocityField
+    velocity: VelocityField  # with guidance and gain
     settings: JobSettings
-    labels: np.ndarray | None
-    x0: Start | None
-    about: dict[str, Any]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return tuple(self.about["event_shape"])
+    labels: np.ndarray | None  # the cycle of labels
+    x0: Start | None  # None for noise
+    about: About
 
     def start_of(self, index: np.ndarray) -> Array:
-        """Initial values of the samples with these indices."""
+        shape = tuple(self.about["event_shape"])
         if self.x0 is None:
-            return noise(job_key(self.settings.seed), jnp.asarray(index), self.event_shape)
-        return _checked_starts(self.x0, index, self.event_shape)
+            return noise(job_key(self.settings.seed), jnp.asarray(index), shape)
+        return _checked_starts(self.x0, index, shape)
 
     def labels_of(self, index: np.ndarray) -> np.ndarray | None:
-        """Labels of the samples with these indices."""
         return None if self.labels is None else self.labels[index % len(self.labels)]
 
     def cond_of(self, index: np.ndarray) -> PyTree[Any]:
-        """Conditions of the samples with these indices, which should be close together."""
+        """Conditions, read as one slice: the indices should be close together."""
         if self.labels is not None:
             return jnp.asarray(self.labels_of(index))
         return jax.tree.map(lambda rows: _rows_of(rows, index), self.settings.cond)
 
     def solve_options(self) -> dict[str, Any]:
         """Keyword arguments of `sample`."""
-        given = self.settings
-        options = {
-            "solver": SOLVERS[str(given.solver)](),
-            "t0": given.t0,
-            "t1": given.t1,
-            "tau_split": given.tau_split,
-        }
-        if given.rtol is None or given.atol is None:
-            return options | {"num_steps": given.steps, "grid": given.grid}
-        controller = diffrax.PIDController(rtol=given.rtol, atol=given.atol)
-        return options | {"controller": controller, "max_steps": given.max_steps}
+        settings = self.settings
+        options = {name: getattr(settings, name) for name in ("t0", "t1", "tau_split")}
+        options["solver"] = SOLVERS[str(settings.solver)]()
+        if settings.rtol is None or settings.atol is None:
+            return options | {"num_steps": settings.num_steps, "grid": settings.grid}
+        controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol)
+        return options | {"controller": controller, "max_steps": settings.max_steps}
 
 
 def make_plan(
-    field: Any,
+    field: Field,
     settings: JobSettings,
     *,
     event_shape: tuple[int, ...] | None = None,
     x0: Start | None = None,
 ) -> Plan:
-    """Validates the field and the settings and builds the plan.
-
-    Raises:
-        ValueError: naming the argument that does not fit.
-    """
-    spec, field = own_spec(field), as_field(field)
+    """Validates the field and the settings and builds the plan."""
+    spec = own_spec(field)
     shape = _sample_shape(field, event_shape, x0)
     if x0 is not None:
         expected = "be left out with x0, which decides where samples begin"
         require(settings.seed == 0, "seed", settings.seed, expected)
     labels = _label_cycle(settings, field)
     guidance = _guidance(field, settings)
-    numbers = {name: getattr(settings, name) for name in ("alpha0", "beta0", "tau_split", "k")}
-    shapes: dict[str, Any] = {"launch": settings.launch, "landing": settings.landing}
-    shaping = kts(**numbers, **shapes, allow_reversal=settings.allow_reversal)
+    shaping = kts(**{name: getattr(settings, name) for name in _GAIN})
     dtype = jax.eval_shape(lambda: noise(job_key(0), 0, shape)).dtype
     if x0 is not None:
         dtype = _checked_starts(x0, np.zeros(1, np.uint32), shape).dtype
     if settings.rtol is None:
-        time_nodes(settings.grid, settings.steps, settings.t0, settings.t1, dtype)
+        time_nodes(settings.grid, settings.num_steps, settings.t0, settings.t1, dtype)
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": shape,
@@ -132,21 +109,23 @@ def job_key(seed: int) -> PRNGKeyArray:
     return jax.random.wrap_key_data(jnp.asarray(halves), impl=GENERATOR)
 
 
-def _sample_shape(field: Field, given: tuple[int, ...] | None, x0: Start | None) -> tuple[int, ...]:
+def _sample_shape(
+    field: Field, event_shape: tuple[int, ...] | None, x0: Start | None
+) -> tuple[int, ...]:
     """The shape of a sample, declared by the field, given by the caller, or taken from `x0`."""
-    own, given = field.event_shape, checked_event_shape(given)
-    if given is not None:
-        same = own is None or tuple(own) == given
-        require(same, "event_shape", given, f"be the field's, {own}")
-        own = given
-    elif own is None and x0 is not None:
-        own = np.shape(x0(np.zeros(1, np.uint32)))[1:]
+    shape, event_shape = field.event_shape, checked_event_shape(event_shape)
+    if event_shape is not None:
+        same = shape is None or tuple(shape) == event_shape
+        require(same, "event_shape", event_shape, f"be the field's, {shape}")
+        shape = event_shape
+    elif shape is None and x0 is not None:
+        shape = np.shape(x0(np.zeros(1, np.uint32)))[1:]
     expected = "know the shape of a sample, or event_shape be given"
-    if own is None:
+    if shape is None:
         raise ValueError(f"field must {expected}, got {type(field).__name__}")
-    has_sides = all(side >= 1 for side in own)
-    require(has_sides, "event_shape", tuple(own), "have sides >= 1, each of them")
-    return tuple(int(side) for side in own)
+    has_sides = all(side >= 1 for side in shape)
+    require(has_sides, "event_shape", tuple(shape), "have sides >= 1, each of them")
+    return tuple(int(side) for side in shape)
 
 
 def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...]) -> Array:
@@ -219,12 +198,13 @@ def _probe_inputs(plan: Plan, field: Field) -> tuple[Array, PyTree[Any]]:
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 
 
-def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) -> dict[str, Any]:
-    about: dict[str, Any] = {
+def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) -> About:
+    about: About = {
         setting.name: getattr(settings, setting.name)
         for setting in dataclasses.fields(settings)
         if setting.name not in _OPTIONAL or getattr(settings, setting.name) != setting.default
     }
+    about["steps"] = about.pop("num_steps")  # as jobs have it since the first
     about["cfg_interval"] = list(settings.cfg_interval)
     about["labels"] = labels if labels is None else _values_or_digest(labels)
     if not isinstance(settings.grid, str):

@@ -2,13 +2,12 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.jobs._description import as_owner, read_description, shard_layout
+from kinetic_jax.jobs._description import About, as_owner, read_description, shard_layout
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
 
@@ -25,7 +24,7 @@ class Job:
     """
 
     folder: Path
-    about: dict[str, Any]
+    about: About
 
     @property
     def n(self) -> int:
@@ -56,11 +55,21 @@ class Job:
         """The file of a shard."""
         return self.folder / shard_name(number)
 
-    def what_is_wrong(self, number: int) -> str | None:
+    def error_of(self, number: int) -> str | None:
         """The reason a shard is unusable ("is missing", "is damaged: ..."), or None."""
         rows = self.rows(number)
         layout = shard_layout(self.about, len(rows))
         return shard_error(self.path(number), as_owner(self.about), rows, layout)
+
+    def errors(self, numbers: Sequence[int], progress: bool | None) -> dict[int, str]:
+        """The unusable ones of some shards, with the reason."""
+        errors = {}
+        with progress_bar("checking shards", len(numbers), show=progress) as update:
+            for place, number in enumerate(numbers):
+                if (error := self.error_of(number)) is not None:
+                    errors[number] = error
+                update(place + 1, "")
+        return errors
 
     def check(self, *, progress: bool | None = None) -> "Job":
         """Returns itself if every shard exists and matches its checksum.
@@ -71,12 +80,7 @@ class Job:
         # Only files in the folder are read: a damaged description may name 2**32 shards.
         names = map(number_of, (file.name for file in self.folder.iterdir()))
         present = sorted(n for n in names if n is not None and n < self.num_shards)
-        errors = {}
-        with progress_bar("checking shards", len(present), show=progress) as update:
-            for place, number in enumerate(present):
-                if (error := self.what_is_wrong(number)) is not None:
-                    errors[number] = error
-                update(place + 1, "")
+        errors = self.errors(present, progress)
         lacking = self.num_shards - len(present) + len(errors)
         if lacking:
             known = set(present)
@@ -97,7 +101,7 @@ class Job:
             ValueError: naming a missing or damaged shard when the iteration reaches it.
         """
         for number in range(self.num_shards):
-            if (error := self.what_is_wrong(number)) is not None:
+            if (error := self.error_of(number)) is not None:
                 raise ValueError(f"{self.path(number)} {error}")
             yield read_shard(self.path(number))
 
@@ -115,10 +119,11 @@ def open_job(folder: PathLike) -> Job:
 
     Example:
         >>> import jax, tempfile
-        >>> from kinetic_jax import JobSettings, network_field, open_job, run_job
+        >>> from kinetic_jax.jobs import JobSettings, open_job, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4), say=None)
+        ...     _ = run_job(field, folder, JobSettings(n=5, shard_size=3, num_steps=4), say=None)
         ...     [shard.x1.shape for shard in open_job(folder).check().shards()]
         [(3, 2), (2, 2)]
     """

@@ -12,6 +12,7 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import checked_mesh, replicated
 from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.jobs._description import as_owner, matching_description, write_description
 from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_foreign_files
 from kinetic_jax.jobs._plan import Plan, Start, make_plan
@@ -34,7 +35,7 @@ Say = Callable[[str], None]
 
 
 def run_job(
-    field: Any,
+    field: VelocityField,
     out: PathLike,
     settings: JobSettings,
     *,
@@ -83,10 +84,11 @@ def run_job(
 
     Example:
         >>> import jax, tempfile
-        >>> from kinetic_jax import JobSettings, network_field, run_job
+        >>> from kinetic_jax.jobs import JobSettings, run_job
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, steps=4))
+        ...     job = run_job(field, folder, JobSettings(n=5, shard_size=3, num_steps=4))
         5 samples in 2 shards, all of them finite
         >>> job.n, job.num_shards
         (5, 2)
@@ -99,7 +101,7 @@ def run_job(
     batch_size = whole_number("batch_size", batch_size, 1)
     if mesh is not None:
         checked_mesh(mesh)
-    plan = make_plan(field, settings, event_shape=event_shape, x0=x0)
+    plan = make_plan(as_field(field), settings, event_shape=event_shape, x0=x0)
     process, count = _checked_part(part)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,15 +155,13 @@ def _missing_shards(
 ) -> list[int]:
     """Numbers of the missing and damaged shards; reports damaged ones and gaps."""
     last = max((number for number in shards if was_written(job.path(number))), default=-1)
-    todo, messages = [], []
-    with progress_bar("checking shards", len(shards), show=progress) as update:
-        for place, number in enumerate(shards):
-            if (error := job.what_is_wrong(number)) is not None:
-                todo.append(number)
-                if number <= last:
-                    messages.append(f"{shard_name(number)} {error}: sampled again")
-            update(place + 1, "")
-    present = f"{len(shards) - len(todo)} of {len(shards)} shards"
+    errors = job.errors(shards, progress)
+    messages = [
+        f"{shard_name(number)} {error}: sampled again"
+        for number, error in errors.items()
+        if number <= last
+    ]
+    present = f"{len(shards) - len(errors)} of {len(shards)} shards"
     if say is not None and last >= 0:
         say(f"{present} are there already")
     for message in messages:
@@ -169,7 +169,7 @@ def _missing_shards(
             say(message)
         log(message)
     log(f"begun with {present} there")
-    return todo
+    return list(errors)
 
 
 def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: int) -> None:
@@ -256,10 +256,10 @@ def _sample_batch(
     arrays |= {name: getattr(result.energy, name) for name in ENERGIES}
     if plan.settings.profile:
         arrays |= {name: getattr(result.profile, name) for name in PROFILE}
-    kept = {"index": index} | ({} if label is None else {"label": label})
-    kept |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
-    kept |= {name: np.asarray(array) for name, array in arrays.items()}
-    return {name: array if name == TIMES else array[:count] for name, array in kept.items()}
+    stored = {"index": index} | ({} if label is None else {"label": label})
+    stored |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
+    stored |= {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: array if name == TIMES else array[:count] for name, array in stored.items()}
 
 
 def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

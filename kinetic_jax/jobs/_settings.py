@@ -35,7 +35,7 @@ _LIMITS = {
     "n": (1, 2**32),
     "seed": (0, 2**63 - 1),
     "shard_size": (1, 2**32),
-    "steps": (1, 2**31 - 1),
+    "num_steps": (1, 2**31 - 1),
     "max_steps": (1, 2**31 - 1),
 }
 
@@ -55,7 +55,7 @@ class JobSettings:
         landing: shape of the landing, a name.
         k: steepness of the exponential shapes.
         allow_reversal: allow strengths that stop or reverse the flow; see `kts`.
-        steps: steps of the time grid, 100 by default.
+        num_steps: steps of the time grid, 100 by default.
         grid: "uniform", "cosine" or N + 1 times from t0 to t1.
         solver: "euler" (the default), "midpoint", "heun", "bosh3", "tsit5" (the default with
             rtol and atol) or "dopri5".
@@ -68,7 +68,7 @@ class JobSettings:
         t0: start, a number in [0, 1).
         t1: end, a number in (t0, 1].
         rtol: relative tolerance; with `rtol` and `atol` each sample takes its own adaptive steps,
-            by a `diffrax.PIDController`, and steps, grid and profile are left out.
+            by a `diffrax.PIDController`, and num_steps, grid and profile are left out.
         atol: absolute tolerance.
         max_steps: step limit of an adaptive solve.
         cond: conditions other than labels: an array or a pytree of arrays (memmaps, say) with n
@@ -78,7 +78,7 @@ class JobSettings:
         ValueError: naming the setting that is out of range.
 
     Example:
-        >>> from kinetic_jax import JobSettings
+        >>> from kinetic_jax.jobs import JobSettings
         >>> JobSettings(n=50_000, alpha0=0.01, beta0=0.01).shard_size
         1024
         >>> JobSettings(n=50_000, rtol=1e-4, atol=1e-4).solver
@@ -95,7 +95,7 @@ class JobSettings:
     landing: str = "exponential"
     k: float = 3.0
     allow_reversal: bool = False
-    steps: int | None = None
+    num_steps: int | None = None
     grid: str | ArrayLike | Sequence[float] = "uniform"
     solver: str | None = None
     labels: str | ArrayLike | Sequence[int] | None = None
@@ -115,7 +115,7 @@ class JobSettings:
             if getattr(self, name) is not None or name not in ("cfg", "rtol", "atol"):
                 keep(name, real_number(name, getattr(self, name)) + 0.0)  # + 0.0 turns −0 into 0
         for name, (least, most) in _LIMITS.items():
-            if name != "steps" or self.steps is not None:
+            if name != "num_steps" or self.num_steps is not None:
                 keep(name, whole_number(name, getattr(self, name), least, most))
         for name in ("allow_reversal", "profile"):
             require_flag(name, getattr(self, name))
@@ -124,102 +124,96 @@ class JobSettings:
         if self.solver is None:
             keep("solver", "euler" if self.rtol is None else "tsit5")
         _check_name("solver", self.solver, SOLVERS)
-        _check_span(self.t0, self.t1)
+        require(0 <= self.t0 < 1, "t0", self.t0, "lie in [0, 1)")
+        is_after = self.t0 < self.t1 <= 1
+        require(is_after, "t1", self.t1, f"lie in (t0, 1], with t0 = {self.t0:g}")
         _check_tolerances(self)
         if self.rtol is None:
             keep("grid", _checked_grid(self))
             fixed = DEFAULT_STEPS if isinstance(self.grid, str) else len(np.asarray(self.grid)) - 1
-            keep("steps", self.steps or fixed)
+            keep("num_steps", self.num_steps or fixed)
         keep("labels", _checked_labels(self.labels, self.n))
         keep("cond", _checked_cond(self))
         keep("cfg_interval", _checked_interval(self))
 
 
-def _check_name(name: str, value: Any, known: Collection[str]) -> None:
+def _check_name(name: str, value: object, known: Collection[str]) -> None:
     is_known = isinstance(value, str) and value in known
     require(is_known, name, repr(value), f"be one of {', '.join(map(repr, known))}")
 
 
-def _check_span(t0: float, t1: float) -> None:
-    require(0 <= t0 < 1, "t0", t0, "lie in [0, 1)")
-    require(t0 < t1 <= 1, "t1", t1, f"lie in (t0, 1], with t0 = {t0:g}")
-
-
-def _check_tolerances(given: JobSettings) -> None:
-    together = (given.rtol is None) == (given.atol is None)
-    require(together, "rtol, atol", (given.rtol, given.atol), "be given together")
-    if given.rtol is None or given.atol is None:
+def _check_tolerances(settings: JobSettings) -> None:
+    rtol, atol = settings.rtol, settings.atol
+    require((rtol is None) == (atol is None), "rtol, atol", (rtol, atol), "be given together")
+    if rtol is None or atol is None:
         expected = "be left out without rtol and atol, as a fixed grid has its own number of steps"
-        require(given.max_steps == MAX_STEPS, "max_steps", given.max_steps, expected)
+        require(settings.max_steps == MAX_STEPS, "max_steps", settings.max_steps, expected)
         return
-    for name in ("rtol", "atol"):
-        require(getattr(given, name) >= 0, name, getattr(given, name), "be >= 0")
-    require(given.rtol + given.atol > 0, "rtol, atol", (given.rtol, given.atol), "not both be 0")
-    estimates = issubclass(SOLVERS[str(given.solver)], diffrax.AbstractAdaptiveSolver)
-    require(estimates, "solver", repr(given.solver), "estimate its error, for rtol and atol")
-    is_default = isinstance(given.grid, str) and given.grid == "uniform"
-    left_out = {"steps": given.steps is None, "grid": is_default, "profile": not given.profile}
-    for name, is_left_out in left_out.items():
+    require(rtol >= 0, "rtol", rtol, "be >= 0")
+    require(atol >= 0, "atol", atol, "be >= 0")
+    require(rtol + atol > 0, "rtol, atol", (rtol, atol), "not both be 0")
+    estimates = issubclass(SOLVERS[str(settings.solver)], diffrax.AbstractAdaptiveSolver)
+    require(estimates, "solver", repr(settings.solver), "estimate its error, for rtol and atol")
+    for name, default in (("num_steps", None), ("grid", "uniform"), ("profile", False)):
+        value = getattr(settings, name)
+        is_default = isinstance(value, type(default)) and value == default
         expected = "be left out with rtol and atol, which decide the steps"
-        require(is_left_out, name, repr(getattr(given, name)), expected)
+        require(is_default, name, repr(value), expected)
 
 
-def _checked_grid(given: JobSettings) -> str | np.ndarray:
+def _checked_grid(settings: JobSettings) -> str | np.ndarray:
     """The name of the grid, or its times in float64."""
-    if isinstance(given.grid, str):
-        time_nodes(given.grid, 1, given.t0, given.t1, np.float64)  # refuses an unknown name
-        return given.grid
-    grid = numbers("grid", given.grid)
-    return np.asarray(time_nodes(grid, given.steps, given.t0, given.t1, np.float64)[0])
+    span = settings.t0, settings.t1, np.float64
+    if isinstance(settings.grid, str):
+        time_nodes(settings.grid, 1, *span)  # refuses an unknown name
+        return settings.grid
+    grid = numbers("grid", settings.grid)
+    return np.asarray(time_nodes(grid, settings.num_steps, *span)[0])
 
 
-def _checked_labels(labels: Any, n: int) -> str | np.ndarray | None:
+def _checked_labels(labels: object, n: int) -> str | np.ndarray | None:
     """The cycle of labels; None and "all" pass."""
     if labels is None or isinstance(labels, str):
         require(labels in (None, "all"), "labels", repr(labels), "be 'all' or numbers")
         return labels
-    given = np.atleast_1d(numbers("labels", labels))
-    is_cycle = given.ndim == 1 and given.dtype.kind in "iu" and 1 <= given.size <= n
+    cycle = np.atleast_1d(numbers("labels", labels))
+    is_cycle = cycle.ndim == 1 and cycle.dtype.kind in "iu" and 1 <= cycle.size <= n
     expected = f"be one axis of 1 to n = {n} whole numbers"
-    require(is_cycle, "labels", f"{given.dtype} of shape {given.shape}", expected)
-    require_between("labels", given, -(2.0**31), 2.0**31 - 1, closed=True)
-    return given.astype(np.int32)
+    require(is_cycle, "labels", f"{cycle.dtype} of shape {cycle.shape}", expected)
+    require_between("labels", cycle, -(2.0**31), 2.0**31 - 1, closed=True)
+    return cycle.astype(np.int32)
 
 
-def _checked_cond(given: JobSettings) -> PyTree[Any] | None:
+def _checked_cond(settings: JobSettings) -> PyTree[Any] | None:
     """The conditions, on the host, where batches are slices."""
-    if given.cond is None:
+    if settings.cond is None:
         return None
-    leaves = jax.tree.leaves(given.cond)
-    rows = [getattr(leaf, "shape", ())[:1] for leaf in leaves]
-    have_rows = bool(rows) and all(number in ((given.n,), (1,)) for number in rows)
-    got = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
-    expected = f"be arrays of n = {given.n} rows, or of one row for all"
-    require(have_rows, "cond", got, expected)
-    for leaf in leaves:
-        dtype = getattr(leaf, "dtype", None)
+    leaves = jax.tree.leaves(settings.cond)
+    shapes = [getattr(leaf, "shape", type(leaf).__name__) for leaf in leaves]
+    have_rows = bool(shapes) and all(shape[:1] in ((settings.n,), (1,)) for shape in shapes)
+    expected = f"be arrays of n = {settings.n} rows, or of one row for all"
+    require(have_rows, "cond", shapes, expected)
+    for dtype in (getattr(leaf, "dtype", None) for leaf in leaves):
         is_number = dtype is not None and (
             jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, np.bool_)
         )
         require(is_number, "cond", f"dtype {dtype}", "hold numbers")
-    require(given.labels is None, "labels", given.labels, "be left out with cond")
-
-    def on_host(leaf: Any) -> Any:
-        return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
-
-    return jax.tree.map(on_host, given.cond)
+    require(settings.labels is None, "labels", settings.labels, "be left out with cond")
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, settings.cond
+    )
 
 
-def _checked_interval(given: JobSettings) -> tuple[float, float]:
-    pair = given.cfg_interval
+def _checked_interval(settings: JobSettings) -> tuple[float, float]:
+    pair = settings.cfg_interval
     is_pair = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
-    require(is_pair, "cfg_interval", repr(pair), "be a pair (lo, hi)")
-    low, high = (real_number("cfg_interval", bound) for bound in pair)
-    require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= lo <= hi <= 1")
-    acts = given.cfg is not None or (low, high) == (0.0, 1.0)
+    require(is_pair, "cfg_interval", repr(pair), "be a pair (low, high)")
+    low, high = (real_number("cfg_interval", end) for end in pair)
+    require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= low <= high <= 1")
+    acts = settings.cfg is not None or (low, high) == (0.0, 1.0)
     expected = "be left out without cfg, which acts within it"
     require(acts, "cfg_interval", (low, high), expected)
-    guided = given.cfg is None or given.labels is not None or given.cond is not None
+    has_cond = settings.labels is not None or settings.cond is not None
     expected = "be left out without labels or cond, which it strengthens"
-    require(guided, "cfg", given.cfg, expected)
+    require(settings.cfg is None or has_cond, "cfg", settings.cfg, expected)
     return low, high

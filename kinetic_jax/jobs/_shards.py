@@ -4,20 +4,57 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from kinetic_jax._arrays import Header, pack, unpacked
 from kinetic_jax._files import write_whole
-from kinetic_jax.energy import PathEnergy
 from kinetic_jax.sampling import Probes, checked_probes, same_within_rounding
 
-ENERGIES = tuple(field.name for field in dataclasses.fields(PathEnergy))
-TIMES = "ts"  # left ends of the profile's steps, shared by all samples
-PROFILE = (TIMES, "speed2", "bend2")
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnergyParts(Generic[T]):
+    """One value for each part of `PathEnergy`, such as the energies of a shard's samples.
+
+    Attributes:
+        total: for the kinetic path energy.
+        launch: for its part before `tau_split`.
+        landing: for its part from `tau_split` on.
+        displacement: for the energy of a straight path at constant speed.
+        excess: for the straightness excess, total − displacement.
+        length: for the length of the path.
+    """
+
+    total: T
+    launch: T
+    landing: T
+    displacement: T
+    excess: T
+    length: T
+
+
+class ShardProfile(NamedTuple):
+    """The `KineticProfile` of a shard, as NumPy arrays.
+
+    Attributes:
+        ts: left ends of the steps, shape (steps,).
+        speed2: squared speed in each step, shape (rows, steps).
+        bend2: squared change of velocity at the start of each step, shape (rows, steps).
+    """
+
+    ts: np.ndarray
+    speed2: np.ndarray
+    bend2: np.ndarray
+
+
+ENERGIES = tuple(part.name for part in dataclasses.fields(EnergyParts))
+PROFILE = ShardProfile._fields
+TIMES = "ts"  # the only array without an axis of samples
 STARTS = "starts"  # a projection of each sample's x0, if it is not noise
 _REQUIRED = {"job", "index", "x1", "status"}  # present in every format version
 # The shape and the permitted dtypes of each array.
@@ -35,8 +72,8 @@ class Shard:
         label: their classes, shape (rows,), or None.
         status: 0 ok, 1 not finite, 2 step limit (of an adaptive solve), shape (rows,).
         num_evals: calls of the field, shape (rows,).
-        energy: the parts of `PathEnergy` by name, each (rows,).
-        profile: "ts" (steps,), "speed2" and "bend2" (rows, steps), if they were kept.
+        energy: the parts of their energies, each of shape (rows,).
+        profile: speed and bend of every step, if they were kept.
     """
 
     x1: np.ndarray
@@ -44,12 +81,25 @@ class Shard:
     label: np.ndarray | None
     status: np.ndarray
     num_evals: np.ndarray
-    energy: dict[str, np.ndarray]
-    profile: dict[str, np.ndarray] | None
+    energy: EnergyParts[np.ndarray]
+    profile: ShardProfile | None
+
+    @classmethod
+    def joined(cls, shards: "Sequence[Shard]") -> "Shard":
+        """All samples as one shard, without profiles."""
+
+        def join(name: str) -> np.ndarray:
+            return np.concatenate([getattr(shard, name) for shard in shards])
+
+        label = None if shards[0].label is None else join("label")
+        energy = map(
+            np.concatenate, zip(*(vars(shard.energy).values() for shard in shards), strict=True)
+        )
+        rest = join("status"), join("num_evals"), EnergyParts(*energy), None
+        return cls(join("x1"), join("index"), label, *rest)
 
 
 def shard_name(number: int) -> str:
-    """The file name of a shard."""
     return f"shard-{number:05d}.npz"
 
 
@@ -78,8 +128,8 @@ def read_shard(path: Path) -> Shard:
             label=arrays["label"] if "label" in names else None,
             status=arrays["status"],
             num_evals=arrays["num_evals"],
-            energy={name: arrays[name] for name in ENERGIES},
-            profile={name: arrays[name] for name in PROFILE} if TIMES in names else None,
+            energy=EnergyParts(*(arrays[name] for name in ENERGIES)),
+            profile=ShardProfile(*(arrays[name] for name in PROFILE)) if TIMES in names else None,
         )
 
 
@@ -95,15 +145,10 @@ def was_written(path: Path) -> bool:
 
 
 class Owner(NamedTuple):
-    """The identity of a job, stored in its shards.
+    """The identity of a job, stored in its shards."""
 
-    Attributes:
-        job: the digest of its description.
-        probes: its field's velocity at fixed points, or None.
-    """
-
-    job: str
-    probes: Probes | None
+    job: str  # the digest of its description
+    probes: Probes | None  # its field's velocity at fixed points
 
     def require_own(self, path: Path, owner: "Owner") -> None:
         """Raises if a shard belongs to another job and must not be overwritten."""
@@ -112,11 +157,7 @@ class Owner(NamedTuple):
 
 
 def owner_of(path: Path) -> Owner | None:
-    """The job that a file belongs to; None if it is not a shard.
-
-    Raises:
-        ValueError: if the file is unreadable.
-    """
+    """The job that a file belongs to; None if it is no shard. Raises if it is unreadable."""
     try:
         with unpacked(path) as arrays:
             if not arrays.headers.keys() >= _REQUIRED or arrays.headers["job"].dtype.kind != "U":
@@ -132,17 +173,7 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def shard_error(path: Path, job: Owner, rows: range, layout: Layout) -> str | None:
-    """The reason a shard is unusable, or None.
-
-    Args:
-        path: its file.
-        job: the expected job.
-        rows: the expected sample indices.
-        layout: the expected arrays.
-
-    Raises:
-        ValueError: if it belongs to another job, damaged or not.
-    """
+    """The reason a shard is unusable, or None. Raises if it belongs to another job."""
     if not path.is_file():
         return "is missing"
     owner, unreadable = None, "does not name its job"
@@ -204,5 +235,4 @@ def checksum_error(path: Path) -> str | None:
 
 
 def checksum_of(path: Path) -> Path:
-    """The path of a file's checksum."""
     return path.with_name(f"{path.name}.sha256")

@@ -3,10 +3,6 @@
 They run from the host; only `kde_support` can be used under `jit` or `vmap`.
 """
 
-from kinetic_jax.metrics._energy_density import DensityProfile as DensityProfile
-from kinetic_jax.metrics._energy_density import LateEnergy as LateEnergy
-from kinetic_jax.metrics._energy_density import density_profile as density_profile
-from kinetic_jax.metrics._energy_density import late_energy as late_energy
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
 from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._energy_threshold import EnergyThreshold as EnergyThreshold
@@ -15,15 +11,14 @@ from kinetic_jax.metrics._frechet import FrechetFloor as FrechetFloor
 from kinetic_jax.metrics._frechet import FrechetReference as FrechetReference
 from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
 from kinetic_jax.metrics._frechet import frechet_floor as frechet_floor
+from kinetic_jax.metrics._intervals import Interval as Interval
 from kinetic_jax.metrics._kernel import KernelDistance as KernelDistance
 from kinetic_jax.metrics._kernel import kernel_distance as kernel_distance
-from kinetic_jax.metrics._memorization import SWEEP as SWEEP
+from kinetic_jax.metrics._memorization import Excess as Excess
 from kinetic_jax.metrics._memorization import Memorization as Memorization
-from kinetic_jax.metrics._memorization import NearestTwo as NearestTwo
-from kinetic_jax.metrics._memorization import check_rule as check_rule
-from kinetic_jax.metrics._memorization import judged as judged
+from kinetic_jax.metrics._memorization import ThresholdSweep as ThresholdSweep
 from kinetic_jax.metrics._memorization import memorization as memorization
-from kinetic_jax.metrics._memorization import nearest_two as nearest_two
+from kinetic_jax.metrics._neighbors import Neighbors as Neighbors
 from kinetic_jax.metrics._neighbors import nearest_neighbors as nearest_neighbors
 from kinetic_jax.metrics._novelty import Authenticity as Authenticity
 from kinetic_jax.metrics._novelty import authpct as authpct

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from kinetic_jax.metrics._neighbors import flat_rows
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     Rows,
     Scaled,
@@ -16,6 +15,7 @@ from kinetic_jax.streaming import (
     stream_from_host,
     to_power_of_two,
 )
+from kinetic_jax.metrics._neighbors import flat_rows
 
 
 def duplicated(
@@ -53,9 +53,6 @@ def beyond_duplicates(
     """Distance and number of the row nearest to each sample, except duplicates of `nearest`.
 
     Takes another pass over the training rows, by differences.
-
-    Raises:
-        ValueError: if there are no other rows.
     """
     count = len(nearest)
     padded = to_power_of_two(np.arange(count))

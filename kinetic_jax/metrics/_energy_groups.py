@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
 from kinetic_jax._checks import fraction, real_array, require, whole_number
+from kinetic_jax.metrics._features import require_finite_numbers
 from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
 
 
@@ -58,7 +59,7 @@ def energy_groups(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import energy_groups
+        >>> from kinetic_jax.metrics import energy_groups
         >>> low, high = energy_groups(np.array([3.0, 1.0, 2.0, 4.0]), np.array([1, 0, 0, 1.0]), 2)
         >>> (low.lowest, low.highest, low.mean), (high.lowest, high.highest, high.mean)
         ((1.0, 2.0, 0.0), (3.0, 4.0, 1.0))
@@ -70,18 +71,17 @@ def energy_groups(
     fits = numbers.shape == energies.shape
     require(fits, "values", f"shape {numbers.shape}", f"have the energies', {energies.shape}")
     num_groups = whole_number("num_groups", num_groups, 1, energies.size)
-    for name, array in (("energy", energies), ("values", numbers)):
-        bad = int(np.sum(~np.isfinite(array)))
-        require(bad == 0, name, f"{bad} numbers that are not", "be finite")
+    require_finite_numbers("energy", energies)
+    require_finite_numbers("values", numbers)
     draws = np.random.default_rng(seed)
     is_share = bool(np.isin(numbers, (0, 1)).all())
     groups = []
     for members in np.array_split(np.argsort(energies, kind="stable"), num_groups):
-        own = numbers[members]
+        group = numbers[members]
         if is_share:
-            low, high = wilson(int(own.sum()), own.size, confidence)
+            low, high = wilson(int(group.sum()), group.size, confidence)
         else:
-            low, high = bootstrap_mean(own, confidence, resamples, draws)
+            low, high = bootstrap_mean(group, confidence, resamples, draws)
         lowest, highest = map(float, energies[members[[0, -1]]])
-        groups.append(EnergyGroup(lowest, highest, own.size, float(own.mean()), low, high))
+        groups.append(EnergyGroup(lowest, highest, group.size, float(group.mean()), low, high))
     return groups

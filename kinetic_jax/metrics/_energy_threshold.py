@@ -13,7 +13,9 @@ from kinetic_jax._checks import (
     require_between,
     whole_number,
 )
-from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax._progress import check_progress
+from kinetic_jax.metrics._features import require_finite_numbers
+from kinetic_jax.metrics._intervals import repeated
 
 
 class EnergyThreshold(NamedTuple):
@@ -70,7 +72,7 @@ def energy_threshold(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import energy_threshold
+        >>> from kinetic_jax.metrics import energy_threshold
         >>> energy = np.arange(200.0)
         >>> threshold = energy_threshold(energy, energy > 149)
         >>> threshold.value, threshold.below, threshold.above
@@ -90,8 +92,7 @@ def energy_threshold(
     require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {energies.shape}")
     odd = int(np.sum(~np.isin(labels, (0, 1))))
     require(odd == 0, "memorized", f"{odd} that are not", "be true or false")
-    bad = int(np.sum(~np.isfinite(energies)))
-    require(bad == 0, "energy", f"{bad} numbers that are not", "be finite")
+    require_finite_numbers("energy", energies)
     order = np.argsort(energies, kind="stable")
     energies, labels = energies[order], labels[order]
     least = max(1.0, least_share * labels.size)
@@ -102,12 +103,12 @@ def energy_threshold(
     nan = float("nan")
     if not np.isfinite(gains[best]):
         return EnergyThreshold(nan, nan, nan, nan, nan, 1.0)
-    by_chance = []
-    with progress_bar("permutations", resamples, show=progress) as update:
-        for done in range(resamples):
-            by_chance.append(_log_likelihood_gains(draws.permutation(labels), allowed).max())
-            update(done + 1, "")
-    p_value = (1 + np.sum(np.array(by_chance) >= gains[best] - 1e-9)) / (1 + resamples)
+
+    def permuted() -> float:
+        return _log_likelihood_gains(draws.permutation(labels), allowed).max()
+
+    by_chance = repeated("permutations", resamples, permuted, progress)
+    p_value = (1 + np.sum(by_chance >= gains[best] - 1e-9)) / (1 + resamples)
     deficits = _simulated_deficits(labels, allowed, best, resamples, draws)
     cutoff = np.quantile(deficits, confidence, method="higher")
     accepted = np.flatnonzero(gains >= gains[best] - cutoff - 1e-9)
@@ -144,8 +145,7 @@ def _simulated_deficits(
     for i in range(resamples):
         drawn = (draws.random(labels.size) < rates).astype(np.float64)
         gains = _log_likelihood_gains(drawn, allowed)
-        top = gains.max()
-        deficits[i] = top - gains[best] if np.isfinite(top) else 0.0
+        deficits[i] = gains.max() - gains[best] if np.isfinite(gains.max()) else 0.0
     return deficits
 
 

@@ -1,43 +1,101 @@
-"""Checks of the sets of features that distances between distributions take."""
+"""Checks of samples and features, and features by a user's embedding."""
 
+import tempfile
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
 import numpy as np
-from jaxtyping import ArrayLike
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike
 
-from kinetic_jax._checks import real_array, require
+from kinetic_jax._checks import numbers, real_array, require
+from kinetic_jax._mesh import gathered
+from kinetic_jax._progress import progress_bar
+from kinetic_jax._streaming import Rows, checked_rows, is_on_host
+
+Embedding = Callable[[np.ndarray], ArrayLike]
+R = TypeVar("R", bound=Rows)
 
 
-def features(name: str, array: ArrayLike, *, least: int = 2) -> np.ndarray:
-    """`array` as float64 features of shape (n, d).
+def require_finite_numbers(name: str, values: np.ndarray) -> None:
+    """Checks statistics' input, with the number of entries that are not finite."""
+    broken = int(np.sum(~np.isfinite(values)))
+    require(broken == 0, name, f"{broken} numbers that are not", "be finite")
 
-    Raises:
-        ValueError: if the shape differs, there are fewer than `least` rows, or a number is not
-            finite.
-    """
+
+def rows_in_memory(name: str, rows: ArrayLike) -> Array | np.ndarray:
+    """`rows` as an array of real numbers with at least one row."""
+    array = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
+    require(array.dtype.kind != "c", name, f"dtype {array.dtype}", "hold real numbers")
+    require(array.shape[:1] not in ((), (0,)), name, array.shape, "have rows")
+    return array
+
+
+def features(name: str, array: ArrayLike) -> np.ndarray:
+    """`array` as finite float64 features of shape (n, d), n ≥ 2."""
     rows = real_array(name, array)
-    require(
-        rows.ndim == 2 and rows.shape[0] >= least and rows.shape[1] >= 1,
-        name,
-        f"shape {rows.shape}",
-        f"be features of shape (n >= {least}, d >= 1)",
-    )
-    bad = int(np.sum(~np.isfinite(rows).all(axis=1)))
-    require(bad == 0, name, f"{bad} rows that are not", "be finite")
+    is_set = rows.ndim == 2 and rows.shape[0] >= 2 and rows.shape[1] >= 1
+    require(is_set, name, f"shape {rows.shape}", "be features of shape (n >= 2, d >= 1)")
+    broken = int(np.sum(~np.isfinite(rows).all(axis=1)))
+    require(broken == 0, name, f"{broken} rows that are not", "be finite")
     return rows
 
 
 def two_sets(
-    a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b"), *, least: int = 2
+    a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b")
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of `features` with the same d.
-
-    Raises:
-        ValueError: as `features`, or if d differs.
-    """
-    first, second = features(names[0], a, least=least), features(names[1], b, least=least)
-    require(
-        first.shape[1] == second.shape[1],
-        names[1],
-        f"{second.shape[1]} features",
-        f"have the {first.shape[1]} features of {names[0]}",
-    )
+    """Two sets of `features` with the same d."""
+    first, second = features(names[0], a), features(names[1], b)
+    size = first.shape[1]
+    expected = f"have the {size} features of {names[0]}"
+    require(second.shape[1] == size, names[1], f"{second.shape[1]} features", expected)
     return first, second
+
+
+def embedded(
+    name: str, rows: R, embed: Embedding | None, *, chunk_size: int, progress: bool | None
+) -> R | np.ndarray:
+    """`embed(rows)`, in memory, or in a temporary file for rows on the host.
+
+    Rows that are not finite reach `embed` as zeros; their features are NaN.
+    """
+    if embed is None:
+        return rows
+    require(callable(embed), "embed", repr(embed), "be a function of rows")
+    total = checked_rows(name, rows)[0]
+    features: np.ndarray | None = None
+    with progress_bar(f"embedding {name}", total, show=progress) as update:
+        for start in range(0, total, chunk_size):
+            chunk = _features(name, np.asarray(rows[start : start + chunk_size]), embed)
+            if features is None:
+                features = _allocate((total, chunk.shape[1]), chunk.dtype, is_on_host(rows))
+            features[start : start + len(chunk)] = chunk
+            update(start + len(chunk), "")
+    assert features is not None  # `checked_rows` refuses data without rows
+    return features
+
+
+def _features(name: str, rows: np.ndarray, embed: Embedding) -> np.ndarray:
+    finite = np.isfinite(rows.reshape(len(rows), -1).astype(np.float64)).all(axis=1)
+    if not finite.all():
+        rows = np.where(finite.reshape(-1, *(1,) * (rows.ndim - 1)), rows, np.zeros_like(rows))
+    features = np.asarray(embed(rows))
+    require(
+        features.ndim == 2 and len(features) == len(rows),
+        "embed",
+        f"shape {features.shape} of {len(rows)} rows of {name}",
+        "return one row of features for each row",
+    )
+    if finite.all():
+        return features
+    features = features.astype(np.promote_types(features.dtype, np.float32))
+    features[~finite] = np.nan
+    return features
+
+
+def _allocate(shape: tuple[int, int], dtype: DTypeLike, in_file: bool) -> np.ndarray:
+    if not in_file:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # the mapping outlives it
+        return np.memmap(file, dtype, "w+", shape=shape)

@@ -1,13 +1,14 @@
 """The Fréchet distance between two sets of features, and its floor from held-out data."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
-from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._features import features, two_sets
+from kinetic_jax.metrics._intervals import repeated
 
 
 def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> float:
@@ -37,28 +38,7 @@ def frechet_distance(a: Float[ArrayLike, "n d"], b: Float[ArrayLike, "m d"]) -> 
         Heusel et al., GANs trained by a two time-scale update rule, arXiv 1706.08500.
     """
     first, second = two_sets(a, b)
-    return _distance(_gaussian(first), _gaussian(second))
-
-
-class _Gaussian(NamedTuple):
-    """Mean and covariance of a set of features."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-
-def _gaussian(rows: np.ndarray) -> _Gaussian:
-    return _Gaussian(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False)))
-
-
-def _distance(a: _Gaussian, b: _Gaussian, root: np.ndarray | None = None) -> float:
-    """The squared distance between two Gaussians; `root` is Σ_a^{1/2}, if known."""
-    root = _symmetric_root(a.covariance) if root is None else root
-    # The eigenvalues of the symmetric product are >= 0 except for rounding.
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0)).sum()
-    traces = np.trace(a.covariance) + np.trace(b.covariance)
-    difference = a.mean - b.mean
-    return float(max(difference @ difference + traces - 2 * cross, 0.0))
+    return _distance(_Gaussian(first), _Gaussian(second))
 
 
 class FrechetReference:
@@ -75,13 +55,12 @@ class FrechetReference:
 
     def __init__(self, b: Float[ArrayLike, "m d"]):
         self._features = features("b", b)
-        self._gaussian = _gaussian(self._features)
-        self._root = _symmetric_root(self._gaussian.covariance)
+        self._gaussian = _Gaussian(self._features)
 
     def __call__(self, a: Float[ArrayLike, "n d"]) -> float:
         """The distance between `a`, features of shape (n, d), and the reference."""
         first, _ = two_sets(a, self._features[:2])
-        return _distance(self._gaussian, _gaussian(first), self._root)
+        return _distance(self._gaussian, _Gaussian(first))
 
 
 class FrechetFloor(NamedTuple):
@@ -89,14 +68,14 @@ class FrechetFloor(NamedTuple):
 
     Attributes:
         mean: mean distance over the draws.
-        low: the smallest distance.
-        high: the largest. Draws share rows, so the range is too narrow unless `size` is a small
+        smallest: the smallest distance.
+        largest: the largest. Draws share rows, so the range is too narrow unless `size` is a small
             part of the held-out rows, and 0 if it is all of them.
     """
 
     mean: float
-    low: float
-    high: float
+    smallest: float
+    largest: float
 
 
 def frechet_floor(
@@ -128,25 +107,41 @@ def frechet_floor(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import frechet_distance, frechet_floor
+        >>> from kinetic_jax import frechet_distance
+        >>> from kinetic_jax.metrics import frechet_floor
         >>> train, held_out, samples = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> floor = frechet_floor(train, held_out, 100)
-        >>> floor.low < frechet_distance(train, samples[:100]) < floor.high
+        >>> floor.smallest < frechet_distance(train, samples[:100]) < floor.largest
         True
     """
     first, second = two_sets(train, held_out, ("train", "held_out"))
     size = whole_number("size", size, 2, len(second), why=", the held-out rows")
     draws, seed = whole_number("draws", draws, 1), whole_number("seed", seed, 0)
-    rng, distances = np.random.default_rng(seed), []
-    reference = FrechetReference(first)
-    with progress_bar("Fréchet floor", draws, show=progress) as update:
-        for done in range(draws):
-            rows = rng.choice(len(second), size, replace=False)
-            distances.append(reference(second[rows]))
-            update(done + 1, "")
-    return FrechetFloor(float(np.mean(distances)), min(distances), max(distances))
+    rng, reference = np.random.default_rng(seed), FrechetReference(first)
+
+    def distance() -> float:
+        return reference(second[rng.choice(len(second), size, replace=False)])
+
+    distances = repeated("Fréchet floor", draws, distance, progress)
+    return FrechetFloor(float(distances.mean()), float(distances.min()), float(distances.max()))
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+class _Gaussian:
+    """Mean, covariance and the root of the covariance of a set of features."""
+
+    def __init__(self, rows: np.ndarray):
+        self.mean = rows.mean(axis=0)
+        self.covariance = np.atleast_2d(np.cov(rows, rowvar=False))
+
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def _distance(a: _Gaussian, b: _Gaussian) -> float:
+    # The eigenvalues of the symmetric product are >= 0 except for rounding.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(a.root @ b.covariance @ a.root), 0)).sum()
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    difference = a.mean - b.mean
+    return float(max(difference @ difference + traces - 2 * cross, 0.0))

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
-from kinetic_jax._progress import progress_bar
 from kinetic_jax.metrics._features import two_sets
+from kinetic_jax.metrics._intervals import repeated
 
 
 class KernelDistance(NamedTuple):
@@ -52,7 +52,7 @@ def kernel_distance(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import kernel_distance
+        >>> from kinetic_jax.metrics import kernel_distance
         >>> same, other, moved = np.random.default_rng(0).normal(size=(3, 500, 4))
         >>> print(round(kernel_distance(same, other).value, 1))
         -0.0
@@ -68,15 +68,15 @@ def kernel_distance(
     seed = whole_number("seed", seed, 0)
     if subset_size >= max(len(first), len(second)):
         num_subsets = 1
-    draws, distances = np.random.default_rng(seed), []
+    draws = np.random.default_rng(seed)
 
     def subset(rows: np.ndarray) -> np.ndarray:
         return rows[draws.choice(len(rows), min(subset_size, len(rows)), replace=False)]
 
-    with progress_bar("kernel distance", num_subsets, show=progress) as update:
-        for done in range(num_subsets):
-            distances.append(_discrepancy(subset(first), subset(second)))
-            update(done + 1, "")
+    def distance() -> float:
+        return _discrepancy(subset(first), subset(second))
+
+    distances = repeated("kernel distance", num_subsets, distance, progress)
     std = float(np.std(distances, ddof=1)) if num_subsets > 1 else float("nan")
     return KernelDistance(float(np.mean(distances)), std)
 

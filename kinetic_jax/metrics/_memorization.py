@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
@@ -20,11 +19,11 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
-from kinetic_jax.metrics._embedding import Embedding, embedded
-from kinetic_jax.metrics._intervals import bootstrap_share, newcombe, wilson
+from kinetic_jax.metrics._features import Embedding, embedded, rows_in_memory
+from kinetic_jax.metrics._intervals import Interval, bootstrap_share, newcombe, wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 
 SWEEP = np.linspace(0.05, 1, 20)
 
@@ -58,9 +57,22 @@ class NearestTwo(NamedTuple):
     indices: np.ndarray
     twins: np.ndarray
 
-    def part(self, which: slice) -> "NearestTwo":
-        """The entries of a slice of the samples."""
-        return NearestTwo(*(array[which] for array in self))
+    def part(self, samples: slice) -> "NearestTwo":
+        return NearestTwo(*(array[samples] for array in self))
+
+
+class Excess(NamedTuple):
+    """F_mem of samples minus that of the held-out data.
+
+    Attributes:
+        fraction: the difference.
+        low: lower end of its Newcombe interval.
+        high: upper end.
+    """
+
+    fraction: float
+    low: float
+    high: float
 
 
 class Memorization(NamedTuple):
@@ -76,7 +88,7 @@ class Memorization(NamedTuple):
             not finite.
         memorized: whether each sample is memorised, shape (n,); count only `valid` samples.
         invalid: number of samples that are not finite; they are excluded from `fraction`.
-        bootstrap: the ends of the percentile bootstrap interval of `fraction`.
+        bootstrap: percentile bootstrap interval of `fraction`.
         duplicated: whether the two training rows nearest to a sample are duplicates of each
             other, shape (n,). Unless duplicates are merged, a copy of them does not count as
             memorised.
@@ -92,7 +104,7 @@ class Memorization(NamedTuple):
     ratios: np.ndarray
     memorized: np.ndarray
     invalid: int
-    bootstrap: tuple[float, float]
+    bootstrap: Interval
     duplicated: np.ndarray
     sweep: ThresholdSweep
     held_out: "Memorization | None" = None
@@ -103,8 +115,8 @@ class Memorization(NamedTuple):
         return np.isfinite(self.ratios)
 
     @property
-    def excess(self) -> tuple[float, float, float]:
-        """`fraction` minus the held-out data's, and the ends of its Newcombe interval.
+    def excess(self) -> Excess:
+        """`fraction` minus the held-out data's.
 
         Raises:
             ValueError: if no held-out data were given.
@@ -112,9 +124,9 @@ class Memorization(NamedTuple):
         other = self.held_out
         if other is None:
             raise ValueError("held_out must be given to memorization for an excess over it")
-        ends, other_ends = (self.low, self.high), (other.low, other.high)
+        ends, other_ends = Interval(self.low, self.high), Interval(other.low, other.high)
         interval = newcombe(self.fraction, ends, other.fraction, other_ends)
-        return self.fraction - other.fraction, *interval
+        return Excess(self.fraction - other.fraction, *interval)
 
 
 def memorization(
@@ -237,7 +249,7 @@ def check_rule(
     require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
 
 
-def _checked_set(name: str, rows: Any, train: Rows) -> Array | np.ndarray:
+def _checked_set(name: str, rows: ArrayLike, train: Rows) -> Array | np.ndarray:
     """`rows` in memory, checked to be real rows with the shape of `train`'s."""
     shape = np.shape(train)
     expected = "have at least two rows, the nearest and the second nearest"
@@ -245,11 +257,9 @@ def _checked_set(name: str, rows: Any, train: Rows) -> Array | np.ndarray:
     checked_rows("train", train)
     refuse_memmap(name, rows)
     require_known(name, rows)
-    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
-    require(rows.dtype.kind != "c", name, f"dtype {rows.dtype}", "hold real numbers")
-    require(rows.shape[:1] not in ((), (0,)), name, rows.shape, "have rows")
-    event, wanted = rows.shape[1:], shape[1:]
-    require(event == wanted, name, f"rows of shape {event}", f"have rows like train's, {wanted}")
+    rows = rows_in_memory(name, rows)
+    event, expected = rows.shape[1:], f"have rows like train's, {shape[1:]}"
+    require(event == shape[1:], name, f"rows of shape {event}", expected)
     return rows
 
 

@@ -10,15 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._mesh import alone_on, placed
-from kinetic_jax.metrics._neighbor_scores import (
-    SPARE_CANDIDATES,
-    DifferenceScore,
-    Nearest,
-    ProductScore,
-    is_certain,
-    lowest_of,
-)
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     Reduction,
     Rows,
@@ -27,6 +19,14 @@ from kinetic_jax.streaming import (
     split_rows,
     stream,
     take_rows,
+)
+from kinetic_jax.metrics._neighbor_scores import (
+    SPARE_CANDIDATES,
+    DifferenceScore,
+    Nearest,
+    ProductScore,
+    is_certain,
+    lowest_of,
 )
 
 # Queries whose scores, and whose candidates, a device holds at a time.
@@ -46,11 +46,11 @@ class MeshSearch:
         with alone_on(shards.mesh, rows):
             self.factor = balance(rows, queries)
         self.rows = rows * self.factor if self.factor != 1 else rows
-        self.center, self.longest, bad = self._on_each(_statistics)
-        if bad < shards.total:
+        self.center, self.longest, broken = self._on_each(_statistics)
+        if broken < shards.total:
             raise ValueError(
-                f"{name} must be finite, and so must its rows' squared norms, got row {bad} that "
-                "is not"
+                f"{name} must be finite, and so must its rows' squared norms, got row {broken} "
+                "that is not"
             )
 
     def by_products(
@@ -145,12 +145,12 @@ def _statistics(part: _Part, _: None) -> tuple[Array, Array, Array]:
     number = part.shards.first(rows.shape[0]) + jnp.arange(rows.shape[0], dtype=jnp.int32)
     finite = jnp.isfinite(jnp.sum(rows * rows, axis=1))
     counts = finite & (number < total)
-    kept = jnp.where(counts[:, None], rows, jnp.zeros_like(rows))
-    center = jax.lax.psum(jnp.sum(kept, axis=0), axis) / total
-    squares = jnp.sum((kept - center[None, :]) ** 2, axis=1)
+    counted = jnp.where(counts[:, None], rows, jnp.zeros_like(rows))
+    center = jax.lax.psum(jnp.sum(counted, axis=0), axis) / total
+    squares = jnp.sum((counted - center[None, :]) ** 2, axis=1)
     longest = jax.lax.pmax(jnp.sqrt(jnp.max(jnp.where(counts, squares, 0))), axis)
-    bad = jnp.min(jnp.where(finite | (number >= total), total, number))
-    return center, longest, jax.lax.pmin(bad, axis)
+    broken = jnp.min(jnp.where(finite | (number >= total), total, number))
+    return center, longest, jax.lax.pmin(broken, axis)
 
 
 def _by_products(part: _Part, queries: Array, center: Array, k: int) -> tuple[Array, Array, Array]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from kinetic_jax.streaming import lowest, product_scores
+from kinetic_jax._streaming import Reduction, lowest, product_scores
 
 # The expanded square ||q||² − 2 q·r + ||r||², which cancels for near copies, only selects
 # candidates: the k best and this many more are measured by differences.
@@ -31,32 +31,25 @@ class DifferenceScore(eqx.Module):
         return -jnp.sum((query[None, :] - rows) ** 2, axis=1)
 
 
-class Nearest(eqx.Module):
+class Nearest(Reduction):
     """The `count` rows of the highest scores, as squared distances; ties go to the lower row."""
 
     count: int = eqx.field(static=True)
 
     def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
-        """See `Reduction`."""
         del size
         return jnp.full(self.count, -lowest(dtype), dtype), jnp.zeros(self.count, jnp.int32)
 
     def update(
         self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
     ) -> tuple[Array, Array]:
-        """See `Reduction`."""
         del rows
         squared = jnp.where(index >= 0, -scores, -lowest(scores.dtype))
         return _lowest(
             jnp.concatenate([carry[0], squared]), jnp.concatenate([carry[1], index]), self.count
         )
 
-    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        """See `Reduction`."""
-        return carry
-
     def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
-        """See `Reduction`."""
         squared, index = jax.lax.all_gather(result, axis, tiled=True)
         return _lowest(squared, index, self.count)
 

@@ -7,15 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kinetic_jax.metrics._neighbor_scores import (
-    SPARE_CANDIDATES,
-    DifferenceScore,
-    Nearest,
-    ProductScore,
-    is_certain,
-    measure,
-)
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     Rows,
     Scaled,
@@ -25,6 +17,14 @@ from kinetic_jax.streaming import (
     read_rows,
     require_finite_rows,
     stream_from_host,
+)
+from kinetic_jax.metrics._neighbor_scores import (
+    SPARE_CANDIDATES,
+    DifferenceScore,
+    Nearest,
+    ProductScore,
+    is_certain,
+    measure,
 )
 
 _QUERIES_MEASURED_AT_ONCE = 2048

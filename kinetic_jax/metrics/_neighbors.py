@@ -1,5 +1,7 @@
 """Exact nearest neighbours in Euclidean distance."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,7 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import gathered, refuse_split
 from kinetic_jax._progress import check_progress
-from kinetic_jax.metrics._neighbor_mesh import MeshSearch
-from kinetic_jax.metrics._neighbor_search import Search
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     DEFAULT_CHUNK_SIZE,
     Rows,
     as_numbers,
@@ -28,6 +28,20 @@ from kinetic_jax.streaming import (
     checked_shards,
     to_power_of_two,
 )
+from kinetic_jax.metrics._neighbor_mesh import MeshSearch
+from kinetic_jax.metrics._neighbor_search import Search
+
+
+class Neighbors(NamedTuple):
+    """The nearest rows of a reference to each query, nearest first.
+
+    Attributes:
+        distances: Euclidean distances, shape (queries, k).
+        indices: numbers of the rows, shape (queries, k).
+    """
+
+    distances: Float[Array, "queries k"]
+    indices: Int[Array, "queries k"]
 
 
 def nearest_neighbors(
@@ -39,7 +53,7 @@ def nearest_neighbors(
     progress: bool | None = None,
     mesh: Mesh | None = None,
     axis: str | None = None,
-) -> tuple[Float[Array, "queries {k}"], Int[Array, "queries {k}"]]:
+) -> Neighbors:
     """The k nearest rows of `reference` to each query, nearest first; ties to the lower row.
 
     Streams over the reference in chunks with a running top-k, by float32 products at the highest
@@ -69,7 +83,8 @@ def nearest_neighbors(
         >>> import jax.numpy as jnp
         >>> from kinetic_jax import nearest_neighbors
         >>> line = jnp.array([[0.0], [1.0], [4.0]])
-        >>> nearest_neighbors(jnp.array([[1.5]]), line)
+        >>> distances, indices = nearest_neighbors(jnp.array([[1.5]]), line)
+        >>> distances, indices
         (Array([[0.5, 1.5]], dtype=float32), Array([[1, 0]], dtype=int32))
     """
     if mesh is None:
@@ -97,12 +112,8 @@ def find_neighbors(
     progress: bool | None,
     mesh: Mesh | None = None,
     axis: str | None = None,
-) -> tuple[Array, Array]:
-    """`nearest_neighbors` with other argument `names` in its errors.
-
-    Raises:
-        ValueError: as `nearest_neighbors`.
-    """
+) -> Neighbors:
+    """`nearest_neighbors` with other argument `names` in its errors."""
     check_progress(progress)
     refuse_memmap(names[0], queries)
     for name, rows in zip(names, (queries, reference), strict=True):
@@ -123,7 +134,7 @@ def find_neighbors(
     dtype = np.promote_types(points.dtype, at_least_float32(np.dtype(data.dtype)))
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     if points.shape[0] == 0:
-        return jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32)
+        return Neighbors(jnp.zeros((0, k), dtype), jnp.zeros((0, k), jnp.int32))
     points = points.astype(dtype)
     search: Search | MeshSearch
     if shards is None:
@@ -137,15 +148,11 @@ def find_neighbors(
         distances = distances.at[uncertain].set(exact[0][: uncertain.size])
         indices = indices.at[uncertain].set(exact[1][: uncertain.size])
     finite = jnp.all(jnp.isfinite(points), axis=1, keepdims=True)
-    return jnp.where(finite, distances, jnp.nan), indices
+    return Neighbors(jnp.where(finite, distances, jnp.nan), indices)
 
 
 def flat_rows(name: str, array: ArrayLike | Rows) -> Float[Array, "rows size"]:
-    """`array` as flattened rows in float32 (or float64).
-
-    Raises:
-        ValueError: if it is no array of real numbers with a leading axis.
-    """
+    """`array` as flattened rows in float32 (or float64)."""
     if not isinstance(array, jax.Array) and is_concrete(array):
         array = as_numbers(numbers(name, array))
     shape = np.shape(array)

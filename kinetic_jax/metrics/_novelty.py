@@ -2,16 +2,16 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, numbers, require
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
+from kinetic_jax.metrics._features import rows_in_memory
 from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.metrics._neighbors import find_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows, read_again
 
 
 class Authenticity(NamedTuple):
@@ -59,7 +59,7 @@ def authpct(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import authpct
+        >>> from kinetic_jax.metrics import authpct
         >>> train = jnp.array([[0.0], [1.0], [5.0]])
         >>> authpct(jnp.array([[0.1], [4.0], [-2.0]]), train).authentic
         array([False, False,  True])
@@ -69,7 +69,7 @@ def authpct(
     """
     confidence = fraction("confidence", confidence)
     check_progress(progress)
-    samples = _nonempty_rows("samples", samples)
+    samples = rows_in_memory("samples", samples)
     train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     shape = checked_rows("train", train)
     require(shape[0] >= 2, "train", shape, "have at least two rows")
@@ -115,7 +115,7 @@ def ct_score(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import ct_score
+        >>> from kinetic_jax.metrics import ct_score
         >>> train = jnp.array([[0.0], [10.0]])
         >>> print(round(ct_score(jnp.array([[0.1], [9.9]]), jnp.array([[2.0], [7.0]]), train), 2))
         -1.55
@@ -126,23 +126,17 @@ def ct_score(
     """
     from scipy.stats import mannwhitneyu
 
-    given = {"samples": samples, "held_out": held_out}
-    sets = {name: _nonempty_rows(name, rows) for name, rows in given.items()}
+    stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    sets = [
+        (name, rows_in_memory(name, rows))
+        for name, rows in (("samples", samples), ("held_out", held_out))
+    ]
     distances = []
-    for name, rows in sets.items():
-        nearest, _ = find_neighbors(
-            rows, train, 1, names=(name, "train"), chunk_size=chunk_size, progress=progress
-        )
-        bad = int(np.sum(~np.isfinite(np.asarray(nearest))))
-        require(bad == 0, name, f"{bad} rows that are not", "be finite")
+    for name, rows in sets:
+        nearest = find_neighbors(rows, train, 1, names=(name, "train"), **stream).distances
+        broken = int(np.sum(~np.isfinite(np.asarray(nearest))))
+        require(broken == 0, name, f"{broken} rows that are not", "be finite")
         distances.append(np.asarray(nearest)[:, 0])
     n, m = map(len, distances)
     farther = float(mannwhitneyu(*distances).statistic)
     return float((farther - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
-
-
-def _nonempty_rows(name: str, rows: Any) -> Array | np.ndarray:
-    """`rows` in memory, checked to be an array of numbers with at least one row."""
-    rows = gathered(name, rows) if isinstance(rows, jax.Array) else numbers(name, rows)
-    require(rows.shape[:1] not in ((), (0,)), name, f"shape {rows.shape}", "have rows")
-    return rows

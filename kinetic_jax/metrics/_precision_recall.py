@@ -9,9 +9,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
 from kinetic_jax._progress import check_progress
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Tally, stream_from_host
 from kinetic_jax.metrics._features import two_sets
 from kinetic_jax.metrics._neighbors import nearest_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE, Tally, stream_from_host
 
 # Distances are computed by differences, because the expanded square cancels for near copies and
 # for clusters far apart. Two sums of the same terms may differ by this many rounding errors;

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from kinetic_jax._checks import fraction, real_array, require, whole_number
-from kinetic_jax._progress import progress_bar
-from kinetic_jax.metrics._intervals import percentiles
+from kinetic_jax.metrics._features import require_finite_numbers
+from kinetic_jax.metrics._intervals import percentiles, repeated
 
 
 class Correlation(NamedTuple):
@@ -59,7 +59,7 @@ def spearman(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax import spearman
+        >>> from kinetic_jax.metrics import spearman
         >>> x = np.arange(50.0)
         >>> print(round(spearman(x, x**3).value, 6))
         1.0
@@ -75,31 +75,30 @@ def spearman(
         shape = quantities["given"].shape
         require(shape == first.shape, "given", f"shape {shape}", f"have {first.shape}")
     for name, values in quantities.items():
-        bad = int(np.sum(~np.isfinite(values)))
-        require(bad == 0, name, f"{bad} numbers that are not", "be finite")
+        require_finite_numbers(name, values)
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")
     from scipy.stats import rankdata
 
     ranks = [rankdata(values) for values in quantities.values()]
-    for name, own in zip(("a", "b"), ranks[:2], strict=True):
-        if given is not None and _is_monotone(own, ranks[2]):
+    for name, order in zip(("a", "b"), ranks[:2], strict=True):
+        if given is not None and _is_monotone(order, ranks[2]):
             nan = float("nan")
             return Correlation(nan, nan, nan, f"given is a monotone function of {name}")
     draws = np.random.default_rng(seed)
-    resampled: list[float] = []
-    with progress_bar("resamples", resamples, show=progress) as update:
-        for done in range(resamples):
-            draw = draws.integers(0, first.size, first.size)
-            resampled.append(_correlation([rankdata(own[draw]) for own in ranks]))
-            update(done + 1, "")
-    return Correlation(_correlation(ranks), *percentiles(np.array(resampled), confidence))
+
+    def resample() -> float:
+        rows = draws.integers(0, first.size, first.size)
+        return _correlation([rankdata(order[rows]) for order in ranks])
+
+    resampled = repeated("resamples", resamples, resample, progress)
+    return Correlation(_correlation(ranks), *percentiles(resampled, confidence))
 
 
 def _correlation(ranks: list[np.ndarray]) -> float:
     """The correlation of the first two, given the third if any; NaN if undefined."""
-    if not all(np.ptp(own) for own in ranks):
+    if not all(np.ptp(order) for order in ranks):
         return float("nan")
-    if len(ranks) == 3 and any(_is_monotone(own, ranks[2]) for own in ranks[:2]):
+    if len(ranks) == 3 and any(_is_monotone(order, ranks[2]) for order in ranks[:2]):
         return float("nan")
     rho = np.corrcoef(ranks)
     if len(ranks) == 2:

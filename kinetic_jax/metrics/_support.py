@@ -16,10 +16,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
-from kinetic_jax.exact import EmpiricalField
-from kinetic_jax.exact._empirical_values import posterior_on_batch
-from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     DEFAULT_CHUNK_SIZE,
     Rows,
     center_of,
@@ -28,6 +25,9 @@ from kinetic_jax.streaming import (
     require_finite_rows,
     row_chunks,
 )
+from kinetic_jax.exact import EmpiricalField
+from kinetic_jax.exact._empirical_values import posterior_on_batch
+from kinetic_jax.metrics._neighbors import find_neighbors, flat_rows
 
 
 def knn_support(

@@ -24,7 +24,7 @@ class ImageClassifier(eqx.Module):
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import ImageClassifier
+        >>> from kinetic_jax.networks import ImageClassifier
         >>> model = ImageClassifier((8, 8, 1), 10, widths=(32, 16), key=jax.random.key(0))
         >>> images = jnp.zeros((5, 8, 8, 1))
         >>> model(images).shape, model.features(images).shape, model.margin(images).shape

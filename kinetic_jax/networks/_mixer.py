@@ -79,7 +79,7 @@ class PatchMixer(nnx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> from kinetic_jax import PatchMixer
+        >>> from kinetic_jax.networks import PatchMixer
         >>> model = PatchMixer((28, 28, 1), width=16, depth=1, rngs=nnx.Rngs(0))
         >>> model(jnp.zeros(5), jnp.zeros((5, 28, 28, 1))).shape
         (5, 28, 28, 1)

@@ -53,7 +53,7 @@ class ResidualMLP(nnx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> from kinetic_jax import ResidualMLP
+        >>> from kinetic_jax.networks import ResidualMLP
         >>> model = ResidualMLP((8, 8), width=64, depth=2, rngs=nnx.Rngs(0))
         >>> model(jnp.zeros(5), jnp.zeros((5, 8, 8))).shape
         (5, 8, 8)

@@ -95,7 +95,8 @@ def network_field(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import network_field, noise, sample
+        >>> from kinetic_jax import noise, sample
+        >>> from kinetic_jax.networks import network_field
         >>> key = jax.random.key(0)
         >>> field = network_field("mlp", (8, 8), key=key, num_classes=10, width=32, depth=1)
         >>> x0 = noise(key, jnp.arange(3), field.event_shape)

@@ -135,7 +135,7 @@ class UNet(nnx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> from kinetic_jax import UNet
+        >>> from kinetic_jax.networks import UNet
         >>> model = UNet((8, 8, 1), base_channels=8, multiples=(1,), attention=(False,),
         ...              num_res_blocks=1, rngs=nnx.Rngs(0))
         >>> model(jnp.zeros(2), jnp.zeros((2, 8, 8, 1))).shape

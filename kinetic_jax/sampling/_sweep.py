@@ -108,7 +108,8 @@ def sweep(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import GaussianField, noise, sweep
+        >>> from kinetic_jax import GaussianField, noise
+        >>> from kinetic_jax.sampling import sweep
         >>> x0 = noise(jax.random.key(0), jnp.arange(4), (2,))
         >>> field = GaussianField(jnp.ones(2), 0.5)
         >>> runs = sweep(field, x0, alpha0=[0.0, 0.1], beta0=[0.0, 0.01, 0.02], num_steps=20)

@@ -47,7 +47,8 @@ def save_field(directory: PathLike, field: VelocityField) -> None:
 
     Example:
         >>> import jax, tempfile
-        >>> from kinetic_jax import load_field, network_field, save_field
+        >>> from kinetic_jax import load_field, save_field
+        >>> from kinetic_jax.networks import network_field
         >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=16, depth=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_field(folder, field)

@@ -143,7 +143,8 @@ def fit(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
-        >>> from kinetic_jax import fit, network_field
+        >>> from kinetic_jax import fit
+        >>> from kinetic_jax.networks import network_field
         >>> key = jax.random.key(0)
         >>> data = jax.random.normal(key, (64, 2)) * 0.1 + 3.0
         >>> field = network_field("mlp", (2,), key=key, width=32, depth=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinetic_jax import load_images
+from kinetic_jax.data import load_images
 
 RAW = np.arange(12 * 20, dtype=np.uint8).reshape(12, 4, 5)
 

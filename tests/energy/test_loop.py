@@ -8,14 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    GaussianField,
-    energy_init,
-    energy_result,
-    energy_update,
-    kts,
-    sample,
-)
+from kinetic_jax import GaussianField, energy_init, energy_result, energy_update, kts, sample
 
 NAMES = ("total", "launch", "landing", "displacement", "excess", "length")
 FIELD = kts(0.3, 0.02)(GaussianField(jnp.array([1.0, -2.0]), 0.5))

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, energy_identity, kts, sample
+from kinetic_jax import EmpiricalField, kts, sample
+from kinetic_jax.exact import energy_identity
 from kinetic_jax.exact._identity import farthest, log_prior_of
 
 ROWS, SIZE, BATCH = 101, 6, 8  # rows that do not divide

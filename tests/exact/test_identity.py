@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
-from kinetic_jax import EmpiricalField, GaussianField, energy_identity
+from kinetic_jax import EmpiricalField, GaussianField
+from kinetic_jax.exact import energy_identity
 
 TERMS = ("neg_log_density", "row_square", "cross", "volume", "log_prior", "neg_log_weight")
 LOOK = jax.jit(energy_identity)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from kinetic_jax import EmpiricalField, cfg, chain, gain, identity, kts, sample, single_atom
+from kinetic_jax import EmpiricalField, cfg, chain, gain, identity, kts, sample
+from kinetic_jax.exact import single_atom
 
 LAUNCH = {
     "linear": lambda q: q,

@@ -11,12 +11,12 @@ from kinetic_jax import (
     GaussianField,
     cfg,
     from_reversed_time,
-    from_scaled_time,
     from_vector_field,
     kts,
     noise,
     sample,
 )
+from kinetic_jax.fields import from_scaled_time
 
 
 def decay(t, y, args):

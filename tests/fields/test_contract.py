@@ -18,9 +18,9 @@ from kinetic_jax import (
     from_linen,
     from_nnx,
     from_reversed_time,
-    from_scaled_time,
     from_vector_field,
 )
+from kinetic_jax.fields import from_scaled_time
 
 DIM = 4
 

@@ -10,7 +10,8 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-from kinetic_jax import GaussianField, cfg, from_reversed_time, kts, network_field, noise, sample
+from kinetic_jax import GaussianField, cfg, from_reversed_time, kts, noise, sample
+from kinetic_jax.networks import network_field
 
 KEY = jax.random.key(0)
 IMAGE = network_field("mlp", (2, 2), key=KEY, width=8, depth=1, num_classes=3)

@@ -6,9 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, Scaling, network_field, run_job, save_field
+from kinetic_jax import save_field
+from kinetic_jax.jobs import JobSettings, run_job
+from kinetic_jax.networks import Scaling, network_field
 
-SETTINGS = {"n": 25, "shard_size": 10, "steps": 4, "labels": "all", "alpha0": 0.1, "beta0": 0.01}
+SETTINGS = {
+    "n": 25,
+    "shard_size": 10,
+    "num_steps": 4,
+    "labels": "all",
+    "alpha0": 0.1,
+    "beta0": 0.01,
+}
 
 
 def changed(field, change):

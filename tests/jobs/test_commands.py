@@ -9,11 +9,12 @@ import optax
 import pytest
 from click.testing import CliRunner
 
-from kinetic_jax import JobSettings, diagnose_job, fit, load_field, open_job, run_job
-from kinetic_jax._cli import _sample, cli
+from kinetic_jax import fit, load_field
+from kinetic_jax._cli import _diagnose, _sample, cli
+from kinetic_jax.jobs import JobSettings, diagnose_job, open_job, run_job
 
-OPTIONS = ["--n=25", "--shard-size=10", "--steps=4", "--labels=all", "--alpha0=0.1",
-           "--beta0=0.01", "--batch=4"]  # fmt: skip
+OPTIONS = ["--n=25", "--shard-size=10", "--num-steps=4", "--labels=all", "--alpha0=0.1",
+           "--beta0=0.01", "--batch-size=4"]  # fmt: skip
 
 
 def call(*arguments):
@@ -27,8 +28,9 @@ def assert_same_samples(found, wanted):
         for name in ("index", "label", "status", "num_evals"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_allclose(one.x1, other.x1, rtol=0, atol=1e-5)
-        for name, energy in one.energy.items():
-            np.testing.assert_allclose(energy, other.energy[name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            *(list(vars(shard.energy).values()) for shard in (one, other)), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_sample_is_the_library(saved, run, tmp_path):
@@ -46,7 +48,7 @@ def test_labels_from_a_file(kind, saved, tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, 25)
     path = tmp_path / f"labels.{kind}"
     np.save(path, labels) if kind == "npy" else np.savetxt(path, labels, fmt="%d")
-    options = ["--labels", path, "--steps=2", "--cfg=1.5", "--cfg-interval", "0.1", "0.8"]
+    options = ["--labels", path, "--num-steps=2", "--cfg=1.5", "--cfg-interval", "0.1", "0.8"]
     out = tmp_path / "out"
     done = call("sample", "--field", saved, "--out", out, "--n=25", *options)
     assert done.exit_code == 0, done.output
@@ -64,9 +66,9 @@ def test_a_folder_of_fit(field, tmp_path):
     results = []
     for number, (flag, same) in enumerate(fields.items()):
         out = tmp_path / str(number)
-        done = call("sample", "--field", run, "--out", out, "--n=4", "--steps=2", *flag)
+        done = call("sample", "--field", run, "--out", out, "--n=4", "--num-steps=2", *flag)
         assert done.exit_code == 0, done.output
-        direct = run_job(same, tmp_path / f"{number}d", JobSettings(n=4, steps=2), say=None)
+        direct = run_job(same, tmp_path / f"{number}d", JobSettings(n=4, num_steps=2), say=None)
         results.append(next(open_job(out).shards()).x1)
         assert_same_samples(open_job(out), direct)
     assert np.abs(results[0] - results[1]).max() > 1e-4
@@ -82,7 +84,7 @@ def test_span_grid_and_tolerances(saved, tmp_path, monkeypatch):
     same = ["--field", saved, "--n=3", "--out", tmp_path / "out", "--t0=0.1", "--t1=0.9"]
     call("sample", *same, "--grid", tmp_path / "times.txt")
     call("sample", *same, "--rtol=1e-2", "--atol=1e-3", "--max-steps=50")
-    names = ("t0", "t1", "rtol", "atol", "max_steps", "steps", "solver")
+    names = ("t0", "t1", "rtol", "atol", "max_steps", "num_steps", "solver")
     assert [[getattr(settings, name) for name in names] for settings in given] == [
         [0.1, 0.9, None, None, 4096, 2, "euler"],
         [0.1, 0.9, 1e-2, 1e-3, 50, None, "tsit5"],
@@ -128,11 +130,12 @@ def test_diagnose_is_the_library(saved, undisturbed, tmp_path):
                 tmp_path / "all.npz")  # fmt: skip
     assert done.exit_code == 0, done.output
     found = diagnose_job(open_job(tmp_path), train, held_out=train[:5] + 0.1)
-    assert json.loads(done.stdout) == found.summary
+    assert json.loads(done.stdout) == _diagnose.as_json(found)
     assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
     with np.load(tmp_path / "all.npz") as table:
-        assert set(table.files) == set(found.table)
-        np.testing.assert_array_equal(table["ratio"], found.table["ratio"])
+        assert set(table.files) == {"index", "label", "status", *vars(found.energy), "nearest",
+                                    "second", "nearest_row", "ratio", "memorized"}  # fmt: skip
+        np.testing.assert_array_equal(table["ratio"], found.memorization.ratios)
     (tmp_path / "shard-00001.npz").unlink()
     told = call("diagnose", tmp_path, "--train", tmp_path / "train.npy")
     assert told.exit_code == 1
@@ -142,7 +145,7 @@ def test_diagnose_is_the_library(saved, undisturbed, tmp_path):
 
 
 def test_a_gain_below_zero_if_it_is_meant(saved, tmp_path):
-    same = ["--field", saved, "--n=2", "--steps=2", "--beta0=0.3", "--allow-reversal"]
+    same = ["--field", saved, "--n=2", "--num-steps=2", "--beta0=0.3", "--allow-reversal"]
     done = call("sample", "--out", tmp_path, *same)
     assert done.exit_code == 0, done.output
     assert open_job(tmp_path).about["beta0"] == 0.3
@@ -169,7 +172,7 @@ def test_diagnose_of_data_on_another_scale(saved, undisturbed, tmp_path):
 def test_diagnose_without_a_finite_sample(field, tmp_path):
     """JSON without NaN, and a picture that says so."""
     gone = jax.tree.map(lambda leaf: leaf * jnp.nan, field)
-    run_job(gone, tmp_path, JobSettings(n=3, steps=2), say=None)
+    run_job(gone, tmp_path, JobSettings(n=3, num_steps=2), say=None)
     np.save(tmp_path / "train.npy", np.zeros((3, 2)))
     done = call("diagnose", tmp_path, "--train", tmp_path / "train.npy", "--plot",
                 tmp_path / "all.png")  # fmt: skip

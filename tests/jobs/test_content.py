@@ -10,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    JobSettings,
-    cfg,
-    chain,
-    kts,
-    network_field,
-    noise,
-    open_job,
-    run_job,
-    sample,
-)
+from kinetic_jax import cfg, chain, kts, noise, sample
 from kinetic_jax._arrays import pack
+from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._plan import job_key
+from kinetic_jax.networks import network_field
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 
@@ -36,7 +28,7 @@ def everything(folder):
         if getattr(shards[0], name) is not None
     }
     for name in ENERGIES:
-        found[name] = np.concatenate([shard.energy[name] for shard in shards])
+        found[name] = np.concatenate([getattr(shard.energy, name) for shard in shards])
     return found
 
 
@@ -61,9 +53,9 @@ def test_it_is_what_sample_gives(field, run, tmp_path):
     np.testing.assert_array_equal(found["label"], labels)
     shards = list(job.shards())
     assert [len(shard.x1) for shard in shards] == [10, 10, 5]
-    np.testing.assert_array_equal(shards[0].profile["ts"], direct.profile.ts)
+    np.testing.assert_array_equal(shards[0].profile.ts, direct.profile.ts)
     for name in ("speed2", "bend2"):
-        whole = np.concatenate([shard.profile[name] for shard in shards])
+        whole = np.concatenate([getattr(shard.profile, name) for shard in shards])
         np.testing.assert_allclose(whole, getattr(direct.profile, name), rtol=1e-4, atol=1e-5)
     raw = job.scaling.invert(found["x1"])
     np.testing.assert_allclose(raw, 4 * found["x1"] + 8, rtol=1e-6)
@@ -96,7 +88,7 @@ def test_noise_is_bitwise_that_of_the_index(tmp_path):
     still = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1)
     for batch in (3, 256):
         out = tmp_path / str(batch)
-        run_job(still, out, JobSettings(n=9, shard_size=4, steps=2, seed=7), batch_size=batch,
+        run_job(still, out, JobSettings(n=9, shard_size=4, num_steps=2, seed=7), batch_size=batch,
                 say=None)  # fmt: skip
         x0 = noise(jax.random.key(7), jnp.arange(9), (3,))
         np.testing.assert_array_equal(everything(out)["x1"], x0)
@@ -176,7 +168,7 @@ def test_packed_arrays_are_what_numpy_reads(tmp_path):
 def test_bad_samples_are_told_and_kept(make_field, poisoned, tmp_path):
     field = poisoned(make_field(num_classes=2))
     told = []
-    run_job(field, tmp_path, JobSettings(n=40, shard_size=16, steps=2, labels="all"),
+    run_job(field, tmp_path, JobSettings(n=40, shard_size=16, num_steps=2, labels="all"),
             say=told.append)  # fmt: skip
     assert told == [
         "40 samples in 3 shards, 20 not finite (samples 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, ...)"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kinetic_jax import open_job
+from kinetic_jax.jobs import open_job
 
 pytestmark = pytest.mark.usefixtures("own_messages")
 NESTED = "@nested"  # stands for lists within lists

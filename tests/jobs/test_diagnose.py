@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
-from kinetic_jax.jobs import _diagnose
+from kinetic_jax._cli._diagnose import as_json
+from kinetic_jax.jobs import JobSettings, _diagnose, diagnose_job, open_job, run_job
 
 N = 60
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
@@ -15,7 +15,7 @@ ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 
 @pytest.fixture(scope="module")
 def job(make_field, tmp_path_factory):
-    settings = JobSettings(n=N, shard_size=7, steps=5, labels=[0, 1])
+    settings = JobSettings(n=N, shard_size=7, num_steps=5, labels=[0, 1])
     folder = tmp_path_factory.mktemp("job")
     return run_job(make_field((2, 3), num_classes=2), folder, settings, say=None)
 
@@ -61,55 +61,55 @@ def test_everything_is_what_numpy_finds(job, raw, train):
     ratio = distances[:, 0] / distances[:, 1]
     copies = ratio < 1 / 3
     assert 5 < copies.sum() < N - 5
-    table, summary = found.table, found.summary
-    np.testing.assert_allclose(table["nearest"], distances[:, 0], rtol=1e-4)
-    np.testing.assert_allclose(table["second"], distances[:, 1], rtol=1e-4)
-    np.testing.assert_array_equal(table["nearest_row"], order[:, 0])
-    np.testing.assert_array_equal(table["memorized"], copies)
-    np.testing.assert_array_equal(table["index"], np.arange(N))
-    np.testing.assert_array_equal(table["label"], np.arange(N) % 2)
-    assert summary["memorization"]["fraction"] == copies.mean()
-    np.testing.assert_allclose(
-        summary["memorization"]["interval"], wilson(copies.mean(), N), rtol=1e-9
-    )
-    assert (summary["n"], summary["train"], summary["bad_samples"]["not_finite"]) == (N, 60, 0)
+    memorization = found.memorization
+    np.testing.assert_allclose(memorization.distances, distances, rtol=1e-4)
+    np.testing.assert_array_equal(memorization.indices[:, 0], order[:, 0])
+    np.testing.assert_array_equal(memorization.memorized, copies)
+    np.testing.assert_array_equal(found.index, np.arange(N))
+    np.testing.assert_array_equal(found.label, np.arange(N) % 2)
+    assert memorization.fraction == copies.mean()
+    interval = memorization.low, memorization.high
+    np.testing.assert_allclose(interval, wilson(copies.mean(), N), rtol=1e-9)
+    assert (found.job.n, found.num_train, found.failures) == (N, 60, (0, 0, []))
     for name in ENERGIES:
-        values = np.concatenate([shard.energy[name] for shard in job.shards()]).astype(float)
-        told = summary["energy"][name]
-        np.testing.assert_array_equal(table[name], values.astype(np.float32))
+        energies = [getattr(shard.energy, name) for shard in job.shards()]
+        values = np.concatenate(energies).astype(float)
+        np.testing.assert_array_equal(getattr(found.energy, name), values.astype(np.float32))
         want = [values.mean(), values.std(ddof=1), *np.percentile(values, [0, 25, 50, 75, 100])]
-        np.testing.assert_allclose(list(told.values()), want, rtol=1e-12)
-        spearman = summary["spearman_with_nearest_distance"][name]
+        np.testing.assert_allclose(getattr(found.spreads, name), want, rtol=1e-12)
+        spearman = getattr(found.correlations, name)
         want = stats.spearmanr(values, distances[:, 0]).statistic
-        assert spearman["value"] == pytest.approx(want, abs=1e-12)
-        assert spearman["interval"][0] < want < spearman["interval"][1]
-    for name in ("total", "excess"):
-        by_energy = np.argsort(table[name], kind="stable").reshape(5, N // 5)
-        for fifth, members in zip(summary["fifths"][name], by_energy, strict=True):
-            assert fifth["samples"] == N // 5
-            assert fifth["range"] == table[name][members[[0, -1]]].tolist()
-            assert fifth["f_mem"] == pytest.approx(copies[members].mean())
+        assert spearman.value == pytest.approx(want, abs=1e-12)
+        assert spearman.low < want < spearman.high
+    for name, groups in found.fifths._asdict().items():
+        energy = getattr(found.energy, name)
+        by_energy = np.argsort(energy, kind="stable").reshape(5, N // 5)
+        for share, distance, members in zip(*groups, by_energy, strict=True):
+            assert share.number == distance.number == N // 5
+            assert [share.lowest, share.highest] == energy[members[[0, -1]]].tolist()
+            assert share.mean == pytest.approx(copies[members].mean())
             want = wilson(copies[members].mean(), N // 5)
-            np.testing.assert_allclose(fifth["f_mem_interval"], want, atol=1e-12)
+            np.testing.assert_allclose([share.low, share.high], want, atol=1e-12)
             mean = distances[members, 0].mean()
-            assert fifth["nearest_distance"] == pytest.approx(mean, rel=1e-5)
-            low, high = fifth["nearest_distance_interval"]
-            assert low < mean < high
-    json.dumps(summary)
+            assert distance.mean == pytest.approx(mean, rel=1e-5)
+            assert distance.low < mean < distance.high
+    keys = "folder n train threshold confidence bad_samples energy nearest_distance memorization"
+    more = "fifths spearman_with_nearest_distance scale"
+    assert list(json.loads(json.dumps(as_json(found)))) == [*keys.split(), *more.split()]
 
 
 def test_held_out_data_are_the_floor(job, raw, train):
     rng = np.random.default_rng(1)
     held_out = np.concatenate([8 + 6 * rng.normal(size=(30, 2, 3)), train[:10] + 0.01])
-    summary = diagnose_job(job, train, held_out=held_out, threshold=0.4).summary
+    memorization = diagnose_job(job, train, held_out=held_out, threshold=0.4).memorization
     ours, theirs = (
         float((ratio < 0.4).mean())
         for ratio in (d[:, 0] / d[:, 1] for d, _ in (brute(raw, train), brute(held_out, train)))
     )
     assert theirs >= 0.25
-    assert summary["memorization"]["fraction"] == ours
-    assert (summary["held_out"]["fraction"], summary["held_out"]["number"]) == (theirs, 40)
-    assert summary["over_held_out"]["fraction"] == pytest.approx(ours - theirs)
+    assert memorization.fraction == ours
+    assert (memorization.held_out.fraction, memorization.held_out.valid.sum()) == (theirs, 40)
+    assert memorization.excess.fraction == pytest.approx(ours - theirs)
 
 
 def test_data_may_be_flat_bytes_or_a_memmap(job, raw, tmp_path):
@@ -118,17 +118,18 @@ def test_data_may_be_flat_bytes_or_a_memmap(job, raw, tmp_path):
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     results = [diagnose_job(job, data) for data in (pixels, pixels[..., None], mapped)]
     for found in results:
-        np.testing.assert_allclose(found.table["nearest"], brute(raw, pixels)[0][:, 0], rtol=1e-4)
-        assert found.summary["memorization"] == results[0].summary["memorization"]
+        nearest = found.memorization.distances[:, 0]
+        np.testing.assert_allclose(nearest, brute(raw, pixels)[0][:, 0], rtol=1e-4)
+        assert found.memorization.fraction == results[0].memorization.fraction
 
 
 def test_merged_duplicates(job, train):
     twice = np.concatenate([train, train])
-    hidden = diagnose_job(job, twice).summary["memorization"]
-    merged = diagnose_job(job, twice, merge_duplicates=True).summary["memorization"]
-    alone = diagnose_job(job, train).summary["memorization"]
-    assert (hidden["fraction"], hidden["duplicated"]) == (0.0, N)
-    assert merged["fraction"] == alone["fraction"]
+    hidden = diagnose_job(job, twice).memorization
+    merged = diagnose_job(job, twice, merge_duplicates=True).memorization
+    alone = diagnose_job(job, train).memorization
+    assert (hidden.fraction, hidden.duplicated.sum()) == (0.0, N)
+    assert merged.fraction == alone.fraction
 
 
 def test_missing_and_damaged_shards_are_told(job, train, tmp_path):
@@ -143,18 +144,13 @@ def test_missing_and_damaged_shards_are_told(job, train, tmp_path):
 
 def test_bad_samples_are_counted_and_left_out(make_field, poisoned, train, tmp_path):
     field = poisoned(make_field((2, 3), num_classes=2))
-    settings = JobSettings(n=24, shard_size=10, steps=3, labels="all")
+    settings = JobSettings(n=24, shard_size=10, num_steps=3, labels="all")
     found = diagnose_job(run_job(field, tmp_path, settings, say=None), train)
-    summary = found.summary
-    assert summary["bad_samples"] == {
-        "not_finite": 12,
-        "step_limit": 0,
-        "first": list(range(1, 21, 2)),
-    }
-    assert summary["memorization"]["number"] == 12
-    good = found.table["total"][::2].astype(float)
-    assert summary["energy"]["total"]["mean"] == pytest.approx(good.mean(), rel=1e-12)
-    assert sum(fifth["samples"] for fifth in summary["fifths"]["total"]) == 12
+    assert found.failures == (12, 0, list(range(1, 21, 2)))
+    assert found.valid.sum() == found.memorization.valid.sum() == 12
+    energy = found.energy.total[::2].astype(float)
+    assert found.spreads.total.mean == pytest.approx(energy.mean(), rel=1e-12)
+    assert sum(group.number for group in found.fifths.total.memorized) == 12
 
 
 @pytest.mark.usefixtures("own_messages")

@@ -10,9 +10,9 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, load_field, open_job, run_job, save_field
+from kinetic_jax import load_field, save_field
 from kinetic_jax._files import write_whole
-from kinetic_jax.jobs import _shards
+from kinetic_jax.jobs import JobSettings, _shards, open_job, run_job
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path, undisturbed):
         ("launch", "constant", '"linear"', '"constant"'),
         ("landing", "linear", '"exponential"', '"linear"'),
         ("k", 2.0, "3.0", "2.0"),
-        ("steps", 100, "4", "100"),
+        ("num_steps", 100, "4", "100"),
         ("grid", "cosine", '"uniform"', '"cosine"'),
         ("solver", "heun", '"euler"', '"heun"'),
         ("labels", 1, "[0, 1, 2]", "[1]"),
@@ -62,8 +62,8 @@ def test_another_interval_is_refused(run, folder):
 
 
 def test_every_differing_setting_is_named(run, folder):
-    with pytest.raises(ValueError, match=r"seed = 0, got 1; steps = 4, got 5: choose"):
-        run(folder, seed=1, steps=5)
+    with pytest.raises(ValueError, match=r"seed = 0, got 1; num_steps = 4, got 5: choose"):
+        run(folder, seed=1, num_steps=5)
 
 
 def test_another_field_is_refused(make_field, run, folder):
@@ -287,8 +287,8 @@ def test_open_job_without_a_job(tmp_path):
         ({"n": 2**32 + 1}, "n must be"),
         ({"seed": -1}, "seed must be"),
         ({"shard_size": 0}, "shard_size must be"),
-        ({"steps": 0}, "steps must be"),
-        ({"steps": 1.5}, "steps must be"),
+        ({"num_steps": 0}, "num_steps must be"),
+        ({"num_steps": 1.5}, "num_steps must be"),
         ({"solver": "rk"}, "solver must be one of"),
         ({"grid": "log"}, "grid must be"),
         ({"launch": "steep"}, "launch must be one of"),
@@ -303,7 +303,7 @@ def test_open_job_without_a_job(tmp_path):
         ({"labels": None, "cfg": 2.0}, "cfg must be left out without labels"),
         ({"cfg_interval": (0.5, 0.6)}, "cfg_interval must be left out without cfg"),
         ({"allow_reversal": 1}, "allow_reversal must be True or False"),
-        ({"cfg": 2.0, "cfg_interval": (0.5, 0.1)}, "cfg_interval must have 0 <= lo <= hi"),
+        ({"cfg": 2.0, "cfg_interval": (0.5, 0.1)}, "cfg_interval must have 0 <= low <= high"),
     ],
 )
 def test_bad_settings_leave_no_folder(settings, words, run, tmp_path):
@@ -314,7 +314,7 @@ def test_bad_settings_leave_no_folder(settings, words, run, tmp_path):
 
 @pytest.mark.usefixtures("own_messages")
 def test_bad_arguments(make_field, field, tmp_path):
-    settings = JobSettings(n=2, steps=2)
+    settings = JobSettings(n=2, num_steps=2)
     with pytest.raises(ValueError, match="field must know the shape of a sample"):
         run_job(lambda t, x, cond: x, tmp_path, settings)
     with pytest.raises(ValueError, match="batch_size must be"):

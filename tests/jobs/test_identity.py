@@ -15,21 +15,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import (
-    GaussianField,
-    JobSettings,
-    from_linen,
-    from_nnx,
-    from_reversed_time,
-    network_field,
-    noise,
-    open_job,
-    run_job,
-)
+from kinetic_jax import GaussianField, from_linen, from_nnx, from_reversed_time, noise
+from kinetic_jax.jobs import JobSettings, open_job, run_job
+from kinetic_jax.networks import network_field
 from kinetic_jax.sampling import probed, same_within_rounding
 from kinetic_jax.sampling._probes import TIMES
 
-SETTINGS = JobSettings(n=6, shard_size=3, steps=2)
+SETTINGS = JobSettings(n=6, shard_size=3, num_steps=2)
 ANOTHER = "holds a job of another field, or another x0"
 
 
@@ -103,11 +95,11 @@ class Perceptron(eqx.Module):
 SCRIPT = f"""
 import sys
 import equinox as eqx, jax
-from kinetic_jax import JobSettings, run_job
+from kinetic_jax.jobs import JobSettings, run_job
 
 {inspect.getsource(Perceptron)}
 
-run_job(Perceptron(), sys.argv[1], JobSettings(n=6, shard_size=3, steps=2), event_shape=(2,))
+run_job(Perceptron(), sys.argv[1], JobSettings(n=6, shard_size=3, num_steps=2), event_shape=(2,))
 """
 
 
@@ -266,7 +258,7 @@ def test_arrays_of_closures_and_every_class_count(tmp_path):
     def field_of(table):
         return lambda t, x, c: table[c] * jnp.ones_like(x)
 
-    settings = JobSettings(n=60, shard_size=30, steps=2, labels=list(range(10)))
+    settings = JobSettings(n=60, shard_size=30, num_steps=2, labels=list(range(10)))
     go_on(field_of(jnp.asarray(TABLE)), tmp_path, settings=settings)
     again = field_of(jnp.asarray(TABLE))
     assert go_on(again, tmp_path, settings=settings) == "2 of 2 shards are there already"
@@ -335,7 +327,7 @@ def test_every_start_counts(tmp_path):
     def still(t, x, cond):
         return 0 * x
 
-    options = {"settings": JobSettings(n=60, shard_size=30, steps=2), "event_shape": None}
+    options = {"settings": JobSettings(n=60, shard_size=30, num_steps=2), "event_shape": None}
     go_on(still, tmp_path, x0=lambda index: rows[index], **options)
     again = rows * np.float32(1 + 1e-6)  # as another machine may have it
     assert go_on(still, tmp_path, x0=lambda index: again[index], **options).startswith("2 of 2")

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from kinetic_jax import JobSettings, run_job
-from kinetic_jax.jobs import find_field
+from kinetic_jax._cli._sample import find_field
+from kinetic_jax.jobs import JobSettings, run_job
 
 pytestmark = pytest.mark.long
 
-SETTINGS = {"labels": "all", "steps": 20, "alpha0": 0.05}
+SETTINGS = {"labels": "all", "num_steps": 20, "alpha0": 0.05}
 BATCH = 8
 
 

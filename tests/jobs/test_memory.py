@@ -8,20 +8,20 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from kinetic_jax import JobSettings, diagnose_job, open_job, run_job
-from kinetic_jax.jobs import _diagnose
+from kinetic_jax.jobs import JobSettings, _diagnose, diagnose_job, open_job, run_job
 
 pytestmark = pytest.mark.long
 
 SCRIPT = """
 import resource, sys
 import jax, numpy as np
-from kinetic_jax import JobSettings, diagnose_job, network_field, run_job
+from kinetic_jax.jobs import JobSettings, diagnose_job, run_job
+from kinetic_jax.networks import network_field
 
 field = network_field("mlp", (3072,), key=jax.random.key(0), width=8, depth=0)
 train = np.random.default_rng(0).normal(size=(64, 3072)).astype(np.float32)
 for n in map(int, sys.argv[2:]):
-    settings = JobSettings(n=n, shard_size=500, steps=2)
+    settings = JobSettings(n=n, shard_size=500, num_steps=2)
     diagnose_job(run_job(field, f"{sys.argv[1]}/{n}", settings, say=None), train)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -44,7 +44,7 @@ def test_memory_of_six_times_the_samples(make_field, tmp_path, monkeypatch):
     train = np.random.default_rng(0).normal(size=(256, 768)).astype(np.float32)
 
     def run(n):
-        settings = JobSettings(n=n, shard_size=100, steps=2)
+        settings = JobSettings(n=n, shard_size=100, num_steps=2)
         return run_job(field, tmp_path / str(n), settings, say=None)
 
     diagnose_job(run(200), train)  # what compiling leaves behind is not the question

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from kinetic_jax import open_job
 from kinetic_jax._arrays import pack
+from kinetic_jax.jobs import open_job
 
 NOT_OURS = rb"not of a job"
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kinetic_jax import open_job
 from kinetic_jax.__main__ import main
 from kinetic_jax._cli import cli
-from kinetic_jax._cli._errors import EXTRAS
-from kinetic_jax._cli._output import _note_lost
+from kinetic_jax._cli._group import EXTRAS
+from kinetic_jax._cli._options import _note_lost
+from kinetic_jax.jobs import open_job
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_job_goes_on_when_nobody_reads(streams, command, monkeypatch, saved, t
     for name in streams:
         monkeypatch.setattr(sys, name, closed_pipe())
     status, _, errors = command("sample", f"--field={saved}", f"--out={tmp_path / 'out'}",
-                                "--n=5", "--steps=2", "--shard-size=3")  # fmt: skip
+                                "--n=5", "--num-steps=2", "--shard-size=3")  # fmt: skip
     assert status == 0
     job = open_job(tmp_path / "out").check()
     assert sum(len(shard.x1) for shard in job.shards()) == 5
@@ -95,7 +95,14 @@ def plain_install(monkeypatch):
 @pytest.mark.usefixtures("plain_install")
 def test_commands_of_a_plain_install(command, saved, rows, tmp_path):
     out = tmp_path / "out"
-    sampled = ["sample", f"--field={saved}", f"--out={out}", "--n=5", "--steps=2", "--shard-size=3"]
+    sampled = [
+        "sample",
+        f"--field={saved}",
+        f"--out={out}",
+        "--n=5",
+        "--num-steps=2",
+        "--shard-size=3",
+    ]
     for arguments in (
         sampled,
         ["diagnose", out, f"--train={rows}"],

@@ -9,17 +9,14 @@ from scipy.spatial.distance import cdist
 
 from kinetic_jax import (
     EmpiricalField,
-    authpct,
-    ct_score,
     frechet_distance,
     kde_support,
-    kernel_distance,
     knn_support,
     memorization,
     nearest_neighbors,
     precision_recall,
-    spearman,
 )
+from kinetic_jax.metrics import authpct, ct_score, kernel_distance, spearman
 
 
 def normal(seed, *shape):

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from kinetic_jax import (
-    EmpiricalField,
-    GaussianField,
-    density_profile,
-    energy_identity,
-    late_energy,
-    noise,
-    sample,
-)
+from kinetic_jax import EmpiricalField, GaussianField, noise, sample
+from kinetic_jax.exact import density_profile, energy_identity, late_energy
 
 KEY = jax.random.key(0)
 ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kinetic_jax import energy_groups
+from kinetic_jax.metrics import energy_groups
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from kinetic_jax import energy_threshold
+from kinetic_jax.metrics import energy_threshold
 
 
 def stepped(rng, number, at, below, above):

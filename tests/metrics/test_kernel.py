@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from kinetic_jax import kernel_distance
+from kinetic_jax.metrics import kernel_distance
 
 
 def by_pairs(a, b):

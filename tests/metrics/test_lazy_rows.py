@@ -7,18 +7,20 @@ import pytest
 
 from kinetic_jax import (
     EmpiricalField,
-    authpct,
-    ct_score,
-    energy_groups,
-    energy_threshold,
     frechet_distance,
-    frechet_floor,
     kde_support,
-    kernel_distance,
     knn_support,
     memorization,
     nearest_neighbors,
     precision_recall,
+)
+from kinetic_jax.metrics import (
+    authpct,
+    ct_score,
+    energy_groups,
+    energy_threshold,
+    frechet_floor,
+    kernel_distance,
     spearman,
 )
 

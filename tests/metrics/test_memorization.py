@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from kinetic_jax import EmpiricalField, identity, kts, load_images, memorization, noise, sample
+from kinetic_jax import EmpiricalField, identity, kts, memorization, noise, sample
+from kinetic_jax.data import load_images
 
 LINE = jnp.array([[0.0], [3.0], [100.0]])
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetic_jax import nearest_neighbors
-from kinetic_jax.streaming import DEFAULT_CHUNK_SIZE
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE
 
 
 def brute_force(queries, reference, k):

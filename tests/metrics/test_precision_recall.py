@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from kinetic_jax import precision_recall
-from kinetic_jax.streaming import Highest, Tally, Together, stream
+from kinetic_jax._streaming import Highest, Tally, Together, stream
 
 
 def by_hand(a, b, k):

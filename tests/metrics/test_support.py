@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
-from kinetic_jax import authpct, ct_score, kde_support, knn_support, spearman
+from kinetic_jax import kde_support, knn_support
+from kinetic_jax.metrics import authpct, ct_score, spearman
 from kinetic_jax.metrics._support import scott_bandwidth
 
 

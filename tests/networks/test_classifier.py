@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import ImageClassifier
+from kinetic_jax.networks import ImageClassifier
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 4, 3, 1)).astype(np.float32)
 

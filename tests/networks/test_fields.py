@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import network_field
+from kinetic_jax.networks import network_field
 
 UNET = {
     "base_channels": 8, "multiples": (1,), "attention": (True,), "num_res_blocks": 1,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import PatchMixer
+from kinetic_jax.networks import PatchMixer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import ResidualMLP, network_field
+from kinetic_jax.networks import ResidualMLP, network_field
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 from jax.export import deserialize, export
 
-from kinetic_jax import network_field, sample
-from kinetic_jax.networks import _slices
+from kinetic_jax import sample
+from kinetic_jax.networks import _slices, network_field
 
 SETTINGS = {
     "base_channels": 8, "multiples": (1,), "attention": (True,), "num_res_blocks": 1,

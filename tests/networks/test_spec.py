@@ -12,8 +12,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetic_jax import network_field
-from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling, described_field
+from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling, described_field, network_field
 
 KEY = jax.random.key(0)
 TWO = jnp.asarray(2.0)

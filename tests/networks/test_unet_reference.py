@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import UNet
-from kinetic_jax.networks import AUTHORS_UNET
+from kinetic_jax.networks import AUTHORS_UNET, UNet
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
 

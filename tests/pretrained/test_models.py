@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks.claims._recipes import GENERAL, MEMORIZING
 from kinetic_jax import (
-    load_images,
     memorization,
     noise,
     pretrained,
@@ -18,6 +17,7 @@ from kinetic_jax import (
 from kinetic_jax._pretrained import MODELS, _load
 from kinetic_jax._pretrained._load import CLONE, WEIGHTS
 from kinetic_jax._pretrained._pack import read_about
+from kinetic_jax.data import load_images
 from kinetic_jax.networks import Scaling
 
 NAMES = list(MODELS)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import ImageClassifier, Scaling, network_field
 from kinetic_jax._digest import digest
 from kinetic_jax._pretrained import (
     _pack,
@@ -19,7 +18,7 @@ from kinetic_jax._pretrained import (
     write_field,
 )
 from kinetic_jax._pretrained._pack import read_about
-from kinetic_jax.networks import NetworkField
+from kinetic_jax.networks import ImageClassifier, NetworkField, Scaling, network_field
 
 KEY = jax.random.key(0)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, from_vector_field, sample, sweep
+from kinetic_jax import GaussianField, from_vector_field, sample
+from kinetic_jax.sampling import sweep
 
 EVENTS = [(), (3,), (2, 3), (2, 2, 3)]
 

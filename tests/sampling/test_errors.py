@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import energy_init, network_field, sample
+from kinetic_jax import energy_init, sample
+from kinetic_jax.networks import network_field
 
 X0 = np.zeros((3, 2), np.float32)
 PID = diffrax.PIDController(rtol=1e-3, atol=1e-3)

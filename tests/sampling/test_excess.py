@@ -6,15 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    GaussianField,
-    energy_init,
-    energy_result,
-    energy_update,
-    noise,
-    sample,
-    sweep,
-)
+from kinetic_jax import GaussianField, energy_init, energy_result, energy_update, noise, sample
+from kinetic_jax.sampling import sweep
 
 FAR = 3000.0
 SCALE = 0.5

@@ -23,8 +23,8 @@ from kinetic_jax import (
     nearest_neighbors,
     noise,
     sample,
-    sweep,
 )
+from kinetic_jax.sampling import sweep
 
 MODES = {
     "fixed": {"num_steps": 10},

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from kinetic_jax import GaussianField, network_field, sample
+from kinetic_jax import GaussianField, sample
+from kinetic_jax.networks import network_field
 
 
 def _held(field, batch, num_steps, solver):

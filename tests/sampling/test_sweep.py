@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, cfg, kts, sample, sweep
+from kinetic_jax import GaussianField, cfg, kts, sample
+from kinetic_jax.sampling import sweep
 
 ALPHAS, BETAS, TAUS = (0.0, 0.1), (0.0, 0.01, 0.04), (0.35, 0.6)
 # Shapes and what is integrated; τ = 0.35 is a node of the first grid and of none of the others.

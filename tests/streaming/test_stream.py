@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinetic_jax.streaming import (
+from kinetic_jax._streaming import (
     Highest,
     SoftmaxMean,
     SoftmaxSum,

@@ -14,8 +14,8 @@ import optax
 import pytest
 from flax import nnx
 
-from kinetic_jax import GaussianField, fit, from_nnx, kts, load_field, network_field, save_field
-from kinetic_jax.networks import NetworkField, Scaling
+from kinetic_jax import GaussianField, fit, from_nnx, kts, load_field, save_field
+from kinetic_jax.networks import NetworkField, Scaling, network_field
 from kinetic_jax.training._storage import latest_step, read_about
 
 UNET = {

@@ -12,7 +12,8 @@ from flax import linen as nn
 from flax import nnx
 
 import kinetic_jax.training._fit as fit_module
-from kinetic_jax import fit, from_linen, from_nnx, network_field, noise, sample
+from kinetic_jax import fit, from_linen, from_nnx, noise, sample
+from kinetic_jax.networks import network_field
 
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)  # one object: an optimizer is static, another one compiles again

@@ -13,8 +13,9 @@ import numpy as np
 import optax
 import pytest
 
-from kinetic_jax import fit, load_field, network_field
+from kinetic_jax import fit, load_field
 from kinetic_jax._interrupt import deferred_interrupt
+from kinetic_jax.networks import network_field
 from kinetic_jax.training._storage import latest_step
 
 pytestmark = pytest.mark.long
@@ -25,7 +26,8 @@ OPTIMIZER = optax.adam(1e-2)
 SCRIPT = """
 import signal, sys
 import jax, jax.numpy as jnp, numpy as np, optax
-from kinetic_jax import fit, network_field
+from kinetic_jax import fit
+from kinetic_jax.networks import network_field
 
 # Says when Ctrl-C is being waited for: from then on a run ends by writing a checkpoint.
 plain = signal.signal

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from kinetic_jax import fit, network_field
+from kinetic_jax import fit
 from kinetic_jax._progress import progress_bar
+from kinetic_jax.networks import network_field
 
 OPTIMIZER = optax.sgd(1e-2)
 

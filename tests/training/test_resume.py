@@ -11,7 +11,8 @@ import optax
 import pytest
 
 import kinetic_jax.training._checkpoint as checkpoint_module
-from kinetic_jax import fit, from_linen, load_field, network_field, save_field
+from kinetic_jax import fit, from_linen, load_field, save_field
+from kinetic_jax.networks import network_field
 from kinetic_jax.training._storage import latest_step
 
 KEY = jax.random.key(0)

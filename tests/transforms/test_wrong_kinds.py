@@ -8,13 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import (
-    cfg,
-    chain,
-    gain,
-    identity,
-    kts,
-)
+from kinetic_jax import cfg, chain, gain, identity, kts
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1j, [1.0, 2.0]], ids=str)

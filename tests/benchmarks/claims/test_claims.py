@@ -23,14 +23,9 @@ from benchmarks.claims import (
 )
 from benchmarks.claims._page import END, START, into_page
 from benchmarks.claims._subjects import with_held_out
-from kinetic_jax import (
-    EmpiricalField,
-    GaussianField,
-    ImageClassifier,
-    kts_gain,
-    load_images,
-    sample,
-)
+from kinetic_jax import EmpiricalField, GaussianField, kts_gain, sample
+from kinetic_jax.data import load_images
+from kinetic_jax.networks import ImageClassifier
 
 pytestmark = pytest.mark.long
 

@@ -9,7 +9,7 @@ from benchmarks.claims import CLAIMS, into_page
 from benchmarks.claims._registry import config_of
 from benchmarks.claims._reproduce import models_digest
 from benchmarks.claims._subjects import with_shipped_models
-from kinetic_jax import load_images
+from kinetic_jax.data import load_images
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "benchmarks" / "results" / "claims"

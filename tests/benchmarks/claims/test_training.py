@@ -12,9 +12,9 @@ import pytest
 from benchmarks.claims import train_models, trained_subjects, with_held_out
 from benchmarks.claims._recipes import GENERAL, MEMORIZING, require_alike, shortened
 from benchmarks.claims._subjects import fitting, with_control
-from kinetic_jax import load_images
 from kinetic_jax._digest import digest as digest_of
 from kinetic_jax._pretrained import read_about
+from kinetic_jax.data import load_images
 
 pytestmark = pytest.mark.long
 

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.speed import _loops, _timing, network, overhead
 from benchmarks.speed._command import SUITES
-from kinetic_jax import GaussianField, network_field, sample
-from kinetic_jax.networks import _slices
+from kinetic_jax import GaussianField, sample
+from kinetic_jax.networks import _slices, network_field
 
 
 def test_ratios_are_taken_round_by_round(monkeypatch):

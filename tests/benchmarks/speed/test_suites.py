@@ -87,7 +87,7 @@ def test_port_to_pytorch_is_the_network():
     import torch
 
     from benchmarks.speed import _torch_peers
-    from kinetic_jax import network_field
+    from kinetic_jax.networks import network_field
 
     field = network_field("mlp", (6,), key=jax.random.key(0), width=16, depth=2)
     field = _loops.awake(field, jax.random.key(1))

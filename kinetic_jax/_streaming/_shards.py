@@ -14,21 +14,15 @@ from jaxtyping import Array, Int
 
 from kinetic_jax._checks import require
 from kinetic_jax._mesh import checked_mesh
-from kinetic_jax.streaming._rows import Rows, as_numbers
+from kinetic_jax._streaming._rows import Rows, as_numbers
 
 
 class Shards(NamedTuple):
-    """The split of rows over a mesh; hashable, so that it can be static.
-
-    Attributes:
-        mesh: the mesh.
-        axis: the axis of the mesh over which rows are split, in equal parts.
-        total: the number of rows, without the padding at the end of the last part.
-    """
+    """The split of rows over a mesh; hashable, so that it can be static."""
 
     mesh: Mesh
-    axis: str
-    total: int
+    axis: str  # over which rows are split in equal parts
+    total: int  # number of rows, without the padding at the end of the last part
 
     @property
     def spec(self) -> PartitionSpec:
@@ -40,12 +34,8 @@ class Shards(NamedTuple):
         return jax.lax.axis_index(self.axis).astype(jnp.int32) * jnp.int32(rows)
 
 
-def checked_shards(mesh: Any, axis: str | None, total: int) -> Shards | None:
-    """The split of `total` rows over one axis of a mesh; None without a mesh.
-
-    Raises:
-        ValueError: if there is no such mesh or axis, or it has several axes and none is named.
-    """
+def checked_shards(mesh: Mesh | None, axis: str | None, total: int) -> Shards | None:
+    """The split of `total` rows over one axis of a mesh; None without a mesh."""
     if mesh is None:
         require(axis is None, "axis", repr(axis), "be left out without mesh")
         return None

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._mesh import scan
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.streaming._reductions import Reduction
-from kinetic_jax.streaming._rows import RowChunk, Rows, centered, row_chunks
-from kinetic_jax.streaming._shards import Shards
+from kinetic_jax._streaming._reductions import Reduction
+from kinetic_jax._streaming._rows import RowChunk, Rows, centered, row_chunks
+from kinetic_jax._streaming._shards import Shards
 
 QUERIES_AT_ONCE = 1024
 
@@ -36,7 +36,7 @@ def stream(
     Args:
         score: maps a chunk of rows (chunk, size) and the chunk of `beside` to scores (chunk,).
         reduction: the reduction of the scores.
-        rows: all rows.
+        rows: all rows, from which `center` is subtracted.
         beside: a pytree of further data on the rows, with a leading axis of rows.
         dtype: the dtype to compute in.
         chunk_size: rows scored together.
@@ -57,8 +57,9 @@ def stream(
         chunk = centered(cut(rows), center, dtype)
         index = start + jnp.arange(chunk_size, dtype=jnp.int32)
         index = jnp.where(index >= number * chunk_size, index, -1)
-        if shards is not None:
-            index = _global_numbers(index, total, shards)
+        if shards is not None:  # numbers among all rows; −1 for padding
+            among_all = index + shards.first(total)
+            index = jnp.where((index >= 0) & (among_all < shards.total), among_all, -1)
         scores = score(chunk, jax.tree.map(cut, beside))
         return reduction.update(carry, scores, chunk, index), None
 
@@ -67,12 +68,6 @@ def stream(
     carry, _ = scan(body, reduction.start(size, dtype), numbers)
     result = reduction.finish(carry)
     return result if shards is None else reduction.across(result, shards.axis)
-
-
-def _global_numbers(index: Array, rows: int, shards: Shards) -> Array:
-    """Row numbers on one device of `rows` rows to numbers among all rows; −1 for padding."""
-    number = index + shards.first(rows)
-    return jnp.where((index >= 0) & (number < shards.total), number, -1)
 
 
 def stream_from_host(
@@ -91,22 +86,9 @@ def stream_from_host(
 ) -> PyTree[Array]:
     """One pass over rows that need not fit in memory, for many queries; each row is read once.
 
-    Args:
-        score: maps ONE query, a chunk of rows, their squared norms and the chunk of `beside` to
-            scores; a pytree, whose arrays are traced.
-        reduction: the reduction of the scores.
-        queries: a pytree with a leading axis of queries.
-        data: the rows.
-        beside: a pytree of further data on the rows, in memory.
-        chunk_size: rows scored together.
-        dtype: the dtype to compute in.
-        center: subtracted from every row, or None.
-        description: the title of the progress bar.
-        check: called with each chunk's first new row number and the squared norms; may raise.
-        progress: whether to draw a bar; None: on a terminal only.
-
-    Returns:
-        The result for every query, with a leading axis of queries.
+    `score`, a pytree whose arrays are traced, maps ONE query, a chunk of rows, their squared norms
+    and the chunk of `beside` to scores. `check` is called with each chunk's first new row number
+    and the squared norms, and may raise. Results have a leading axis of queries.
     """
     total, size = data.shape[0], int(np.prod(data.shape[1:]))
     count = jax.tree.leaves(queries)[0].shape[0]

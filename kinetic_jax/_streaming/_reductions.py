@@ -5,8 +5,9 @@ the lowest finite number, because infinities stop a program under `jax_debug_inf
 rows vanish as soon as a row that counts raises the peak.
 """
 
+import abc
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -14,14 +15,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
+Pair: TypeAlias = tuple[Array, Array]
+Carries: TypeAlias = Sequence[PyTree[Array]]
 
-@runtime_checkable
-class Reduction(Protocol):
+
+class Reduction(eqx.Module):
     """An associative summary of scored rows that holds at most a chunk of them."""
 
+    @abc.abstractmethod
     def start(self, size: int, dtype: DTypeLike) -> PyTree[Array]:
         """The carry before the first row; rows have `size` numbers of `dtype`."""
 
+    @abc.abstractmethod
     def update(
         self,
         carry: PyTree[Array],
@@ -33,39 +38,52 @@ class Reduction(Protocol):
 
     def finish(self, carry: PyTree[Array]) -> PyTree[Array]:
         """The result."""
+        return carry
 
+    @abc.abstractmethod
     def across(self, result: PyTree[Array], axis: str) -> PyTree[Array]:
         """The result over all devices along `axis` of a mesh, from each device's own."""
 
 
-class Together(eqx.Module):
+class Together(Reduction):
     """Several reductions in one pass; the result is a tuple of theirs."""
 
-    reductions: tuple[Any, ...]
+    reductions: tuple[Reduction, ...]
 
     def __init__(self, *reductions: Reduction):
         self.reductions = reductions
 
-    def start(self, size: int, dtype: DTypeLike) -> Sequence[PyTree[Array]]:
-        """See `Reduction`."""
+    def start(self, size: int, dtype: DTypeLike) -> Carries:
         return tuple(reduction.start(size, dtype) for reduction in self.reductions)
 
-    def update(
-        self, carry: Sequence[PyTree[Array]], scores: Array, rows: Array, index: Array
-    ) -> Sequence[PyTree[Array]]:
-        """See `Reduction`."""
+    def update(self, carry: Carries, scores: Array, rows: Array, index: Array) -> Carries:
         pairs = zip(self.reductions, carry, strict=True)
         return tuple(reduction.update(own, scores, rows, index) for reduction, own in pairs)
 
-    def finish(self, carry: Sequence[PyTree[Array]]) -> Sequence[PyTree[Array]]:
-        """See `Reduction`."""
+    def finish(self, carry: Carries) -> Carries:
         pairs = zip(self.reductions, carry, strict=True)
         return tuple(reduction.finish(own) for reduction, own in pairs)
 
-    def across(self, result: Sequence[PyTree[Array]], axis: str) -> Sequence[PyTree[Array]]:
-        """See `Reduction`."""
+    def across(self, result: Carries, axis: str) -> Carries:
         pairs = zip(self.reductions, result, strict=True)
         return tuple(reduction.across(own, axis) for reduction, own in pairs)
+
+
+def product_scores(
+    query: Float[Array, " size"],
+    rows: Float[Array, "chunk size"],
+    squares: Float[Array, " chunk"],
+    scale: Float[Array, ""],
+) -> Float[Array, " chunk"]:
+    """`scale q·r − ½ scale² ||r||²`, which equals ½||q||² − ½ ||q − scale r||².
+
+    Nearer rows score higher. Mapped over queries it is one matrix product at the highest
+    precision, which is not a TPU's default. For near copies the two terms cancel, so their
+    distances must be measured again by differences.
+    """
+    # query @ rows.T, not rows @ query: mapped over queries it has shape (queries, chunk) directly.
+    products = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
+    return scale * products - (scale * scale / 2) * squares
 
 
 def lowest(dtype: DTypeLike) -> float:
@@ -92,29 +110,20 @@ def _argmax(scores: Array) -> Array:
     return jnp.minimum(place, scores.shape[0] - 1)
 
 
-class SoftmaxSum(eqx.Module):
+class SoftmaxSum(Reduction):
     """Σ exp(score) as (peak, Σ exp(score − peak)); its logarithm is peak + log of the sum."""
 
-    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def start(self, size: int, dtype: DTypeLike) -> Pair:
         del size
         return jnp.array(lowest(dtype), dtype), jnp.zeros((), dtype)
 
-    def update(
-        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
-    ) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def update(self, carry: Pair, scores: Array, rows: Array, index: Array) -> Pair:
         del rows
         scores = _mask_uncounted(scores, index)
         peak = jnp.maximum(carry[0], jnp.max(scores))
         return peak, carry[1] * jnp.exp(carry[0] - peak) + jnp.sum(jnp.exp(scores - peak))
 
-    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        """See `Reduction`."""
-        return carry
-
-    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def across(self, result: Pair, axis: str) -> Pair:
         # All derivatives of peak + log of the sum are in the sum, so the peak may be constant.
         peak = jax.lax.pmax(jax.lax.stop_gradient(result[0]), axis)
         return peak, jax.lax.psum(result[1] * jnp.exp(result[0] - peak), axis)
@@ -138,20 +147,18 @@ class Best(NamedTuple):
     moved: Float[Array, " size"]
 
 
-class SoftmaxMean(eqx.Module):
+class SoftmaxMean(Reduction):
     """Softmax-weighted sums without the best row: the mean is (row + moved)/(1 + others).
 
     Where one row dominates, adding its weight of 1 would round away the weights of the others.
     """
 
     def start(self, size: int, dtype: DTypeLike) -> Best:
-        """See `Reduction`."""
         score, number = jnp.array(lowest(dtype), dtype), jnp.array(-1, jnp.int32)
         zero, zeros = jnp.zeros((), dtype), jnp.zeros(size, dtype)
         return Best(score, zeros, number, zero, zeros)
 
     def update(self, carry: Best, scores: Array, rows: Array, index: Array) -> Best:
-        """See `Reduction`."""
         scores = _mask_uncounted(scores, index)
         first = _argmax(scores)
         top = scores[first]
@@ -173,13 +180,11 @@ class SoftmaxMean(eqx.Module):
         )
 
     def finish(self, carry: Best) -> Best:
-        """See `Reduction`."""
         counts = carry.number >= 0
         others, moved = (jnp.where(counts, total, 0.0) for total in (carry.others, carry.moved))
         return carry._replace(others=others, moved=moved)
 
     def across(self, result: Best, axis: str) -> Best:
-        """See `Reduction`."""
         # On ties the first device keeps its best row out of the sums; the other rows join them.
         device, last = jax.lax.axis_index(axis), jax.lax.axis_size(axis) - 1
         score = jax.lax.stop_gradient(result.score)
@@ -204,7 +209,7 @@ class SoftmaxMean(eqx.Module):
         return Best(best, row, number, others, moved)
 
 
-class Highest(eqx.Module):
+class Highest(Reduction):
     """The `count` rows of the highest scores, best first: their scores and numbers.
 
     Missing rows have the lowest finite number as their score.
@@ -219,7 +224,6 @@ class Highest(eqx.Module):
         return 32 if self.count <= 64 else 8
 
     def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
-        """See `Reduction`."""
         del size
         tops = jnp.full(self.count, lowest(dtype), dtype)
         scores = jnp.full((self.count, self._group), lowest(dtype), dtype)
@@ -228,7 +232,6 @@ class Highest(eqx.Module):
     def update(
         self, carry: tuple[Array, Array, Array], scores: Array, rows: Array, index: Array
     ) -> tuple[Array, Array, Array]:
-        """See `Reduction`."""
         del rows
         scores = _mask_uncounted(scores, index)
         padding = -scores.shape[0] % self._group
@@ -247,58 +250,40 @@ class Highest(eqx.Module):
     def finish(
         self, carry: tuple[Array, Array, Array]
     ) -> tuple[Float[Array, " count"], Int[Array, " count"]]:
-        """See `Reduction`."""
         scores, place = jax.lax.top_k(carry[1].reshape(-1), self.count)
         return scores, carry[2].reshape(-1)[place]
 
-    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def across(self, result: Pair, axis: str) -> Pair:
         scores, numbers = jax.lax.all_gather(result, axis, tiled=True)
         scores, place = jax.lax.top_k(scores, self.count)
         return scores, numbers[place]
 
 
-class Tally(eqx.Module):
+class Tally(Reduction):
     """The number of scores that are at least 0."""
 
     def start(self, size: int, dtype: DTypeLike) -> Array:
-        """See `Reduction`."""
         del size, dtype
         return jnp.zeros((), jnp.int32)
 
     def update(self, carry: Array, scores: Array, rows: Array, index: Array) -> Array:
-        """See `Reduction`."""
         del rows
         return carry + jnp.sum(_mask_uncounted(scores, index) >= 0, dtype=jnp.int32)
 
-    def finish(self, carry: Array) -> Array:
-        """See `Reduction`."""
-        return carry
-
     def across(self, result: Array, axis: str) -> Array:
-        """See `Reduction`."""
         return jax.lax.psum(result, axis)
 
 
-class WeightedSum(eqx.Module):
+class WeightedSum(Reduction):
     """Σ weight and Σ weight · row, where the scores are the weights; linear in them."""
 
-    def start(self, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def start(self, size: int, dtype: DTypeLike) -> Pair:
         return jnp.zeros((), dtype), jnp.zeros(size, dtype)
 
-    def update(
-        self, carry: tuple[Array, Array], scores: Array, rows: Array, index: Array
-    ) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def update(self, carry: Pair, scores: Array, rows: Array, index: Array) -> Pair:
         weights = jnp.where(index >= 0, scores, jnp.zeros_like(scores))
         moved = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
         return carry[0] + jnp.sum(weights), carry[1] + moved
 
-    def finish(self, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        """See `Reduction`."""
-        return carry
-
-    def across(self, result: tuple[Array, Array], axis: str) -> tuple[Array, Array]:
-        """See `Reduction`."""
+    def across(self, result: Pair, axis: str) -> Pair:
         return jax.lax.psum(result, axis)

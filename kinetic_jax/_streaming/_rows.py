@@ -27,28 +27,24 @@ class LazyRows(Protocol):
         """(rows, *event)."""
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Anything that `numpy.dtype` accepts."""
 
-    def __getitem__(self, index: Any, /) -> Any:
+    def __getitem__(self, index: slice | np.ndarray, /) -> Any:
         """The rows of a slice, or of an increasing list of numbers."""
 
 
 Rows: TypeAlias = Array | np.ndarray | LazyRows
 
 
-def is_on_host(data: Any) -> bool:
+def is_on_host(data: object) -> bool:
     """True for rows to be streamed from the host: memmaps and lazy array-likes."""
     in_memory = isinstance(data, jax.Array | np.ndarray | list | tuple)
     return isinstance(data, np.memmap) or not in_memory
 
 
 def checked_rows(name: str, data: Any) -> tuple[int, ...]:
-    """The shape (rows, *event) of `data`.
-
-    Raises:
-        ValueError: if it is no array-like of numbers with at least one row, or has too many.
-    """
+    """The shape (rows, *event) of `data`, an array-like of real numbers with at least one row."""
     data = data if hasattr(data, "shape") else numbers(name, data)
     shape = tuple(data.shape)
     require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
@@ -63,10 +59,7 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
 
 
 def as_numbers(data: Rows) -> Array | np.ndarray:
-    """A NumPy array prepared for JAX: native byte order, large integer types as floats.
-
-    Without 64 bits JAX would wrap large integers.
-    """
+    """Prepared for JAX: in native byte order, and large integers, which it may wrap, as floats."""
     if isinstance(data, jax.Array):
         return data
     array = np.asarray(data)
@@ -83,28 +76,20 @@ def read_rows(data: Rows, index: slice | np.ndarray) -> Float[Array, "chunk size
 
 @dataclasses.dataclass(frozen=True)
 class Scaled:
-    """Rows multiplied by a power of two when they are read.
-
-    Attributes:
-        rows: the rows.
-        factor: the power of two.
-    """
+    """Rows multiplied by a power of two when they are read."""
 
     rows: Rows
     factor: float
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the rows."""
         return tuple(self.rows.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype in which rows are read."""
         return np.dtype(at_least_float32(np.dtype(self.rows.dtype)))
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        """The scaled rows at `index`."""
         return np.asarray(as_numbers(self.rows[index])).astype(self.dtype) * self.factor
 
 
@@ -157,19 +142,12 @@ def read_again(
 
 
 class RowChunk(NamedTuple):
-    """A chunk of rows on the device.
+    """A chunk of rows on the device."""
 
-    Attributes:
-        rows: the rows minus the center.
-        squares: their squared norms.
-        first: the number of the first row.
-        new: the range [start, stop) of rows that no earlier chunk held.
-    """
-
-    rows: Float[Array, "chunk size"]
-    squares: Float[Array, " chunk"]
-    first: int
-    new: tuple[int, int]
+    rows: Float[Array, "chunk size"]  # minus the center
+    squares: Float[Array, " chunk"]  # squared norms
+    first: int  # number of the first row
+    new: tuple[int, int]  # the range [start, stop) of rows that no earlier chunk held
 
 
 def row_chunks(
@@ -217,14 +195,11 @@ def _slice_with_squares(
 
 
 def require_finite_rows(name: str, start: int, squares: Float[Array, " chunk"]) -> None:
-    """Checks that all squared norms of a chunk of rows are finite.
-
-    Raises:
-        ValueError: naming the first row whose squared norm is not.
-    """
-    bad = np.flatnonzero(~np.isfinite(np.asarray(squares)))
-    if bad.size:
+    """Checks that all squared norms of a chunk of rows are finite."""
+    broken = np.flatnonzero(~np.isfinite(np.asarray(squares)))
+    if broken.size:
         raise ValueError(
             f"{name} must be finite, and so must its rows' squared norms, got row "
-            f"{start + int(bad[0])} that is not ({bad.size} of {squares.shape[0]} in this chunk)"
+            f"{start + int(broken[0])} that is not ({broken.size} of {squares.shape[0]} in this "
+            "chunk)"
         )

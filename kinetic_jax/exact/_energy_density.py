@@ -99,7 +99,8 @@ def density_profile(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, density_profile, noise, sample
+        >>> from kinetic_jax import EmpiricalField, noise, sample
+        >>> from kinetic_jax.exact import density_profile
         >>> field = EmpiricalField(jax.random.normal(jax.random.key(1), (20, 2)))
         >>> x0 = noise(jax.random.key(0), jnp.arange(100), (2,))
         >>> run = sample(field, x0, save_at=jnp.array([0.5, 0.9]))
@@ -163,7 +164,8 @@ def late_energy(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, GaussianField, late_energy, noise, sample
+        >>> from kinetic_jax import EmpiricalField, GaussianField, noise, sample
+        >>> from kinetic_jax.exact import late_energy
         >>> field, learned = EmpiricalField(jnp.zeros((1, 2))), GaussianField(jnp.zeros(2), 0.8)
         >>> x0 = noise(jax.random.key(0), jnp.arange(8), (2,))
         >>> run = sample(learned, x0, save_at=jnp.array([0.8, 0.9, 0.99]))
@@ -180,15 +182,15 @@ def late_energy(
     require(late.size >= 2, "trajectories.ts", times, f"hold two times in [{start:g}, 1)")
     ts, path, times = ts[late], path[:, late], times[late]
     pairs = ((field, _own_cond(field, cond)), (learned, cond))
-    energies = np.array([_energies(own, ts, path, c) for own, c in pairs], np.float64)
+    energies = np.array([_energies(either, ts, path, c) for either, c in pairs], np.float64)
     valid &= np.isfinite(energies).all(axis=(0, 2))
     require(bool(valid.any()), "trajectories", "none", "hold valid samples")
-    empirical, other = np.where(valid[None, :, None], energies, np.nan)
+    empirical, of_learned = np.where(valid[None, :, None], energies, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.median(empirical[valid] / other[valid], axis=0)
-    growths = [_growth(times, energy[valid]) for energy in (empirical, other)]
+        ratio = np.median(empirical[valid] / of_learned[valid], axis=0)
+    growths = [_growth(times, energy[valid]) for energy in (empirical, of_learned)]
     invalid = int(np.sum(~valid))
-    return LateEnergy(times, empirical, other, ratio, growths[0], growths[1], invalid)
+    return LateEnergy(times, empirical, of_learned, ratio, growths[0], growths[1], invalid)
 
 
 def _own_cond(field: EmpiricalField, cond: PyTree[Any] | None) -> PyTree[Any] | None:
@@ -215,8 +217,8 @@ def _saved(
     ts, path = trajectories.ts, trajectories.path
     if ts is None or path is None:
         raise ValueError("trajectories must hold a path: sample with save_at=True or times")
-    event, wanted = path.shape[2:], field.event_shape
-    require(event == wanted, "trajectories.path", f"events {event}", f"have the data's, {wanted}")
+    event, rows = path.shape[2:], field.event_shape
+    require(event == rows, "trajectories.path", f"events {event}", f"have the data's, {rows}")
     cond = conditions_of(cond, path.shape[0], "the samples")
     if cond is not None and field.labels is not None:
         field.check_cond(cond)
