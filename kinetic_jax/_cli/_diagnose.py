@@ -61,9 +61,9 @@ def command(
         chunk_size=chunk,
     )
     if plot is not None:
-        from kinetic_jax.plotting import diagnosis_figure
+        from kinetic_jax.plotting import diagnosis_figure, png
 
-        write_whole(plot, diagnosis_figure(diagnosis))
+        write_whole(plot, png(diagnosis_figure(diagnosis)))
     if table is not None:
         write_whole(table, pack(diagnosis.table))
     scale = diagnosis.summary["scale"]

@@ -66,9 +66,9 @@ def command(
         chunk_size=chunk,
     )
     if plot is not None:
-        from kinetic_jax.plotting import ratio_histogram
+        from kinetic_jax.plotting import png, ratio_histogram
 
-        write_whole(plot, ratio_histogram(measured, threshold))
+        write_whole(plot, png(ratio_histogram(measured, threshold)))
     result: dict[str, Any] = {"train": len(reference), "threshold": threshold}
     result["samples"] = _as_json(measured)
     if measured.held_out is not None:

@@ -30,9 +30,9 @@ def command(samples: Path, train: Path, k: int, chunk: int, plot: Path | None) -
     distances, indices = map(np.asarray, nearest_neighbors(queries, reference, k, chunk_size=chunk))
     finite = np.isfinite(distances).all(axis=1)
     if plot is not None:
-        from kinetic_jax.plotting import distance_histogram
+        from kinetic_jax.plotting import distance_histogram, png
 
-        write_whole(plot, distance_histogram(distances[finite]))
+        write_whole(plot, png(distance_histogram(distances[finite])))
 
     def where_finite(rows: np.ndarray) -> list[list[float] | list[int] | None]:
         return [

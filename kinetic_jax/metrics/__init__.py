@@ -14,6 +14,7 @@ from kinetic_jax.metrics._energy_density import late_energy as late_energy
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
 from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._energy_table import energy_table as energy_table
+from kinetic_jax.metrics._energy_table import table_groups as table_groups
 from kinetic_jax.metrics._energy_threshold import EnergyThreshold as EnergyThreshold
 from kinetic_jax.metrics._energy_threshold import energy_threshold as energy_threshold
 from kinetic_jax.metrics._frechet import FrechetFloor as FrechetFloor

@@ -1,12 +1,12 @@
 """Several statistics by quantile of energy, side by side, as JSON has them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from kinetic_jax.metrics._energy_groups import energy_groups
+from kinetic_jax.metrics._energy_groups import EnergyGroup, energy_groups
 
 
 def energy_table(
@@ -61,3 +61,18 @@ def energy_table(
             row |= {name: group.mean, f"{name}_interval": [group.low, group.high]}
         rows.append(row)
     return rows
+
+
+def table_groups(table: Sequence[Mapping[str, Any]], name: str) -> list[EnergyGroup]:
+    """The groups of one statistic in a table of `energy_table`."""
+    return [
+        EnergyGroup(
+            lowest=row["range"][0],
+            highest=row["range"][1],
+            number=row["samples"],
+            mean=row[name],
+            low=row[f"{name}_interval"][0],
+            high=row[f"{name}_interval"][1],
+        )
+        for row in table
+    ]

@@ -80,7 +80,7 @@ def _interval(value: float, n: int, m: int, z: float) -> tuple[float, float]:
         variance = area * (1 - area) * (1 + ((n + m) / 2 - 1) * spread) / (n * m)
         return (value - area) ** 2 - z**2 * variance
 
-    # The excess is positive at 0 and at 1, negative next to the value. At a value of 0 or 1 it is 0.
+    # The excess is positive at 0 and at 1, and negative next to the value.
     inside = 1 - 1e-12
     low = 0.0 if value == 0 else float(brentq(excess, 0.0, value * inside))
     high = 1.0 if value == 1 else float(brentq(excess, 1 - (1 - value) * inside, 1.0))
