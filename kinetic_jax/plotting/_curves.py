@@ -91,10 +91,9 @@ def by_time(
     require(len(curves) > 0, "curves", "none", "name a curve")
     axes = axes_of(axes, 7.0, 3.2)
     for number, (name, curve) in enumerate(curves.items()):
-        color = COLORS[number % len(COLORS)]
-        points = _checked(name, curve)
+        color, points = COLORS[number % len(COLORS)], _checked(name, curve)
         behind = len(curves) - 1 - number
-        width = 1.4 + (0.8 * behind if len(curves) < 10 else 0.0)
+        width = 1.4 + 1.2 * min(behind, 5)
         axes.plot(points.x, points.value, color=color, label=name, linewidth=width)
         if points.low is not None and points.high is not None:
             axes.fill_between(
@@ -125,9 +124,9 @@ def energy_and_profile(
     tau_split: float | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """The energies of samples, their speed over time, and the gain that shaped it under them.
+    """The energies of samples, their speed over time, and the gain that shaped it under it.
 
-    Failed samples are left out.
+    Boxes are quartiles of the energies, whiskers hold 95% of them. Failed samples are left out.
 
     Args:
         runs: trajectories on fixed grids by name.
@@ -162,29 +161,38 @@ def energy_and_profile(
         speeds = np.asarray(run.profile.speed2, np.float64)[is_valid]
         profiles[name] = mean_curve(np.asarray(run.profile.ts), speeds)
     figure = figure_of(figure, 11.0, 4.6 if gains else 3.4)
-    if gains:
-        panels = figure.subplot_mosaic("ep;eg", height_ratios=(3, 1.5))
-        panels["p"].sharex(panels["g"])
-    else:
-        panels = figure.subplot_mosaic("ep")
-    edges = np.histogram_bin_edges(np.concatenate(list(energies.values())), bins=40)
-    for number, values in enumerate(energies.values()):
-        color, behind = COLORS[number % len(COLORS)], len(runs) - 1 - number
-        panels["e"].stairs(
-            np.histogram(values, edges)[0], edges, color=color, linewidth=1.4 + 0.5 * behind
-        )
-    panels["e"].set(xlabel=ENERGY_LABEL, ylabel="samples")
+    layout = {"width_ratios": (2, 3)} | ({"height_ratios": (3, 1.5)} if gains else {})
+    panels = figure.subplot_mosaic("ep;eg" if gains else "ep", **layout)
+    _boxes(panels["e"], energies)
     profile = by_time(profiles, ylabel="mean ||u||²", tau_split=tau_split, axes=panels["p"])
+    profile.legend().remove()  # the names are those of the energies
     if gains:
-        curves = {}
-        for name in runs:
-            if name in gains:
-                curves[name] = Curve(profiles[name].x, gains[name])
-        shaping = by_time(curves, ylabel="gain η(t)", tau_split=tau_split, axes=panels["g"])
-        shaping.legend().remove()  # the names are those of the panel above
+        profile.sharex(panels["g"])
         profile.set_xlabel("")
         profile.tick_params(labelbottom=False)
+        steps = {name: Curve(profiles[name].x, gains[name]) for name in runs if name in gains}
+        shaping = by_time(steps, ylabel="gain η(t)", tau_split=tau_split, axes=panels["g"])
+        shaping.legend().remove()
     return figure
+
+
+def _boxes(axes: Axes, energies: Mapping[str, np.ndarray]) -> None:
+    """Quartiles of each run's energies, and the range of 95% of them, in the run's colour."""
+    rows = range(len(energies))
+    whiskers = (2.5, 97.5)
+    boxes = axes.boxplot(
+        list(energies.values()), positions=rows, vert=False, whis=whiskers, showfliers=False
+    )
+    axes.set_yticks(rows, list(energies))
+    for row, label in zip(rows, axes.get_yticklabels(), strict=True):
+        color = COLORS[row % len(COLORS)]
+        ends = slice(2 * row, 2 * row + 2)
+        lines = [boxes["boxes"][row], boxes["medians"][row]]
+        for line in [*lines, *boxes["whiskers"][ends], *boxes["caps"][ends]]:
+            line.set(color=color, linewidth=1.4)
+        label.set_color(color)
+    axes.invert_yaxis()
+    axes.set_xlabel(ENERGY_LABEL)
 
 
 def energy_by_step(

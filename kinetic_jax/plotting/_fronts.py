@@ -83,6 +83,9 @@ def fronts(
             axes.axhline(100 * held_out[0], linestyle="--", label="held-out data: F_mem", **line)
             axes.axvline(held_out[1], linestyle="-.", label="held-out data: distance", **line)
         axes.grid(alpha=0.25)
+    grid[0].set_ylim(bottom=-0.03 * grid[0].get_ylim()[1])
+    if grid[0].get_xlim()[0] > 0:
+        grid[0].set_xlim(left=0)
     grid[0].set_ylabel("F_mem in % (lower is better)")
     if zoom is not None:
         grid[0].set_title("all settings", fontsize=10)

@@ -63,7 +63,8 @@ def image_grid(
             fits = len(below) == len(images)
             require(fits, f"nearest of {label!r}", len(below), f"be {len(images)} images")
             drawn.append(("nearest", below, np.zeros(len(below), bool)))
-    figure = figure_of(figure, 11.0, 1.05 * len(drawn))
+    height, width = drawn[0][1].shape[1:3]
+    figure = figure_of(figure, 11.0, 10.2 / columns * len(drawn) * height / width + 0.1)
     grid = figure.subplots(len(drawn), columns, squeeze=False)
     for line, (label, images, flags) in zip(grid, drawn, strict=True):
         for axes, image, is_framed in zip(line, images, flags, strict=False):
