@@ -93,7 +93,7 @@ def by_time(
     for number, (name, curve) in enumerate(curves.items()):
         color, points = COLORS[number % len(COLORS)], _checked(name, curve)
         behind = len(curves) - 1 - number
-        width = 1.4 + 1.2 * min(behind, 5)
+        width = 1.4 + 0.2 * len(curves) * min(behind, 5)
         axes.plot(points.x, points.value, color=color, label=name, linewidth=width)
         if points.low is not None and points.high is not None:
             axes.fill_between(
@@ -161,8 +161,11 @@ def energy_and_profile(
         speeds = np.asarray(run.profile.speed2, np.float64)[is_valid]
         profiles[name] = mean_curve(np.asarray(run.profile.ts), speeds)
     figure = figure_of(figure, 11.0, 4.6 if gains else 3.4)
-    layout = {"width_ratios": (2, 3)} | ({"height_ratios": (3, 1.5)} if gains else {})
-    panels = figure.subplot_mosaic("ep;eg" if gains else "ep", **layout)
+    panels = figure.subplot_mosaic(
+        "ep;eg" if gains else "ep",
+        width_ratios=(2, 3),
+        height_ratios=(3.0, 1.5) if gains else None,
+    )
     _boxes(panels["e"], energies)
     profile = by_time(profiles, ylabel="mean ||u||²", tau_split=tau_split, axes=panels["p"])
     profile.legend().remove()  # the names are those of the energies
@@ -245,7 +248,8 @@ def energy_by_step(
         if onset is not None:
             axes.axvline(onset, color="#777777", linestyle=":")
     legend_above(figure, grid.flat[0], columns=3)
-    figure.supxlabel("training steps", fontsize=10)
+    marked = "" if onset is None else f"; dotted: step {onset:,}"
+    figure.supxlabel(f"training steps{marked}", fontsize=10)
     return figure
 
 

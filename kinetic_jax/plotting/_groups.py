@@ -75,7 +75,7 @@ def by_energy_group(
         axes.set_xticks(range(1, max(sizes) + 1))
         axes.grid(alpha=0.25)
     figure.supxlabel(xlabel, fontsize=10)
-    legend_above(figure, grid.flat[0], columns=3)
+    legend_above(figure, grid.flat[0], columns=4)
     return figure
 
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kinetic_jax.demo._settings import DemoSettings, demo_settings
 
 from kinetic_jax import kts, load_field, noise, sample
 from kinetic_jax.demo._digits import split_digits
 from kinetic_jax.demo._run import run_demo
-from kinetic_jax.demo._settings import DemoSettings, demo_settings
 
 pytestmark = pytest.mark.long
 

@@ -5,12 +5,12 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kinetic_jax.demo._classifier import Classifier
+from kinetic_jax.demo._settings import DemoSettings
 
 from kinetic_jax import sample
-from kinetic_jax.demo._classifier import Classifier
 from kinetic_jax.demo._digits import split_digits
 from kinetic_jax.demo._rows import plan_rows, sample_row
-from kinetic_jax.demo._settings import DemoSettings
 from kinetic_jax.demo._statistics import Judge, by_fifth, measure_row, paired_change
 
 DIGITS = split_digits(100, seed=0)

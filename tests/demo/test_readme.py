@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-
-from benchmarks.speed._results import read_results
 from kinetic_jax.demo._settings import demo_settings
 from kinetic_jax.demo._table import markdown_table
+
+from benchmarks.speed._results import read_results
 from kinetic_jax.demo._verdict import verdict
 
 ROOT = Path(__file__).parents[2]
