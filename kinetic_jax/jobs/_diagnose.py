@@ -15,7 +15,7 @@ from kinetic_jax.metrics import (
     Memorization,
     NearestTwo,
     check_rule,
-    energy_groups,
+    energy_table,
     judged,
     nearest_two,
     spearman,
@@ -211,8 +211,10 @@ def _summary(
         excess, low, high = memorization.excess
         summary["held_out"] = _share_summary(memorization.held_out)
         summary["over_held_out"] = {"fraction": excess, "interval": [low, high]}
+    statistics = {"f_mem": copies, "nearest_distance": nearest}
+    draws: dict[str, Any] = {"confidence": confidence, "resamples": RESAMPLES}
     summary["fifths"] = {
-        name: _fifths(energy[name], copies, nearest, confidence) for name in GROUPED_BY
+        name: energy_table(energy[name], statistics, GROUPS, **draws) for name in GROUPED_BY
     }
     summary["spearman_with_nearest_distance"] = {
         name: _correlation(values, nearest, confidence, progress) for name, values in energy.items()
@@ -262,33 +264,6 @@ def _share_summary(memorization: Memorization) -> dict[str, Any]:
         "number": int(memorization.valid.sum()),
         "duplicated": int(memorization.duplicated.sum()),
     }
-
-
-def _fifths(
-    energy: np.ndarray, copies: np.ndarray, nearest: np.ndarray, confidence: float
-) -> list[dict[str, Any]]:
-    """F_mem and the distance to the nearest training row by fifth of an energy, lowest first."""
-    if not energy.size:
-        return []
-    groups = min(GROUPS, energy.size)
-    pairs = zip(
-        *(
-            energy_groups(energy, values, groups, confidence=confidence, resamples=RESAMPLES)
-            for values in (copies, nearest)
-        ),
-        strict=True,
-    )
-    return [
-        {
-            "samples": share.number,
-            "range": [share.lowest, share.highest],
-            "f_mem": share.mean,
-            "f_mem_interval": [share.low, share.high],
-            "nearest_distance": distance.mean,
-            "nearest_distance_interval": [distance.low, distance.high],
-        }
-        for share, distance in pairs
-    ]
 
 
 def _correlation(
