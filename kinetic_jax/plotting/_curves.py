@@ -201,7 +201,7 @@ def _boxes(axes: Axes, energies: Mapping[str, np.ndarray]) -> None:
 def energy_by_step(
     panels: Mapping[str, Mapping[str, Curve]],
     *,
-    onset: float | None = None,
+    onset: int | None = None,
     columns: int = 3,
     log: bool = False,
     figure: Figure | SubFigure | None = None,
