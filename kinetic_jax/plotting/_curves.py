@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Shaped
 
 from kinetic_jax._checks import real_array, require
 from kinetic_jax.plotting._style import (
@@ -33,13 +33,13 @@ class Curve(NamedTuple):
         high: upper ends.
     """
 
-    x: Float[ArrayLike, " points"]
+    x: Shaped[ArrayLike, " points"]
     value: Float[ArrayLike, " points"]
     low: Float[ArrayLike, " points"] | None = None
     high: Float[ArrayLike, " points"] | None = None
 
 
-def mean_curve(x: Float[ArrayLike, " points"], values: Float[ArrayLike, "n points"]) -> Curve:
+def mean_curve(x: Shaped[ArrayLike, " points"], values: Float[ArrayLike, "n points"]) -> Curve:
     """The mean over samples at each point, with its normal interval of 95%.
 
     Args:
@@ -182,20 +182,18 @@ def energy_and_profile(
 def _boxes(axes: Axes, energies: Mapping[str, np.ndarray]) -> None:
     """Quartiles of each run's energies, and the range of 95% of them, in the run's colour."""
     rows = range(len(energies))
-    whiskers = (2.5, 97.5)
-    boxes = axes.boxplot(
-        list(energies.values()), positions=rows, vert=False, whis=whiskers, showfliers=False
-    )
     axes.set_yticks(rows, list(energies))
-    for row, label in zip(rows, axes.get_yticklabels(), strict=True):
+    labels = axes.get_yticklabels()
+    for row, label, values in zip(rows, labels, energies.values(), strict=True):
         color = COLORS[row % len(COLORS)]
-        ends = slice(2 * row, 2 * row + 2)
-        lines = [boxes["boxes"][row], boxes["medians"][row]]
-        for line in [*lines, *boxes["whiskers"][ends], *boxes["caps"][ends]]:
-            line.set(color=color, linewidth=1.4)
+        low, q1, median, q3, high = np.quantile(values, [0.025, 0.25, 0.5, 0.75, 0.975])
+        axes.plot([low, high], [row, row], color=color, linewidth=1.4)
+        axes.plot([q1, q3], [row, row], color=color, linewidth=9, solid_capstyle="butt")
+        axes.plot(median, row, color="white", marker="|", markersize=9, markeredgewidth=2)
         label.set_color(color)
-    axes.invert_yaxis()
+    axes.set_ylim(len(energies) - 0.5, -0.5)
     axes.set_xlabel(ENERGY_LABEL)
+    axes.grid(alpha=0.25, axis="x")
 
 
 def energy_by_step(
