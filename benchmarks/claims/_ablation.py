@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.claims._rows import Row, compared, measured
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, interval, with_interval
+from benchmarks.claims._words import Line, interval, share, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.transforms import kts, kts_gain
 
@@ -41,7 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         row = compared(value, factor, row_of(shaping, options), baseline)
         base = baseline.copied
         row["setting"] = _name(shaping, options)
-        row["f_mem without"] = {"value": base.fraction, "low": base.low, "high": base.high}
+        row["f_mem without"] = share(base)
         rows.append(row)
     return {"samples": config["samples"], "strength": config["strength"], "rows": rows}
 

@@ -15,6 +15,7 @@ from benchmarks.claims._words import (
     interval,
     percent,
     rise,
+    share,
     with_interval,
 )
 from kinetic_jax import plotting
@@ -40,7 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     return {
         "samples": n,
         "bad": run.bad,
-        "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
+        "f_mem": share(copied),
         "held out": subjects.held_out_memorization.fraction,
         "by": by,
         "turns": {what: _turn_of(run.quantities, values) for what, values in quality.items()},

@@ -10,7 +10,7 @@ from benchmarks.claims import _controls
 from benchmarks.claims._rows import Row, compared, measured
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, with_interval
+from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, share, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.metrics import beaten_by, frechet_distance
 from kinetic_jax.transforms import kts, kts_gain
@@ -90,7 +90,7 @@ def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
     order = np.random.default_rng(0).permutation(len(subjects.held_out_features))[: 2 * size]
     halves = np.split(subjects.held_out_features[order], 2)
     return {
-        "f_mem": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
+        "f_mem": share(held_out),
         "size": size,
         "frechet": frechet_distance(halves[0], halves[1]),
         "no gain": frechet_distance(halves[0], features[:size]),

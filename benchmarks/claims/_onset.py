@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.claims._rows import about, measured
 from benchmarks.claims._runs import QUANTITIES, common_noise, sampled
 from benchmarks.claims._subjects import Subjects, with_control
-from benchmarks.claims._words import Line, interval, percent
+from benchmarks.claims._words import Line, interval, percent, share
 from kinetic_jax import plotting
 
 
@@ -29,7 +29,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "samples": config["samples"],
         "table": table,
         "control": control,
-        "held out": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
+        "held out": share(held_out),
         "onset": _onset(table, held_out.high),
         "announced": {name: _turn(table, name) for name in QUANTITIES},
         "control turns": {name: _turn(control, name) for name in QUANTITIES},
@@ -43,7 +43,7 @@ def _at(
     return {
         "step": step,
         "bad": row.run.bad,
-        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
+        "f_mem": share(row.copied),
         "frechet": about(row.frechet, row.spread),
         "quantities": {name: _mean(amount) for name, amount in row.run.quantities.items()},
     }

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.claims._runs import Run
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import CONFIDENCE
+from benchmarks.claims._words import CONFIDENCE, as_json, share
 from kinetic_jax.metrics import Memorization, memorization, paired_difference, resampled
 
 FRECHET_RESAMPLES = 200
@@ -63,8 +63,8 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
         "bad": row.run.bad,
         "evaluations": row.run.evaluations,
         "energy": float(row.run.quantities["total"].mean()),
-        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
-        "f_mem change": {"value": change.value, "low": change.low, "high": change.high},
+        "f_mem": share(row.copied),
+        "f_mem change": as_json(change),
         "frechet": about(row.frechet, row.spread),
         "frechet change": about(row.frechet - baseline.frechet, moved),
     }

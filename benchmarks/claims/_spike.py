@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, bootstrap, percent, with_interval
+from benchmarks.claims._words import Line, bootstrap, percent, share, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.fields import EmpiricalField
 from kinetic_jax.metrics import late_energy, memorization
@@ -42,11 +42,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             "speed2": run.speed2.mean(axis=0).tolist(),
             "error": (run.speed2.std(axis=0) / np.sqrt(len(run.speed2))).tolist(),
             "late share": bootstrap(_late_share, [run.quantities["late"], run.quantities["total"]]),
-            "f_mem": {
-                "value": copied[name].fraction,
-                "low": copied[name].low,
-                "high": copied[name].high,
-            },
+            "f_mem": share(copied[name]),
         }
         for name, run in runs.items()
     }

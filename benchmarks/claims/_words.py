@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from kinetic_jax.metrics import EnergyGroup, energy_groups, roc_auc, spearman
-from kinetic_jax.plotting import Interval
+from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
+from kinetic_jax.plotting import Estimate, Interval
 
 
 class Line(NamedTuple):
@@ -37,8 +37,17 @@ def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict
 
 def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -> dict[str, float]:
     """`spearman` as JSON has it."""
-    value, low, high, _ = spearman(a, b, given=given, resamples=RESAMPLES, progress=False)
-    return {"value": value, "low": low, "high": high}
+    return as_json(spearman(a, b, given=given, resamples=RESAMPLES, progress=False))
+
+
+def as_json(found: Estimate) -> dict[str, float]:
+    """A value and its interval as JSON has them."""
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def share(copied: Memorization) -> dict[str, float]:
+    """F_mem as JSON has it."""
+    return {"value": copied.fraction, "low": copied.low, "high": copied.high}
 
 
 def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:

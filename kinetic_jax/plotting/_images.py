@@ -140,14 +140,14 @@ def images_by_energy(
         spread = np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(int)
         low, high = energies[members[[0, -1]]]
         picks[f"{name} {low:.3g}\nto {high:.3g}"] = members[spread]
+
+    def by_row(array: Shaped[ArrayLike, "n ..."]) -> dict[str, np.ndarray]:
+        return {label: np.asarray(array)[chosen] for label, chosen in picks.items()}
+
     return image_grid(
-        {label: np.asarray(images)[chosen] for label, chosen in picks.items()},
-        nearest=None
-        if nearest is None
-        else {label: np.asarray(nearest)[chosen] for label, chosen in picks.items()},
-        framed=None
-        if memorized is None
-        else {label: np.asarray(memorized)[chosen] for label, chosen in picks.items()},
+        by_row(images),
+        nearest=None if nearest is None else by_row(nearest),
+        framed=None if memorized is None else by_row(memorized),
         columns=columns,
         figure=figure,
     )

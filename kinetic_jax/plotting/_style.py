@@ -14,21 +14,9 @@ else:  # for runtime type checks, without importing Matplotlib
     Axes = Figure = SubFigure = Any
 
 COLORS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#222222",
-    "#999999",
-    "#882255",
-    "#44aa99",
-    "#332288",
-    "#8a6d00",
-    "#aa4499",
-    "#117733",
-)
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222",
+    "#999999", "#882255", "#44aa99", "#332288", "#8a6d00", "#aa4499", "#117733",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", ">", "p", "d", "1")
 COPY_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#d55e00", "#7fa8c9", "#777777"
 ENERGY_LABEL = "kinetic path energy E (½ ∫ ||u||² dt)"
