@@ -1,8 +1,12 @@
-"""Values without NaN, which JSON lacks."""
+"""Values as JSON has them."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from kinetic_jax.metrics import EnergyGroup
 
 
 def as_number(value: float) -> float | None:
@@ -17,3 +21,15 @@ def without_nan(tree: Any) -> Any:
     if isinstance(tree, list):
         return [without_nan(value) for value in tree]
     return as_number(tree) if isinstance(tree, float) else tree
+
+
+def group_rows(statistics: Mapping[str, Sequence["EnergyGroup"]]) -> list[dict[str, Any]]:
+    """One row per group of energy, with the mean and the interval of each statistic."""
+    rows = []
+    for members in zip(*statistics.values(), strict=True):
+        first, row = members[0], dict[str, Any]()
+        row |= {"samples": first.number, "range": [first.lowest, first.highest]}
+        for name, group in zip(statistics, members, strict=True):
+            row |= {name: group.mean, f"{name}_interval": [group.low, group.high]}
+        rows.append(row)
+    return rows

@@ -6,11 +6,11 @@ import diffrax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims import _plots
 from benchmarks.claims._rows import Row, compared, measured
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, with_interval
+from benchmarks.claims._words import Line, interval, share, with_interval
+from kinetic_jax import plotting
 from kinetic_jax.transforms import kts, kts_gain
 
 SOLVERS = {
@@ -41,7 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         row = compared(value, factor, row_of(shaping, options), baseline)
         base = baseline.copied
         row["setting"] = _name(shaping, options)
-        row["f_mem without"] = {"value": base.fraction, "low": base.low, "high": base.high}
+        row["f_mem without"] = share(base)
         rows.append(row)
     return {"samples": config["samples"], "strength": config["strength"], "rows": rows}
 
@@ -142,15 +142,16 @@ def table(found: dict[str, Any]) -> list[Line]:
     return [Line(what, "−6 to −10 (at 0.01)", told)]
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Changes of F_mem and of the Fréchet distance, setting by setting."""
-    panels: dict[str, Any] = {}
+    panels: dict[str, dict[str, dict[str, plotting.Interval]]] = {}
     for what, words, factor in (
         ("f_mem change", "change of F_mem (points)", 100.0),
         ("frechet change", "change of the Fréchet distance", 1.0),
     ):
-        panels[words] = {
-            f"{row['family']}: {row['name']}": {k: factor * v for k, v in row[what].items()}
-            for row in found["rows"]
-        }
-    return {"ablation": _plots.rows(panels)}
+        series: dict[str, dict[str, plotting.Interval]] = {}
+        for row in found["rows"]:
+            name = f"{row['family']}: {row['name']}"
+            series.setdefault(row["family"], {})[name] = interval(row[what], factor)
+        panels[words] = series
+    return {"ablation": plotting.intervals(panels, xlabel="with 95% intervals")}

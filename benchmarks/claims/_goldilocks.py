@@ -4,18 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import _plots
 from benchmarks.claims._runs import QUANTITIES, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import (
     Line,
     auc,
     bootstrap,
+    energy_group_series,
     groups,
+    interval,
     percent,
     rise,
+    share,
     with_interval,
 )
+from kinetic_jax import plotting
 from kinetic_jax.metrics import energy_threshold, knn_support, memorization
 
 NUMBER = 5
@@ -38,7 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     return {
         "samples": n,
         "bad": run.bad,
-        "f_mem": {"value": copied.fraction, "low": copied.low, "high": copied.high},
+        "f_mem": share(copied),
         "held out": subjects.held_out_memorization.fraction,
         "by": by,
         "turns": {what: _turn_of(run.quantities, values) for what, values in quality.items()},
@@ -227,23 +230,21 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Margin, realism and F_mem by fifth of E, the excess, what turns most and tells copies."""
     turning = [turn["name"] for turn in found["turns"].values()]
     chosen = dict.fromkeys(["total", "excess", *turning, found["tells best"]])
     panels = {
-        words: {QUANTITIES[name]: found["by"][name][what] for name in chosen}
+        words: energy_group_series({QUANTITIES[name]: found["by"][name][what] for name in chosen})
         for what, words in (
             ("margin", "margin (logits)"),
             ("realism", "realism (−feature distance)"),
             ("f_mem", "F_mem (share)"),
         )
     }
-    label = "fifth of the samples by the quantity, lowest to highest"
-    aucs = {"": {"": {QUANTITIES[name]: one["auc"] for name, one in found["by"].items()}}}
+    areas = {QUANTITIES[name]: interval(one["auc"]) for name, one in found["by"].items()}
+    label = "AUC for memorised (0.5: tells nothing; below: copies have less)"
     return {
-        "goldilocks": _plots.by_group(panels, label, columns=3),
-        "goldilocks-auc": _plots.dots(
-            aucs, "AUC for memorised (0.5: tells nothing; below: copies have less)", centre=0.5
-        ),
+        "goldilocks": plotting.by_energy_group(panels),
+        "goldilocks-auc": plotting.intervals({"": {"": areas}}, xlabel=label, centre=0.5),
     }

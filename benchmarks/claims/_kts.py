@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import _controls, _plots
-from benchmarks.claims._fronts import OURS, beaten, measure_of
+from benchmarks.claims import _controls
 from benchmarks.claims._rows import Row, compared, measured
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, percent, with_interval
-from kinetic_jax.metrics import frechet_distance
+from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, share, with_interval
+from kinetic_jax import plotting
+from kinetic_jax.metrics import beaten_by, frechet_distance
 from kinetic_jax.transforms import kts, kts_gain
+
+OURS = "KTS"  # families that begin with it are compared with all others
 
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -27,11 +29,12 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
     x0 = common_noise(n, shape, seed)
     baseline = run(x0)
-    rows, measures = [], []
+    rows: list[dict[str, Any]] = []
+    measured_rows: list[Row] = []
 
     def keep(name: str, family: str, row: Row) -> None:
         rows.append(compared(name, family, row, baseline))
-        measures.append(measure_of(name, family, row))
+        measured_rows.append(row)
 
     keep("no gain", "no gain", baseline)
     for family, name, options in _settings(config):
@@ -51,9 +54,30 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "samples": n,
         "rows": rows,
         "best on other noise": again,
-        "beaten": beaten(measures[1:]),
+        "beaten": _beaten(rows[1:], measured_rows[1:]),
         "held out": _floor(subjects, baseline.features),
     }
+
+
+def _beaten(rows: list[dict[str, Any]], measured_rows: list[Row]) -> dict[str, Any]:
+    """By name of each setting of KTS the controls that beat it, and the other way round."""
+    names = [f"{row['family']}: {row['name']}" for row in rows]
+    groups = ["kts" if row["family"].startswith(OURS) else "controls" for row in rows]
+    by = beaten_by(
+        np.array([row.flags for row in measured_rows]),
+        np.array([row.frechet for row in measured_rows]),
+        groups=groups,
+        confidence=CONFIDENCE,
+    )
+    beaten = {
+        group: {
+            names[at]: [names[other] for other in by[at]]
+            for at, own in enumerate(groups)
+            if own == group
+        }
+        for group in ("kts", "controls")
+    }
+    return {"pairs": 2 * len(beaten["kts"]) * len(beaten["controls"]), **beaten}
 
 
 def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
@@ -66,7 +90,7 @@ def _floor(subjects: Subjects, features: np.ndarray) -> dict[str, Any]:
     order = np.random.default_rng(0).permutation(len(subjects.held_out_features))[: 2 * size]
     halves = np.split(subjects.held_out_features[order], 2)
     return {
-        "f_mem": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
+        "f_mem": share(held_out),
         "size": size,
         "frechet": frechet_distance(halves[0], halves[1]),
         "no gain": frechet_distance(halves[0], features[:size]),
@@ -230,6 +254,25 @@ def _both(row: dict[str, Any]) -> str:
     return f"{change}; {with_interval(row['frechet change'], '+.3f')}"
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
-    """The fronts."""
-    return {"kts": _plots.fronts(found["rows"], found["held out"])}
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+    """The fronts, by changes of the distance, which are surer than the distances themselves."""
+    rows, held_out = found["rows"], found["held out"]
+    settings = [
+        plotting.FrontSetting(
+            row["family"],
+            interval(row["f_mem"]),
+            interval(row["frechet change"]),
+            is_control=not row["family"].startswith((OURS, "no gain")),
+        )
+        for row in rows
+    ]
+    size = rows[0]["frechet"]["value"]
+    figure = plotting.fronts(
+        settings,
+        xlabel="change of the Fréchet distance to held-out images, which without a gain is "
+        f"{size:.2f} (classifier features)",
+        held_out=(held_out["f_mem"]["value"], held_out["frechet"] - held_out["no gain"]),
+        baseline="no gain",
+        zoom=(-0.15 * size, 0.1 * size),
+    )
+    return {"kts": figure}

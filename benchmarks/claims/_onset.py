@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import _plots
 from benchmarks.claims._rows import about, measured
 from benchmarks.claims._runs import QUANTITIES, common_noise, sampled
 from benchmarks.claims._subjects import Subjects, with_control
-from benchmarks.claims._words import Line, percent
+from benchmarks.claims._words import Line, interval, percent, share
+from kinetic_jax import plotting
 
 
 def prepare(subjects: Subjects, config: dict[str, Any]) -> Subjects:
@@ -29,7 +29,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "samples": config["samples"],
         "table": table,
         "control": control,
-        "held out": {"value": held_out.fraction, "low": held_out.low, "high": held_out.high},
+        "held out": share(held_out),
         "onset": _onset(table, held_out.high),
         "announced": {name: _turn(table, name) for name in QUANTITIES},
         "control turns": {name: _turn(control, name) for name in QUANTITIES},
@@ -43,7 +43,7 @@ def _at(
     return {
         "step": step,
         "bad": row.run.bad,
-        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
+        "f_mem": share(row.copied),
         "frechet": about(row.frechet, row.spread),
         "quantities": {name: _mean(amount) for name, amount in row.run.quantities.items()},
     }
@@ -152,6 +152,21 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """F_mem and each kinetic quantity over the steps of training."""
-    return {"onset": _plots.training(found["table"], found["control"], found["onset"], QUANTITIES)}
+    panels: dict[str, dict[str, plotting.Curve]] = {}
+    trainings = {"model of few images, which it copies": "table", "model of all images": "control"}
+    for training, key in trainings.items():
+        steps = np.array([one["step"] for one in found[key]])
+        curves = {
+            "F_mem in %": [interval(one["f_mem"], 100) for one in found[key]],
+            "Fréchet distance": [interval(one["frechet"]) for one in found[key]],
+        } | {
+            words: [interval(one["quantities"][name]) for one in found[key]]
+            for name, words in QUANTITIES.items()
+        }
+        for words, estimates in curves.items():
+            if estimates:
+                curve = plotting.Curve(steps, *np.array(estimates).T)
+                panels.setdefault(words, {})[training] = curve
+    return {"onset": plotting.energy_by_step(panels, onset=found["onset"])}

@@ -1,11 +1,9 @@
 """The report of the claims, and the table of them in `docs/results.md`."""
 
-import base64
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from benchmarks.claims._registry import CLAIMS
+from kinetic_jax._page import render
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
@@ -57,17 +55,12 @@ def require_marks(page: str) -> None:
 
 def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -> str:
     """One page with everything in it; figures by claim and name."""
-    environment = Environment(
-        loader=PackageLoader("benchmarks.claims", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    pictures = {
-        claim: {name: base64.b64encode(data).decode() for name, data in figures[claim].items()}
-        for claim in results["claims"]
-    }
-    template = environment.get_template("claims.html.jinja")
     tables = {name: CLAIMS[name].table(one["found"]) for name, one in results["claims"].items()}
-    return template.render(
-        **results, pictures=pictures, tables=tables, trained=results["trained here"]
+    return render(
+        "benchmarks.claims",
+        "claims.html.jinja",
+        **results,
+        pictures=figures,
+        tables=tables,
+        trained=results["trained here"],
     )

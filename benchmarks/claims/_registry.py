@@ -17,6 +17,7 @@ from benchmarks.claims import (
 )
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line
+from kinetic_jax.plotting import Figure, SubFigure
 
 
 class Claim(NamedTuple):
@@ -29,7 +30,7 @@ class Claim(NamedTuple):
             with the number of trajectories that are done.
         verdict: what came out, beside what was published, in a paragraph.
         table: the figures for `docs/results.md`.
-        draw: pictures, as PNG bytes by name.
+        draw: pictures by name.
         trajectories: how many trajectories `measure` runs, from config and prepared subjects.
     """
 
@@ -38,7 +39,7 @@ class Claim(NamedTuple):
     measure: Callable[..., dict[str, Any]]
     verdict: Callable[[dict[str, Any]], str]
     table: Callable[[dict[str, Any]], list[Line]]
-    draw: Callable[[dict[str, Any]], dict[str, bytes]]
+    draw: Callable[[dict[str, Any]], dict[str, Figure | SubFigure]]
     trajectories: Callable[[dict[str, Any], Subjects], int]
 
 

@@ -20,6 +20,7 @@ from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
+from kinetic_jax.plotting import png
 
 # Raised whenever the same settings come to measure something else: what was kept is stale then.
 MEASUREMENT = 2
@@ -87,9 +88,9 @@ def reproduce(
 
 
 def _drawn(name: str, found: dict[str, Any], out: Path) -> dict[str, bytes]:
-    pictures = CLAIMS[name].draw(found)
-    for picture, png in pictures.items():
-        write_whole(out / "figures" / f"{picture}.png", png)
+    pictures = {picture: png(figure) for picture, figure in CLAIMS[name].draw(found).items()}
+    for picture, content in pictures.items():
+        write_whole(out / "figures" / f"{picture}.png", content)
     return pictures
 
 

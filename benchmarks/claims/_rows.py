@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.claims._runs import Run
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import CONFIDENCE
-from kinetic_jax.metrics import Memorization, memorization
+from benchmarks.claims._words import CONFIDENCE, as_json, share
+from kinetic_jax.metrics import Memorization, memorization, paired_difference, resampled
 
 FRECHET_RESAMPLES = 200
 
@@ -30,18 +30,20 @@ class Row(NamedTuple):
     frechet: float
     spread: np.ndarray
 
+    @property
+    def flags(self) -> np.ndarray:
+        """1 for a copy, NaN for a bad trajectory, shape (rows of the noise,)."""
+        flags = np.full(len(self.run.good), np.nan)
+        flags[self.run.good] = self.copied.memorized
+        return flags
+
 
 def measured(run: Run, subjects: Subjects) -> Row:
     """Finds the copies among the samples of a run, and how far the samples are from real images."""
     copied = memorization(run.images, subjects.few, progress=False)
     features = subjects.features(run.images)
-    place = np.cumsum(run.good) - 1  # of a row of the noise among the good ones
-    draws, distances = np.random.default_rng(0), []
-    for _ in range(FRECHET_RESAMPLES):
-        drawn = draws.integers(len(run.good), size=len(run.good))
-        own = place[drawn[run.good[drawn]]]
-        distances.append(subjects.frechet(features[own]))
-    return Row(run, copied, features, subjects.frechet(features), np.array(distances))
+    spread = resampled(subjects.frechet, features, is_valid=run.good, resamples=FRECHET_RESAMPLES)
+    return Row(run, copied, features, subjects.frechet(features), spread)
 
 
 def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
@@ -53,9 +55,7 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
         row: what was measured.
         baseline: the row of no gain on the same noise.
     """
-    both = row.run.good & baseline.run.good
-    mine, theirs = both[row.run.good], both[baseline.run.good]
-    pairs = row.copied.memorized[mine].astype(float) - baseline.copied.memorized[theirs]
+    change = paired_difference(row.flags, baseline.flags, interval="share", confidence=CONFIDENCE)
     moved = row.spread - baseline.spread
     return {
         "name": name,
@@ -63,8 +63,8 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
         "bad": row.run.bad,
         "evaluations": row.run.evaluations,
         "energy": float(row.run.quantities["total"].mean()),
-        "f_mem": {"value": row.copied.fraction, "low": row.copied.low, "high": row.copied.high},
-        "f_mem change": paired_difference(pairs),
+        "f_mem": share(row.copied),
+        "f_mem change": as_json(change),
         "frechet": about(row.frechet, row.spread),
         "frechet change": about(row.frechet - baseline.frechet, moved),
     }
@@ -75,16 +75,3 @@ def about(value: float, draws: np.ndarray) -> dict[str, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail]) - draws.mean() + value
     return {"value": float(value), "low": float(low), "high": float(high)}
-
-
-def paired_difference(pairs: np.ndarray, z: float = 1.96) -> dict[str, float]:
-    """The mean of differences −1, 0 and 1 of paired samples, with an interval.
-
-    Wald's with half a pair added to each kind (Agresti and Min, Simple improved confidence
-    intervals for comparing matched proportions, 2005): few pairs that differ show nothing. `z` is
-    the normal quantile, by default that of 95%.
-    """
-    more, less, n = np.sum(pairs > 0) + 0.5, np.sum(pairs < 0) + 0.5, len(pairs) + 2
-    middle = (more - less) / n
-    half = z * np.sqrt(more + less - (more - less) ** 2 / n) / n
-    return {"value": float(pairs.mean()), "low": float(middle - half), "high": float(middle + half)}

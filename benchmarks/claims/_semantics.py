@@ -5,17 +5,18 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from benchmarks.claims import _plots
 from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import (
     Line,
     correlation,
+    energy_group_series,
     groups,
     rise,
     with_interval,
     within,
 )
+from kinetic_jax import plotting
 from kinetic_jax.transforms import cfg
 
 PARTS = ("total", "displacement", "excess")
@@ -118,14 +119,15 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Margin and score by fifth, each guidance a line."""
     panels = {}
     for what, words in (("margin", "margin (logits)"), ("score", "probability of the class")):
         for kind, title in (("fifths", "all classes"), ("fifths within classes", "within classes")):
-            panels[f"{words}\n{title}"] = {
+            series = {
                 f"guidance {scale}": judged["by"]["total"][what][kind]
                 for scale, judged in found["guidance"].items()
             }
+            panels[f"{words},\n{title}"] = energy_group_series(series)
     label = "fifth of the samples by energy E, lowest to highest"
-    return {"semantics": _plots.by_group(panels, label, columns=2)}
+    return {"semantics": plotting.by_energy_group(panels, xlabel=label, columns=2)}

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import _plots
 from benchmarks.claims._runs import QUANTITIES, Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, correlation, with_interval
+from benchmarks.claims._words import Line, correlation, interval, with_interval
+from kinetic_jax import plotting
 from kinetic_jax.metrics import kde_support, knn_support
 
 PARTS = ("total", "displacement", "excess", "length", "bending")
@@ -104,13 +104,13 @@ def table(found: dict[str, Any]) -> list[Line]:
     ]
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """A dot for every correlation."""
     panels = {}
     for name, model in found["models"].items():
         panels[f"model of {name}"] = {
-            support: {QUANTITIES[part]: both["plain"] for part, both in parts.items()}
+            support: {QUANTITIES[part]: interval(both["plain"]) for part, both in parts.items()}
             for support, parts in model["support"].items()
         }
     words = "Spearman's ρ with support (negative: more of it where data are sparser)"
-    return {"sparsity": _plots.dots(panels, words)}
+    return {"sparsity": plotting.intervals(panels, xlabel=words)}

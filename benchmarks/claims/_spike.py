@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import _plots
 from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, bootstrap, percent, with_interval
+from benchmarks.claims._words import Line, bootstrap, percent, share, with_interval
+from kinetic_jax import plotting
 from kinetic_jax.exact import EmpiricalField, late_energy
 from kinetic_jax.metrics import memorization
 from kinetic_jax.sampling import sample
@@ -42,11 +42,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             "speed2": run.speed2.mean(axis=0).tolist(),
             "error": (run.speed2.std(axis=0) / np.sqrt(len(run.speed2))).tolist(),
             "late share": bootstrap(_late_share, [run.quantities["late"], run.quantities["total"]]),
-            "f_mem": {
-                "value": copied[name].fraction,
-                "low": copied[name].low,
-                "high": copied[name].high,
-            },
+            "f_mem": share(copied[name]),
         }
         for name, run in runs.items()
     }
@@ -178,6 +174,19 @@ def table(found: dict[str, Any]) -> list[Line]:
     return [*shares, *lines]
 
 
-def draw(found: dict[str, Any]) -> dict[str, bytes]:
+def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Speed over t along each flow's own paths, and along the learned ones."""
-    return {"spike": _plots.speeds(found["profiles"], found["off the exact path"])}
+    own = {}
+    for name, one in found["profiles"].items():
+        ts, mean, error = (np.array(one[key]) for key in ("ts", "speed2", "error"))
+        own[name] = plotting.Curve(ts, mean, mean - 1.96 * error, mean + 1.96 * error)
+    off, along = found["off the exact path"], {}
+    for name, words in (("exact", "exact flow"), ("learned", "the model itself")):
+        ends = (np.array(off[name][key]) for key in ("value", "low", "high"))
+        along[words] = plotting.Curve(np.array(off["ts"]), *ends)
+    where = "median ½||v||² along the model's paths"
+    pictures = {
+        "spike": plotting.by_time(own, ylabel="mean ||u||² along the flow's own paths"),
+        "spike-elsewhere": plotting.by_time(along, ylabel=where, log=True),
+    }
+    return {name: axes.figure for name, axes in pictures.items()}

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from kinetic_jax.metrics import energy_groups, spearman
+from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
+from kinetic_jax.plotting import Estimate, Interval
 
 
 class Line(NamedTuple):
@@ -36,8 +37,17 @@ def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict
 
 def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -> dict[str, float]:
     """`spearman` as JSON has it."""
-    value, low, high, _ = spearman(a, b, given=given, resamples=RESAMPLES, progress=False)
-    return {"value": value, "low": low, "high": high}
+    return as_json(spearman(a, b, given=given, resamples=RESAMPLES, progress=False))
+
+
+def as_json(found: Estimate) -> dict[str, float]:
+    """A value and its interval as JSON has them."""
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def share(copied: Memorization) -> dict[str, float]:
+    """F_mem as JSON has it."""
+    return {"value": copied.fraction, "low": copied.low, "high": copied.high}
 
 
 def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -66,15 +76,24 @@ def bootstrap(
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """The probability that a positive sample scores higher than another: area under the ROC curve.
+    """`roc_auc` of the positive samples against the others.
 
     NaN with fewer than `LEAST` on either side: an interval from so few would be made up.
     """
-    ranks, count = rankdata(scores), int(positive.sum())
-    rest = len(scores) - count
-    if min(count, rest) < LEAST:
-        return float("nan")
-    return float((ranks[positive.astype(bool)].sum() - count * (count + 1) / 2) / (count * rest))
+    is_positive = positive.astype(bool)
+    groups = scores[is_positive], scores[~is_positive]
+    return roc_auc(*groups).value if min(map(len, groups)) >= LEAST else float("nan")
+
+
+def interval(found: dict[str, Any], factor: float = 1.0) -> Interval:
+    """A value with its interval from JSON, times a factor; NaN for null."""
+    numbers = [found[name] for name in ("value", "low", "high")]
+    return Interval(*(float("nan") if n is None else factor * n for n in numbers))
+
+
+def energy_group_series(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[EnergyGroup]]:
+    """The groups of `groups`, from JSON."""
+    return {name: [EnergyGroup(**group) for group in own] for name, own in found.items()}
 
 
 def with_interval(found: dict[str, Any], form: str = "+.2f") -> str:

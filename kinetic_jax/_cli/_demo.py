@@ -1,12 +1,15 @@
 """`kinetic-jax demo`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kinetic_jax._cli._options import FOLDER, say
 from kinetic_jax._interrupt import advice_on_interrupt
+
+if TYPE_CHECKING:
+    from kinetic_jax.demo._results import Results
 
 TABLE_WIDTH = 128  # columns; a narrower terminal wraps the lines
 
@@ -27,8 +30,8 @@ def command(out: Path, quick: bool, seed: int) -> None:
     The energy, copies and quality of its samples are compared with and without shaping.
     About three minutes on two CPU cores.
     """
+    from kinetic_jax.demo._rows import demo_settings
     from kinetic_jax.demo._run import run_demo
-    from kinetic_jax.demo._settings import demo_settings
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -37,25 +40,26 @@ def command(out: Path, quick: bool, seed: int) -> None:
     with advice_on_interrupt(f"the same command goes on from {out / 'training'}"):
         results = run_demo(out, demo_settings(quick=quick, seed=seed), quick=quick, say=say)
     say(_table(results))
-    for sentence in results["verdict"]:
+    for sentence in results.verdict:
         say(f"- {sentence}")
     say(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
-def _table(results: dict[str, Any]) -> str:
+def _table(results: "Results") -> str:
     from rich.console import Console
     from rich.table import Table
 
-    from kinetic_jax.demo._table import FLOOR_NOTE, HEADER, cells, held_out_cells
+    from kinetic_jax.demo._results import FLOOR_NOTE, HEADER, table_cells
 
     title = "every row from the same noise"
     table = Table(title=title, caption=FLOOR_NOTE, caption_justify="right")
     for position, name in enumerate(HEADER):
         table.add_column(name, justify="right" if position else "left", no_wrap=True)
-    for row in results["rows"]:
-        table.add_row(*cells(row))
+    *rows, floor = table_cells(results)
+    for row in rows:
+        table.add_row(*row)
     table.add_section()
-    table.add_row(*held_out_cells(results["held_out"]))
+    table.add_row(*floor)
     console = Console(markup=False)
     console.width = max(console.width, TABLE_WIDTH)
     with console.capture() as captured:

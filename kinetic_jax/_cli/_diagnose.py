@@ -19,6 +19,7 @@ from kinetic_jax._cli._options import (
     warn,
 )
 from kinetic_jax._files import write_whole
+from kinetic_jax._json import group_rows
 from kinetic_jax.jobs import Diagnosis, Groups, diagnose_job, open_job
 from kinetic_jax.metrics import Memorization
 
@@ -51,9 +52,9 @@ def command(
     unseen = None if held_out is None else load_array(held_out)
     diagnosis = diagnose_job(open_job(folder), load_array(train), held_out=unseen, **options)
     if plot is not None:
-        from kinetic_jax.plotting import diagnosis_figure
+        from kinetic_jax.plotting import diagnosis_figure, png
 
-        write_whole(plot, diagnosis_figure(diagnosis))
+        write_whole(plot, png(diagnosis_figure(diagnosis)))
     if table is not None:
         write_whole(table, pack(arrays_of(diagnosis)))
     scales = diagnosis.scales
@@ -114,14 +115,4 @@ def _share(memorization: Memorization) -> dict[str, Any]:
 
 
 def _rows(groups: Groups) -> list[dict[str, Any]]:
-    return [
-        {
-            "samples": share.number,
-            "range": [share.lowest, share.highest],
-            "f_mem": share.mean,
-            "f_mem_interval": [share.low, share.high],
-            "nearest_distance": distance.mean,
-            "nearest_distance_interval": [distance.low, distance.high],
-        }
-        for share, distance in zip(*groups, strict=True)
-    ]
+    return group_rows({"f_mem": groups.memorized, "nearest_distance": groups.nearest})

@@ -39,9 +39,9 @@ def command(
     unseen = None if held_out is None else load_samples(held_out)
     measured = memorization(load_samples(samples), reference, held_out=unseen, **options)
     if plot is not None:
-        from kinetic_jax.plotting import ratio_histogram
+        from kinetic_jax.plotting import png, ratio_histogram
 
-        write_whole(plot, ratio_histogram(measured, options["threshold"]))
+        write_whole(plot, png(ratio_histogram(measured, options["threshold"])))
     result: dict[str, Any] = {"train": len(reference), "threshold": options["threshold"]}
     result["samples"] = _as_json(measured)
     if measured.held_out is not None:

@@ -38,9 +38,9 @@ def command(samples: Path, train: Path, k: int, chunk_size: int, plot: Path | No
     )
     finite = np.isfinite(distances).all(axis=1)
     if plot is not None:
-        from kinetic_jax.plotting import distance_histogram
+        from kinetic_jax.plotting import distance_histogram, png
 
-        write_whole(plot, distance_histogram(distances[finite]))
+        write_whole(plot, png(distance_histogram(distances[finite])))
 
     answer(
         {

@@ -7,7 +7,6 @@ import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +16,11 @@ from jaxtyping import Array
 from kinetic_jax._arrays import pack
 from kinetic_jax._files import PathLike, local_path, write_whole
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.demo import _figures
 from kinetic_jax.demo._digits import PIXELS, Digits, split_digits
-from kinetic_jax.demo._report import render_report
-from kinetic_jax.demo._rows import RowPlan, plan_rows, sample_row
-from kinetic_jax.demo._settings import DemoSettings
-from kinetic_jax.demo._statistics import (
-    Judge,
-    RowResult,
-    by_fifth,
-    measure_row,
-    paired_change,
-)
-from kinetic_jax.demo._table import markdown_table
+from kinetic_jax.demo._report import draw, render_report
+from kinetic_jax.demo._results import Results, markdown_table
+from kinetic_jax.demo._rows import DemoSettings, RowPlan, plan_rows, sample_row
+from kinetic_jax.demo._statistics import Judge, Measured, by_fifth, compare, measure
 from kinetic_jax.demo._verdict import verdict
 from kinetic_jax.networks import NetworkField, network_field
 from kinetic_jax.sampling import noise
@@ -40,7 +31,7 @@ VERSIONED = ("kinetic_jax", "jax", "flax", "diffrax", "optax", "numpy", "scikit-
 
 def run_demo(
     out: PathLike, settings: DemoSettings, *, quick: bool, say: Callable[[str], None] = print
-) -> dict[str, Any]:
+) -> Results:
     """Runs the demo and writes its files to `out`.
 
     Interrupted training resumes from `out`. Existing files are replaced atomically.
@@ -52,7 +43,7 @@ def run_demo(
         say: callback for messages.
 
     Returns:
-        The contents of `results.json`.
+        The contents of `results.json`
     """
     out = local_path("out", out)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,15 +62,15 @@ def run_demo(
     plans = plan_rows(settings)
     say(f"sampling {len(plans)} rows of {settings.num_samples} trajectories")
     rows = _sample_rows(plans, field, judge, settings)
-    results = _results(rows, judge, digits, settings, quick)
-    write_whole(out / "results.json", json.dumps(results, indent=2).encode())
+    results = _results(rows, judge, settings, quick)
+    content = json.dumps(dataclasses.asdict(results), indent=2)
+    write_whole(out / "results.json", content.encode())
     write_whole(out / "table.md", markdown_table(results).encode())
-    figures = _draw(plans, rows, results, digits, settings)
-    pictures = out / "figures"
-    pictures.mkdir(exist_ok=True)
-    for name, png in figures.items():
-        write_whole(pictures / f"{name}.png", png)
-    write_whole(out / "report.html", render_report(results, figures).encode())
+    pictures = draw(plans, rows, results, digits.train.images)
+    (out / "figures").mkdir(exist_ok=True)
+    for name, png in pictures.items():
+        write_whole(out / "figures" / f"{name}.png", png)
+    write_whole(out / "report.html", render_report(results, pictures).encode())
     return results
 
 
@@ -113,56 +104,29 @@ def _keys(settings: DemoSettings) -> Array:
 
 def _sample_rows(
     plans: list[RowPlan], field: NetworkField, judge: Judge, settings: DemoSettings
-) -> list[RowResult]:
+) -> list[Measured]:
     # The same noise for all rows, so that they differ only in the shaping.
     *_, key = _keys(settings)
     x0 = noise(key, jnp.arange(settings.num_samples), field.event_shape)
-    rows: list[RowResult] = []
+    rows: list[Measured] = []
     with progress_bar("sampling", len(plans)) as update:
         for plan in plans:
-            trajectories = sample_row(plan, field, x0, settings)
-            row = measure_row(plan.name, trajectories, judge)
-            row.table.update(paired_change(row, rows[0] if rows else row, judge))
-            rows.append(row)
+            rows.append(measure(plan.name, sample_row(plan, field, x0, settings), judge))
             update(len(rows), plan.name)
     return rows
 
 
-def _results(
-    rows: list[RowResult], judge: Judge, digits: Digits, settings: DemoSettings, quick: bool
-) -> dict[str, Any]:
-    held_out = judge.held_out
-    results: dict[str, Any] = {
-        "settings": dataclasses.asdict(settings),
-        "quick": quick,
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
-        | {"python": platform.python_version()},
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
-        "classifier": {"accuracy": judge.accuracy, "features": judge.num_features},
-        "held_out": {
-            "samples": len(digits.held_out.images),
-            "f_mem": held_out.fraction,
-            "f_mem_interval": [held_out.low, held_out.high],
-            "frechet_floor": judge.frechet_floor,
-            "confidence": judge.held_out_confidence,
-        },
-        "rows": [row.table for row in rows],
-        "fifths": {part: by_fifth(rows[0], part, judge) for part in ("total", "excess")},
-    }
-    return results | {"verdict": verdict(results)}
-
-
-def _draw(
-    plans: list[RowPlan],
-    rows: list[RowResult],
-    results: dict[str, Any],
-    digits: Digits,
-    settings: DemoSettings,
-) -> dict[str, bytes]:
-    return {
-        "samples": _figures.sample_grid(rows[0], digits.train.images),
-        "histogram": _figures.energy_histogram(rows[0]),
-        "profile": _figures.speed_profile(plans, rows, settings.tau_split),
-        "goldilocks": _figures.goldilocks(results["fifths"], results["held_out"]),
-        "front": _figures.memorization_front(results["rows"], results["held_out"]),
-    }
+def _results(rows: list[Measured], judge: Judge, settings: DemoSettings, quick: bool) -> Results:
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    results = Results(
+        settings=settings,
+        quick=quick,
+        versions=versions | {"python": platform.python_version()},
+        device=f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        classifier=judge.scores,
+        held_out=judge.held_out,
+        rows=[compare(row, rows[0], judge) for row in rows],
+        fifths={part: by_fifth(rows[0], part, judge) for part in ("total", "excess")},
+        verdict=[],
+    )
+    return dataclasses.replace(results, verdict=verdict(results))

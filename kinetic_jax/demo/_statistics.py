@@ -1,16 +1,25 @@
 """Statistics of the demo: table rows, fifths of energy and paired differences."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
-from kinetic_jax.demo._classifier import Classifier
-from kinetic_jax.demo._digits import Digits
-from kinetic_jax.metrics import Memorization, energy_groups, frechet_distance, memorization
+from kinetic_jax._json import group_rows
+from kinetic_jax.demo._digits import Classifier, Digits
+from kinetic_jax.demo._results import ClassifierScores, EnergyMeans, Fifth, HeldOut, Row
+from kinetic_jax.metrics import (
+    Memorization,
+    energy_groups,
+    frechet_distance,
+    memorization,
+    paired_difference,
+    resampled,
+)
 from kinetic_jax.sampling import Trajectories
 
 CONFIDENCE = 0.95
+NUM_GROUPS = 5
 ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
@@ -26,144 +35,123 @@ class Judge:
         self.seed = seed
         self.train = digits.train.images
         self.classifier = Classifier(digits.metric, seed)
-        self.accuracy = self.classifier.accuracy(digits.held_out)
         held_out = digits.held_out.images
         self._reference = self.classifier.features(held_out)
-        self.held_out = self.memorization(held_out)
-        self.held_out_confidence = float(self.classifier.confidence(held_out).mean())
+        copies = self.memorization(held_out)
         half = len(held_out) // 2
-        self.num_features = self._reference.shape[1]
-        self.frechet_floor = frechet_distance(self._reference[:half], self._reference[half:])
+        self.held_out = HeldOut(
+            samples=len(held_out),
+            f_mem=copies.fraction,
+            f_mem_interval=[copies.low, copies.high],
+            frechet_floor=frechet_distance(self._reference[:half], self._reference[half:]),
+            confidence=float(self.classifier.confidence(held_out).mean()),
+        )
+        self.scores = ClassifierScores(
+            self.classifier.accuracy(digits.held_out), self._reference.shape[1]
+        )
 
     def memorization(self, images: np.ndarray) -> Memorization:
         """F_mem of images against the training images, in pixels."""
         return memorization(images, self.train, confidence=CONFIDENCE)
 
-    def frechet(self, images: np.ndarray) -> float:
+    def frechet(self, features: np.ndarray) -> float:
         """Fréchet distance to all held-out digits, in the classifier's features."""
-        return frechet_distance(self.classifier.features(images), self._reference)
-
-    def frechet_changes(self, images: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-        """Paired bootstrap of the difference of two Fréchet distances.
-
-        Both sides use the same resampled rows, so that their small-sample bias cancels.
-        """
-        rng = np.random.default_rng(self.seed)
-        pair = list(map(self.classifier.features, (images, baseline)))
-        changes = []
-        for _ in range(200):
-            rows = rng.integers(len(images), size=len(images))
-            own, other = (frechet_distance(part[rows], self._reference) for part in pair)
-            changes.append(own - other)
-        return np.array(changes)
-
-    def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Bootstrap interval of a mean; a single point if all values are equal."""
-        if np.ptp(values) == 0:
-            return float(values[0]), float(values[0])
-        result = bootstrap(
-            (values,),
-            np.mean,
-            confidence_level=CONFIDENCE,
-            n_resamples=2000,
-            method="percentile",
-            rng=np.random.default_rng(self.seed),
-        ).confidence_interval
-        return float(result.low), float(result.high)
+        return frechet_distance(features, self._reference)
 
 
-class RowResult(NamedTuple):
-    """The statistics of one row for the table and the figures.
+class Measured(NamedTuple):
+    """The n valid samples of one row, measured.
 
     Attributes:
-        table: the entry in `results.json`.
-        images: x1 of the n valid samples.
-        energy: their kinetic quantities, each (n,).
-        memorized: memorisation flags, shape (n,).
+        name: name of the row.
+        run: trajectories of all samples.
+        is_valid: flags of the valid ones, shape (num_samples,).
+        images: their x1.
+        copies: their memorisation.
         confidence: the classifier's confidence, shape (n,).
-        indices: indices of the nearest training images, shape (n,).
-        is_valid: flags of the valid trajectories, shape (num_samples,).
-        ts: left ends of the steps.
-        speed2: mean ||u||² over the valid samples, per step.
+        features: the classifier's features, shape (n, features).
+        frechet_draws: Fréchet distances of resamples of the noise, the same in every row.
     """
 
-    table: dict[str, Any]
-    images: np.ndarray
-    energy: dict[str, np.ndarray]
-    memorized: np.ndarray
-    confidence: np.ndarray
-    indices: np.ndarray
+    name: str
+    run: Trajectories
     is_valid: np.ndarray
-    ts: np.ndarray
-    speed2: np.ndarray
+    images: np.ndarray
+    copies: Memorization
+    confidence: np.ndarray
+    features: np.ndarray
+    frechet_draws: np.ndarray
+
+    def energy(self, part: str) -> np.ndarray:
+        """A kinetic quantity of the valid samples, shape (n,)."""
+        return np.asarray(getattr(self.run.energy, part))[self.is_valid]
+
+    def flags(self) -> np.ndarray:
+        """1 for a copy, NaN for a failed sample, shape (num_samples,)."""
+        flags = np.full(len(self.is_valid), np.nan)
+        flags[self.is_valid] = self.copies.memorized
+        return flags
 
 
-def measure_row(name: str, trajectories: Trajectories, judge: Judge) -> RowResult:
-    """Measures one row; failed trajectories are counted and excluded from averages."""
-    assert trajectories.profile is not None, "the demo samples on a fixed grid"
-    is_valid = np.asarray(trajectories.status) == 0
-    images = np.asarray(trajectories.x1)[is_valid]
-    parts = ("total", "launch", "landing", "displacement", "excess", "length")
-    energy = {part: np.asarray(getattr(trajectories.energy, part))[is_valid] for part in parts}
-    copies = judge.memorization(images)
-    confidence = judge.classifier.confidence(images)
-    table = {
-        "name": name,
-        "samples": len(images),
-        "bad_samples": int(np.sum(~is_valid)),
-        "energy": {part: float(values.mean()) for part, values in energy.items()},
-        "f_mem": copies.fraction,
-        "f_mem_interval": [copies.low, copies.high],
-        "f_mem_held_out": judge.held_out.fraction,
-        "frechet": judge.frechet(images),
-        "confidence": float(confidence.mean()),
-        "evaluations": int(np.asarray(trajectories.num_evals)[0]),
-    }
-    speed2 = np.asarray(trajectories.profile.speed2, np.float64)[is_valid].mean(axis=0)
-    return RowResult(
-        table,
-        images,
-        energy,
-        copies.memorized,
-        confidence,
-        copies.indices[:, 0],
-        is_valid,
-        np.asarray(trajectories.profile.ts),
-        speed2,
+def measure(name: str, run: Trajectories, judge: Judge) -> Measured:
+    """Measures one row; failed trajectories are excluded from all statistics."""
+    is_valid = np.asarray(run.status) == 0
+    images = np.asarray(run.x1)[is_valid]
+    features = judge.classifier.features(images)
+    return Measured(
+        name=name,
+        run=run,
+        is_valid=is_valid,
+        images=images,
+        copies=judge.memorization(images),
+        confidence=judge.classifier.confidence(images),
+        features=features,
+        frechet_draws=resampled(judge.frechet, features, is_valid=is_valid, seed=judge.seed),
     )
 
 
-def by_fifth(row: RowResult, part: str, judge: Judge) -> list[dict[str, Any]]:
+def compare(row: Measured, baseline: Measured, judge: Judge) -> Row:
+    """The row of the table, with its changes from the baseline."""
+    change = paired_difference(
+        row.flags(),
+        baseline.flags(),
+        interval="bootstrap",
+        confidence=CONFIDENCE,
+        seed=judge.seed,
+    )
+    parts = [field.name for field in dataclasses.fields(EnergyMeans)]
+    return Row(
+        name=row.name,
+        samples=len(row.images),
+        bad_samples=int(np.sum(~row.is_valid)),
+        energy=EnergyMeans(**{part: float(row.energy(part).mean()) for part in parts}),
+        f_mem=row.copies.fraction,
+        f_mem_interval=[row.copies.low, row.copies.high],
+        f_mem_held_out=judge.held_out.f_mem,
+        frechet=judge.frechet(row.features),
+        confidence=float(row.confidence.mean()),
+        evaluations=int(np.asarray(row.run.num_evals)[0]),
+        f_mem_change=change.value,
+        f_mem_change_interval=[change.low, change.high],
+        frechet_change_interval=np.quantile(
+            row.frechet_draws - baseline.frechet_draws, ENDS
+        ).tolist(),
+    )
+
+
+def by_fifth(row: Measured, part: str, judge: Judge) -> list[Fifth]:
     """Confidence and F_mem of the samples by fifth of a kinetic quantity, lowest first."""
-    energy = row.energy[part]
-    settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": judge.seed}
-    by_confidence = energy_groups(energy, row.confidence, 5, **settings)
-    by_copies = energy_groups(energy, row.memorized, 5, **settings)
-    order = np.argsort(energy, kind="stable")
-    return [
-        {
-            "samples": confidence.number,
-            "mean": float(energy[members].mean()),
-            "range": [confidence.lowest, confidence.highest],
-            "f_mem": copies.mean,
-            "f_mem_interval": [copies.low, copies.high],
-            "confidence": confidence.mean,
-            "confidence_interval": [confidence.low, confidence.high],
-        }
-        for members, confidence, copies in zip(
-            np.array_split(order, 5), by_confidence, by_copies, strict=True
-        )
-    ]
-
-
-def paired_change(row: RowResult, baseline: RowResult, judge: Judge) -> dict[str, Any]:
-    """Differences between a row and the baseline on the same noise, with paired intervals."""
-    both = row.is_valid & baseline.is_valid
-    own, other = both[row.is_valid], both[baseline.is_valid]
-    change = row.memorized[own].astype(float) - baseline.memorized[other]
-    frechet_changes = judge.frechet_changes(row.images[own], baseline.images[other])
-    return {
-        "f_mem_change": float(change.mean()),
-        "f_mem_change_interval": list(judge.interval(change)),
-        "frechet_change_interval": [float(q) for q in np.quantile(frechet_changes, ENDS)],
+    energy = row.energy(part)
+    if not energy.size:
+        return []
+    number = min(NUM_GROUPS, energy.size)
+    groups = {
+        name: energy_groups(energy, values, number, confidence=CONFIDENCE, seed=judge.seed)
+        for name, values in (("f_mem", row.copies.memorized), ("confidence", row.confidence))
     }
+    table = group_rows(groups)
+    parts = np.array_split(energy[np.argsort(energy, kind="stable")], number)
+    return [
+        Fifth(**fifth, mean=float(values.mean()))
+        for fifth, values in zip(table, parts, strict=True)
+    ]

@@ -1,17 +1,20 @@
 """The demo's conclusions as sentences."""
 
-from typing import Any
+import numpy as np
+
+from kinetic_jax.demo._results import Fifth, HeldOut, Results, Row
+from kinetic_jax.metrics import beaten_by
 
 
-def verdict(results: dict[str, Any]) -> list[str]:
+def verdict(results: Results) -> list[str]:
     """Sentences on memorisation, on each row against no gain, and on energy."""
-    rows = results["rows"]
-    baseline, floor = rows[0], results["held_out"]
+    rows = results.rows
+    baseline, floor = rows[0], results.held_out
     sentences = [_on_memorization(baseline, floor)]
     sentences += [_on_change(row, baseline) for row in rows[1:]]
     sentences.append(_on_front(rows))
     for part, label in (("total", "kinetic path energy"), ("excess", "straightness excess")):
-        sentences.append(_on_fifths(results["fifths"][part], label))
+        sentences.append(_on_fifths(results.fifths[part], label))
     return sentences
 
 
@@ -23,52 +26,44 @@ def _points(interval: list[float]) -> str:
     return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
-def _on_memorization(baseline: dict[str, Any], floor: dict[str, Any]) -> str:
-    low, high = baseline["f_mem_interval"]
+def _on_memorization(baseline: Row, floor: HeldOut) -> str:
+    low, high = baseline.f_mem_interval
     start = (
-        f"Left alone, the flow memorises {_percent(baseline['f_mem'])} of its samples "
-        f"({_percent(low)} to {_percent(high)}); held-out digits score {_percent(floor['f_mem'])} "
+        f"Left alone, the flow memorises {_percent(baseline.f_mem)} of its samples "
+        f"({_percent(low)} to {_percent(high)}); held-out digits score {_percent(floor.f_mem)} "
         "by the same rule"
     )
-    if low > floor["f_mem_interval"][1]:
+    if low > floor.f_mem_interval[1]:
         return start + ": it copies."
     return start + ": it cannot be said to copy, so the rows below have little to lower."
 
 
-def _on_change(row: dict[str, Any], baseline: dict[str, Any]) -> str:
-    change, interval = row["f_mem_change"], row["f_mem_change_interval"]
+def _on_change(row: Row, baseline: Row) -> str:
+    change, interval = row.f_mem_change, row.f_mem_change_interval
     if interval[1] < 0:
         effect = "lowers"
     elif interval[0] > 0:
         effect = "raises"
     else:
         effect = "does not clearly move"
-    low, high = row["frechet_change_interval"]
+    low, high = row.frechet_change_interval
     cost = "at a higher" if low > 0 else "at a lower" if high < 0 else "at no clearly other"
     return (
-        f"{row['name'][0].upper()}{row['name'][1:]} {effect} F_mem: {_percent(row['f_mem'])}, a "
+        f"{row.name[0].upper()}{row.name[1:]} {effect} F_mem: {_percent(row.f_mem)}, a "
         f"change of {100 * change:+.1f} points on the same noise ({_points(interval)}), {cost} "
-        f"Fréchet distance ({baseline['frechet']:.2f} to {row['frechet']:.2f}, a change of "
+        f"Fréchet distance ({baseline.frechet:.2f} to {row.frechet:.2f}, a change of "
         f"{low:+.2f} to {high:+.2f})."
     )
 
 
-def front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The Pareto front of F_mem and Fréchet distance."""
-
-    def is_dominated(row: dict[str, Any]) -> bool:
-        return any(
-            other["f_mem"] <= row["f_mem"]
-            and other["frechet"] <= row["frechet"]
-            and (other["f_mem"], other["frechet"]) != (row["f_mem"], row["frechet"])
-            for other in rows
-        )
-
-    return [row for row in rows if not is_dominated(row)]
+def front(rows: list[Row]) -> list[Row]:
+    """The rows that no other beats in both F_mem and Fréchet distance."""
+    beaten = beaten_by(*np.array([[row.f_mem, row.frechet] for row in rows]).T)
+    return [row for row, by in zip(rows, beaten, strict=True) if not by]
 
 
-def _on_front(rows: list[dict[str, Any]]) -> str:
-    names = [row["name"] for row in front(rows)]
+def _on_front(rows: list[Row]) -> str:
+    names = [row.name for row in front(rows)]
     if len(names) == len(rows):
         return "No row beats another in both F_mem and Fréchet distance: all lie on the front."
     listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
@@ -78,11 +73,11 @@ def _on_front(rows: list[dict[str, Any]]) -> str:
     return f"On the front of F_mem against Fréchet distance lie {listed}; {kts}."
 
 
-def _on_fifths(fifths: list[dict[str, Any]], label: str) -> str:
+def _on_fifths(fifths: list[Fifth], label: str) -> str:
     lowest, highest = fifths[0], fifths[-1]
-    confidence = _compare(lowest, highest, "confidence") + " sure"
-    copies = _compare(lowest, highest, "f_mem") + " often"
-    peak = max(range(5), key=lambda i: fifths[i]["confidence"])
+    confidence = _compare(lowest.confidence_interval, highest.confidence_interval) + " sure"
+    copies = _compare(lowest.f_mem_interval, highest.f_mem_interval) + " often"
+    peak = max(range(5), key=lambda i: fifths[i].confidence)
     where = (
         "; confidence peaks in the middle, as a Goldilocks curve does"
         if 0 < peak < 4 and _is_peak(fifths, peak)
@@ -90,19 +85,19 @@ def _on_fifths(fifths: list[dict[str, Any]], label: str) -> str:
     )
     return (
         f"From the lowest to the highest fifth of {label} the classifier is {confidence} "
-        f"({_percent(lowest['confidence'])} to {_percent(highest['confidence'])}) and samples are "
-        f"copies {copies} ({_percent(lowest['f_mem'])} to {_percent(highest['f_mem'])}){where}."
+        f"({_percent(lowest.confidence)} to {_percent(highest.confidence)}) and samples are "
+        f"copies {copies} ({_percent(lowest.f_mem)} to {_percent(highest.f_mem)}){where}."
     )
 
 
-def _compare(lowest: dict[str, Any], highest: dict[str, Any], name: str) -> str:
-    if highest[f"{name}_interval"][0] > lowest[f"{name}_interval"][1]:
+def _compare(lowest: list[float], highest: list[float]) -> str:
+    if highest[0] > lowest[1]:
         return "more"
-    if highest[f"{name}_interval"][1] < lowest[f"{name}_interval"][0]:
+    if highest[1] < lowest[0]:
         return "less"
     return "not clearly more or less"
 
 
-def _is_peak(fifths: list[dict[str, Any]], peak: int) -> bool:
-    low = fifths[peak]["confidence_interval"][0]
-    return all(low > fifths[end]["confidence_interval"][1] for end in (0, 4))
+def _is_peak(fifths: list[Fifth], peak: int) -> bool:
+    low = fifths[peak].confidence_interval[0]
+    return all(low > fifths[end].confidence_interval[1] for end in (0, 4))

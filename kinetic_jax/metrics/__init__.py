@@ -3,6 +3,10 @@
 They run from the host; only `kde_support` can be used under `jit` or `vmap`.
 """
 
+from kinetic_jax.metrics._comparison import PairedDifference as PairedDifference
+from kinetic_jax.metrics._comparison import beaten_by as beaten_by
+from kinetic_jax.metrics._comparison import paired_difference as paired_difference
+from kinetic_jax.metrics._comparison import resampled as resampled
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
 from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._energy_threshold import EnergyThreshold as EnergyThreshold
@@ -27,5 +31,7 @@ from kinetic_jax.metrics._precision_recall import PrecisionRecall as PrecisionRe
 from kinetic_jax.metrics._precision_recall import precision_recall as precision_recall
 from kinetic_jax.metrics._rank import Correlation as Correlation
 from kinetic_jax.metrics._rank import spearman as spearman
+from kinetic_jax.metrics._ranking import RocAuc as RocAuc
+from kinetic_jax.metrics._ranking import roc_auc as roc_auc
 from kinetic_jax.metrics._support import kde_support as kde_support
 from kinetic_jax.metrics._support import knn_support as knn_support

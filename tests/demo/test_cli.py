@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from kinetic_jax import __version__
 from kinetic_jax._cli import cli
 from kinetic_jax.demo import _run as _demo
+from kinetic_jax.demo._results import Results
 
 
 def test_help_tells_the_options():
@@ -41,7 +42,7 @@ def test_paths_with_square_brackets_are_printed_whole(monkeypatch, tmp_path):
 
     def run_demo(out, settings, *, quick, say):
         say(f"kept in {out}")
-        return json.loads(committed.read_text())
+        return Results.from_json(json.loads(committed.read_text()))
 
     monkeypatch.setattr(_demo, "run_demo", run_demo)
     out = tmp_path / "[bold]a[/bold]"

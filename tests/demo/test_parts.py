@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from kinetic_jax import sample
-from kinetic_jax.demo._classifier import Classifier
-from kinetic_jax.demo._digits import split_digits
-from kinetic_jax.demo._rows import plan_rows, sample_row
-from kinetic_jax.demo._settings import DemoSettings
-from kinetic_jax.demo._statistics import Judge, by_fifth, measure_row, paired_change
+from kinetic_jax.demo._digits import Classifier, split_digits
+from kinetic_jax.demo._rows import DemoSettings, plan_rows, sample_row
+from kinetic_jax.demo._statistics import Judge, by_fifth, compare, measure
 
 DIGITS = split_digits(100, seed=0)
 
@@ -93,49 +91,38 @@ class TestStatistics:
     def test_copies_are_found_and_bad_samples_left_out(self, judge):
         images = np.concatenate([DIGITS.train.images[:6], DIGITS.held_out.images[:14]])
         images[3] = np.nan
-        row = measure_row("planted", _trajectories(jnp.asarray(images)), judge)
-        assert row.table["bad_samples"] == 1
-        assert row.table["samples"] == 19
-        np.testing.assert_array_equal(row.memorized[:5], True)
-        assert row.table["f_mem"] == pytest.approx(row.memorized.mean())
-        energy = 0.5 * np.sum(images[row.is_valid] ** 2, axis=(1, 2))
-        assert row.table["energy"]["total"] == pytest.approx(energy.mean(), rel=1e-5)
+        measured = measure("planted", _trajectories(jnp.asarray(images)), judge)
+        row = compare(measured, measured, judge)
+        assert (row.bad_samples, row.samples) == (1, 19)
+        np.testing.assert_array_equal(measured.copies.memorized[:5], True)
+        assert row.f_mem == pytest.approx(measured.copies.memorized.mean())
+        energy = 0.5 * np.sum(images[measured.is_valid] ** 2, axis=(1, 2))
+        assert row.energy.total == pytest.approx(energy.mean(), rel=1e-5)
 
     def test_fifths_go_from_low_to_high(self, judge):
         scale = np.linspace(0.2, 1.0, 50)[:, None, None]
         images = (DIGITS.held_out.images[:50] * scale).astype(np.float32)
-        row = measure_row("scaled", _trajectories(jnp.asarray(images)), judge)
+        row = measure("scaled", _trajectories(jnp.asarray(images)), judge)
         fifths = by_fifth(row, "total", judge)
         energy = np.sort(0.5 * np.sum(images.astype(float) ** 2, axis=(1, 2))).reshape(5, 10)
         for fifth, members in zip(fifths, energy, strict=True):
-            assert fifth["mean"] == pytest.approx(members.mean(), rel=1e-5)
+            assert fifth.mean == pytest.approx(members.mean(), rel=1e-5)
 
     def test_change_is_paired_sample_by_sample(self, judge):
         before = np.concatenate([DIGITS.train.images[:10], DIGITS.held_out.images[:10]])
         after = before.copy()
         after[:4] = DIGITS.held_out.images[20:24]  # four copies fewer
         after[15] = np.nan  # a bad sample leaves its pair out
-        rows = [
-            measure_row("row", _trajectories(jnp.asarray(images)), judge)
-            for images in (before, after)
-        ]
-        change = paired_change(rows[1], rows[0], judge)
-        expected = np.delete(rows[0].memorized, 15).astype(float)
-        expected = rows[1].memorized - expected
-        assert change["f_mem_change"] == pytest.approx(expected.mean())
-        low, high = change["f_mem_change_interval"]
+        old, new = (
+            measure("row", _trajectories(jnp.asarray(images)), judge) for images in (before, after)
+        )
+        change = compare(new, old, judge)
+        expected = new.copies.memorized - np.delete(old.copies.memorized, 15).astype(float)
+        assert change.f_mem_change == pytest.approx(expected.mean())
+        low, high = change.f_mem_change_interval
         assert low < expected.mean() < high < 0
-
-    def test_interval_covers_the_mean_as_often_as_it_says(self, judge):
-        rng = np.random.default_rng(1)
-        covered = [
-            low <= 0.3 <= high
-            for low, high in (
-                judge.interval((rng.random(200) < 0.3).astype(float)) for _ in range(60)
-            )
-        ]
-        assert np.mean(covered) > 0.85
-        assert judge.interval(np.zeros(5)) == (0.0, 0.0)
+        same = compare(old, old, judge)
+        assert same.f_mem_change_interval == same.frechet_change_interval == [0.0, 0.0]
 
 
 def test_settings_are_all_numbers():

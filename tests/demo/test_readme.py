@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed._results import read_results
-from kinetic_jax.demo._settings import demo_settings
-from kinetic_jax.demo._table import markdown_table
+from kinetic_jax.demo._results import Results, markdown_table
+from kinetic_jax.demo._rows import demo_settings
 from kinetic_jax.demo._verdict import verdict
 
 ROOT = Path(__file__).parents[2]
-RESULTS = json.loads((ROOT / "benchmarks/results/demo/results.json").read_text())
+RESULTS = Results.from_json(json.loads((ROOT / "benchmarks/results/demo/results.json").read_text()))
 CLAIMS = json.loads((ROOT / "benchmarks/results/claims/results.json").read_text())["claims"]
 README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "docs" / "results.md").read_text()
@@ -24,22 +24,20 @@ def test_table_is_the_committed_one():
 
 
 def test_words_are_those_of_the_committed_numbers():
-    assert RESULTS["verdict"] == verdict(RESULTS)
-    assert "".join(f"- {sentence}\n" for sentence in RESULTS["verdict"]) in PAGE
+    assert RESULTS.verdict == verdict(RESULTS)
+    assert "".join(f"- {sentence}\n" for sentence in RESULTS.verdict) in PAGE
 
 
 def test_run_was_made_with_the_settings_of_today():
-    settings = demo_settings(quick=False, seed=0)
-    assert RESULTS["settings"] == {name: getattr(settings, name) for name in RESULTS["settings"]}
-    assert set(RESULTS["settings"]) == set(vars(settings))
+    assert RESULTS.settings == demo_settings(quick=False, seed=0)
 
 
 def headlines():
-    rows = {row["name"]: row for row in RESULTS["rows"]}
+    rows = {row.name: row for row in RESULTS.rows}
     plain, shaped = rows["no gain"], rows["KTS"]
     copies = "a training image in {:.1f}% of its samples; with KTS in {:.1f}%"
-    yield copies.format(100 * plain["f_mem"], 100 * shaped["f_mem"])
-    yield f"({plain['frechet']:.2f} to {shaped['frechet']:.2f})"
+    yield copies.format(100 * plain.f_mem, 100 * shaped.f_mem)
+    yield f"({plain.frechet:.2f} to {shaped.frechet:.2f})"
     support = CLAIMS["sparsity"]["found"]["models"]["all images"]["support"]["kNN, pixels"]
     yield f"ρ = {support['total']['plain']['value']:+.2f}, not with sparse ones,"
     excess = support["excess"]["plain"]["value"]

@@ -1,48 +1,50 @@
 """The words follow the numbers, whichever way they came out."""
 
-import copy
+from dataclasses import replace
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given
 
-from kinetic_jax.demo._verdict import front, verdict
+from kinetic_jax.demo._results import (
+    ClassifierScores,
+    EnergyMeans,
+    Fifth,
+    HeldOut,
+    Results,
+    Row,
+)
+from kinetic_jax.demo._rows import DemoSettings
+from kinetic_jax.demo._verdict import verdict
 
 
 def _row(name, f_mem, frechet, change, interval, farther):
-    return {
-        "frechet_change_interval": farther,
-        "name": name,
-        "f_mem": f_mem,
-        "f_mem_interval": [f_mem - 0.01, f_mem + 0.01],
-        "frechet": frechet,
-        "f_mem_change": change,
-        "f_mem_change_interval": interval,
-    }
+    return Row(
+        name=name, samples=100, bad_samples=0, energy=EnergyMeans(*[1.0] * 6), f_mem=f_mem,
+        f_mem_interval=[f_mem - 0.01, f_mem + 0.01], f_mem_held_out=0.01, frechet=frechet,
+        confidence=0.9, evaluations=100, f_mem_change=change, f_mem_change_interval=interval,
+        frechet_change_interval=farther,
+    )  # fmt: skip
 
 
 def _fifth(confidence, f_mem):
-    return {
-        "confidence": confidence,
-        "confidence_interval": [confidence - 0.02, confidence + 0.02],
-        "f_mem": f_mem,
-        "f_mem_interval": [f_mem - 0.02, f_mem + 0.02],
-    }
+    def around(value):
+        return [value - 0.02, value + 0.02]
+
+    return Fifth(20, 1.0, [0.0, 2.0], f_mem, around(f_mem), confidence, around(confidence))
 
 
 @pytest.fixture
 def results():
-    flat = [_fifth(0.9, 0.1)] * 5
-    return {
-        "rows": [
-            _row("no gain", 0.20, 3.0, 0.0, [0.0, 0.0], [0.0, 0.0]),
-            _row("KTS", 0.10, 3.5, -0.10, [-0.12, -0.08], [0.3, 0.7]),
-            _row("launch only", 0.25, 2.5, 0.05, [0.03, 0.07], [-0.7, -0.3]),
-            _row("constant gain", 0.19, 3.0, -0.01, [-0.03, 0.01], [-0.1, 0.2]),
-        ],
-        "held_out": {"f_mem": 0.01, "f_mem_interval": [0.0, 0.02]},
-        "fifths": {"total": flat, "excess": flat},
-    }
+    rows = [
+        _row("no gain", 0.20, 3.0, 0.0, [0.0, 0.0], [0.0, 0.0]),
+        _row("KTS", 0.10, 3.5, -0.10, [-0.12, -0.08], [0.3, 0.7]),
+        _row("launch only", 0.25, 2.5, 0.05, [0.03, 0.07], [-0.7, -0.3]),
+        _row("constant gain", 0.19, 3.0, -0.01, [-0.03, 0.01], [-0.1, 0.2]),
+    ]
+    held_out, flat = HeldOut(900, 0.01, [0.0, 0.02], 1.0, 0.9), [_fifth(0.9, 0.1)] * 5
+    return Results(
+        DemoSettings(), False, {}, "cpu", ClassifierScores(0.9, 64), held_out, rows,
+        {"total": flat, "excess": flat}, [],
+    )  # fmt: skip
 
 
 def test_direction_and_cost_of_each_row(results):
@@ -57,15 +59,14 @@ def test_direction_and_cost_of_each_row(results):
 
 
 def test_no_copying_is_said_so(results):
-    results["rows"][0] |= {"f_mem": 0.015, "f_mem_interval": [0.01, 0.02]}
+    results.rows[0] = replace(results.rows[0], f_mem=0.015, f_mem_interval=[0.01, 0.02])
     assert "cannot be said to copy" in verdict(results)[0]
 
 
 def test_front_names_who_is_on_it(results):
     assert "lie KTS, launch only and constant gain; KTS is on it" in verdict(results)[4]
-    worse = copy.deepcopy(results)
-    worse["rows"][1] |= {"f_mem": 0.3}
-    assert "KTS is not on it" in verdict(worse)[4]
+    results.rows[1] = replace(results.rows[1], f_mem=0.3)
+    assert "KTS is not on it" in verdict(results)[4]
 
 
 @pytest.mark.parametrize(
@@ -80,19 +81,5 @@ def test_front_names_who_is_on_it(results):
 )
 def test_fifths(results, confidence, f_mem, expected):
     fifths = [_fifth(c, f) for c, f in zip(confidence, f_mem, strict=True)]
-    results["fifths"]["total"] = fifths
+    results.fifths["total"] = fifths
     assert expected in verdict(results)[5]
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8))
-def test_front_is_what_nobody_beats(points):
-    rows = [{"f_mem": a, "frechet": b} for a, b in points]
-    on = front(rows)
-    assert on, "somebody is always on the front"
-    for row in rows:
-        beaten = any(
-            o["f_mem"] <= row["f_mem"] and o["frechet"] <= row["frechet"]
-            and (o["f_mem"] < row["f_mem"] or o["frechet"] < row["frechet"])
-            for o in rows
-        )  # fmt: skip
-        assert (row in on) == (not beaten)

@@ -215,19 +215,6 @@ def test_readme_table(run):
             into_page(readme, whole | part)
 
 
-def test_paired_difference():
-    pairs = np.array([-1.0] * 60 + [1.0] * 20 + [0.0] * 920)
-    found = _rows.paired_difference(pairs)
-    half = 1.96 * pairs.std() / np.sqrt(1000)  # Wald's, which many pairs come near to
-    assert found["value"] == pytest.approx(-0.04)
-    assert found["low"] == pytest.approx(-0.04 - half, abs=1e-3)
-    assert found["high"] == pytest.approx(-0.04 + half, abs=1e-3)
-    few = _rows.paired_difference(np.array([-1.0] * 4 + [0.0] * 996))  # p = 0.125 by McNemar
-    assert few["high"] > 0
-    none = _rows.paired_difference(np.zeros(100))
-    assert none["low"] < 0 < none["high"]
-
-
 def test_a_turn_is_told_by_what_came_before():
     def turn(*values):
         found = [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]

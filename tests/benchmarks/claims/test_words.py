@@ -3,17 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.claims import _words
-
-
-def test_auc():
-    draws = np.random.default_rng(0)
-    positive = draws.random(200) < 0.3
-    for scores in (draws.normal(size=200) + positive, draws.integers(0, 4, 200) * 1.0):
-        assert _words.auc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
-    assert np.isnan(_words.auc(np.arange(3.0), np.zeros(3, bool)))
 
 
 def test_within_leaves_nothing_of_the_class():

@@ -1,52 +1,9 @@
-"""Who beats whom, and what is chosen, where the answers are known."""
+"""Choices made on half of the samples or of many settings, where the answers are known."""
 
 import numpy as np
 import pytest
 
-from benchmarks.claims import _fronts, _goldilocks, _kts, _rows
-
-N = 2_000
-
-
-def measure(name, share, distance, *, seed=None):
-    """Exact shares, nested; or independent draws."""
-    ranks = np.arange(N) / N if seed is None else np.random.default_rng(seed).uniform(size=N)
-    return _fronts.Measure(name, name.startswith("KTS"), (ranks < share).astype(float), distance)
-
-
-def test_settings_are_beaten_in_both():
-    found = _fronts.beaten([
-        measure("KTS: a", 0.3, 1.0),
-        measure("KTS: b", 0.1, 2.0),
-        measure("noise: c", 0.2, 0.9),  # beats a
-        measure("noise: d", 0.2, 1.1),  # fewer copies than a, but farther off
-        measure("noise: e", 0.4, 1.0),  # beaten by a, which is as far
-        measure("noise: f", 0.15, 2.5),  # beaten by b
-    ])  # fmt: skip
-    assert found["pairs"] == 16
-    assert found["kts"] == {"KTS: a": ["noise: c"], "KTS: b": []}
-    assert found["controls"] == {
-        "noise: c": [], "noise: d": [], "noise: e": ["KTS: a"], "noise: f": ["KTS: b"],
-    }  # fmt: skip
-
-
-def test_many_settings_are_no_luck():
-    """Twelve settings against four that are truly alike: nobody beats anybody, in 95% of tries."""
-    lucky = 0
-    for trial in range(100):
-        names = [f"KTS: {i}" for i in range(12)] + [f"noise: {i}" for i in range(4)]
-        found = _fronts.beaten(
-            [measure(name, 0.3, 1.0, seed=trial * 100 + at) for at, name in enumerate(names)]
-        )
-        lucky += any(found["kts"].values()) or any(found["controls"].values())
-    assert lucky <= 11  # of 100 at 5%: more than 11 once in 250
-
-
-def test_bad_trajectories_are_left_out():
-    one, other = measure("KTS: a", 0.3, 1.0), measure("noise: b", 0.2, 1.0)
-    one.copied[:600] = np.nan  # of the rest neither copies
-    found = _fronts.beaten([one, other])
-    assert found["kts"] == {"KTS: a": []}
+from benchmarks.claims import _goldilocks, _kts, _rows
 
 
 def test_best_setting_is_clearly_lower_and_no_farther_off():
