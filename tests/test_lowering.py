@@ -19,7 +19,7 @@ from kinetic_jax._streaming import Highest, checked_shards
 from kinetic_jax._streaming._stream import _begin, _finish, _update
 from kinetic_jax.fields import from_nnx
 from kinetic_jax.metrics._neighbor_mesh import MeshSearch, _by_products, _on_each
-from kinetic_jax.metrics._neighbor_scores import ProductScore, is_certain, measure
+from kinetic_jax.metrics._neighbor_scores import ProductScore, measure, with_certainty
 from kinetic_jax.training._step import Problem, advance, initial_state, split_field
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -99,12 +99,15 @@ def each(method, *more):
 def neighbors_of_a_chunk():
     def search(queries, rows):
         reduction = Highest(2)
-        carry = _begin(reduction, 3, "float32", (1, 4))
+        blocks, carry = _begin(reduction, queries, 3, "float32")
         squares, span = jnp.sum(rows * rows, axis=1), jnp.array([0, 0, 40], jnp.int32)
-        carry = _update(ProductScore(), reduction, carry, queries[None], rows, squares, None, span)
-        scores, index = jax.tree.map(lambda leaf: leaf[0], _finish(reduction, carry))
+        center = jnp.zeros(3)
+        score = ProductScore(center)
+        carry = _update(score, reduction, carry, blocks, rows, squares, None, span)
+        scores, index = _finish(reduction, carry, len(queries))
         squared, number = measure(queries, rows, index, index, 2)
-        return squared, number, is_certain(queries, scores[:, -1], squared[:, -1], jnp.float32(9))
+        longest = jnp.float32(9)
+        return number, with_certainty(squared, queries, center, scores, longest, 1.0)
 
     return of_arrays(search, X0, DATA)
 

@@ -52,7 +52,8 @@ def scores(rows, queries):
     start = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (1, 4, *leaf.shape)), reduction.start(3, rows.dtype)
     )
-    return _update(ProductScore(), reduction, start, queries[None], rows, squares, None, span)
+    score = ProductScore(jnp.zeros(3))
+    return _update(score, reduction, start, queries[None], rows, squares, None, span)
 
 
 @pytest.mark.parametrize("setting", [None, "bfloat16", "tensorfloat32"])

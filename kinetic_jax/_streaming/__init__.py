@@ -22,6 +22,7 @@ from kinetic_jax._streaming._rows import read_again as read_again
 from kinetic_jax._streaming._rows import read_rows as read_rows
 from kinetic_jax._streaming._rows import require_finite_rows as require_finite_rows
 from kinetic_jax._streaming._rows import row_chunks as row_chunks
+from kinetic_jax._streaming._rows import survey as survey
 from kinetic_jax._streaming._rows import to_power_of_two as to_power_of_two
 from kinetic_jax._streaming._shards import Shards as Shards
 from kinetic_jax._streaming._shards import checked_shards as checked_shards

@@ -70,8 +70,11 @@ def as_numbers(data: Rows) -> Array | np.ndarray:
 
 def read_rows(data: Rows, index: slice | np.ndarray) -> Float[Array, "chunk size"]:
     """The rows `data[index]`, flattened, on the device, in float32 (or float64)."""
-    rows = jnp.asarray(as_numbers(data[index]))
-    return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], -1)
+    total = data.shape[0]
+    is_all = isinstance(index, slice) and index.indices(total) == (0, total, 1)
+    rows = as_numbers(data if is_all and isinstance(data, jax.Array) else data[index])
+    rows = jnp.asarray(rows.reshape(rows.shape[0], -1))
+    return rows.astype(at_least_float32(rows.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +103,38 @@ def balance(*sets: Float[Array, "..."]) -> float:
     row far out does not change the scale of the others. Typical rows are scaled to 2⁻³⁶, where
     float32 holds the square of a difference in their last digit, and of rows 10²⁹ times larger.
     """
-    typical = max(float(untyped_axes(_median_size)(rows)) for rows in sets)
+    return scale_of(untyped_axes(_median_sizes)(*sets))
+
+
+def survey(
+    first: Float[Array, "chunk size"], queries: Float[Array, "queries size"]
+) -> tuple[float, Float[Array, " size"]]:
+    """`balance(first, queries)`, and the mean of the first rows at that scale, in one program."""
+    sizes, center = untyped_axes(_survey)(first, queries)
+    factor = scale_of(sizes)
+    return factor, center if factor == 1 else center_of(first * factor)
+
+
+def scale_of(median_sizes: Float[Array, " sets"]) -> float:
+    """The scale of `balance`."""
+    typical = float(np.max(np.asarray(median_sizes)))
     if typical == 0 or 1e-10 <= typical <= 1e10:
         return 1.0
     return float(2.0 ** np.clip(-36 - np.floor(np.log2(typical)), -120, 120))
 
 
 @jax.jit
+def _survey(
+    first: Float[Array, "chunk size"], queries: Float[Array, "queries size"]
+) -> tuple[Float[Array, "2"], Float[Array, " size"]]:
+    return _median_sizes(first, queries), center_of(first)
+
+
+@jax.jit
+def _median_sizes(*sets: Float[Array, "..."]) -> Float[Array, " sets"]:
+    return jnp.stack(jax.tree.map(_median_size, sets))
+
+
 def _median_size(rows: Float[Array, "rows *event"]) -> Float[Array, ""]:
     """The median over rows of the largest magnitude; zero and non-finite rows do not count."""
     sizes = jnp.max(jnp.abs(rows.reshape(rows.shape[0], -1)), axis=1, initial=0.0)
@@ -194,9 +222,9 @@ def _slice_with_squares(
     return _with_squares(rows.reshape(chunk_size, -1), center, dtype)
 
 
-def require_finite_rows(name: str, start: int, squares: Float[Array, " chunk"]) -> None:
+def require_finite_rows(name: str, start: int, squares: Float[np.ndarray, " chunk"]) -> None:
     """Checks that all squared norms of a chunk of rows are finite."""
-    broken = np.flatnonzero(~np.isfinite(np.asarray(squares)))
+    broken = np.flatnonzero(~np.isfinite(squares))
     if broken.size:
         raise ValueError(
             f"{name} must be finite, and so must its rows' squared norms, got row "

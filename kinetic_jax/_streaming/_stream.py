@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._mesh import scan
 from kinetic_jax._progress import progress_bar
@@ -81,7 +81,7 @@ def stream_from_host(
     dtype: DTypeLike,
     center: Float[Array, " size"] | None = None,
     description: str,
-    check: Callable[[int, Array], None] | None = None,
+    check: Callable[[int, np.ndarray], None] | None = None,
     progress: bool | None = None,
 ) -> PyTree[Array]:
     """One pass over rows that need not fit in memory, for many queries; each row is read once.
@@ -92,37 +92,39 @@ def stream_from_host(
     """
     total, size = data.shape[0], int(np.prod(data.shape[1:]))
     count = jax.tree.leaves(queries)[0].shape[0]
-    blocks = -(-count // QUERIES_AT_ONCE)
-    block_size = -(-count // blocks)
-    queries = jax.tree.map(lambda leaf: _in_blocks(leaf, blocks, block_size), queries)
-    carry = _begin(reduction, size, np.dtype(dtype).name, (blocks, block_size))
+    queries, carry = _begin(reduction, queries, size, np.dtype(dtype).name)
     with progress_bar(description, total, show=progress) as update:
         for chunk in row_chunks(data, chunk_size, np.dtype(dtype), center):
             start, stop = chunk.new
             if check is not None:
-                check(start, chunk.squares[start - chunk.first : stop - chunk.first])
+                check(start, np.asarray(chunk.squares)[start - chunk.first : stop - chunk.first])
             extra = _chunk_of(beside, chunk)
-            span = jnp.array([chunk.first, start, stop], jnp.int32)
+            span = np.array([chunk.first, start, stop], np.int32)
             carry = _update(
                 score, reduction, carry, queries, chunk.rows, chunk.squares, extra, span
             )
             jax.block_until_ready(carry)  # at most one chunk waits in memory
             update(stop, "")
-    results = _finish(reduction, carry)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)
-
-
-def _in_blocks(leaf: Array | np.ndarray, blocks: int, block_size: int) -> Array:
-    """(count, ...) to (blocks, block_size, ...), padded with copies of the last entry."""
-    padding = (0, blocks * block_size - leaf.shape[0])
-    padded = jnp.pad(leaf, (padding, *((0, 0),) * (leaf.ndim - 1)), mode="edge")
-    return padded.reshape(blocks, block_size, *leaf.shape[1:])
+    return _finish(reduction, carry, count)
 
 
 @eqx.filter_jit
-def _begin(reduction: Reduction, size: int, dtype: str, shape: tuple[int, int]) -> PyTree[Array]:
+def _begin(
+    reduction: Reduction, queries: PyTree[Array], size: int, dtype: str
+) -> tuple[PyTree[Array], PyTree[Array]]:
+    """Queries in blocks (blocks, queries of a block, ...), and the carry of each."""
+    count = jax.tree.leaves(queries)[0].shape[0]
+    blocks = -(-count // QUERIES_AT_ONCE)
+    shape = (blocks, -(-count // blocks))
+
+    def in_blocks(leaf: Array) -> Array:
+        padding = (0, shape[0] * shape[1] - count)  # with copies of the last query
+        padded = jnp.pad(leaf, (padding, *((0, 0),) * (leaf.ndim - 1)), mode="edge")
+        return padded.reshape(*shape, *leaf.shape[1:])
+
     start = reduction.start(size, jnp.dtype(dtype))
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *leaf.shape)), start)
+    carry = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *leaf.shape)), start)
+    return jax.tree.map(in_blocks, queries), carry
 
 
 def _chunk_of(beside: PyTree[Any], chunk: RowChunk) -> PyTree[Array]:
@@ -144,9 +146,9 @@ def _update(
     rows: Float[Array, "chunk size"],
     squares: Float[Array, " chunk"],
     beside: PyTree[Array],
-    span: Int[Array, "3"],
+    span: Int[ArrayLike, "3"],
 ) -> PyTree[Array]:
-    first, start, stop = span
+    first, start, stop = jnp.asarray(span)
     index = first + jnp.arange(rows.shape[0], dtype=jnp.int32)
     index = jnp.where((index >= start) & (index < stop), index, -1)
 
@@ -159,5 +161,7 @@ def _update(
 
 
 @eqx.filter_jit
-def _finish(reduction: Reduction, carry: PyTree[Array]) -> PyTree[Array]:
-    return jax.vmap(jax.vmap(reduction.finish))(carry)
+def _finish(reduction: Reduction, carry: PyTree[Array], count: int) -> PyTree[Array]:
+    """The results of the queries, without those that filled up the last block."""
+    results = jax.vmap(jax.vmap(reduction.finish))(carry)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)

@@ -25,8 +25,8 @@ from kinetic_jax.metrics._neighbor_scores import (
     DifferenceScore,
     Nearest,
     ProductScore,
-    is_certain,
     lowest_of,
+    with_certainty,
 )
 
 # Queries whose scores, and whose candidates, a device holds at a time.
@@ -57,12 +57,12 @@ class MeshSearch:
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
         """Neighbours, and True for queries where rounding cannot have hidden a nearer row."""
-        queries = queries * self.factor
-        squared, indices, worst = self._on_each(_by_products, queries, self.center, static=self.k)
-        centered = queries - jnp.asarray(self.center)[None, :]
-        certain = is_certain(centered, worst, squared[:, -1], self.longest)
+        queries, center = queries * self.factor, jnp.asarray(self.center)
+        squared, indices, worst = self._on_each(_by_products, queries, center, static=self.k)
+        distances, certain = with_certainty(
+            squared, queries, center, worst, self.longest, self.factor
+        )
         all_measured = self.k + SPARE_CANDIDATES >= self.shards.total
-        distances = jnp.sqrt(squared) / self.factor
         return distances, indices, np.asarray(certain) | all_measured
 
     def by_differences(
@@ -156,15 +156,14 @@ def _statistics(part: _Part, _: None) -> tuple[Array, Array, Array]:
 def _by_products(part: _Part, queries: Array, center: Array, k: int) -> tuple[Array, Array, Array]:
     """The k nearest rows of each query by differences, and the score of its last candidate."""
     count = min(k + SPARE_CANDIDATES, part.shards.total)
-    centered = queries - center[None, :]
-    scores, candidates = part.reduce(ProductScore(), Highest(count), centered, center)
+    scores, candidates = part.reduce(ProductScore(center), Highest(count), queries, center)
 
     def nearest(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         query, number = inputs
         return lowest_of(query, take_rows(part.rows, number, part.shards), number, k)
 
     neighbors = jax.lax.map(nearest, (queries, candidates), batch_size=_MEASURED_AT_ONCE)
-    return *neighbors, scores[:, -1]
+    return *neighbors, scores[:, -1:]
 
 
 def _by_differences(part: _Part, queries: Array, k: int) -> tuple[Array, Array]:

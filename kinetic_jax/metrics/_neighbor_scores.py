@@ -16,10 +16,17 @@ SPARE_CANDIDATES = 4
 
 
 class ProductScore(eqx.Module):
-    """½||q||² − ½||q − r||², by the expanded square."""
+    """½||q||² − ½||q − r||², by the expanded square.
+
+    Attributes:
+        center: subtracted from queries, as it is from rows.
+    """
+
+    center: Float[Array, " size"]
 
     def __call__(self, query: Array, rows: Array, squares: Array, known: None) -> Array:
         del known
+        query = query - self.center
         return product_scores(query, rows, squares, jnp.ones((), rows.dtype))
 
 
@@ -88,19 +95,25 @@ def measure(
 
 
 @jax.jit
-def is_certain(
-    centered: Float[Array, "queries size"],
-    worst_score: Float[Array, " queries"],
-    squared: Float[Array, " queries"],
+def with_certainty(
+    squared: Float[Array, "queries k"],
+    queries: Float[Array, "queries size"],
+    center: Float[Array, " size"],
+    scores: Float[Array, "queries candidates"],
     longest: ArrayLike,
-) -> Bool[Array, " queries"]:
-    """True for queries to which no row outside the candidates can be nearer than the k-th.
+    factor: Float[ArrayLike, ""],
+) -> tuple[Float[Array, "queries k"], Bool[Array, " queries"]]:
+    """Distances, and True for queries to which no other row can be nearer than the k-th.
 
-    Such a row scores at most as high as the worst candidate, and the rounding error of twice a
+    Data are scaled by `factor`; distances of queries that are not finite are NaN. A row outside of
+    the candidates scores at most as high as the worst candidate, and the rounding error of twice a
     score is at most (d + 8) ε (||q|| + max ||r||)².
     """
+    centered = queries - center[None, :]
     length2 = jnp.sum(centered * centered, axis=1)
     epsilon = (centered.shape[1] + 8) * float(jnp.finfo(centered.dtype).eps)
     error = epsilon * (jnp.sqrt(length2) + longest) ** 2
-    certain = length2 - 2 * worst_score - error >= squared
-    return certain | ~jnp.isfinite(length2)
+    certain = length2 - 2 * scores[:, -1] - error >= squared[:, -1]
+    finite = jnp.all(jnp.isfinite(queries), axis=1, keepdims=True)
+    distances = jnp.where(finite, jnp.sqrt(squared) / factor, jnp.nan)
+    return distances, certain | ~jnp.isfinite(length2)

@@ -11,20 +11,19 @@ from kinetic_jax._streaming import (
     Highest,
     Rows,
     Scaled,
-    balance,
-    center_of,
     read_again,
     read_rows,
     require_finite_rows,
     stream_from_host,
+    survey,
 )
 from kinetic_jax.metrics._neighbor_scores import (
     SPARE_CANDIDATES,
     DifferenceScore,
     Nearest,
     ProductScore,
-    is_certain,
     measure,
+    with_certainty,
 )
 
 _QUERIES_MEASURED_AT_ONCE = 2048
@@ -38,7 +37,8 @@ class Search:
     ):
         self.name, self.k, self.chunk_size = name, k, chunk_size
         first = read_rows(data, slice(0, chunk_size)).astype(queries.dtype)
-        self.factor = balance(first, queries)
+        # A shift keeps distances, and squared norms are smaller around the mean of some rows.
+        self.factor, self.center = survey(first, queries)
         self.data = data if self.factor == 1 else Scaled(data, self.factor)
         self.stream = functools.partial(
             stream_from_host,
@@ -47,52 +47,52 @@ class Search:
             dtype=queries.dtype,
             progress=progress,
         )
-        # A shift keeps distances, and squared norms are smaller around the mean of some rows.
-        self.center = center_of(first * self.factor)
 
     def by_products(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"], np.ndarray]:
         """Neighbours, and True for queries where rounding cannot have hidden a nearer row."""
         total, center, longest = self.data.shape[0], self.center, 0.0
-        queries = queries * self.factor
-        centered = queries - center[None, :]
+        queries = self._scaled(queries)
 
-        def check(start: int, squares: Array) -> None:
+        def check(start: int, squares: np.ndarray) -> None:
             nonlocal longest
             require_finite_rows(self.name, start, squares)
-            longest = max(longest, float(np.sqrt(np.max(np.asarray(squares)))))
+            longest = max(longest, float(np.sqrt(np.max(squares))))
 
         count = min(self.k + SPARE_CANDIDATES, total)
         scores, candidates = self.stream(
-            ProductScore(),
+            ProductScore(center),
             Highest(count),
-            centered,
+            queries,
             center=center,
             description="searching",
             check=check,
         )
-        blocks = []
         # At most a chunk of rows is read again at a time.
         in_memory = isinstance(self.data, jax.Array)
         block_size = _QUERIES_MEASURED_AT_ONCE if in_memory else max(self.chunk_size // count, 1)
-        for start in range(0, queries.shape[0], block_size):
-            block = slice(start, start + block_size)
-            blocks.append(self._measured(queries[block], candidates[block]))
-        squared, indices = (jnp.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-        certain = is_certain(centered, scores[:, -1], squared[:, -1], longest)
-        distances = jnp.sqrt(squared) / self.factor
+        if block_size >= queries.shape[0]:
+            squared, indices = self._measured(queries, candidates)
+        else:
+            starts = range(0, queries.shape[0], block_size)
+            blocks = [slice(start, start + block_size) for start in starts]
+            parts = [self._measured(queries[block], candidates[block]) for block in blocks]
+            squared, indices = map(jnp.concatenate, zip(*parts, strict=True))
+        distances, certain = with_certainty(squared, queries, center, scores, longest, self.factor)
         return distances, indices, np.asarray(certain) | (count == total)
 
     def by_differences(
         self, queries: Float[Array, "queries size"]
     ) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
         """Neighbours without the expanded square: slower, and exact for all numbers."""
-        scaled = queries * self.factor
         squared, indices = self.stream(
-            DifferenceScore(), Nearest(self.k), scaled, description="searching again"
+            DifferenceScore(), Nearest(self.k), self._scaled(queries), description="searching again"
         )
         return jnp.sqrt(squared) / self.factor, indices
+
+    def _scaled(self, queries: Array) -> Array:
+        return queries if self.factor == 1 else queries * self.factor
 
     def _measured(self, queries: Array, candidates: Array) -> tuple[Array, Array]:
         if isinstance(self.data, jax.Array):

@@ -147,8 +147,7 @@ def find_neighbors(
         exact = search.by_differences(points[to_power_of_two(uncertain)])
         distances = distances.at[uncertain].set(exact[0][: uncertain.size])
         indices = indices.at[uncertain].set(exact[1][: uncertain.size])
-    finite = jnp.all(jnp.isfinite(points), axis=1, keepdims=True)
-    return Neighbors(jnp.where(finite, distances, jnp.nan), indices)
+    return Neighbors(distances, indices)
 
 
 def flat_rows(name: str, array: ArrayLike | Rows) -> Float[Array, "rows size"]:
@@ -157,8 +156,10 @@ def flat_rows(name: str, array: ArrayLike | Rows) -> Float[Array, "rows size"]:
         array = as_numbers(numbers(name, array))
     shape = np.shape(array)
     require(len(shape) >= 1, name, f"shape {shape}", "have a leading axis of rows")
+    size = int(np.prod(shape[1:]))
+    if isinstance(array, np.ndarray):  # where a change of shape costs no program
+        array = array.reshape(shape[0], size)
     rows = as_array(name, array)
     is_real = not jnp.issubdtype(rows.dtype, jnp.complexfloating)
     require(is_real, name, f"dtype {rows.dtype}", "hold real numbers")
-    size = int(np.prod(shape[1:]))
-    return rows.astype(at_least_float32(rows.dtype)).reshape(rows.shape[0], size)
+    return rows.astype(at_least_float32(rows.dtype)).reshape(shape[0], size)

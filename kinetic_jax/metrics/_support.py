@@ -152,8 +152,9 @@ def scott_bandwidth(reference: Rows, *, chunk_size: int = DEFAULT_CHUNK_SIZE) ->
     total, squares, origin = np.zeros(size), 0.0, None
     for chunk in row_chunks(data, chunk_size, np.dtype(np.float32), None):
         first, (start, stop) = chunk.first, chunk.new
-        require_finite_rows("reference", start, chunk.squares[start - first : stop - first])
-        rows = np.asarray(chunk.rows[start - first : stop - first], np.float64)
+        is_new = slice(start - first, stop - first)
+        require_finite_rows("reference", start, np.asarray(chunk.squares)[is_new])
+        rows = np.asarray(chunk.rows, np.float64)[is_new]
         origin = rows.mean(axis=0) if origin is None else origin
         total += (rows - origin).sum(axis=0)
         squares += float(((rows - origin) ** 2).sum())
