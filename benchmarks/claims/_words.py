@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
+from kinetic_jax.metrics import (
+    EnergyGroup,
+    Memorization,
+    energy_groups,
+    resampled,
+    roc_auc,
+    spearman,
+)
 from kinetic_jax.plotting import Estimate, Interval
 
 
@@ -63,15 +70,15 @@ def bootstrap(
     statistic: Any, arrays: Sequence[np.ndarray], resamples: int | None = None, seed: int = 0
 ) -> dict[str, float]:
     """A statistic of samples with its percentile bootstrap interval; rows are drawn together."""
-    draws = np.random.default_rng(seed)
-    n = len(arrays[0])
-    found = []
-    for _ in range(resamples or RESAMPLES):
-        rows = draws.integers(n, size=n)
-        found.append(statistic(*(array[rows] for array in arrays)))
+    draws = resampled(
+        lambda rows: statistic(*(array[rows] for array in arrays)),
+        np.arange(len(arrays[0])),
+        resamples=resamples or RESAMPLES,
+        seed=seed,
+    )
     low = high = float("nan")
-    if not np.isnan(found).all():
-        low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    if not np.isnan(draws).all():
+        low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"value": float(statistic(*arrays)), "low": float(low), "high": float(high)}
 
 
