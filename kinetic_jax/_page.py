@@ -3,14 +3,16 @@
 import base64
 from typing import Any
 
+# Reports have pictures as well: what the extra `demo` lacks is named before anything is measured.
+import matplotlib  # noqa: F401
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
 
 def render(package: str, template: str, **content: Any) -> str:
     """The page of a package's template, which extends `page.html.jinja` of this package.
 
     The filter `embedded` writes PNG bytes as a data URL.
     """
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # extra `demo`
-
     loaders = [PackageLoader(name, ".") for name in (package, "kinetic_jax")]
     environment = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined

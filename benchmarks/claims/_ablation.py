@@ -62,22 +62,22 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any], di
     own: dict[str, Any] = {"alpha0": s, "beta0": s, "tau_split": config["tau_split"]}
     own |= {"launch": "linear", "landing": "exponential"}
     usual = {"solver": diffrax.Euler(), "num_steps": evaluations, "grid": "uniform"}
-    found = [("τ", f"{tau:g}", own | {"tau_split": tau}, usual) for tau in config["taus"]]
+    settings = [("τ", f"{tau:g}", own | {"tau_split": tau}, usual) for tau in config["taus"]]
     for launch in config["launches"]:
         for landing in config["landings"]:
             shapes = own | {"launch": launch, "landing": landing}
             shapes |= _same_areas(own, launch, landing, evaluations)
             sizes = f"(α0 = {shapes['alpha0']:.2g}, β0 = {shapes['beta0']:.2g})"
-            found.append(("shapes", f"{launch} / {landing} {sizes}", shapes, usual))
+            settings.append(("shapes", f"{launch} / {landing} {sizes}", shapes, usual))
     for name, (solver, cost) in SOLVERS.items():
-        found.append(
+        settings.append(
             ("solver", name, own, usual | {"solver": solver, "num_steps": evaluations // cost})
         )
     for number in config["budgets"]:
-        found.append(("evaluations", f"{number}", own, usual | {"num_steps": number}))
+        settings.append(("evaluations", f"{number}", own, usual | {"num_steps": number}))
     for grid in ("uniform", "cosine"):
-        found.append(("grid", grid, own, usual | {"grid": grid}))
-    return found
+        settings.append(("grid", grid, own, usual | {"grid": grid}))
+    return settings
 
 
 def _same_areas(own: dict[str, Any], launch: str, landing: str, steps: int) -> dict[str, float]:
@@ -99,9 +99,9 @@ def _same_areas(own: dict[str, Any], launch: str, landing: str, steps: int) -> d
     }
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
-    rows = found["rows"]
+    rows = results["rows"]
     solving = (row for row in rows if row["family"] in ("solver", "evaluations", "grid"))
     robust = list(
         {row["setting"]: row for row in solving}.values()
@@ -122,7 +122,7 @@ def verdict(found: dict[str, Any]) -> str:
         )
 
     return (
-        f"At α0 = β0 = {found['strength']:g} F_mem falls clearly under {falls} of {len(robust)} "
+        f"At α0 = β0 = {results['strength']:g} F_mem falls clearly under {falls} of {len(robust)} "
         f"solvers, budgets and grids (points: least with {least['family']} {least['name']}, "
         f"{points(least)}; most with {most['family']} {most['name']}, {points(most)}). By τ: "
         f"{listed('τ')}. By shapes of launch / landing, with the same ∫ η in either phase: "
@@ -131,18 +131,18 @@ def verdict(found: dict[str, Any]) -> str:
     )
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
-    rows = [r for r in found["rows"] if r["family"] in ("solver", "evaluations", "grid")]
+    rows = [r for r in results["rows"] if r["family"] in ("solver", "evaluations", "grid")]
     ends = [pick(rows, key=lambda row: row["f_mem change"]["value"]) for pick in (max, min)]
     told = ", ".join(
         with_interval({k: 100 * v for k, v in row["f_mem change"].items()}, "+.1f") for row in ends
     )
-    what = f"points of F_mem at α0 = β0 = {found['strength']:g}: least, most of any solver, grid"
+    what = f"points of F_mem at α0 = β0 = {results['strength']:g}: least, most of any solver, grid"
     return [Line(what, "−6 to −10 (at 0.01)", told)]
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Changes of F_mem and of the Fréchet distance, setting by setting."""
     panels: dict[str, dict[str, dict[str, plotting.Interval]]] = {}
     for what, words, factor in (
@@ -150,7 +150,7 @@ def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigur
         ("frechet change", "change of the Fréchet distance", 1.0),
     ):
         series: dict[str, dict[str, plotting.Interval]] = {}
-        for row in found["rows"]:
+        for row in results["rows"]:
             name = f"{row['family']}: {row['name']}"
             series.setdefault(row["family"], {})[name] = interval(row[what], factor)
         panels[words] = series

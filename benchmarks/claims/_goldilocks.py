@@ -66,7 +66,7 @@ def _turn_of(quantities: dict[str, np.ndarray], quality: np.ndarray) -> dict[str
         order = np.argsort(amount[half::2], kind="stable")
         return [quality[half::2][part] for part in np.array_split(order, NUMBER)]
 
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     most = -np.inf
     for name, amount in quantities.items():
         means = [part.mean() for part in fifths(amount, 0)]
@@ -74,13 +74,13 @@ def _turn_of(quantities: dict[str, np.ndarray], quality: np.ndarray) -> dict[str
         if means[at] - max(means[0], means[-1]) > most:
             most = means[at] - max(means[0], means[-1])
             parts = fifths(amount, 1)
-            found = {
+            results = {
                 "name": name,
                 "fifth": at + 1,
                 "rise": _above(parts[at], parts[0]),
                 "drop": _above(parts[at], parts[-1]),
             }
-    return found
+    return results
 
 
 def _above(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -93,7 +93,7 @@ def _above(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def _by(amount: np.ndarray, quality: dict[str, np.ndarray], copied: np.ndarray) -> dict[str, Any]:
-    # Upside down where copies have less of it, so that a step upwards can be found: on which side
+    # Upside down where copies have less of it, so that a step upwards exists: on which side
     # they are, one half of the samples says, so that the p-value of the other half is honest.
     upwards = auc(amount[::2], copied[::2]) >= 0.5
     half = amount[1::2] if upwards else -amount[1::2]
@@ -123,23 +123,23 @@ def _peak(amount: np.ndarray, values: np.ndarray) -> float:
     return 1.0 + int(np.argmax([values[part].mean() for part in np.array_split(order, NUMBER)]))
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
-    if found["f_mem"]["value"] in (0, 1):
-        return f"F_mem is {percent(found['f_mem'])}: samples do not differ in being copies."
-    total = found["by"]["total"]
+    if results["f_mem"]["value"] in (0, 1):
+        return f"F_mem is {percent(results['f_mem'])}: samples do not differ in being copies."
+    total = results["by"]["total"]
     turns = " ".join(
-        _turning(what, turn, found["by"][turn["name"]]["f_mem"])
-        for what, turn in found["turns"].items()
+        _turning(what, turn, results["by"][turn["name"]]["f_mem"])
+        for what, turn in results["turns"].items()
     )
     return (
-        f"F_mem is {percent(found['f_mem'])} (held-out images: {100 * found['held out']:.1f}%). "
-        "From the lowest to the highest fifth of energy E the "
+        f"F_mem is {percent(results['f_mem'])} (held-out images: "
+        f"{100 * results['held out']:.1f}%). From the lowest to the highest fifth of energy E the "
         f"margin {rise(total['margin'])} and is highest in {_peaks(total['peak']['margin'])}, "
         f"realism {rise(total['realism'])} and is highest in {_peaks(total['peak']['realism'])}, "
         f"and F_mem {_from_to(total['f_mem'])}; copies have "
         f"{_side(total['auc'])} E (AUC {with_interval(total['auc'], '.2f')}). {turns} "
-        f"{_telling(found)} Published: semantics rise with energy until late energy turns "
+        f"{_telling(results)} Published: semantics rise with energy until late energy turns "
         "generation into copying."
     )
 
@@ -160,28 +160,28 @@ def _turns(turn: dict[str, Any]) -> bool:
     return bool(turn["rise"]["low"] > 0 and turn["drop"]["low"] > 0)
 
 
-def _telling(found: dict[str, Any]) -> str:
-    best = found["tells best"]
-    if found["its auc"]["value"] is None:
+def _telling(results: dict[str, Any]) -> str:
+    best = results["tells best"]
+    if results["its auc"]["value"] is None:
         return "There are too few copies, or others, to say what tells them."
-    of, auc_found = found["by"][best], found["its auc"]
-    if auc_found["low"] <= 0.5 <= auc_found["high"]:
+    of, area = results["by"][best], results["its auc"]
+    if area["low"] <= 0.5 <= area["high"]:
         return (
             f"No quantity clearly tells copies: {QUANTITIES[best]}, chosen on half of the samples, "
-            f"has an AUC of {with_interval(auc_found, '.2f')} on the others."
+            f"has an AUC of {with_interval(area, '.2f')} on the others."
         )
     return (
         f"Chosen on half of the samples, {QUANTITIES[best]} tells copies best: on the others they "
-        f"have {_side(auc_found)} of it (AUC {with_interval(auc_found, '.2f')}); F_mem "
+        f"have {_side(area)} of it (AUC {with_interval(area, '.2f')}); F_mem "
         f"{_from_to(of['f_mem'])} by fifth{_split(of['step'])}."
     )
 
 
-def _side(found: dict[str, Any]) -> str:
+def _side(results: dict[str, Any]) -> str:
     """The excess or lack of a quantity in copies, by the AUC with which it detects them."""
-    if found["low"] is None or found["low"] <= 0.5 <= found["high"]:
+    if results["low"] is None or results["low"] <= 0.5 <= results["high"]:
         return "neither clearly more nor less"
-    return "more" if found["low"] > 0.5 else "less"
+    return "more" if results["low"] > 0.5 else "less"
 
 
 def _split(step: dict[str, Any]) -> str:
@@ -199,22 +199,22 @@ def _peaks(peak: dict[str, Any]) -> str:
     return f"fifth {peak['value']:.0f}, {peak['low']:.0f} to {peak['high']:.0f}"
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
-    best, total, turn = found["tells best"], found["by"]["total"], found["turns"]["margin"]
+    best, total, turn = results["tells best"], results["by"]["total"], results["turns"]["margin"]
     lines = [
         Line(
             "AUC of E for copies (below 0.5: copies have less)",
             "",
             with_interval(total["auc"], ".2f"),
         ),
-        Line(f"AUC of {QUANTITIES[best]} for copies", "", with_interval(found["its auc"], ".2f")),
+        Line(f"AUC of {QUANTITIES[best]} for copies", "", with_interval(results["its auc"], ".2f")),
         Line("fifth of E where the margin is highest", "", _peaks(total["peak"]["margin"])),
     ]
     if _turns(turn):
         name = turn["name"]
         ways = ", ".join(with_interval(turn[way], "+.2f") for way in ("rise", "drop"))
-        copied = found["by"][name]["f_mem"]
+        copied = results["by"][name]["f_mem"]
         lines += [
             Line(
                 f"margin over {QUANTITIES[name]}: fifth {turn['fifth']} above first, above last",
@@ -230,19 +230,19 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Margin, realism and F_mem by fifth of E, the excess, what turns most and tells copies."""
-    turning = [turn["name"] for turn in found["turns"].values()]
-    chosen = dict.fromkeys(["total", "excess", *turning, found["tells best"]])
+    turning = [turn["name"] for turn in results["turns"].values()]
+    chosen = dict.fromkeys(["total", "excess", *turning, results["tells best"]])
     panels = {
-        words: energy_group_series({QUANTITIES[name]: found["by"][name][what] for name in chosen})
+        words: energy_group_series({QUANTITIES[name]: results["by"][name][what] for name in chosen})
         for what, words in (
             ("margin", "margin (logits)"),
             ("realism", "realism (−feature distance)"),
             ("f_mem", "F_mem (share)"),
         )
     }
-    areas = {QUANTITIES[name]: interval(one["auc"]) for name, one in found["by"].items()}
+    areas = {QUANTITIES[name]: interval(one["auc"]) for name, one in results["by"].items()}
     label = "AUC for memorised (0.5: tells nothing; below: copies have less)"
     return {
         "goldilocks": plotting.by_energy_group(panels),

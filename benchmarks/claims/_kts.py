@@ -121,39 +121,39 @@ def count(config: dict[str, Any]) -> int:
 def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """Family, name and options of `sampled` of every row that is sampled."""
     steps, tau = config["steps"], config["tau_split"]
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    settings: list[tuple[str, str, dict[str, Any]]] = []
     for s in config["strengths"]:
-        found.append(("KTS, launch only", f"α0 = {s:g}", {"transform": kts(s, 0.0, tau)}))
-        found.append(("KTS, landing only", f"β0 = {s:g}", {"transform": kts(0.0, s, tau)}))
-        found.append(("KTS, both", f"α0 = β0 = {s:g}", {"transform": kts(s, s, tau)}))
+        settings.append(("KTS, launch only", f"α0 = {s:g}", {"transform": kts(s, 0.0, tau)}))
+        settings.append(("KTS, landing only", f"β0 = {s:g}", {"transform": kts(0.0, s, tau)}))
+        settings.append(("KTS, both", f"α0 = β0 = {s:g}", {"transform": kts(s, s, tau)}))
     for s in config["matched"]:
         for alpha0, name in ((s, f"α0 = β0 = {s:g}"), (0.0, f"β0 = {s:g}")):
             same = _controls.constant_like(alpha0, s, tau, steps)
             kind = "both" if alpha0 else "landing"
-            found.append((f"constant gain, {kind}", f"∫ η of {name}", {"transform": same}))
+            settings.append((f"constant gain, {kind}", f"∫ η of {name}", {"transform": same}))
             matched = _controls.clock_matched(
                 functools.partial(kts_gain, alpha0=alpha0, beta0=s, tau_split=tau)
             )
-            found.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
+            settings.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
     for b in config["ssc_powers"]:
         for a in config["ssc"]:
-            found.append((f"SSC, b = {b:g}", f"a = {a:g}", {"transform": _controls.ssc(a, b)}))
+            settings.append((f"SSC, b = {b:g}", f"a = {a:g}", {"transform": _controls.ssc(a, b)}))
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
-        found.append(("early stop", f"t = {end:g}", early))
+        settings.append(("early stop", f"t = {end:g}", early))
     for finer, shifts in (
         ("late", [s for s in config["shifts"] if s < 1]),
         ("early", [s for s in config["shifts"] if s > 1]),
     ):
         for shift in shifts:
             grid = {"grid": _controls.time_shifted(steps, shift), "num_steps": None}
-            found.append((f"time shift, finer {finer}", f"s = {shift:g}", grid))
-    return found
+            settings.append((f"time shift, finer {finer}", f"s = {shift:g}", grid))
+    return settings
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
-    baseline, held_out = found["rows"][0], found["held out"]
+    baseline, held_out = results["rows"][0], results["held out"]
     start = (
         f"Without a gain F_mem is {percent(baseline['f_mem'])} at a Fréchet distance of "
         f"{with_interval(baseline['frechet'], '.2f')}; held-out images have "
@@ -161,11 +161,11 @@ def verdict(found: dict[str, Any]) -> str:
         f"{held_out['frechet']:.2f} from as many others, as many samples without a gain "
         f"{held_out['no gain']:.2f}. "
     )
-    return f"{start}{_choice(found)} {_front(found)} {PUBLISHED}"
+    return f"{start}{_choice(results)} {_front(results)} {PUBLISHED}"
 
 
-def _choice(found: dict[str, Any]) -> str:
-    chosen, again = best(found["rows"]), found["best on other noise"]
+def _choice(results: dict[str, Any]) -> str:
+    chosen, again = best(results["rows"]), results["best on other noise"]
     if chosen is None:
         return "No setting of KTS clearly lowers F_mem at no greater distance."
     parts = [
@@ -179,8 +179,8 @@ def _choice(found: dict[str, Any]) -> str:
     )
 
 
-def _front(found: dict[str, Any]) -> str:
-    of = found["beaten"]
+def _front(results: dict[str, Any]) -> str:
+    of = results["beaten"]
     lost = {name: by for name, by in of["kts"].items() if by}
     won = {name: by for name, by in of["controls"].items() if by}
     words = (
@@ -193,7 +193,7 @@ def _front(found: dict[str, Any]) -> str:
     words += f", {len(won)} of the {len(of['controls'])} of controls by KTS"
     if won:
         words += f" ({_families(won)})"
-    chosen = best(found["rows"])
+    chosen = best(results["rows"])
     if chosen is not None:
         by = of["kts"][f"{chosen['family']}: {chosen['name']}"]
         words += f"; the setting above {'by ' + '; '.join(by) if by else 'by none'}"
@@ -222,24 +222,24 @@ PUBLISHED = (
 )
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
-    lines = [Line("F_mem without a gain", "37.34% (CelebA)", percent(found["rows"][0]["f_mem"]))]
-    for row in found["rows"]:
+    lines = [Line("F_mem without a gain", "37.34% (CelebA)", percent(results["rows"][0]["f_mem"]))]
+    for row in results["rows"]:
         if row["name"] in PUBLISHED_CHANGES and row["family"].startswith(OURS):
             what = f"F_mem in points and Fréchet distance by {row['name']}"
             lines.append(Line(what, PUBLISHED_CHANGES[row["name"]], _both(row)))
-    again = found["best on other noise"]
+    again = results["best on other noise"]
     if again is not None:
         what = (
             f"the same by {again['name']}, the best no farther off, on noise it was not chosen on"
         )
         lines.append(Line(what, "", _both(again)))
-    noise = [row for row in found["rows"] if row["family"] == "copy plus noise"]
+    noise = [row for row in results["rows"] if row["family"] == "copy plus noise"]
     lines.append(
         Line(f"the same by noise on finished samples, {noise[-1]['name']}", "", _both(noise[-1]))
     )
-    of = found["beaten"]
+    of = results["beaten"]
     for side, words in (
         ("kts", "settings of KTS with a control of fewer copies, no farther off"),
         ("controls", "settings of controls with a KTS of fewer copies, no farther off"),
@@ -254,9 +254,9 @@ def _both(row: dict[str, Any]) -> str:
     return f"{change}; {with_interval(row['frechet change'], '+.3f')}"
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """The fronts, by changes of the distance, which are surer than the distances themselves."""
-    rows, held_out = found["rows"], found["held out"]
+    rows, held_out = results["rows"], results["held out"]
     settings = [
         plotting.FrontSetting(
             row["family"],

@@ -82,10 +82,10 @@ def _turn(table: list[dict[str, Any]], name: str) -> dict[str, int] | None:
     return None
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome; nothing was published on this."""
-    last, onset = found["table"][-1], found["onset"]
-    turns = {name: turn for name, turn in found["announced"].items() if turn is not None}
+    last, onset = results["table"][-1], results["onset"]
+    turns = {name: turn for name, turn in results["announced"].items() if turn is not None}
     if onset is None:
         start = (
             "F_mem does not stay clearly above what held-out images score, and ends at "
@@ -96,16 +96,16 @@ def verdict(found: dict[str, Any]) -> str:
             f"From step {onset:,} on F_mem is clearly above what held-out images score, and it "
             f"ends at {percent(last['f_mem'])}. "
         )
-    listed = "; ".join(_told(name, turn, found) for name, turn in turns.items())
+    listed = "; ".join(_told(name, turn, results) for name, turn in turns.items())
     words = f"Without a look at the data: {listed}." if turns else "No kinetic quantity turns."
-    alone = [QUANTITIES[name] for name in found["announced"] if name not in turns]
+    alone = [QUANTITIES[name] for name in results["announced"] if name not in turns]
     rest = f" Without a turn: {', '.join(alone)}." if turns and alone else ""
-    return f"{start}{words}{rest} {_controlled(found, set(turns))}"
+    return f"{start}{words}{rest} {_controlled(results, set(turns))}"
 
 
-def _told(name: str, turn: dict[str, int], found: dict[str, Any]) -> str:
+def _told(name: str, turn: dict[str, int], results: dict[str, Any]) -> str:
     words = f"{QUANTITIES[name]} turns at step {turn['at']:,}, told at {turn['told']:,}"
-    onset = found["onset"]
+    onset = results["onset"]
     if onset is None:
         return words
     ahead = onset - turn["told"]
@@ -114,13 +114,13 @@ def _told(name: str, turn: dict[str, int], found: dict[str, Any]) -> str:
     return f"{words}, {abs(ahead):,} steps {'ahead of' if ahead > 0 else 'after'} the onset"
 
 
-def _controlled(found: dict[str, Any], turned: set[str]) -> str:
-    control = found["control"]
+def _controlled(results: dict[str, Any], turned: set[str]) -> str:
+    control = results["control"]
     if not control:
         return "There are too few other images for a control that cannot copy."
     if not turned:
         return ""
-    also = [QUANTITIES[name] for name in turned if found["control turns"][name] is not None]
+    also = [QUANTITIES[name] for name in turned if results["control turns"][name] is not None]
     end = control[-1]
     start = (
         f"In one training of the same network on all images, followed to step {end['step']:,}, "
@@ -133,18 +133,18 @@ def _controlled(found: dict[str, Any], turned: set[str]) -> str:
     return f"{start}{', '.join(sorted(also))} turns as well{told}."
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     lines = [
         Line(
             "training step from which F_mem is clearly above held-out images",
             "",
-            "never" if found["onset"] is None else f"{found['onset']:,}",
+            "never" if results["onset"] is None else f"{results['onset']:,}",
         )
     ]
-    for name, turn in found["announced"].items():
+    for name, turn in results["announced"].items():
         if turn is not None:
-            other, end = found["control turns"][name], found["control"]
+            other, end = results["control turns"][name], results["control"]
             control = "none" if not end else f"no turn by {end[-1]['step']:,}"
             control = control if other is None else f"{other['told']:,}"
             what = f"step at which {QUANTITIES[name]} is seen to turn; in a model of all images"
@@ -152,21 +152,21 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """F_mem and each kinetic quantity over the steps of training."""
     panels: dict[str, dict[str, plotting.Curve]] = {}
     trainings = {"model of few images, which it copies": "table", "model of all images": "control"}
     for training, key in trainings.items():
-        steps = np.array([one["step"] for one in found[key]])
+        steps = np.array([one["step"] for one in results[key]])
         curves = {
-            "F_mem in %": [interval(one["f_mem"], 100) for one in found[key]],
-            "Fréchet distance": [interval(one["frechet"]) for one in found[key]],
+            "F_mem in %": [interval(one["f_mem"], 100) for one in results[key]],
+            "Fréchet distance": [interval(one["frechet"]) for one in results[key]],
         } | {
-            words: [interval(one["quantities"][name]) for one in found[key]]
+            words: [interval(one["quantities"][name]) for one in results[key]]
             for name, words in QUANTITIES.items()
         }
         for words, estimates in curves.items():
             if estimates:
                 curve = plotting.Curve(steps, *np.array(estimates).T)
                 panels.setdefault(words, {})[training] = curve
-    return {"onset": plotting.energy_by_step(panels, onset=found["onset"])}
+    return {"onset": plotting.energy_by_step(panels, onset=results["onset"])}

@@ -153,9 +153,9 @@ def require_alike(file: Path, about: dict[str, Any]) -> None:
     Raises:
         ValueError: naming the file.
     """
-    found = read_about(file)
+    stored = read_about(file)
     for name, value in json.loads(json.dumps(about)).items():
-        if found.get(name) != value:
+        if stored.get(name) != value:
             what = "other images" if name == "made_of" else f"another {name}"
             raise ValueError(f"{file} is a model of {what}: choose another folder or take it away")
 

@@ -69,7 +69,7 @@ def reproduce(
         else:
             say(f"{name}: {CLAIMS[name].title.lower()}")
             began = time.monotonic()
-            found = without_nan(_measured(name, subjects, config, say))
+            outcome = without_nan(_measured(name, subjects, config, say))
             seconds = round(time.monotonic() - began, 1)
             record = {
                 **about,
@@ -77,18 +77,18 @@ def reproduce(
                 "title": CLAIMS[name].title,
                 "seconds": seconds,
                 **_circumstances(),
-                "found": found,
+                "found": outcome,
             }
             write_whole(file, json.dumps(record, indent=1).encode())
         # Words and pictures are made of what is kept, so that they are those of today's code.
-        found = json.loads(file.read_text())["found"]
-        figures[name] = _drawn(name, found, out)
-        say(f"  {CLAIMS[name].verdict(found)}")
+        outcome = json.loads(file.read_text())["found"]
+        figures[name] = _drawn(name, outcome, out)
+        say(f"  {CLAIMS[name].verdict(outcome)}")
     return _report(out, subjects, subject, figures, quick=quick)
 
 
-def _drawn(name: str, found: dict[str, Any], out: Path) -> dict[str, bytes]:
-    pictures = {picture: png(figure) for picture, figure in CLAIMS[name].draw(found).items()}
+def _drawn(name: str, outcome: dict[str, Any], out: Path) -> dict[str, bytes]:
+    pictures = {picture: png(figure) for picture, figure in CLAIMS[name].draw(outcome).items()}
     for picture, content in pictures.items():
         write_whole(out / "figures" / f"{picture}.png", content)
     return pictures

@@ -33,8 +33,8 @@ class Row(NamedTuple):
     @property
     def flags(self) -> np.ndarray:
         """1 for a copy, NaN for a bad trajectory, shape (rows of the noise,)."""
-        flags = np.full(len(self.run.good), np.nan)
-        flags[self.run.good] = self.copied.memorized
+        flags = np.full(len(self.run.is_valid), np.nan)
+        flags[self.run.is_valid] = self.copied.memorized
         return flags
 
 
@@ -42,7 +42,9 @@ def measured(run: Run, subjects: Subjects) -> Row:
     """Finds the copies among the samples of a run, and how far the samples are from real images."""
     copied = memorization(run.images, subjects.few, progress=False)
     features = subjects.features(run.images)
-    spread = resampled(subjects.frechet, features, is_valid=run.good, resamples=FRECHET_RESAMPLES)
+    spread = resampled(
+        subjects.frechet, features, is_valid=run.is_valid, resamples=FRECHET_RESAMPLES
+    )
     return Row(run, copied, features, subjects.frechet(features), spread)
 
 

@@ -23,12 +23,12 @@ QUANTITIES = {
 
 
 class Run(NamedTuple):
-    """Samples whose trajectories are good.
+    """Samples of valid trajectories.
 
     Attributes:
         images: x1, shape (n, height, width, channels).
         quantities: those of `QUANTITIES`, each of shape (n,).
-        good: which of the noise's rows they came from, shape (rows,).
+        is_valid: flags of the rows of the noise they came from, shape (rows,).
         ts: left ends of the steps.
         speed2: ||u||² of each step, shape (n, steps).
         evaluations: calls of the field a sample.
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
     images: np.ndarray
     quantities: dict[str, np.ndarray]
-    good: np.ndarray
+    is_valid: np.ndarray
     ts: np.ndarray
     speed2: np.ndarray
     evaluations: int
@@ -44,7 +44,7 @@ class Run(NamedTuple):
     @property
     def bad(self) -> int:
         """The number of failed trajectories, which are left out."""
-        return int(np.sum(~self.good))
+        return int(np.sum(~self.is_valid))
 
     @property
     def norm2(self) -> np.ndarray:
@@ -92,16 +92,18 @@ def _joined(parts: list[Trajectories], t1: float) -> Run:
     def all_of(get: Any) -> np.ndarray:
         return np.concatenate([np.asarray(get(part)) for part in parts])
 
-    good = all_of(lambda part: part.status) == 0
+    is_valid = all_of(lambda part: part.status) == 0
     profile = parts[0].profile
     assert profile is not None, "claims are measured on fixed grids"
     ts = np.asarray(profile.ts, np.float64)
     speed2, bend2 = (
-        all_of(lambda p, n=n: getattr(p.profile, n))[good].astype(np.float64)
+        all_of(lambda p, n=n: getattr(p.profile, n))[is_valid].astype(np.float64)
         for n in ("speed2", "bend2")
     )
     quantities = {
-        name: all_of(lambda part, name=name: getattr(part.energy, name))[good].astype(np.float64)
+        name: all_of(lambda part, name=name: getattr(part.energy, name))[is_valid].astype(
+            np.float64
+        )
         for name in ("total", "displacement", "excess", "length")
     }
     durations = np.diff(np.append(ts, t1))
@@ -113,4 +115,6 @@ def _joined(parts: list[Trajectories], t1: float) -> Run:
     quantities["early bending"] = rate[:, early].sum(axis=1)
     quantities["late"] = (speed2 * durations[None] / 2)[:, late].sum(axis=1)
     evaluations = int(parts[0].num_evals[0])
-    return Run(all_of(lambda part: part.x1)[good], quantities, good, ts, speed2, evaluations)
+    return Run(
+        all_of(lambda part: part.x1)[is_valid], quantities, is_valid, ts, speed2, evaluations
+    )

@@ -28,14 +28,14 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     n, classes = config["samples"], subjects.data.num_classes
     labels = np.arange(n, dtype=np.int32) % classes
     x0 = common_noise(n, subjects.data.event_shape, config["seed"])
-    found: dict[str, Any] = {"samples": n, "guidance": {}}
+    results: dict[str, Any] = {"samples": n, "guidance": {}}
     for scale in config["guidance"]:
         guided = None if scale == 1 else cfg(scale, null_cond=getattr(field, "null_cond", None))
         run = sampled(
             field, x0, labels, transform=guided, progress=progress, num_steps=config["steps"]
         )
-        found["guidance"][f"{scale:g}"] = _judged(run, labels[run.good], subjects)
-    return found
+        results["guidance"][f"{scale:g}"] = _judged(run, labels[run.is_valid], subjects)
+    return results
 
 
 def _judged(run: Run, labels: np.ndarray, subjects: Subjects) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def _judged(run: Run, labels: np.ndarray, subjects: Subjects) -> dict[str, Any]:
     return {"bad": run.bad, "accuracy": float(np.mean(logits.argmax(axis=1) == labels)), "by": by}
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
     sentences = []
-    for scale, judged in found["guidance"].items():
+    for scale, judged in results["guidance"].items():
         margin, score = (judged["by"]["total"][what] for what in ("margin", "score"))
         within_classes = margin["fifths within classes"]
         words = "without guidance" if scale == "1" else f"with guidance {scale}"
@@ -97,10 +97,10 @@ def _ends(fifths: list[dict[str, float]], form: str) -> str:
     return " to ".join(with_interval(fifths[at], form) for at in (0, -1))
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     lines = []
-    for scale, judged in found["guidance"].items():
+    for scale, judged in results["guidance"].items():
         margin = judged["by"]["total"]["margin"]
         lines.append(
             Line(
@@ -119,14 +119,14 @@ def table(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Margin and score by fifth, each guidance a line."""
     panels = {}
     for what, words in (("margin", "margin (logits)"), ("score", "probability of the class")):
         for kind, title in (("fifths", "all classes"), ("fifths within classes", "within classes")):
             series = {
                 f"guidance {scale}": judged["by"]["total"][what][kind]
-                for scale, judged in found["guidance"].items()
+                for scale, judged in results["guidance"].items()
             }
             panels[f"{words},\n{title}"] = energy_group_series(series)
     label = "fifth of the samples by energy E, lowest to highest"

@@ -58,10 +58,10 @@ def _correlated(run: Run, rows: np.ndarray, subjects: Subjects) -> dict[str, Any
     }
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
     sentences = []
-    for name, model in found["models"].items():
+    for name, model in results["models"].items():
         of = model["support"]
         near = of["kNN, pixels"]
         sentences.append(
@@ -85,13 +85,13 @@ def _rho(support: dict[str, Any], part: str) -> str:
     return with_interval(support[part]["plain"])
 
 
-def _holds(found: dict[str, Any]) -> str:
-    if found["high"] >= 0:
+def _holds(results: dict[str, Any]) -> str:
+    if results["high"] >= 0:
         return "does not hold"
-    return "holds" if found["value"] <= -0.3 else "holds weakly"
+    return "holds" if results["value"] <= -0.3 else "holds weakly"
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     return [
         Line(
@@ -100,14 +100,14 @@ def table(found: dict[str, Any]) -> list[Line]:
             with_interval(model["support"]["kNN, pixels"][part]["plain"]),
         )
         for part, words in (("total", "E"), ("excess", "the excess"))
-        for name, model in found["models"].items()
+        for name, model in results["models"].items()
     ]
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """A dot for every correlation."""
     panels = {}
-    for name, model in found["models"].items():
+    for name, model in results["models"].items():
         panels[f"model of {name}"] = {
             support: {QUANTITIES[part]: interval(both["plain"]) for part, both in parts.items()}
             for support, parts in model["support"].items()

@@ -74,8 +74,8 @@ def _parting(exact: Run, other: Run) -> dict[str, float]:
         apart = np.abs(np.log(b.mean(axis=0) / a.mean(axis=0))) > np.log(1.1)
         return float(exact.ts[np.argmax(apart)]) if apart.any() else NEVER
 
-    both = exact.good & other.good  # the same noise
-    pairs = [run.speed2[both[run.good]] for run in (exact, other)]
+    both = exact.is_valid & other.is_valid  # the same noise
+    pairs = [run.speed2[both[run.is_valid]] for run in (exact, other)]
     return bootstrap(first, pairs, resamples=200)
 
 
@@ -84,19 +84,19 @@ def _off_path(
 ) -> dict[str, Any]:
     """The exact velocity along the LEARNED path, which leads to no training image."""
     run = sample(subjects.memorizing, x0, num_steps=steps, save_at=True)
-    found = late_energy(exact, subjects.memorizing, run, start=0.5)
-    good = np.isfinite(found.empirical + found.learned).all(axis=1)
-    energies = {"exact": found.empirical[good], "learned": found.learned[good]}
+    late = late_energy(exact, subjects.memorizing, run, start=0.5)
+    is_valid = np.isfinite(late.empirical + late.learned).all(axis=1)
+    energies = {"exact": late.empirical[is_valid], "learned": late.learned[is_valid]}
     growth = {}
     for when, (start, end) in WINDOWS.items():
-        inside = (found.ts >= start - 1e-9) & (found.ts < end - 1e-9)
+        inside = (late.ts >= start - 1e-9) & (late.ts < end - 1e-9)
         slopes = {
-            name: _slopes(found.ts[inside], energy[:, inside]) for name, energy in energies.items()
+            name: _slopes(late.ts[inside], energy[:, inside]) for name, energy in energies.items()
         }
         growth[when] = {name: bootstrap(np.mean, [own]) for name, own in slopes.items()}
         growth[when]["apart"] = bootstrap(np.mean, [slopes["exact"] - slopes["learned"]])
     return {
-        "ts": found.ts.tolist(),
+        "ts": late.ts.tolist(),
         **{name: _medians(energy) for name, energy in energies.items()},
         "growth": growth,
     }
@@ -118,10 +118,10 @@ def _medians(energy: np.ndarray) -> dict[str, list[float]]:
     return {"value": middle.tolist(), "low": ranked[low].tolist(), "high": ranked[high].tolist()}
 
 
-def verdict(found: dict[str, Any]) -> str:
+def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
-    exact, *others = found["profiles"].items()
-    off, model = found["off the exact path"], list(found["profiles"])[1]
+    exact, *others = results["profiles"].items()
+    off, model = results["off the exact path"], list(results["profiles"])[1]
     words = [
         f"Along its own paths the exact flow spends {percent(exact[1]['late share'])} of its "
         "energy after t = 0.8 (an even pace: 20%), without a spike, and copies "
@@ -129,7 +129,7 @@ def verdict(found: dict[str, Any]) -> str:
     ]
     words += [
         f"the {name} spends {percent(one['late share'])} and copies {percent(one['f_mem'])}, "
-        f"{_parts(found['parting'][name])}"
+        f"{_parts(results['parting'][name])}"
         for name, one in others
     ]
     apart = off["growth"]["at the end"]["apart"]["low"]
@@ -141,7 +141,7 @@ def verdict(found: dict[str, Any]) -> str:
     )
     spike = (
         f". Along the paths of the {model}, which lead elsewhere, the exact velocity {told}, as "
-        f"(1 − t)^−p at the times of {found['steps']} steps: {fits}. Published: the exact "
+        f"(1 − t)^−p at the times of {results['steps']} steps: {fits}. Published: the exact "
         "flow's energy spikes late, by its factor 1/(1 − t), and gives near-copies."
     )
     return "; ".join(words) + spike
@@ -156,13 +156,13 @@ def _parts(parting: dict[str, Any]) -> str:
     return f"its ||u||² first a tenth from the exact flow's at t = {parting['value']:.2f} ({ends})"
 
 
-def table(found: dict[str, Any]) -> list[Line]:
+def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     shares = [
         Line(f"energy after t = 0.8 (even pace: 20%), {name}", "", percent(one["late share"]))
-        for name, one in found["profiles"].items()
+        for name, one in results["profiles"].items()
     ]
-    off = found["off the exact path"]
+    off = results["off the exact path"]
     lines = [
         Line(
             f"p of ||v*|| ~ (1 − t)^−p along the model's paths, {when}",
@@ -174,13 +174,13 @@ def table(found: dict[str, Any]) -> list[Line]:
     return [*shares, *lines]
 
 
-def draw(found: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Speed over t along each flow's own paths, and along the learned ones."""
     own = {}
-    for name, one in found["profiles"].items():
+    for name, one in results["profiles"].items():
         ts, mean, error = (np.array(one[key]) for key in ("ts", "speed2", "error"))
         own[name] = plotting.Curve(ts, mean, mean - 1.96 * error, mean + 1.96 * error)
-    off, along = found["off the exact path"], {}
+    off, along = results["off the exact path"], {}
     for name, words in (("exact", "exact flow"), ("learned", "the model itself")):
         ends = (np.array(off[name][key]) for key in ("value", "low", "high"))
         along[words] = plotting.Curve(np.array(off["ts"]), *ends)

@@ -230,8 +230,8 @@ def train_models(
     if data.labels is None:
         raise ValueError(f"{data.name} must have labels: the claims are about classes")
     require((data.num_classes or 0) >= 2, f"{data.name}", data.num_classes, "have two classes")
-    least, found = 2 * LEAST_HELD_OUT, len(data.held_out)
-    require(found >= least, f"{data.name}", f"{found} held out", f"have {least} images held out")
+    least, number = 2 * LEAST_HELD_OUT, len(data.held_out)
+    require(number >= least, f"{data.name}", f"{number} held out", f"have {least} images held out")
     general = fitting(general, data.event_shape)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

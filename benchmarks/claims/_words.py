@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
+from kinetic_jax.metrics import (
+    EnergyGroup,
+    Memorization,
+    energy_groups,
+    resampled,
+    roc_auc,
+    spearman,
+)
 from kinetic_jax.plotting import Estimate, Interval
 
 
@@ -31,8 +38,8 @@ LEAST = 10
 
 def groups(energy: np.ndarray, values: np.ndarray, number: int = 5) -> list[dict[str, float]]:
     """`energy_groups` as JSON has it."""
-    found = energy_groups(energy, values, number, resamples=RESAMPLES)
-    return [group._asdict() for group in found]
+    table = energy_groups(energy, values, number, resamples=RESAMPLES)
+    return [group._asdict() for group in table]
 
 
 def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -> dict[str, float]:
@@ -40,9 +47,9 @@ def correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray | None = None) -
     return as_json(spearman(a, b, given=given, resamples=RESAMPLES, progress=False))
 
 
-def as_json(found: Estimate) -> dict[str, float]:
+def as_json(estimate: Estimate) -> dict[str, float]:
     """A value and its interval as JSON has them."""
-    return {"value": found.value, "low": found.low, "high": found.high}
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def share(copied: Memorization) -> dict[str, float]:
@@ -63,15 +70,15 @@ def bootstrap(
     statistic: Any, arrays: Sequence[np.ndarray], resamples: int | None = None, seed: int = 0
 ) -> dict[str, float]:
     """A statistic of samples with its percentile bootstrap interval; rows are drawn together."""
-    draws = np.random.default_rng(seed)
-    n = len(arrays[0])
-    found = []
-    for _ in range(resamples or RESAMPLES):
-        rows = draws.integers(n, size=n)
-        found.append(statistic(*(array[rows] for array in arrays)))
+    draws = resampled(
+        lambda rows: statistic(*(array[rows] for array in arrays)),
+        np.arange(len(arrays[0])),
+        resamples=resamples or RESAMPLES,
+        seed=seed,
+    )
     low = high = float("nan")
-    if not np.isnan(found).all():
-        low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    if not np.isnan(draws).all():
+        low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"value": float(statistic(*arrays)), "low": float(low), "high": float(high)}
 
 
@@ -85,29 +92,29 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return roc_auc(*groups).value if min(map(len, groups)) >= LEAST else float("nan")
 
 
-def interval(found: dict[str, Any], factor: float = 1.0) -> Interval:
+def interval(estimate: dict[str, Any], factor: float = 1.0) -> Interval:
     """A value with its interval from JSON, times a factor; NaN for null."""
-    numbers = [found[name] for name in ("value", "low", "high")]
+    numbers = [estimate[name] for name in ("value", "low", "high")]
     return Interval(*(float("nan") if n is None else factor * n for n in numbers))
 
 
-def energy_group_series(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[EnergyGroup]]:
+def energy_group_series(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[EnergyGroup]]:
     """The groups of `groups`, from JSON."""
-    return {name: [EnergyGroup(**group) for group in own] for name, own in found.items()}
+    return {name: [EnergyGroup(**group) for group in own] for name, own in tables.items()}
 
 
-def with_interval(found: dict[str, Any], form: str = "+.2f") -> str:
+def with_interval(estimate: dict[str, Any], form: str = "+.2f") -> str:
     """Value (low to high)."""
-    numbers = [found.get("value", found.get("mean")), found["low"], found["high"]]
+    numbers = [estimate.get("value", estimate.get("mean")), estimate["low"], estimate["high"]]
     if None in numbers:  # JSON's NaN
         return "none" if numbers[0] is None else f"{numbers[0]:{form}} (no interval)"
     middle, low, high = (f"{number:{form}}" for number in numbers)
     return f"{middle} ({low} to {high})"
 
 
-def percent(found: dict[str, Any]) -> str:
+def percent(estimate: dict[str, Any]) -> str:
     """A share with its interval, in percent."""
-    numbers = [found.get("value", found.get("mean")), found["low"], found["high"]]
+    numbers = [estimate.get("value", estimate.get("mean")), estimate["low"], estimate["high"]]
     if None in numbers:
         return "none"
     middle, low, high = (f"{100 * number:.1f}" for number in numbers)

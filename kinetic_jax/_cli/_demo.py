@@ -1,7 +1,7 @@
 """`kinetic-jax demo`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,8 @@ from kinetic_jax._interrupt import advice_on_interrupt
 
 if TYPE_CHECKING:
     from kinetic_jax.demo._results import Results
+else:  # for runtime type checks
+    Results = Any
 
 TABLE_WIDTH = 128  # columns; a narrower terminal wraps the lines
 
@@ -45,7 +47,7 @@ def command(out: Path, quick: bool, seed: int) -> None:
     say(f"\nreport: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
 
 
-def _table(results: "Results") -> str:
+def _table(results: Results) -> str:
     from rich.console import Console
     from rich.table import Table
 

@@ -82,3 +82,11 @@ def test_no_notebook_installs_jax():
         assert "colab.research.google.com" in source
         assert "pip install jax" not in source
         assert '"-c", "keep-jax.txt"' in source
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "scipy", "sklearn"])
+def test_no_notebook_has_plotting_or_statistics_of_its_own(package):
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        assert package not in code.replace("%matplotlib inline", ""), path.name
