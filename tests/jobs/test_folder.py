@@ -12,6 +12,7 @@ import pytest
 
 from kinetic_jax import load_field, save_field
 from kinetic_jax._files import write_whole
+from kinetic_jax.fields import Field
 from kinetic_jax.jobs import JobSettings, _shards, open_job, run_job
 
 
@@ -197,7 +198,7 @@ def test_shards_of_another_job_are_not_written_over(run, folder, undisturbed, co
     assert contents(folder) == undisturbed
 
 
-class Numbered(eqx.Module):
+class Numbered(Field):
     """A field that is told from another by a number which is no array, and by a static one."""
 
     scale: float

@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 
 from kinetic_jax import GaussianField, from_linen, from_nnx, from_reversed_time, noise
+from kinetic_jax.fields import Field
 from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.networks import network_field
 from kinetic_jax.sampling import probed, same_within_rounding
@@ -32,7 +33,7 @@ def go_on(field, out, *, settings=SETTINGS, **options):
     return said[0]
 
 
-class Mine(eqx.Module):
+class Mine(Field):
     """A field around any function of x."""
 
     fn: object = eqx.field(static=True)
@@ -230,10 +231,10 @@ def test_starts_other_than_noise(tmp_path):
 
 
 def test_the_shape_of_a_sample_through_wrappers(field, tmp_path):
-    class Plain:
+    class Plain(Field):
         event_shape = (2,)
 
-        def __call__(self, t, x, cond):
+        def __call__(self, t, x, cond=None):
             return x
 
     for number, inner in enumerate((field, Plain())):
@@ -339,10 +340,10 @@ def test_every_start_counts(tmp_path):
 
 
 def test_samples_without_numbers_are_refused(tmp_path):
-    class Empty:
+    class Empty(Field):
         event_shape = (2, 0)
 
-        def __call__(self, t, x, cond):
+        def __call__(self, t, x, cond=None):
             return x
 
     for field, options in (
