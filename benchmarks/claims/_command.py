@@ -8,7 +8,8 @@ import click
 from kinetic_jax._cli._options import FOLDER, LocalPath, say
 from kinetic_jax._files import write_whole
 from kinetic_jax._interrupt import advice_on_interrupt
-from kinetic_jax.data import holds_fashion_mnist, load_images
+from kinetic_jax.data import load_images
+from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "onset")
 

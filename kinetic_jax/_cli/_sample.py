@@ -19,7 +19,7 @@ from kinetic_jax.jobs import JobSettings, run_job
 from kinetic_jax.jobs._settings import SOLVERS
 from kinetic_jax.networks import NetworkField
 from kinetic_jax.training import load_field
-from kinetic_jax.transforms import LANDING_SHAPES, LAUNCH_SHAPES
+from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 
 DEFAULTS = JobSettings(n=1)
 

@@ -13,7 +13,8 @@ from kinetic_jax._arrays import pack, unpacked
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
-from kinetic_jax.networks import ImageClassifier, NetworkField, described_field, own_spec
+from kinetic_jax.networks import ImageClassifier, NetworkField
+from kinetic_jax.networks._network_field import described_field, own_spec
 
 T = TypeVar("T")
 FORMAT = 1

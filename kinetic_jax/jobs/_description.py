@@ -23,7 +23,7 @@ from kinetic_jax.jobs._shards import (
     checksum_of,
     write_checked,
 )
-from kinetic_jax.sampling import checked_probes, same_within_rounding
+from kinetic_jax.sampling._probes import checked_probes, same_within_rounding
 
 About = dict[str, Any]  # the contents of `job.json`
 DESCRIPTION = "job.json"

@@ -14,7 +14,7 @@ from kinetic_jax.jobs._read import MAX_LISTED, Job
 from kinetic_jax.jobs._shards import EnergyParts, Shard
 from kinetic_jax.metrics import Correlation, EnergyGroup, Memorization, energy_groups, spearman
 from kinetic_jax.metrics._memorization import SWEEP, NearestTwo, check_rule, judged, nearest_two
-from kinetic_jax.sampling import STEP_LIMIT
+from kinetic_jax.sampling._trajectories import STEP_LIMIT
 
 # Each search reads all training rows, so several shards are searched together, up to these limits.
 SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH = 4096, 2**22

@@ -18,8 +18,12 @@ from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._protocol import checked_event_shape
 from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
-from kinetic_jax.networks import NetworkSpec, Scaling, own_spec
-from kinetic_jax.sampling import held_arrays, noise, probed, time_nodes
+from kinetic_jax.networks import Scaling
+from kinetic_jax.networks._network_field import own_spec
+from kinetic_jax.networks._spec import NetworkSpec
+from kinetic_jax.sampling import noise
+from kinetic_jax.sampling._grid import time_nodes
+from kinetic_jax.sampling._probes import held_arrays, probed
 from kinetic_jax.transforms import Transform, cfg, chain, kts
 
 MAX_PROBED_CLASSES = 64

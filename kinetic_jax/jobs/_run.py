@@ -28,7 +28,9 @@ from kinetic_jax.jobs._shards import (
     was_written,
     write_shard,
 )
-from kinetic_jax.sampling import NOT_FINITE, STEP_LIMIT, projected, same_positions, sample
+from kinetic_jax.sampling import sample
+from kinetic_jax.sampling._probes import projected, same_positions
+from kinetic_jax.sampling._trajectories import NOT_FINITE, STEP_LIMIT
 
 FAILURES = {NOT_FINITE: "not finite", STEP_LIMIT: "at the step limit"}
 Say = Callable[[str], None]

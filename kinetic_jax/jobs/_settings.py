@@ -19,8 +19,9 @@ from kinetic_jax._checks import (
     require_flag,
     whole_number,
 )
-from kinetic_jax.sampling import time_nodes
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, LANDING_SHAPES, LAUNCH_SHAPES
+from kinetic_jax.sampling._grid import time_nodes
+from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
 
 DEFAULT_STEPS, MAX_STEPS = 100, 4096
 SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from kinetic_jax._arrays import Header, pack, unpacked
 from kinetic_jax._files import write_whole
-from kinetic_jax.sampling import Probes, checked_probes, same_within_rounding
+from kinetic_jax.sampling._probes import Probes, checked_probes, same_within_rounding
 
 T = TypeVar("T")
 

@@ -4,11 +4,7 @@ from kinetic_jax.networks._classifier import ImageClassifier as ImageClassifier
 from kinetic_jax.networks._mixer import PatchMixer as PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP as ResidualMLP
 from kinetic_jax.networks._network_field import NetworkField as NetworkField
-from kinetic_jax.networks._network_field import described_field as described_field
 from kinetic_jax.networks._network_field import network_field as network_field
-from kinetic_jax.networks._network_field import own_spec as own_spec
-from kinetic_jax.networks._spec import NETWORKS as NETWORKS
-from kinetic_jax.networks._spec import NetworkSpec as NetworkSpec
 from kinetic_jax.networks._spec import Scaling as Scaling
 from kinetic_jax.networks._unet import AUTHORS_UNET as AUTHORS_UNET
 from kinetic_jax.networks._unet import UNet as UNet

@@ -6,4 +6,3 @@ from kinetic_jax.training._fit import FitResult as FitResult
 from kinetic_jax.training._fit import TrainingHistory as TrainingHistory
 from kinetic_jax.training._fit import fit as fit
 from kinetic_jax.training._loss import cfm_loss as cfm_loss
-from kinetic_jax.training._step import optax_promotion as optax_promotion

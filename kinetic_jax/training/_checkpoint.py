@@ -11,7 +11,8 @@ from jaxtyping import Array
 from kinetic_jax._checks import require_flag, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.networks import NetworkField, described_field, own_spec
+from kinetic_jax.networks import NetworkField
+from kinetic_jax.networks._network_field import described_field, own_spec
 from kinetic_jax.training._storage import (
     latest_step,
     make_folder,

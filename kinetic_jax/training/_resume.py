@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from kinetic_jax._digest import digest
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling import checked_probes, held_arrays, probed, same_within_rounding
+from kinetic_jax.sampling._probes import checked_probes, held_arrays, probed, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
 from kinetic_jax.training._step import Problem, TrainingState, field_of
 from kinetic_jax.training._storage import read_about, read_tree

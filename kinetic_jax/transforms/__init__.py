@@ -6,9 +6,5 @@ from kinetic_jax.transforms._combine import chain as chain
 from kinetic_jax.transforms._combine import identity as identity
 from kinetic_jax.transforms._gain import Gain as Gain
 from kinetic_jax.transforms._gain import gain as gain
-from kinetic_jax.transforms._kts import LANDING_SHAPES as LANDING_SHAPES
-from kinetic_jax.transforms._kts import LAUNCH_SHAPES as LAUNCH_SHAPES
 from kinetic_jax.transforms._kts import kts as kts
 from kinetic_jax.transforms._kts import kts_gain as kts_gain
-from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT as DEFAULT_TAU_SPLIT
-from kinetic_jax.transforms._phases import is_landing as is_landing

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kinetic_jax.data import _fashion_mnist, holds_fashion_mnist, load_images
+from kinetic_jax.data import _fashion_mnist, load_images
+from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 from kinetic_jax.networks import Scaling
 
 RAW = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)

@@ -19,8 +19,7 @@ from kinetic_jax import GaussianField, from_linen, from_nnx, from_reversed_time,
 from kinetic_jax.fields import Field
 from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.networks import network_field
-from kinetic_jax.sampling import probed, same_within_rounding
-from kinetic_jax.sampling._probes import TIMES
+from kinetic_jax.sampling._probes import TIMES, probed, same_within_rounding
 
 SETTINGS = JobSettings(n=6, shard_size=3, num_steps=2)
 ANOTHER = "holds a job of another field, or another x0"

@@ -12,7 +12,9 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetic_jax.networks import AUTHORS_UNET, NetworkSpec, Scaling, described_field, network_field
+from kinetic_jax.networks import AUTHORS_UNET, Scaling, network_field
+from kinetic_jax.networks._network_field import described_field
+from kinetic_jax.networks._spec import NetworkSpec
 
 KEY = jax.random.key(0)
 TWO = jnp.asarray(2.0)

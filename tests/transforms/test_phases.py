@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kinetic_jax.transforms import DEFAULT_TAU_SPLIT, is_landing
+from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, is_landing
 
 
 def landing(t, tau, dtype=np.float32):
