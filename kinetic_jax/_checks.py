@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,8 @@ def require_finite(name: str, value: ArrayLike) -> None:
 
 def require_key(name: str, key: object) -> None:
     """Checks that `key` is ONE random key: a typed one, or the integers of `jax.random.PRNGKey`."""
-    is_key, got = False, repr(key)
+    is_key = False
+    got: object = short(key)
     if isinstance(key, jax.Array | np.ndarray):
         got = f"{key.dtype} of shape {key.shape}"
         if issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -106,7 +107,7 @@ def _refusing_others(name: str, value: object) -> Iterator[None]:
         raise ValueError(f"{name} must be an array of numbers, got {short(value)}") from error
 
 
-def _require_real(name: str, array: Array | np.ndarray, got: str) -> None:
+def _require_real(name: str, array: Array | np.ndarray, got: object) -> None:
     require(not issubdtype(array.dtype, jnp.complexfloating), name, got, "hold real numbers")
 
 
@@ -179,10 +180,21 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, int | float | np.number)
 
 
-def short(value: T, write: Callable[[T], str] = repr) -> str:
-    """The text of a value by `write`, cut to fit in a message."""
-    text = write(value)
-    return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
+class _Short(Generic[T]):
+    def __init__(self, value: T, write: Callable[[T], str]):
+        self._value, self._write = value, write
+
+    def __str__(self) -> str:
+        text = self._write(self._value)
+        return text if len(text) <= 60 else f"{text[:50]}... ({type(self._value).__name__})"
+
+
+def short(value: T, write: Callable[[T], str] = repr) -> _Short[T]:
+    """The text of a value by `write`, cut to fit in a message, and written when that is.
+
+    Printing an array waits for the device, and takes longer than most work on it.
+    """
+    return _Short(value, write)
 
 
 def float_array(value: ArrayLike, name: str) -> Array:

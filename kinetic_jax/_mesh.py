@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from kinetic_jax._checks import is_concrete, require
+from kinetic_jax._checks import is_concrete, require, short
 
 
 def checked_mesh(mesh: Any) -> Mesh:
@@ -24,7 +24,7 @@ def checked_mesh(mesh: Any) -> Mesh:
     Raises:
         ValueError: if it is no mesh of devices.
     """
-    require(isinstance(mesh, Mesh), "mesh", repr(mesh), "be a jax.sharding.Mesh of devices")
+    require(isinstance(mesh, Mesh), "mesh", short(mesh), "be a jax.sharding.Mesh of devices")
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 

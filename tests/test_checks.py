@@ -7,8 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import _checks
-from kinetic_jax._checks import as_array, float_array, fraction, real_array, real_number
+from kinetic_jax import _checks, sample
+from kinetic_jax._checks import (
+    as_array,
+    float_array,
+    fraction,
+    numbers,
+    real_array,
+    real_number,
+)
 
 NEVER = {
     "none": None,
@@ -73,3 +80,15 @@ def test_what_is_traced_is_refused_where_numbers_must_be_known():
         ValueError, match=r"^x must be known numbers, got .* not for use inside jit"
     ):
         jax.jit(lambda x: real_array("x", x))(jnp.ones(2))
+
+
+def test_values_are_printed_in_errors_alone(monkeypatch):
+    """Printing an array waits for the device: no check of a good argument does it."""
+    x0 = jnp.ones((4, 2))
+
+    def printed(array):
+        raise AssertionError("printed")
+
+    monkeypatch.setattr(type(x0), "__repr__", printed)
+    assert sample(lambda t, x, cond: x, x0, num_steps=2).x1.shape == (4, 2)
+    assert numbers("x", x0).shape == (4, 2)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from kinetic_jax._checks import conditions_of, real_number, refuse_memmap, require
+from kinetic_jax._checks import conditions_of, real_number, refuse_memmap, require, short
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy._path_energy import squared_norm
 from kinetic_jax.exact._empirical import EmpiricalField
@@ -112,7 +112,7 @@ def density_profile(
         Li et al., A Kinetic Energy Perspective of Flow Matching, ICML 2026, arXiv 2602.07928.
     """
     is_field = velocity is None or callable(velocity)
-    require(is_field, "velocity", repr(velocity), "be a velocity field, or None")
+    require(is_field, "velocity", short(velocity), "be a velocity field, or None")
     ts, path, cond, valid = _saved(field, trajectories, cond)
     terms = _identities(field, ts, path, _own_cond(field, cond))
     if velocity is not None:
@@ -176,7 +176,7 @@ def late_energy(
     """
     start = real_number("start", start)
     require(0 <= start < 1, "start", start, "lie in [0, 1)")
-    require(callable(learned), "learned", repr(learned), "be a velocity field")
+    require(callable(learned), "learned", short(learned), "be a velocity field")
     ts, path, cond, valid = _saved(field, trajectories, cond)
     times = np.asarray(ts)
     late = np.flatnonzero((times >= start) & (times < 1 - field.stop(path.dtype)))

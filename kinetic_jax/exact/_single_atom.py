@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import float_array, float_scalar, require, require_between, require_finite
+from kinetic_jax._checks import (
+    float_array,
+    float_scalar,
+    require,
+    require_between,
+    require_finite,
+    short,
+)
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import refuse_varying, untyped_axes
 from kinetic_jax._open import call_opened
@@ -99,10 +106,10 @@ def _gain_of(gain: Any, dtype: np.dtype) -> TimeGain:
     if callable(gain):
         # Functions as well, but of other things.
         is_other = isinstance(gain, Field | CFG | Chain | Identity)
-        require(not is_other, "gain", repr(gain), expected)
+        require(not is_other, "gain", short(gain), expected)
         return FunctionGain(as_pytree(gain), name="gain")
     is_number = isinstance(gain, int | float) or getattr(gain, "shape", None) == ()
-    require(is_number, "gain", repr(gain), expected)
+    require(is_number, "gain", short(gain), expected)
     number = float_scalar(gain, "gain")
     require_finite("gain", number)
     return _Constant(number.astype(dtype))

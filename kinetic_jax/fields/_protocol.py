@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import float_array, require, whole_numbers
+from kinetic_jax._checks import float_array, require, short, whole_numbers
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._field import Field
 
@@ -150,7 +150,7 @@ def checked_event_shape(event_shape: Any) -> tuple[int, ...] | None:
 def require_function(name: str, function: Any, *arguments: str) -> None:
     """Checks that `function` can be called with so many arguments."""
     takes = callable(function) and _takes(function, len(arguments))
-    require(takes, name, repr(function), f"be callable as {name}({', '.join(arguments)})")
+    require(takes, name, short(function), f"be callable as {name}({', '.join(arguments)})")
 
 
 def traced_args(args: PyTree[Any]) -> PyTree[Any]:

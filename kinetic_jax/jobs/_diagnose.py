@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinetic_jax._checks import numbers, require, require_flag
+from kinetic_jax._checks import numbers, require, require_flag, short
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows
 from kinetic_jax.jobs._read import MAX_LISTED, Job
@@ -187,7 +187,7 @@ def diagnose_job(
         >>> diagnosis.job.n, diagnosis.memorization.ratios.shape
         (20, (20,))
     """
-    require(isinstance(job, Job), "job", repr(job), "be a job of open_job or run_job")
+    require(isinstance(job, Job), "job", short(job), "be a job of open_job or run_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     require_flag("merge_duplicates", merge_duplicates)
     rows = _shaped_rows("train", train, job)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kinetic_jax._checks import require, whole_number
+from kinetic_jax._checks import require, short, whole_number
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import checked_mesh, replicated
@@ -96,9 +96,9 @@ def run_job(
         (5, 2)
     """
     folder = local_path("out", out)
-    require(say is None or callable(say), "say", repr(say), "be a function of a message, or None")
-    require(isinstance(settings, JobSettings), "settings", repr(settings), "be JobSettings")
-    require(x0 is None or callable(x0), "x0", repr(x0), "be a function of sample indices")
+    require(say is None or callable(say), "say", short(say), "be a function of a message, or None")
+    require(isinstance(settings, JobSettings), "settings", short(settings), "be JobSettings")
+    require(x0 is None or callable(x0), "x0", short(x0), "be a function of sample indices")
     check_progress(progress)
     batch_size = whole_number("batch_size", batch_size, 1)
     if mesh is not None:
@@ -146,7 +146,7 @@ def _checked_part(part: Any) -> tuple[int, int]:
     if part is None:
         return jax.process_index(), jax.process_count()
     is_pair = isinstance(part, tuple | list) and len(part) == 2
-    require(is_pair, "part", repr(part), "be a pair (p, count) with 0 <= p < count")
+    require(is_pair, "part", short(part), "be a pair (p, count) with 0 <= p < count")
     process, count = (whole_number("part", number) for number in part)
     require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
     return process, count

@@ -17,6 +17,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
     require_flag,
+    short,
     whole_number,
 )
 from kinetic_jax.sampling._grid import time_nodes
@@ -208,7 +209,7 @@ def _checked_cond(settings: JobSettings) -> PyTree[Any] | None:
 def _checked_interval(settings: JobSettings) -> tuple[float, float]:
     pair = settings.cfg_interval
     is_pair = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
-    require(is_pair, "cfg_interval", repr(pair), "be a pair (low, high)")
+    require(is_pair, "cfg_interval", short(pair), "be a pair (low, high)")
     low, high = (real_number("cfg_interval", end) for end in pair)
     require(0 <= low <= high <= 1, "cfg_interval", (low, high), "have 0 <= low <= high <= 1")
     acts = settings.cfg is not None or (low, high) == (0.0, 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from kinetic_jax._checks import numbers, real_array, require
+from kinetic_jax._checks import numbers, real_array, require, short
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._streaming import Rows, checked_rows, is_on_host
@@ -62,7 +62,7 @@ def embedded(
     """
     if embed is None:
         return rows
-    require(callable(embed), "embed", repr(embed), "be a function of rows")
+    require(callable(embed), "embed", short(embed), "be a function of rows")
     total = checked_rows(name, rows)[0]
     features: np.ndarray | None = None
     with progress_bar(f"embedding {name}", total, show=progress) as update:

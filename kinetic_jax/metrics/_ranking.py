@@ -75,13 +75,15 @@ def roc_auc(
 def _interval(value: float, n: int, m: int, z: float) -> tuple[float, float]:
     from scipy.optimize import brentq
 
-    def excess(area: float) -> float:
-        spread = (1 - area) / (2 - area) + area / (1 + area)
-        variance = area * (1 - area) * (1 + ((n + m) / 2 - 1) * spread) / (n * m)
-        return (value - area) ** 2 - z**2 * variance
-
     # The excess is positive at 0 and at 1, and negative next to the value.
-    inside = 1 - 1e-12
-    low = 0.0 if value == 0 else float(brentq(excess, 0.0, value * inside))
-    high = 1.0 if value == 1 else float(brentq(excess, 1 - (1 - value) * inside, 1.0))
-    return low, high
+    inside, given = 1 - 1e-12, (value, n, m, z)
+    low = 0.0 if value == 0 else brentq(_excess, 0.0, value * inside, args=given)
+    high = 1.0 if value == 1 else brentq(_excess, 1 - (1 - value) * inside, 1.0, args=given)
+    return float(low), float(high)
+
+
+def _excess(area: float, value: float, n: int, m: int, z: float) -> float:
+    """(value − θ)² − z² V(θ), whose roots are the ends of the interval."""
+    spread = (1 - area) / (2 - area) + area / (1 + area)
+    variance = area * (1 - area) * (1 + ((n + m) / 2 - 1) * spread) / (n * m)
+    return (value - area) ** 2 - z**2 * variance

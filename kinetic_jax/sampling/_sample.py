@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, require, require_between, whole_number
+from kinetic_jax._checks import float_scalar, require, require_between, short, whole_number
 from kinetic_jax._mesh import refuse_varying
 from kinetic_jax._open import call_opened
 from kinetic_jax.fields import VelocityField
@@ -111,7 +111,7 @@ def sample(
         ("adjoint", adjoint, diffrax.AbstractAdjoint),
     ):
         is_kind = value is None or isinstance(value, kind)
-        require(is_kind, name, repr(value), f"be an instance of a diffrax.{kind.__name__}")
+        require(is_kind, name, short(value), f"be an instance of a diffrax.{kind.__name__}")
     max_steps = whole_number("max_steps", max_steps, 1)
     mesh = mesh_for(mesh, x0, cond)
     tau = field.tau_split if tau_split is None else tau_split

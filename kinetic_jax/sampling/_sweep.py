@@ -19,6 +19,7 @@ from kinetic_jax._checks import (
     require,
     require_finite,
     require_flag,
+    short,
     whole_number,
 )
 from kinetic_jax._open import call_opened
@@ -121,8 +122,8 @@ def sweep(
     """
     field, x0, cond = checked_inputs(field, x0, cond)
     is_solver = solver is None or isinstance(solver, diffrax.AbstractSolver)
-    require(is_solver, "solver", repr(solver), "be an instance of a diffrax.AbstractSolver")
-    require(reduce is None or callable(reduce), "reduce", repr(reduce), "be a function of one run")
+    require(is_solver, "solver", short(solver), "be an instance of a diffrax.AbstractSolver")
+    require(reduce is None or callable(reduce), "reduce", short(reduce), "be a function of one run")
     at_once = whole_number("at_once", at_once, 1)
     require_flag("allow_reversal", allow_reversal)
     mesh = mesh_for(mesh, x0, cond)

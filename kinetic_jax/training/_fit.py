@@ -14,6 +14,7 @@ from kinetic_jax._checks import (
     require,
     require_between,
     require_key,
+    short,
     whole_number,
 )
 from kinetic_jax._files import PathLike, local_path
@@ -157,7 +158,7 @@ def fit(
     declared = as_field(field)
     require_key("key", key)
     is_optimizer = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
-    require(is_optimizer, "optimizer", repr(optimizer), "be an optax.GradientTransformation")
+    require(is_optimizer, "optimizer", short(optimizer), "be an optax.GradientTransformation")
     null = declared.null_cond if null_cond is None else null_cond
     rows, cond, null = checked_data(declared, data, cond, null)
     settings = _Settings(

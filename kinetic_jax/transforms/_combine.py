@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import equinox as eqx
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import require, short
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, as_field
 
@@ -43,7 +43,7 @@ def chain(*transforms: Transform) -> Chain:
         True
     """
     for position, transform in enumerate(transforms):
-        require(callable(transform), f"transforms[{position}]", repr(transform), "be callable")
+        require(callable(transform), f"transforms[{position}]", short(transform), "be callable")
     return Chain(tuple(as_pytree(transform) for transform in transforms))
 
 
