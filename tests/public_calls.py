@@ -182,11 +182,15 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "noise": Call(kj.noise, {"key": key, "index": 0, "shape": (2,)}),
         "open_job": Call(kj.jobs.open_job, {"folder": folder / "job"}),
+        "paired_difference": Call(
+            kj.metrics.paired_difference, {"values": numbers, "baseline": -numbers}
+        ),
         "path_norm": Call(kj.path_norm, {"norm": jnp.linalg.norm}),
         "precision_recall": Call(kj.precision_recall, pair | {"k": 2}),
         "pretrained": Call(kj.pretrained, {"name": "fashion-mnist"}),
         "pretrained_classifier": Call(kj.pretrained_classifier, {"name": "fashion-mnist"}),
         "pretrained_steps": Call(kj.pretrained_steps, {"name": "fashion-mnist"}),
+        "roc_auc": Call(kj.metrics.roc_auc, {"positive": numbers, "negative": -numbers}),
         "run_job": Call(
             kj.jobs.run_job,
             {"field": plain, "out": folder / "job", "settings": settings, "say": None},

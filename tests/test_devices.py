@@ -234,6 +234,8 @@ ALONE = {
     "frechet_floor": Case(metric("frechet_floor", of=lambda x: (DATA, x, 4), draws=2, **QUIET)),
     "kernel_distance": Case(metric("kernel_distance", DATA, num_subsets=2, **QUIET)),
     "spearman": Case(metric("spearman", of=two, **FEW, **QUIET)),
+    "paired_difference": Case(metric("paired_difference", of=two, **FEW)),
+    "roc_auc": Case(metric("roc_auc", of=two)),
     "energy_groups": Case(metric("energy_groups", 2, of=two, **FEW)),
     "energy_threshold": Case(
         metric("energy_threshold", of=lambda x: (x[:, 0] ** 2, x[:, 1] > 0), **FEW, **QUIET)

@@ -23,8 +23,8 @@ NOT_CALLED = {
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
         *("Images", "Interval", "Job", "KernelDistance", "KineticProfile", "LateEnergy"),
-        *("Memorization", "Neighbors", "PathEnergy", "PrecisionRecall", "Scales", "Shard"),
-        *("ShardProfile", "Spread", "ThresholdSweep", "Trajectories"),
+        *("Memorization", "Neighbors", "PairedDifference", "PathEnergy", "PrecisionRecall"),
+        *("RocAuc", "Scales", "Shard", "ShardProfile", "Spread", "ThresholdSweep", "Trajectories"),
     },
 }
 

@@ -12,7 +12,8 @@ from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, share, with_interval
 from kinetic_jax import plotting
-from kinetic_jax.metrics import beaten_by, frechet_distance
+from kinetic_jax.metrics import frechet_distance
+from kinetic_jax.metrics._comparison import beaten_by
 from kinetic_jax.transforms import kts, kts_gain
 
 OURS = "KTS"  # families that begin with it are compared with all others

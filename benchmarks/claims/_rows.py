@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.claims._runs import Run
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import CONFIDENCE, as_json, share
-from kinetic_jax.metrics import Memorization, memorization, paired_difference, resampled
+from kinetic_jax.metrics import Memorization, memorization, paired_difference
+from kinetic_jax.metrics._comparison import resampled
 
 FRECHET_RESAMPLES = 200
 

@@ -6,14 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from kinetic_jax.metrics import (
-    EnergyGroup,
-    Memorization,
-    energy_groups,
-    resampled,
-    roc_auc,
-    spearman,
-)
+from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
+from kinetic_jax.metrics._comparison import resampled
 from kinetic_jax.plotting import Estimate, Interval
 
 

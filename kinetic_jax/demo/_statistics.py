@@ -14,8 +14,8 @@ from kinetic_jax.metrics import (
     frechet_distance,
     memorization,
     paired_difference,
-    resampled,
 )
+from kinetic_jax.metrics._comparison import resampled
 from kinetic_jax.sampling import Trajectories
 
 CONFIDENCE = 0.95

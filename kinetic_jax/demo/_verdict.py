@@ -3,7 +3,7 @@
 import numpy as np
 
 from kinetic_jax.demo._results import Fifth, HeldOut, Results, Row
-from kinetic_jax.metrics import beaten_by
+from kinetic_jax.metrics._comparison import beaten_by
 
 
 def verdict(results: Results) -> list[str]:

@@ -155,7 +155,7 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
             return work(field, *args)
         arrays, static = eqx.partition((field, args), eqx.is_array)
         leaves, treedef = jax.tree.flatten(arrays)
-        own = field.partition_specs(shards.mesh)
+        own = field.partition_specs()
         specs = own + [PartitionSpec()] * (len(leaves) - len(own))
 
         def local(leaves: list[Any]) -> Any:

@@ -4,9 +4,7 @@ They run from the host; only `kde_support` can be used under `jit` or `vmap`.
 """
 
 from kinetic_jax.metrics._comparison import PairedDifference as PairedDifference
-from kinetic_jax.metrics._comparison import beaten_by as beaten_by
 from kinetic_jax.metrics._comparison import paired_difference as paired_difference
-from kinetic_jax.metrics._comparison import resampled as resampled
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup
 from kinetic_jax.metrics._energy_groups import energy_groups as energy_groups
 from kinetic_jax.metrics._energy_threshold import EnergyThreshold as EnergyThreshold

@@ -120,7 +120,7 @@ def resampled(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax.metrics import resampled
+        >>> from kinetic_jax.metrics._comparison import resampled
         >>> rows = np.array([0.0, 1.0, 2.0])
         >>> change = resampled(np.mean, rows + 1) - resampled(np.mean, rows)
         >>> print(change.min().round(9), change.max().round(9))
@@ -171,7 +171,7 @@ def beaten_by(
 
     Example:
         >>> import numpy as np
-        >>> from kinetic_jax.metrics import beaten_by
+        >>> from kinetic_jax.metrics._comparison import beaten_by
         >>> shares, distances = np.array([0.4, 0.3, 0.3]), np.array([1.0, 2.0, 2.5])
         >>> beaten_by(shares, distances)  # the third is beaten by the second
         [[], [], [1]]

@@ -61,7 +61,7 @@ class Trajectories:
         """`of_batch` of each array with a batch axis, `of_times` of each array of times."""
         times = (self.ts, None if self.profile is None else self.profile.ts)
 
-        def mapped(leaf: Array) -> Any:
+        def mapped(leaf: Any) -> Any:  # an array, or the shape of one
             return of_times(leaf) if any(leaf is clock for clock in times) else of_batch(leaf)
 
         return jax.tree.map(mapped, self)
