@@ -175,6 +175,7 @@ def log_prior_of(
     return jnp.where(counts, own - log_total_of(field, cond, dtype), -jnp.inf)
 
 
+@eqx.filter_jit
 @untyped_axes
 @on_shards
 def farthest(

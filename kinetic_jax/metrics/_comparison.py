@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from kinetic_jax._checks import fraction, real_array, require, whole_number
+from kinetic_jax._checks import fraction, real_array, require, short, whole_number
 from kinetic_jax.metrics._intervals import bootstrap_mean
 
 
@@ -68,8 +68,8 @@ def paired_difference(
 
     confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
     resamples = whole_number("resamples", resamples, 1)
-    kinds = ("share", "bootstrap", None)
-    require(interval in kinds, "interval", repr(interval), "be 'share', 'bootstrap' or None")
+    is_known = interval is None or str(interval) in ("share", "bootstrap")
+    require(is_known, "interval", short(interval), "be 'share', 'bootstrap' or None")
     own, other = real_array("values", values), real_array("baseline", baseline)
     require(own.ndim == 1, "values", own.shape, "have shape (n,)")
     require(other.shape == own.shape, "baseline", other.shape, f"have the values', {own.shape}")

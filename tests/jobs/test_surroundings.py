@@ -111,14 +111,14 @@ def test_commands_of_a_plain_install(command, saved, rows, tmp_path):
     ):
         status, _, errors = command(*arguments)
         assert status == 0, errors
-    for arguments in (
-        ["demo", f"--out={tmp_path / 'demo'}"],
-        ["neighbors", "none.npy", rows, f"--plot={tmp_path / 'a.png'}"],
+    for arguments, package in (
+        (["demo", f"--out={tmp_path / 'demo'}"], "scikit-learn"),
+        (["neighbors", "none.npy", rows, f"--plot={tmp_path / 'a.png'}"], "Matplotlib"),
     ):
         status, _, errors = command(*arguments)
         assert status == 1
         assert errors.count("\n") == 1
-        assert "needs the package Matplotlib: pip install 'kinetic_jax[demo]'" in errors
+        assert f"needs the package {package}: pip install 'kinetic_jax[demo]'" in errors
 
 
 @pytest.mark.parametrize("reason", [AssertionError(), RuntimeError("no chip\n  here")])
