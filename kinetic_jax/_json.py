@@ -1,12 +1,8 @@
-"""Values as JSON has them."""
+"""Values without NaN, which JSON lacks."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from kinetic_jax.metrics import EnergyGroup
 
 
 def as_number(value: float) -> float | None:
@@ -21,15 +17,3 @@ def without_nan(tree: Any) -> Any:
     if isinstance(tree, list):
         return [without_nan(value) for value in tree]
     return as_number(tree) if isinstance(tree, float) else tree
-
-
-def group_rows(statistics: Mapping[str, Sequence["EnergyGroup"]]) -> list[dict[str, Any]]:
-    """One row per group of energy, with the mean and the interval of each statistic."""
-    rows = []
-    for members in zip(*statistics.values(), strict=True):
-        first, row = members[0], dict[str, Any]()
-        row |= {"samples": first.number, "range": [first.lowest, first.highest]}
-        for name, group in zip(statistics, members, strict=True):
-            row |= {name: group.mean, f"{name}_interval": [group.low, group.high]}
-        rows.append(row)
-    return rows

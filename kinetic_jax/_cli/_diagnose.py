@@ -19,9 +19,9 @@ from kinetic_jax._cli._options import (
     warn,
 )
 from kinetic_jax._files import write_whole
-from kinetic_jax._json import group_rows
 from kinetic_jax.jobs import Diagnosis, Groups, diagnose_job, open_job
 from kinetic_jax.metrics import Memorization
+from kinetic_jax.metrics._energy_groups import group_rows
 
 
 @click.command("diagnose")

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kinetic_jax._json import group_rows
 from kinetic_jax.demo._digits import Classifier, Digits
 from kinetic_jax.demo._results import ClassifierScores, EnergyMeans, Fifth, HeldOut, Row
 from kinetic_jax.metrics import (
@@ -16,6 +15,7 @@ from kinetic_jax.metrics import (
     paired_difference,
 )
 from kinetic_jax.metrics._comparison import resampled
+from kinetic_jax.metrics._energy_groups import group_rows
 from kinetic_jax.sampling import Trajectories
 
 CONFIDENCE = 0.95

@@ -1,6 +1,7 @@
 """A statistic of samples by quantile of their energy: the table behind the Goldilocks curve."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
@@ -85,3 +86,15 @@ def energy_groups(
         lowest, highest = map(float, energies[members[[0, -1]]])
         groups.append(EnergyGroup(lowest, highest, group.size, float(group.mean()), low, high))
     return groups
+
+
+def group_rows(statistics: Mapping[str, Sequence[EnergyGroup]]) -> list[dict[str, Any]]:
+    """One row per group of energy, with the mean and the interval of each statistic, for JSON."""
+    rows = []
+    for members in zip(*statistics.values(), strict=True):
+        first, row = members[0], dict[str, Any]()
+        row |= {"samples": first.number, "range": [first.lowest, first.highest]}
+        for name, group in zip(statistics, members, strict=True):
+            row |= {name: group.mean, f"{name}_interval": [group.low, group.high]}
+        rows.append(row)
+    return rows
