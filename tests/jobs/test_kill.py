@@ -19,7 +19,7 @@ BATCH = 8
 
 
 def start(saved, out, n, shard_size):
-    settings = SETTINGS | {"n": n, "shard_size": shard_size, "batch": BATCH}
+    settings = SETTINGS | {"n": n, "shard_size": shard_size, "batch_size": BATCH}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     # Not a terminal: no bar may appear, whatever the surroundings ask of one.
     environment = {

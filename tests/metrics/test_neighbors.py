@@ -215,8 +215,11 @@ def test_errors(change, message, tmp_path):
         nearest_neighbors(**arguments)
 
 
-def test_no_recompilation_for_other_data(compilations):
+def test_few_programs_and_none_again_for_other_data(compilations):
+    """A first search waits for its programs: seven, and the arrays' own (20 more before)."""
+    before = compilations()
     nearest_neighbors(normal(0, 6, 11), normal(1, 30, 11), 3)
+    assert compilations() - before <= 10
     before = compilations()
     nearest_neighbors(normal(2, 6, 11), normal(3, 30, 11), 3)
     assert compilations() == before
