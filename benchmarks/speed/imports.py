@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.speed._record import Claim, Recorder
 
 ROOT = Path(__file__).parents[2]
-BUILT_ON, OURS = "jax, equinox, diffrax and flax", "kinetic_jax, all public names"
+BUILT_ON, OURS = "jax, equinox, diffrax and flax", "kinetic_jax, the names at its top"
 PROGRAMS = {
     BUILT_ON: "import jax, equinox, diffrax, flax.linen, flax.nnx",
     OURS: "from kinetic_jax import *",
