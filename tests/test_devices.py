@@ -386,7 +386,7 @@ def expected_by_device():
 
 
 def rows_by_device(leaf, shape):
-    """What is expected of all rows, as the devices' parts; what is of no row, once for each."""
+    """The expected rows as the devices' parts; an array without rows, once for each."""
     parts = (DEVICES, -1, *leaf.shape[1:])
     return (
         leaf.reshape(parts)

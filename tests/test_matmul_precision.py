@@ -1,4 +1,4 @@
-"""What a TPU does with a float32 product: a network's is the user's choice, a distance's is not."""
+"""Float32 products on a TPU: a network's precision is the user's choice, a distance's is not."""
 
 import re
 

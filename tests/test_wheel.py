@@ -1,4 +1,4 @@
-"""What `pip install` brings."""
+"""The contents of the wheel."""
 
 import subprocess
 import sys

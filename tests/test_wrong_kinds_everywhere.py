@@ -71,7 +71,7 @@ def told():
 
 
 def is_named(parameter, message):
-    """Whether it is a ValueError about that argument: "<argument> must ..."."""
+    """True for a ValueError about that argument: "<argument> must ..."."""
     subject = re.match(r"ValueError: (.{1,60}?) must ", message)
     return subject is not None and parameter in re.findall(r"\w+", subject[1])
 

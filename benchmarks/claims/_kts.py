@@ -45,7 +45,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         keep(f"σ = {sigma:g}", "copy plus noise", measured(noisy, subjects))
     chosen, again = best(rows), None
     if chosen is not None:
-        # Of many settings the best is partly so by chance: measured once more on other noise.
+        # The best of many settings is so partly by chance: measured once more on other noise.
         options = next(options for _, name, options in _settings(config) if name == chosen["name"])
         fresh = common_noise(n, shape, seed + 1000)
         again = compared(chosen["name"], chosen["family"], run(fresh, **options), run(fresh))

@@ -108,6 +108,9 @@ class WrappedField(Field):
     """A field made of another one, with the same x and the same cond.
 
     It declares what the field inside declares.
+
+    Attributes:
+        field: the field inside; `as_field` makes one of any callable.
     """
 
     field: Field

@@ -68,8 +68,10 @@ def paired_difference(
 
     confidence, seed = fraction("confidence", confidence), whole_number("seed", seed, 0)
     resamples = whole_number("resamples", resamples, 1)
-    is_known = interval is None or str(interval) in ("share", "bootstrap")
-    require(is_known, "interval", short(interval), "be 'share', 'bootstrap' or None")
+    is_name = isinstance(interval, str) and interval in ("share", "bootstrap")
+    require(
+        interval is None or is_name, "interval", short(interval), "be 'share', 'bootstrap' or None"
+    )
     own, other = real_array("values", values), real_array("baseline", baseline)
     require(own.ndim == 1, "values", own.shape, "have shape (n,)")
     require(other.shape == own.shape, "baseline", other.shape, f"have the values', {own.shape}")

@@ -1,7 +1,6 @@
-"""What adaptive sampling needs of Diffrax beyond its documented interface, in one place.
+"""The undocumented parts of Diffrax on which adaptive sampling rests, in one place.
 
-`tests/sampling/test_diffrax.py` fails first, and says which of these changed, when a release of
-Diffrax does otherwise.
+`tests/sampling/test_diffrax.py` says which of them a new release of Diffrax has changed.
 """
 
 from typing import Any
@@ -27,7 +26,7 @@ def with_term(terms: Any, term: diffrax.ODETerm) -> Any:
 
 
 def scan_kind_of(solver: diffrax.AbstractSolver) -> Any:
-    """How the Runge–Kutta method inside a solver loops over its stages: forward mode sets it."""
+    """The kind of loop over the stages of the method inside a solver; forward mode sets it."""
     inner: Any = solver
     while isinstance(inner, diffrax.AbstractWrappedSolver):
         inner = inner.solver

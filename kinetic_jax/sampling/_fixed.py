@@ -108,7 +108,7 @@ class Motion(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What is kept of each step.
+    """The quantities recorded at each step.
 
     Attributes:
         speed2: ||u||² of each step's mean velocity u.
@@ -173,7 +173,7 @@ def integrated(
                 spent.power * h, spent.speed * h, spent.excess * h, landing
             )
             bend2 = jnp.where(t0 == plan.nodes[0], jnp.zeros_like(spent.bend2), spent.bend2)
-            # Step by step: of 0 · profile at the end XLA keeps a copy of the whole profile.
+            # Step by step, because a check at the end makes XLA keep a copy of the whole profile.
             finite = motion.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
             return Motion(x, velocity, totals, finite), (spent.speed2, bend2)
 

@@ -80,16 +80,16 @@ def test_derivatives(case, fields):
     """Of all that a point's values are made of, in x, the rows and their weights."""
     _, _, x, cond = case
 
-    def told(field, x):
+    def total(field, x):
         def one(x, cond):
             values = field.values(jnp.float32(0.7), x, cond)
-            told = jnp.sum(values.velocity**2) + values.log_density + values.dominance
-            return told + farthest(field, x, cond)
+            sums = jnp.sum(values.velocity**2) + values.log_density + values.dominance
+            return sums + farthest(field, x, cond)
 
         return jnp.sum(jax.vmap(one)(x, cond))
 
     (d_whole, dx_whole), (d_split, dx_split) = (
-        eqx.filter_grad(lambda pair: told(*pair))((field, jnp.asarray(x))) for field in fields
+        eqx.filter_grad(lambda pair: total(*pair))((field, jnp.asarray(x))) for field in fields
     )
     assert_near(dx_whole, dx_split, 10.0)
     assert_near(d_whole.data, d_split.data[:ROWS], 10.0)

@@ -1,4 +1,4 @@
-"""What every velocity field keeps; a new field enters by one line in FIELDS."""
+"""The contract of every velocity field; a new field enters by one line in FIELDS."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is in the files of a job: what `sample` gives, whatever the batch."""
+"""The files of a job hold the results of `sample`, whatever the batch."""
 
 import hashlib
 import io

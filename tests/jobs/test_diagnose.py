@@ -1,4 +1,4 @@
-"""What is found in a folder, against NumPy on all of its samples at once."""
+"""The diagnosis of a folder, against NumPy on all of its samples at once."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What no job wrote is never touched; what a job wrote is checked against its place."""
+"""A job touches only its own files, and checks each against its place."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What surrounds a command: readers that are gone, full disks, packages, devices, Ctrl-C."""
+"""The surroundings of a command: readers that are gone, full disks, packages, devices, Ctrl-C."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What networks are as fields: batching, time, labels, dtypes."""
+"""Networks as fields: batching, time, labels, dtypes."""
 
 import equinox as eqx
 import jax

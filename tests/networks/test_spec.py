@@ -1,4 +1,4 @@
-"""How fields of networks are described, built and scaled, and what cannot be built."""
+"""Descriptions of networks: building from them, scaling, and refusals."""
 
 import json
 import time

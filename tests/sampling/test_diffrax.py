@@ -1,4 +1,4 @@
-"""Which interior of Diffrax has changed, before anything else fails for it."""
+"""Canaries of the undocumented parts of Diffrax on which adaptive sampling rests."""
 
 from collections.abc import Callable
 

@@ -317,7 +317,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
 # TensorStore drops the errors of the writes that it had begun beside the one it reports.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_names_the_checkpoint(tmp_path):
-    """What was there before stays; the next save clears away what was half written."""
+    """The earlier field stays; the next save clears away half-written files."""
     field, limits = random_field(width=64), resource.getrlimit(resource.RLIMIT_FSIZE)
     save_field(tmp_path / "saved", field)
     run(tmp_path / "run", 1)

@@ -38,7 +38,7 @@ def surroundings(monkeypatch):
 
 
 def on_a_terminal(surroundings, run):
-    """What `run` shows when standard error is a terminal."""
+    """The output of `run` when standard error is a terminal."""
     master, slave = pty.openpty()
     chunks = []
 
@@ -64,7 +64,7 @@ def on_a_terminal(surroundings, run):
 
 
 def in_a_file(surroundings, run):
-    """What `run` writes when standard error is a file."""
+    """The output of `run` when standard error is a file."""
     stream = io.StringIO()
     with surroundings.context() as patch:
         patch.setattr(sys, "stderr", stream)

@@ -1,4 +1,4 @@
-"""What every transform keeps; a new transform enters by one line in TRANSFORMS."""
+"""The contract of every transform; a new transform enters by one line in TRANSFORMS."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is said of figures that are given: each outcome in its own words."""
+"""The verdicts on given figures: each outcome in its own words."""
 
 import numpy as np
 import pytest

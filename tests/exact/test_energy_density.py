@@ -76,7 +76,7 @@ def test_another_fields_energy():
 
 
 def test_a_function_is_read_anew():
-    """What a plain function closes over is an argument of the program, as in `sample`."""
+    """The closure of a plain function is an argument of the program, as in `sample`."""
     held = {"scale": jnp.float32(1.0)}
 
     def scaled(t, x, cond=None):
