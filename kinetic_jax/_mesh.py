@@ -214,10 +214,10 @@ def varied_as(tree: Any, function: Callable[..., Any], *args: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.where(mark, leaf, leaf), tree)
 
 
-def scan(step: Callable[..., Any], start: Any, xs: Any) -> Any:
-    """`jax.lax.scan(step, start, xs)`, also inside a `jax.shard_map` with its checks on."""
+def varying_loop(step: Callable[..., Any], start: Any, xs: Any) -> tuple[Callable[..., Any], Any]:
+    """`step` and `start` of `jax.lax.scan(step, start, xs)`, typed for a checked `shard_map`."""
     if not is_checked():
-        return jax.lax.scan(step, start, xs)
+        return step, start
 
     def once() -> Any:
         return start, step(start, jax.tree.map(lambda leaf: leaf[0], xs))[0]
@@ -226,7 +226,7 @@ def scan(step: Callable[..., Any], start: Any, xs: Any) -> Any:
         after, y = step(carry, x)
         return varied_as(after, lambda: carry), y
 
-    return jax.lax.scan(alike, varied_as(start, once), xs)
+    return alike, varied_as(start, once)
 
 
 def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:

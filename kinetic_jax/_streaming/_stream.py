@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from kinetic_jax._mesh import scan
+from kinetic_jax._mesh import varying_loop
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._streaming._reductions import Reduction
 from kinetic_jax._streaming._rows import RowChunk, Rows, centered, row_chunks
@@ -65,7 +65,8 @@ def stream(
 
     numbers = jnp.arange(-(-total // chunk_size), dtype=jnp.int32)
     body = jax.checkpoint(update, prevent_cse=False) if recompute else update
-    carry, _ = scan(body, reduction.start(size, dtype), numbers)
+    start = reduction.start(size, dtype)
+    carry, _ = jax.lax.scan(*varying_loop(body, start, numbers), numbers)
     result = reduction.finish(carry)
     return result if shards is None else reduction.across(result, shards.axis)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import scan, varied_as
+from kinetic_jax._mesh import varied_as, varying_loop
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
@@ -150,47 +151,43 @@ def at_start(x0: Float[Array, "batch *event"], plan: FixedPlan) -> tuple[Motion,
     return motion, Records(profile, profile, saved)
 
 
-def integrated(
+def loop_over_steps(
     field: Field,
     x0: Float[Array, "batch *event"],
     cond: PyTree[Array],
     plan: FixedPlan,
     start: tuple[Motion, Records],
     active: Bool[Array, " steps"] | None = None,
-) -> tuple[Motion, Records]:
-    """The batch moved over all steps, or over the active ones alone: the scan of `sample`."""
+) -> tuple[Callable[..., Any], tuple[Motion, Records], PyTree[Array]]:
+    """The arguments of the `jax.lax.scan` that moves a batch over all steps, or the active ones."""
 
     def step(carry: tuple[Motion, Records], xs: Any) -> Any:
         motion, records = carry
         i, t0, t1, slot, is_active = xs
+        move = jax.vmap(functools.partial(_step_of_one, field, plan, t0, t1))
+        inputs = x0, motion.x, motion.velocity, cond
 
-        def go(motion: Motion) -> tuple[Motion, tuple[Array, Array]]:
-            of_one = functools.partial(_step_of_one, field, plan, t0, t1)
-            x, velocity, spent = jax.vmap(of_one)(x0, motion.x, motion.velocity, cond)
-            h = (t1 - t0).astype(spent.power.dtype)
-            landing = is_landing(t0, plan.tau_split)
-            totals = motion.totals.credit(
-                spent.power * h, spent.speed * h, spent.excess * h, landing
-            )
-            bend2 = jnp.where(t0 == plan.nodes[0], jnp.zeros_like(spent.bend2), spent.bend2)
-            # Step by step, because a check at the end makes XLA keep a copy of the whole profile.
-            finite = motion.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
-            return Motion(x, velocity, totals, finite), (spent.speed2, bend2)
-
-        def stay(motion: Motion) -> tuple[Motion, tuple[Array, Array]]:
+        def stay(x0: Array, x: Array, velocity: Array, cond: PyTree[Array]) -> Any:
             nothing = jnp.zeros_like(records.speed2[:, 0])
-            return varied_as((motion, (nothing, nothing)), go, motion)
+            return varied_as((x, velocity, Spent(*[nothing] * 5)), move, x0, x, velocity, cond)
 
         if active is None:
-            after, entries = go(motion)
+            x, velocity, spent = move(*inputs)
         else:
-            after, entries = jax.lax.cond(is_active, go, stay, motion)
-        return (after, _recorded(records, motion.x, i, slot, entries, is_active)), None
+            x, velocity, spent = jax.lax.cond(is_active, move, stay, *inputs)
+        h = (t1 - t0).astype(spent.power.dtype)
+        landing = is_landing(t0, plan.tau_split)
+        totals = motion.totals.credit(spent.power * h, spent.speed * h, spent.excess * h, landing)
+        bend2 = jnp.where(t0 == plan.nodes[0], jnp.zeros_like(spent.bend2), spent.bend2)
+        # Step by step, because a check at the end makes XLA keep a copy of the whole profile.
+        finite = motion.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
+        records = _recorded(records, motion.x, i, slot, (spent.speed2, bend2), is_active)
+        return (Motion(x, velocity, totals, finite), records), None
 
     steps = jnp.arange(plan.nodes.size - 1, dtype=jnp.int32)
     slots = None if plan.save is None else plan.save.slots[:-1]
-    end, _ = scan(step, start, (steps, plan.nodes[:-1], plan.nodes[1:], slots, active))
-    return end
+    xs = steps, plan.nodes[:-1], plan.nodes[1:], slots, active
+    return *varying_loop(step, start, xs), xs
 
 
 def _recorded(
@@ -310,7 +307,8 @@ def solve_fixed(
     field: Field, x0: Float[Array, "batch *event"], cond: PyTree[Array], plan: FixedPlan
 ) -> Trajectories:
     """Trajectories of a batch on a fixed grid."""
-    motion, records = integrated(field, x0, cond, plan, at_start(x0, plan))
+    loop = loop_over_steps(field, x0, cond, plan, at_start(x0, plan))
+    motion, records = jax.lax.scan(*loop)[0]
     run = completed(x0, plan, motion, records)
     if plan.save is None or records.saved is None:
         return run

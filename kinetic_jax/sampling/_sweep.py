@@ -27,7 +27,7 @@ from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import FixedPlan, at_start, completed, integrated
+from kinetic_jax.sampling._fixed import FixedPlan, at_start, completed, loop_over_steps
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import on_mesh, solve_together
@@ -192,11 +192,13 @@ def _solve(field: Field, x0: Array, cond: PyTree[Array], plan: SweepPlan) -> Any
 
         def of_alpha(alpha0: Array) -> Any:
             launch = plan.transform(alpha0, 0.0, tau)(field)
-            launched = integrated(launch, x0, cond, steps, at_start(x0, steps), shared)
+            start = at_start(x0, steps)
+            launched = jax.lax.scan(*loop_over_steps(launch, x0, cond, steps, start, shared))[0]
 
             def of_beta(beta0: Array) -> Any:
                 landing = plan.transform(alpha0, beta0, tau)(field)
-                landed = integrated(landing, x0, cond, steps, launched, ~shared)
+                loop = loop_over_steps(landing, x0, cond, steps, launched, ~shared)
+                landed = jax.lax.scan(*loop)[0]
                 run = completed(x0, steps, *landed)
                 return run if plan.reduce is None else plan.reduce(run)
 
