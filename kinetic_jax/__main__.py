@@ -16,11 +16,11 @@ def main() -> None:
     try:
         cli(prog_name="kinetic-jax")
     finally:
-        _drop_what_nobody_reads()
+        _discard_unwritable_output()
 
 
-def _drop_what_nobody_reads() -> None:
-    """Spares the interpreter output that can no longer be written, which it would complain of."""
+def _discard_unwritable_output() -> None:
+    """Redirects closed streams to /dev/null, where the interpreter can flush them."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

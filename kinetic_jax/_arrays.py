@@ -68,7 +68,7 @@ def _from_npz(file: Path, name: str | None) -> np.ndarray:
             name = names[0]
         require(name in names, "the name", name, f"be one of {names}")
         array = arrays[name]
-        require(isinstance(array, np.ndarray), name, "other content", "be an array")
+        require(isinstance(array, np.ndarray), name, type(array).__name__, "be an array")
         return array
 
 

@@ -115,7 +115,7 @@ def require_known(name: str, value: PyTree) -> None:
     """Refuses a traced argument, where work is driven from the host."""
     if not is_concrete(value):
         raise ValueError(
-            f"{name} must be known numbers, got {short(value)}: this is not for use inside jit, "
+            f"{name} must be concrete, got {short(value)}: this is not for use inside jit, "
             "grad, vmap or shard_map"
         )
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-EXIT_STATUS = 130  # of a process ended by Ctrl-C, by the convention of shells
+EXIT_STATUS = 130  # shells' convention for a process ended by Ctrl-C
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 _advice = ""
 

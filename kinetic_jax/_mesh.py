@@ -64,10 +64,10 @@ def gathered(name: str, array: Any) -> Any:
 
 @contextlib.contextmanager
 def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
-    """Lets a program for `mesh` be called where the user has set another mesh, or other types.
+    """Unsets the caller's mesh while a program for `mesh` runs.
 
-    Inside, no mesh is set; in a trace, where that cannot be, the one that is set has the types of
-    `mesh`. Yields whether no mesh is set.
+    In a trace, where a mesh cannot be unset, the one that is set takes the types of `mesh`. Yields
+    True if no mesh is set.
     """
     if jax.sharding.get_abstract_mesh().empty:
         yield True
@@ -84,9 +84,9 @@ def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
 
 
 def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
-    """`tree`, on Auto axes of `mesh` as `specs` say, in the types of the mesh that is set.
+    """`tree`, laid out on Auto axes of `mesh` by `specs`, resharded to the caller's mesh.
 
-    Where no mesh is set, or one of other axes, nothing changes.
+    Without a mesh of the same axes and of Explicit types nothing changes.
     """
     outer = jax.sharding.get_abstract_mesh()
     if AxisType.Explicit not in outer.axis_types or outer.axis_names != mesh.axis_names:
@@ -97,7 +97,7 @@ def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
 
 
 def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work(*args)` with the Explicit axes of a mesh as Auto ones; its results are whole on them.
+    """`work(*args)` with the Explicit axes of a mesh as Auto ones; its results are replicated.
 
     A program that indexes, or loops over what is split, needs it. Under `jax.vmap` only axes of
     ONE call are meant: a batch that is split stays so.
@@ -200,11 +200,11 @@ def refuse_varying(name: str, value: Any, *trees: Any) -> None:
 
 
 def varied_as(tree: Any, function: Callable[..., Any], *args: Any) -> Any:
-    """`tree`, typed to differ between devices wherever a part of `function(*args)` does.
+    """`tree` marked as varying over devices where the outputs of `function(*args)` do.
 
     Zeros are the same on every device, and a `jax.shard_map` with its checks on refuses a loop
     that begins with them and goes on with what differs. The function is called for its types
-    alone, of which XLA keeps nothing; elsewhere than in such a `shard_map` it is not called.
+    alone, so XLA drops its numbers; outside of such a `shard_map` it is not called.
     """
     if not is_checked():
         return tree
@@ -232,8 +232,7 @@ def varying_loop(step: Callable[..., Any], start: Any, xs: Any) -> tuple[Callabl
 def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
     """`tree` with its arrays where `spec` says; with several processes, each gives its part.
 
-    Arrays that are there already are not moved; of an outer trace over several processes, they are
-    left to it.
+    Arrays that are already placed are not moved, nor are those of a trace over several processes.
     """
     sharding = NamedSharding(mesh, spec)
 

@@ -1,4 +1,4 @@
-"""Plain functions opened: the arrays they hold become arguments of the compiled program.
+"""Arrays that plain functions hold become arguments of the compiled program.
 
 A function is read into a template, which is static and compared by value, and the arrays that it
 holds, which are traced. The program builds a copy of the function around the traced arrays.

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _Same:
-    """A callable compared by what it is: one that holds arrays may have no hash and no ==."""
+    """A callable compared by identity: one that holds arrays may have no hash and no ==."""
 
     def __init__(self, fn: Callable[..., Any]):
         self.fn = fn

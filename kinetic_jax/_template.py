@@ -19,7 +19,7 @@ Node = tuple[str, Hashable, tuple[int, ...]]
 
 
 class Held:
-    """A value that is not opened, compared by `key`, or by identity if there is none."""
+    """An opaque value, compared by `key`, or by identity if there is none."""
 
     def __init__(self, value: Any, key: Hashable = None):
         self.key = id(value) if key is None else key

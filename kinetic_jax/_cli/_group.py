@@ -60,7 +60,7 @@ def _refuse_without_device() -> None:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         reason = " ".join(str(error).split())
         raise click.ClickException(
-            f"JAX has no device of the kind that JAX_PLATFORMS={platforms!r} asks for"
+            f"JAX found no device for JAX_PLATFORMS={platforms!r}"
             + (f": {reason}" if reason else "; JAX_PLATFORMS=cpu computes on the processor")
         ) from error
 

@@ -18,6 +18,7 @@ from kinetic_jax._pretrained import MODELS, pretrained
 from kinetic_jax.jobs import JobSettings, run_job
 from kinetic_jax.jobs._settings import SOLVERS
 from kinetic_jax.networks import NetworkField
+from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, GRIDS
 from kinetic_jax.training import load_field
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 
@@ -58,8 +59,9 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("landing", click.Choice(list(LANDING_SHAPES)), "Shape of the landing.")
 @_setting("k", float, "Steepness of the exponential shapes.")
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
-@click.option("--num-steps", type=_POSITIVE, show_default="100", help="Steps of the time grid.")
-@_setting("grid", str, "The time grid: uniform, cosine, or a file of times.")
+@click.option("--num-steps", type=_POSITIVE, show_default=str(DEFAULT_NUM_STEPS),
+              help="Steps of the time grid.")
+@_setting("grid", str, f"The time grid: {', '.join(GRIDS)}, or a file of times.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
 @_setting("t0", float, "Where the paths begin, in [0, 1).")
@@ -146,18 +148,20 @@ def read_labels(text: str | None, n: int) -> str | list[int] | np.ndarray | None
         return text
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
-    labels = _read_numbers("labels", text, int)
+    labels = _read_numbers("labels", text, int, "'all', classes such as 0,1,2")
     require(labels.shape == (n,), f"labels in {text}", f"shape {labels.shape}", f"be n = {n}")
     return np.array(labels)
 
 
 def read_grid(text: str) -> str | np.ndarray:
-    """Parses "uniform", "cosine", or a file of times."""
-    return text if text in ("uniform", "cosine") else _read_numbers("grid", text, float)
+    """Parses the name of a grid, or a file of times."""
+    return text if text in GRIDS else _read_numbers("grid", text, float, ", ".join(GRIDS))
 
 
-def _read_numbers(name: str, text: str, dtype: type) -> np.ndarray:
+def _read_numbers(name: str, text: str, dtype: type, words: str) -> np.ndarray:
     file = local_path(name, text)
+    is_word = not file.suffix and not file.exists()
+    require(not is_word, name, text, f"be {words}, or a file")
     if file.suffix != ".txt" or not file.is_file():
         return load_array(file)
     try:

@@ -79,7 +79,7 @@ def product_scores(
 
     Nearer rows score higher. Mapped over queries it is one matrix product at the highest
     precision, which is not a TPU's default. For near copies the two terms cancel, so their
-    distances must be measured again by differences.
+    distances must be recomputed by differences.
     """
     # query @ rows.T, not rows @ query: mapped over queries it has shape (queries, chunk) directly.
     products = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
@@ -130,7 +130,7 @@ class SoftmaxSum(Reduction):
 
 
 class Best(NamedTuple):
-    """The row of the highest score, and sums over all others with its weight taken as 1.
+    """The row of the highest score, and sums over the other rows relative to its weight.
 
     Attributes:
         score: its score.

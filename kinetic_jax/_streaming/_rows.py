@@ -97,7 +97,7 @@ class Scaled:
 
 
 def balance(*sets: Float[Array, "..."]) -> float:
-    """A power of two that scales typical rows so that float32 can hold squared distances.
+    """A scale, a power of two, that keeps squared distances in float32's range.
 
     1 unless the median size of the rows is below 10⁻¹⁰ in every set, or above 10¹⁰ in one: a single
     row far out does not change the scale of the others. Typical rows are scaled to 2⁻³⁶, where

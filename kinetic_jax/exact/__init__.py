@@ -1,4 +1,4 @@
-"""Flows known in closed form, and what is known of them."""
+"""Exact flows, and their energy and density."""
 
 from kinetic_jax.exact._empirical import EmpiricalField as EmpiricalField
 from kinetic_jax.exact._empirical_values import EmpiricalValues as EmpiricalValues

@@ -60,8 +60,8 @@ class EmpiricalField(Field):
     `v*(t, x) = (Σ_i w_i x_i − x)/(1 − t)`, `w = softmax_i(−||x − t x_i||²/(2 (1 − t)²))`.
 
     Every path ends on a data row. One pass over the data in chunks with an online softmax; the
-    heaviest rows are measured again by differences, so that near duplicates are told apart as
-    well as x allows. Nothing of size batch × rows is held beyond a chunk, under `grad` neither.
+    heaviest rows are recomputed by differences, so that near duplicates stay distinct up
+    to the rounding of x. Nothing of size batch × rows is held beyond a chunk, under `grad` neither.
 
     At t = 1, v* is 0/0. The field stays finite there, by stopping its clock at
     1 − √ε of the dtype; for stages that look beyond `arrival`, `sample` takes the limit along the
@@ -156,7 +156,7 @@ class EmpiricalField(Field):
     def log_density(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, ""]:
-        """Log p_t(x) of the bridge: a mixture of N(t x_i, (1 − t)² I), in nats.
+        """The log-density log p_t(x) of the bridge, a mixture of N(t x_i, (1 − t)² I), in nats.
 
         For t < 1 − √ε of the dtype (0.9997 in float32), where the field's clock stops.
         `logsumexp_i(−||x − t x_i||²/(2 (1 − t)²)) − log N − d log(1 − t) − (d/2) log 2π`.
@@ -276,8 +276,8 @@ class EmpiricalField(Field):
     def arrival(self, dtype: Any) -> float:
         """The last time at which a stage of `sample` looks at the field: 1 − ε^(1/3).
 
-        Further from the end than the field's own clock stops: a solver's weights multiply the
-        rounding of x, which is divided by 1 − t.
+        Earlier than `1 − stop`, because a solver's weights multiply the rounding of x, which is
+        divided by 1 − t.
         """
         return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
 
@@ -317,7 +317,9 @@ class EmpiricalField(Field):
         """Time, point and class as arrays, at least in float32."""
         self.atoms()  # refuses data on the host
         point, event = float_array(x, "x"), self.event_shape
-        require(point.shape == event, "x", f"shape {point.shape}", f"have the data's, {event}")
+        require(
+            point.shape == event, "x", f"shape {point.shape}", f"have the data's shape, {event}"
+        )
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:
             self.check_cond(cond)

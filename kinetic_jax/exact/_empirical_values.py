@@ -145,7 +145,7 @@ jax.export.register_namedtuple_serialization(
 def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
     """`work(field, *args)` on every device that holds a part of the field's rows, if any do.
 
-    Inside `sample` over the same mesh the trace speaks for one device already.
+    Inside `sample` over the same mesh the code already is that of one device.
     """
 
     @functools.wraps(work)
@@ -189,7 +189,7 @@ def values_at(field: Any, t: Array, x: Array, cond: Any) -> EmpiricalValues:
 
 @eqx.filter_jit
 def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> EmpiricalValues:
-    """The values at a batch of points, those of some together."""
+    """The values at a batch of points, in blocks of 256."""
     return jax.lax.map(lambda point: values_at(field, *point), (t, x, classes), batch_size=256)
 
 

@@ -219,7 +219,7 @@ def _saved(
     if ts is None or path is None:
         raise ValueError("trajectories must hold a path: sample with save_at=True or times")
     event, rows = path.shape[2:], field.event_shape
-    require(event == rows, "trajectories.path", f"events {event}", f"have the data's, {rows}")
+    require(event == rows, "trajectories.path", f"events {event}", f"have the data's shape, {rows}")
     cond = conditions_of(cond, path.shape[0], "the samples")
     if cond is not None and field.labels is not None:
         field.check_cond(cond)

@@ -59,7 +59,7 @@ class GaussianField(Field):
         del cond
         x, wanted = float_array(x, "x"), self.mean.shape
         fits = x.shape[x.ndim - len(wanted) :] == wanted if x.ndim >= len(wanted) else False
-        require(fits, "x", f"shape {x.shape}", f"have the mean's, {wanted}")
+        require(fits, "x", f"shape {x.shape}", f"have the mean's shape, {wanted}")
         time, mean = float_scalar(t, "t").astype(x.dtype), self.mean.astype(x.dtype)
         require_finite("t", time)
         variance = self.scale.astype(x.dtype) ** 2

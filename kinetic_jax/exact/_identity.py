@@ -196,7 +196,7 @@ def farthest(
     over = atoms.over(x.dtype, field.chunk_size) | {"recompute": True, "center": center}
     scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
     square = jnp.sum(moved * moved)
-    # What rounding can have done to differences, a sum of squares and a product of that many terms.
+    # Rounding error of differences, a sum of squares and a product of that many terms.
     highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
     if atoms.shards is not None:
         highest = jax.lax.pmax(highest, atoms.shards.axis)

@@ -25,7 +25,7 @@ from kinetic_jax._streaming import (
     take_rows,
 )
 
-# The heaviest rows are measured again by differences; the expanded square only finds them. Where
+# The heaviest rows are recomputed by differences; the expanded square only finds them. Where
 # rounding decides between rows (t near 1), only near duplicates of the nearest one compete.
 REMEASURED = 12
 
@@ -106,7 +106,7 @@ def weighted(
 def around(
     center: Float[Array, " size"], t: Float[Array, "*batch"], x: Float[Array, "*batch size"]
 ) -> Float[Array, "*batch size"]:
-    """Y = x − t c, rounded by no more than (1 − t) c is: near the data x − c is exact."""
+    """`y = x − t c`, rounded by no more than (1 − t) c is: near the data x − c is exact."""
     center = jax.lax.stop_gradient(center).astype(x.dtype)
     center = center.reshape((1,) * (x.ndim - 1) + center.shape)
     return (x - center) + (1 - t)[..., None] * center
@@ -139,7 +139,7 @@ def log_ratio(
 def away(
     t: Float[Array, ""], x: Float[Array, "*one size"], rows: Float[Array, "*some size"]
 ) -> Float[Array, "*some size"]:
-    """X − t x_j: by differences that are exact near the data, wherever they lie."""
+    """`x − t x_j`, by differences that are exact near the data, wherever they lie."""
     return (x - rows) + (1 - t) * rows
 
 
@@ -207,7 +207,7 @@ def posterior_of(
     sums: Best,
     center: Float[Array, " size"],
 ) -> Posterior:
-    """The refined posterior: the winners as measured again, all other rows as they streamed by.
+    """The refined posterior: recomputed scores of the heaviest rows, streamed sums of the others.
 
     Args:
         t: the time.
@@ -291,7 +291,7 @@ def posterior(
 
 @posterior.def_jvp
 def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
-    """D Σ w_i x_i = Σ w_i (dx_i + (x_i − mean) dℓ_i), and d log Σ exp ℓ_i = Σ w_i dℓ_i.
+    """`d Σ w_i x_i = Σ w_i (dx_i + (x_i − mean) dℓ_i)`, and `d log Σ exp ℓ_i = Σ w_i dℓ_i`.
 
     What all dℓ_i have in common drops out of the first and is left out of the sums. All of it
     around the centre c of the rows, a constant: y = x − t c takes the place of x.

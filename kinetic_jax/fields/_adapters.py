@@ -68,7 +68,7 @@ def from_vector_field(
 
 
 class OtherClockField(WrappedField):
-    """A field whose model reads another clock than t.
+    """A field whose model's time argument is not t.
 
     Times that the field inside declares are of its own clock.
     """

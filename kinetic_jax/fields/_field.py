@@ -32,7 +32,7 @@ class Field(eqx.Module):
         >>> field = kts(0.1)(Drift(jnp.ones(2)))
         >>> sample(field, jnp.zeros((4, 3)))
         Traceback (most recent call last):
-        ValueError: x0 must have the field's, (2,), got rows of shape (3,)
+        ValueError: x0 must have the field's event shape, (2,), got rows of shape (3,)
     """
 
     @abc.abstractmethod
@@ -81,7 +81,7 @@ class Field(eqx.Module):
         return [PartitionSpec() for _ in filter(eqx.is_array, jax.tree.leaves(self))]
 
     def arrival(self, dtype: np.dtype) -> float | None:
-        """The last time at which a solver may look at the field; later it takes the limit."""
+        """The last time at which a solver evaluates the field; later it takes the limit."""
         del dtype
         return None
 
@@ -94,7 +94,7 @@ class Field(eqx.Module):
 
 
 class ModelField(Field):
-    """A field around another model, whose caller may say the shape of a sample."""
+    """A field around another model, with an optional `event_shape`."""
 
     shape: tuple[int, ...] | None = eqx.field(static=True)
 
@@ -163,7 +163,9 @@ def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
     rows, expected = x.shape[1:], field.event_shape
     if expected is not None and rows != tuple(expected):
         expected = tuple(expected)
-        raise ValueError(f"{name} must have the field's, {expected}, got rows of shape {rows}")
+        raise ValueError(
+            f"{name} must have the field's event shape, {expected}, got rows of shape {rows}"
+        )
     if cond is not None:
         field.check_cond(cond)
 

@@ -201,7 +201,7 @@ class NNXField(ModelField):
             not changed,
             f"model {name}",
             f"a call that changes {', '.join(changed)}",
-            "leave its variables as they are in evaluation mode, being a pure function",
+            "leave its variables unchanged in evaluation mode",
         )
         return _one_velocity(output, x, name)
 

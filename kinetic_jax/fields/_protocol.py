@@ -1,4 +1,4 @@
-"""Velocity fields: the protocol, and `as_field`, the door through which every field comes."""
+"""Velocity fields: the protocol, and `as_field`, which converts any callable."""
 
 import inspect
 from collections.abc import Callable
@@ -128,7 +128,8 @@ def checked_velocity(velocity: Any, x: Array) -> Array:
     shape, dtype = velocity.shape, velocity.dtype
     is_half = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
     fits = shape == x.shape and (dtype == x.dtype or is_half)
-    require(fits, name, f"shape {shape} and dtype {dtype}", wanted)
+    got = f"shape {shape} and dtype {dtype} (it is called as field(t, x, cond) on ONE sample)"
+    require(fits, name, got, wanted)
     return velocity if dtype == x.dtype else velocity.astype(x.dtype)
 
 

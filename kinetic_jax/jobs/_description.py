@@ -135,14 +135,14 @@ def write_description(folder: Path, about: About) -> None:
 
 def _check(about: Any) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
-    require(isinstance(about, dict), "it", type(about).__name__, "hold fields by name")
+    require(isinstance(about, dict), "it", type(about).__name__, "be a JSON object")
     require(about.get("format") == FORMAT, "format", _as_json(about.get("format")), f"be {FORMAT}")
     settings = {setting.name for setting in dataclasses.fields(JobSettings)}
     known = settings - {"num_steps"} | {"steps"} | _EXTRA | _OPTIONAL
     for name in sorted(known - _OPTIONAL - about.keys()):
         raise ValueError(f"{name} must be given")
     for name in sorted(about.keys() - known):
-        raise ValueError(f"{name} must be left out: no job has it")
+        raise ValueError(f"{name} is not a setting of a job")
     apart = _EXTRA | {"probes"}
     _check_settings({name: value for name, value in about.items() if name not in apart})
     _check_hash("field", about["field"])

@@ -187,7 +187,7 @@ def diagnose_job(
         >>> diagnosis.job.n, diagnosis.memorization.ratios.shape
         (20, (20,))
     """
-    require(isinstance(job, Job), "job", short(job), "be a job of open_job or run_job")
+    require(isinstance(job, Job), "job", short(job), "be a Job: open a folder with open_job")
     check_rule(threshold, confidence, SWEEP, duplicate_distance, chunk_size)
     require_flag("merge_duplicates", merge_duplicates)
     rows = _shaped_rows("train", train, job)

@@ -113,8 +113,8 @@ def refuse_foreign_files(folder: Path, part: Part, job: Owner, *, begun: bool) -
             is_ours = begun
         if not is_ours:
             raise ValueError(
-                f"out must be a folder without other people's files, got {file}, which no job "
-                "wrote and this one would overwrite: choose another folder, or move the file away"
+                f"out must not hold files that no job wrote and this one would overwrite, got "
+                f"{file}: choose another folder, or move the file away"
             )
 
 

@@ -124,7 +124,7 @@ def _sample_shape(
         shape = event_shape
     elif shape is None and x0 is not None:
         shape = np.shape(x0(np.zeros(1, np.uint32)))[1:]
-    expected = "know the shape of a sample, or event_shape be given"
+    expected = "declare its event_shape, or event_shape must be given"
     if shape is None:
         raise ValueError(f"field must {expected}, got {type(field).__name__}")
     has_sides = all(side >= 1 for side in shape)

@@ -20,11 +20,11 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
-from kinetic_jax.sampling._grid import time_nodes
+from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, time_nodes
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
 
-DEFAULT_STEPS, MAX_STEPS = 100, 4096
+MAX_STEPS = 4096
 SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
     "euler": diffrax.Euler,
     "midpoint": diffrax.Midpoint,
@@ -132,7 +132,9 @@ class JobSettings:
         _check_tolerances(self)
         if self.rtol is None:
             keep("grid", _checked_grid(self))
-            fixed = DEFAULT_STEPS if isinstance(self.grid, str) else len(np.asarray(self.grid)) - 1
+            fixed = (
+                DEFAULT_NUM_STEPS if isinstance(self.grid, str) else len(np.asarray(self.grid)) - 1
+            )
             keep("num_steps", self.num_steps or fixed)
         keep("labels", _checked_labels(self.labels, self.n))
         keep("cond", _checked_cond(self))

@@ -26,7 +26,7 @@ class EnergyParts(Generic[T]):
         launch: for its part before `tau_split`.
         landing: for its part from `tau_split` on.
         displacement: for the energy of a straight path at constant speed.
-        excess: for the straightness excess, total − displacement.
+        excess: for the straightness excess, see `PathEnergy`.
         length: for the length of the path.
     """
 

@@ -74,14 +74,18 @@ def paired_difference(
     )
     own, other = real_array("values", values), real_array("baseline", baseline)
     require(own.ndim == 1, "values", own.shape, "have shape (n,)")
-    require(other.shape == own.shape, "baseline", other.shape, f"have the values', {own.shape}")
+    require(
+        other.shape == own.shape, "baseline", other.shape, f"have the values' shape, {own.shape}"
+    )
     differences = own.astype(np.float64) - other
     differences = differences[~np.isnan(differences)]
     require(bool(np.isfinite(differences).all()), "values", "infinite numbers", "be finite or NaN")
     if not differences.size:
         return PairedDifference(float("nan"), float("nan"), float("nan"), 0)
     is_share = bool(np.isin(differences, (-1, 0, 1)).all())
-    require(is_share or interval != "share", "values", "other numbers", "be 0 or 1, for a share")
+    require(
+        is_share or interval != "share", "values", "other numbers", "be 0 or 1 for interval='share'"
+    )
     mean, number = float(differences.mean()), differences.size
     if is_share if interval is None else interval == "share":
         z = float(norm.isf((1 - confidence) / 2))
@@ -133,7 +137,7 @@ def resampled(
     flags = np.ones(len(data), bool) if is_valid is None else np.asarray(is_valid, bool)
     count = int(flags.sum())
     require(count == len(data), "is_valid", f"{count} flags", f"mark the {len(data)} rows")
-    place = np.cumsum(flags) - 1  # of a row of the noise among the valid ones
+    place = np.cumsum(flags) - 1  # the index among the valid rows
     draws, number = np.random.default_rng(seed), len(flags)
     results = []
     for _ in range(resamples):
@@ -154,7 +158,7 @@ def beaten_by(
     A setting beats another if it is no worse in both and better in one, as measured. With
     `confidence`, it must have clearly fewer copies on the same noise, at a distance that is no
     greater: the interval of the paired difference lies below 0 at a level that allows for all
-    pairs (Bonferroni), so that many settings are no better luck than few.
+    pairs (a Bonferroni correction).
 
     Args:
         copied: shares of copies, shape (settings,); with `confidence` flags of copies, shape

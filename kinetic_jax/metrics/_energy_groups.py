@@ -70,7 +70,7 @@ def energy_groups(
     energies, numbers = real_array("energy", energy), real_array("values", values)
     require(energies.ndim == 1 and energies.size >= 1, "energy", energies.shape, "have shape (n,)")
     fits = numbers.shape == energies.shape
-    require(fits, "values", f"shape {numbers.shape}", f"have the energies', {energies.shape}")
+    require(fits, "values", f"shape {numbers.shape}", f"have the energies' shape, {energies.shape}")
     num_groups = whole_number("num_groups", num_groups, 1, energies.size)
     require_finite_numbers("energy", energies)
     require_finite_numbers("values", numbers)

@@ -89,7 +89,9 @@ def energy_threshold(
     energies, labels = real_array("energy", energy), real_array("memorized", memorized)
     require(energies.ndim == 1 and energies.size >= 2, "energy", energies.shape, "be (n,), n >= 2")
     fits = labels.shape == energies.shape
-    require(fits, "memorized", f"shape {labels.shape}", f"have the energies', {energies.shape}")
+    require(
+        fits, "memorized", f"shape {labels.shape}", f"have the energies' shape, {energies.shape}"
+    )
     odd = int(np.sum(~np.isin(labels, (0, 1))))
     require(odd == 0, "memorized", f"{odd} that are not", "be true or false")
     require_finite_numbers("energy", energies)

@@ -19,7 +19,7 @@ class ProductScore(eqx.Module):
     """½||q||² − ½||q − r||², by the expanded square.
 
     Attributes:
-        center: subtracted from queries, as it is from rows.
+        center: subtracted from queries, from rows.
     """
 
     center: Float[Array, " size"]

@@ -68,12 +68,12 @@ def spearman(
     resamples = whole_number("resamples", resamples, 1)
     first, second = real_array("a", a), real_array("b", b)
     require(first.ndim == 1 and first.size >= 3, "a", f"shape {first.shape}", "be (n,), n >= 3")
-    require(first.shape == second.shape, "b", f"shape {second.shape}", f"have {first.shape}")
+    require(first.shape == second.shape, "b", f"shape {second.shape}", f"have shape {first.shape}")
     quantities = {"a": first, "b": second}
     if given is not None:
         quantities["given"] = real_array("given", given)
         shape = quantities["given"].shape
-        require(shape == first.shape, "given", f"shape {shape}", f"have {first.shape}")
+        require(shape == first.shape, "given", f"shape {shape}", f"have shape {first.shape}")
     for name, values in quantities.items():
         require_finite_numbers(name, values)
         require(bool(np.ptp(values) > 0), name, "equal numbers alone", "vary, to have ranks")

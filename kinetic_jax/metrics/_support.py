@@ -38,7 +38,7 @@ def knn_support(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: bool | None = None,
 ) -> Float[Array, " n"]:
-    """Minus the mean Euclidean distance to the k nearest rows of `reference`: higher is denser.
+    """The negative mean Euclidean distance to the k nearest rows of `reference`: higher is denser.
 
     Args:
         x: shape (n, *event); a row that is not finite gets NaN. A row that is in the reference
@@ -107,7 +107,12 @@ def kde_support(
     points = flat_rows("x", x)
     data = reference if hasattr(reference, "shape") else numbers("reference", reference)
     shape, event = checked_rows("reference", data), np.shape(x)[1:]
-    require(event == shape[1:], "x", f"rows of shape {event}", f"have the reference's, {shape[1:]}")
+    require(
+        event == shape[1:],
+        "x",
+        f"rows of shape {event}",
+        f"have the reference's shape, {shape[1:]}",
+    )
     chunk_size = whole_number("chunk_size", chunk_size, 1)
     if bandwidth is None:
         with jax.ensure_compile_time_eval():  # the rows are known inside a trace of x too

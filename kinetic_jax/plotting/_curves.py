@@ -88,7 +88,7 @@ def by_time(
         >>> by_time({"no gain": Curve(np.arange(3), np.ones(3))}, ylabel="gain").get_ylabel()
         'gain'
     """
-    require(len(curves) > 0, "curves", "none", "name a curve")
+    require(len(curves) > 0, "curves", "none", "not be empty")
     axes = axes_of(axes, 7.0, 3.2)
     for number, (name, curve) in enumerate(curves.items()):
         color, points = COLORS[number % len(COLORS)], _checked(name, curve)
@@ -109,6 +109,7 @@ def by_time(
 
 
 def _checked(name: str, curve: Curve) -> Curve:
+    require(isinstance(curve, Curve), f"curves[{name!r}]", type(curve).__name__, "be a Curve")
     arrays = [None if part is None else np.asarray(part, np.float64) for part in curve]
     x = arrays[0]
     for part, array in zip(Curve._fields, arrays, strict=True):
@@ -147,10 +148,12 @@ def energy_and_profile(
         >>> len(energy_and_profile({"growth": run}, gains={"growth": jnp.ones(4)}).axes)
         3
     """
-    require(len(runs) > 0, "runs", "none", "name a run")
+    is_named = isinstance(runs, Mapping)
+    require(is_named, "runs", type(runs).__name__, 'hold runs by name, as {"no gain": run}')
+    require(len(runs) > 0, "runs", "none", "not be empty")
     gains = {} if gains is None else gains
     others = sorted(set(gains) - set(runs))
-    require(not others, "gains", others, f"be of the runs {sorted(runs)}")
+    require(not others, "gains", others, f"name runs among {sorted(runs)}")
     profiles, energies = {}, {}
     for name, run in runs.items():
         if run.profile is None:
@@ -223,7 +226,7 @@ def energy_by_step(
         >>> len(energy_by_step({"E": {"training": Curve(steps, np.array([4.0, 5.0]))}}).axes)
         1
     """
-    require(len(panels) > 0, "panels", "none", "name a quantity")
+    require(len(panels) > 0, "panels", "none", "not be empty")
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = figure_of(figure, 3.7 * columns, 2.2 * rows + 0.6)

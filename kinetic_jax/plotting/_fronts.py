@@ -21,7 +21,7 @@ class FrontSetting(NamedTuple):
     """One setting in the picture of `fronts`.
 
     Attributes:
-        family: the settings it belongs with; they share a colour.
+        family: the group of settings that are drawn in one colour.
         f_mem: share of copies.
         distance: distance from real data, or its change.
         is_control: draw its family with a dotted line.
@@ -64,12 +64,12 @@ def fronts(
         >>> len(fronts([FrontSetting("KTS", change, change)], xlabel="distance").axes)
         1
     """
-    require(len(settings) > 0, "settings", "none", "hold a setting")
+    require(len(settings) > 0, "settings", "none", "not be empty")
     families = list(dict.fromkeys(one.family for one in settings))
     known = baseline is None or baseline in families
     require(known, "baseline", repr(baseline), f"be one of {families}")
     if zoom is not None:
-        require(zoom[0] < zoom[1], "zoom", zoom, "increase")
+        require(zoom[0] < zoom[1], "zoom", zoom, "be (low, high) with low < high")
     figure = figure_of(figure, 10.0 if zoom else 7.5, 5.4)
     grid = figure.subplots(1, 1 if zoom is None else 2, squeeze=False)[0]
     start = [one for one in settings if one.family == baseline]

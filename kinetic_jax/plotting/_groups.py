@@ -51,10 +51,10 @@ def by_energy_group(
         >>> len(by_energy_group({"F_mem": {"energy E": groups}}, references={"F_mem": 0.1}).axes)
         1
     """
-    require(len(panels) > 0, "panels", "none", "name a statistic")
+    require(len(panels) > 0, "panels", "none", "not be empty")
     references = {} if references is None else references
     others = sorted(set(references) - set(panels))
-    require(not others, "references", others, f"be of the panels {sorted(panels)}")
+    require(not others, "references", others, f"name panels among {sorted(panels)}")
     columns = len(panels) if columns is None else columns
     rows = math.ceil(len(panels) / columns)
     figure = figure_of(figure, max(4.2 * columns, 6.0), 2.9 * rows + 0.9)
@@ -107,7 +107,7 @@ def intervals(
         >>> len(intervals({"copies": {"": {"energy E": area}}}, centre=0.5).axes)
         1
     """
-    require(len(panels) > 0, "panels", "none", "name a panel")
+    require(len(panels) > 0, "panels", "none", "not be empty")
     names = {title: _row_names(series) for title, series in panels.items()}
     rows = next(iter(names.values()))
     for title, own in names.items():

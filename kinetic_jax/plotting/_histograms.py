@@ -50,7 +50,8 @@ def energy_histogram(
     """
     energies = real_array("energy", energy).astype(np.float64)
     require(energies.ndim == 1, "energy", energies.shape, "have shape (n,)")
-    require(bool(np.isfinite(energies).all()), "energy", "other numbers", "be finite")
+    bad = int(np.sum(~np.isfinite(energies)))
+    require(bad == 0, "energy", f"{bad} that are not", "be finite")
     axes = axes_of(axes, 7.0, 3.4)
     axes.set(xlabel=xlabel, ylabel="samples")
     if not energies.size:

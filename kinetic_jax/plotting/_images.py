@@ -46,11 +46,11 @@ def image_grid(
         6
     """
     columns = whole_number("columns", columns, 1)
-    require(len(rows) > 0, "rows", "none", "hold a row of images")
+    require(len(rows) > 0, "rows", "none", "not be empty")
     nearest, framed = nearest or {}, framed or {}
     for name, labels in (("nearest", nearest), ("framed", framed)):
         others = sorted(set(labels) - set(rows))
-        require(not others, name, others, f"be of the rows {list(rows)}")
+        require(not others, name, others, f"name rows among {list(rows)}")
     drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
     for label, row in rows.items():
         images = _images(f"row {label!r}", row)
@@ -133,8 +133,8 @@ def images_by_energy(
     num_groups = whole_number("num_groups", num_groups, 1, energies.size)
     samples = {"images": images, "nearest": nearest, "memorized": memorized}
     for given, array in samples.items():
-        fits = array is None or len(np.asarray(array)) == energies.size
-        require(fits, given, "another number", f"be {energies.size}, one per energy")
+        count = energies.size if array is None else len(np.asarray(array))
+        require(count == energies.size, given, count, f"be {energies.size}, one per energy")
     picks: dict[str, np.ndarray] = {}
     for members in np.array_split(np.argsort(energies, kind="stable"), num_groups):
         spread = np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(int)

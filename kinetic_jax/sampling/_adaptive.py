@@ -65,7 +65,7 @@ class AdaptivePlan(eqx.Module):
         max_steps: the step limit.
         adjoint: how the solve is differentiated.
         times: the saved times, or None.
-        arrival: the last time at which the field is looked at, or None.
+        arrival: the last time at which the field is evaluated, or None.
     """
 
     start: Float[Array, ""]

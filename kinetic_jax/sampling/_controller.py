@@ -1,4 +1,4 @@
-"""A step size controller that is blind to the energy and gives up on NaN."""
+"""A step size controller that ignores the energy and stops at NaN."""
 
 from typing import Any
 

@@ -134,7 +134,7 @@ def _scaled(weight: float, k: PyTree[Any]) -> PyTree[Any]:
 
 
 def advance(y: PyTree[Any], rate: PyTree[Any] | None, step: Float[Array, ""]) -> PyTree[Any]:
-    """Y + step · rate, leaf by leaf."""
+    """`y + step · rate`, leaf by leaf."""
     if rate is None:
         return y
     return jax.tree.map(lambda a, b: a + step.astype(a.dtype) * b, y, rate)

@@ -81,7 +81,7 @@ class FixedPlan(eqx.Module):
         nodes: the times between which it steps.
         tau_split: where the energy is split.
         stages: of the solver.
-        arrival: the last time at which the field is looked at, or None.
+        arrival: the last time at which the field is evaluated, or None.
         save: what is kept of the path, or None.
     """
 
@@ -126,9 +126,9 @@ class Spent(NamedTuple):
     """The energies of one step of one sample.
 
     Attributes:
-        power: the energy's mean integrand over the step.
-        speed: the length's.
-        excess: the excess's.
+        power: the mean of ½||u||² over the step.
+        speed: the mean of ||u||.
+        excess: the mean integrand of the excess.
         speed2: ||u||² of the step's mean velocity u.
         bend2: ||u − u of the step before||².
     """

@@ -20,7 +20,7 @@ DEFAULT_NUM_STEPS = 100
 _ROUNDING = 1e-6  # by which the ends of a grid and saved times may miss t0 and t1
 
 # From i/N in [0, 1] to the fraction of the way: built in float64, so that node 60 of 100 is 0.6.
-_WARPS = {
+GRIDS = {
     "uniform": lambda fraction: fraction,
     "cosine": lambda fraction: (1 - np.cos(np.pi * fraction)) / 2,
 }
@@ -44,10 +44,11 @@ def time_nodes(
     if num_steps is not None:
         num_steps = whole_number("num_steps", num_steps, 1)
     if isinstance(grid, str):
-        require(grid in _WARPS, "grid", repr(grid), "be 'uniform', 'cosine' or an array of times")
+        expected = f"be {', '.join(map(repr, GRIDS))} or an array of times"
+        require(grid in GRIDS, "grid", repr(grid), expected)
         start, end = checked_span(t0, t1)
         steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
-        return start + (end - start) * _WARPS[grid](np.arange(steps + 1) / steps), start, end
+        return start + (end - start) * GRIDS[grid](np.arange(steps + 1) / steps), start, end
     known = is_concrete(grid)
     nodes: Any = real_array("grid", grid) if known else as_array("grid", grid)
     shape = f"shape {nodes.shape}"

@@ -33,8 +33,8 @@ def on_mesh(
     """`solve`, a function of field, x0, cond and plan, with the batch split over the mesh.
 
     It is split over every axis of the mesh but those along which the field splits arrays of its
-    own. The compiled program has no collective. A batch that does not divide is filled up before
-    with copies of its last row, and trimmed after by another program, which gathers it.
+    own. The compiled program has no collective. A batch that does not divide is padded with
+    copies of its last row, which another program removes afterwards; that gathers the result.
 
     Args:
         mesh: the mesh. None: the batch stays whole, on the devices of the field's own arrays.

@@ -48,8 +48,8 @@ class _StepField(eqx.Module):
     """The vector field of one step, with the energy in a frame that moves along.
 
     The first step measures against its own mean velocity up to the stage (see `_first_excess`), all
-    later ones against that of the first step; the last stage of a step that the next one takes
-    over (FSAL) fits. It looks at no time past `arrival`.
+    later ones against that of the first step; the last stage of a step, which the next one reuses
+    (FSAL), fits. It evaluates the field at no time past `arrival`.
     """
 
     field: Any
@@ -75,9 +75,9 @@ class _StepField(eqx.Module):
 def _first_excess(
     energy: Float[Array, ""], displacement: Float[Array, ""], by_stages: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The excess of the first step, E less displacement, where rounding leaves digits of that.
+    """The excess of the first step: E − displacement where that exceeds rounding.
 
-    Elsewhere the step is nearly straight, and the sum about the mean at each stage does.
+    Otherwise the step is nearly straight, and the sum over stages about the mean is exact.
     """
     rounding = 16 * float(jnp.finfo(energy.dtype).eps) * jnp.abs(energy)
     exact = energy - displacement
@@ -86,15 +86,15 @@ def _first_excess(
 
 
 class SplitSolver(diffrax.AbstractWrappedSolver):
-    """Takes the steps of the solver it wraps; on the way reads the launch energy off them.
+    """Takes the steps of the solver it wraps and splits their energy at tau_split.
 
-    A step is never cut where a field has no kink, so that measuring leaves the trajectory as it
-    is. Inside the step that passes tau_split the energy is the solver's own interpolant of it.
+    A step is never cut where a field has no kink, so that measuring does not change the
+    trajectory. Inside the step that passes tau_split the energy is the solver's own interpolant.
 
     Attributes:
         solver: the wrapped solver.
         tau_split: where the energy is split.
-        arrival: the last time at which the field is looked at, or None.
+        arrival: the last time at which the field is evaluated, or None.
         begin: when the path begins.
         x0: where it begins.
     """

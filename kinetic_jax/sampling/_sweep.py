@@ -69,10 +69,10 @@ def sweep(
 ) -> Any:
     """Samples `field` under every `kts(alpha0, beta0, tau_split)` of a product grid.
 
-    Every setting gives what `sample(kts(...)(field), x0, cond, ...)` gives. Up to τ the gain does
-    not know β0: that part of the path is integrated once for each (α0, τ), up to the last step
-    whose stages all lie at or before τ (before τ, where the landing does not begin at 0). With N
-    Euler steps, A, B and T values and n of the steps shared, the field is called
+    Every setting gives what `sample(kts(...)(field), x0, cond, ...)` gives. Up to τ the gain
+    does not depend on β0: that part of the path is integrated once for each (α0, τ), up to the last
+    step whose stages all lie at or before τ (before τ, where the landing does not begin at 0). With
+    N Euler steps, A, B and T values and n of the steps shared, the field is called
     T · A · (n + B (N − n)) times a sample, not T · A · B · N.
 
     Args:
@@ -237,7 +237,7 @@ def _taus(values: Any) -> Float[Array, " taus"]:
 
 
 def _check_gains(plan: SweepPlan, allow_reversal: bool) -> None:
-    """Refuses what `kts` refuses: the launch knows α0 alone, the landing β0 alone."""
+    """Refuses what `kts` refuses: the launch depends on α0 alone, the landing on β0 alone."""
     if not is_concrete(plan.alpha0, plan.beta0, plan.tau_split, plan.k):
         return
     for tau in np.asarray(plan.tau_split):

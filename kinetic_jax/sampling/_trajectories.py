@@ -88,7 +88,7 @@ class Trajectories:
                 some = ", ".join(names) + (", ..." if len(bad) > 10 else "")
                 problems.append(f"{len(bad)} {problem} (samples {some})")
         if problems:
-            raise RuntimeError(f"of {status.size} trajectories, " + " and ".join(problems))
+            raise RuntimeError(f"{status.size} trajectories: " + " and ".join(problems))
         return self
 
 

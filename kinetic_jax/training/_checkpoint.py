@@ -107,7 +107,7 @@ def load_field(directory: PathLike, *, step: int | None = None, ema: bool = True
             # A writer may have replaced the checkpoint while it was read.
             if step is not None or not _is_replaced(folder, current):
                 raise
-    raise ValueError(f"checkpoint {folder} is replaced faster than it can be read")
+    raise ValueError(f"checkpoint {folder} changed during every attempt to read it")
 
 
 def _is_replaced(folder: Path, step: int | None) -> bool:

@@ -39,7 +39,9 @@ def checked_data(
         require(got == row, "null_cond", got, f"have the structure and shapes of one row, {row}")
         for null, leaf in zip(jax.tree.leaves(null_cond), jax.tree.leaves(cond), strict=True):
             fits = _kind(null.dtype) <= _kind(leaf.dtype)
-            require(fits, "null_cond", null.dtype, f"be what {leaf.dtype} of cond can hold")
+            require(
+                fits, "null_cond", null.dtype, f"be representable in cond's dtype, {leaf.dtype}"
+            )
         field.check_cond(null_cond, "null_cond")
     check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond

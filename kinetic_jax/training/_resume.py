@@ -94,7 +94,7 @@ def _identity_of(problem: Problem, parameters: PyTree[Array]) -> dict[str, objec
         return field(t, x.astype(dtype), c)
 
     probed_field = field if dtype == x0.dtype else in_dtype_of_data
-    cond = jax.tree.map(  # of the first rows, repeated if they are fewer than `POINTS`
+    cond = jax.tree.map(  # the first rows, repeated if they are fewer than `POINTS`
         lambda rows: jnp.asarray(np.resize(rows[:POINTS], (POINTS, *rows.shape[1:]))), problem.cond
     )
     return {

@@ -56,7 +56,7 @@ class CFGField(WrappedField):
             if is_concrete(null) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 label = np.asarray(null)
                 fits = bool(np.all(label.astype(leaf.dtype) == label))
-                require(fits, name, f"dtype {leaf.dtype}", f"hold null_cond, {label}, as well")
+                require(fits, name, f"dtype {leaf.dtype}", f"be able to hold null_cond, {label}")
         self.field.check_cond(cond, name)
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
