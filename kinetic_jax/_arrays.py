@@ -55,7 +55,7 @@ def load_array(path: PathLike) -> np.ndarray:
         return array
     except Exception as error:  # readers raise various errors for damaged files
         # NumPy takes unknown formats for pickles, and advises to load them unsafely.
-        reason = "it is no NumPy file of numbers" if "pickle" in str(error) else error
+        reason = "it is not a NumPy file of numbers" if "pickle" in str(error) else error
         raise ValueError(f"{with_size(file)} is unreadable: {reason}") from error
 
 

@@ -22,7 +22,7 @@ def checked_mesh(mesh: Any) -> Mesh:
     and plain indexing refuses them.)
 
     Raises:
-        ValueError: if it is no mesh of devices.
+        ValueError: if it is not a mesh of devices.
     """
     require(isinstance(mesh, Mesh), "mesh", short(mesh), "be a jax.sharding.Mesh of devices")
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))

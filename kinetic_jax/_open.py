@@ -165,7 +165,7 @@ def _reaching_arrays(nodes: Sequence[Node]) -> set[int]:
 
 
 def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
-    """The kind of a value that is no argument, its static data, and the values that it holds."""
+    """The kind of a value that is not an argument, its static data, and the values in it."""
     kind = type(value)
     if isinstance(value, _ATOMS):
         return _held(value)

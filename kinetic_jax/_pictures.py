@@ -90,6 +90,6 @@ def _read(file: Path) -> np.ndarray:
             mode = {"P": "RGB", "CMYK": "RGB", "1": "L"}.get(upright.mode, upright.mode)
             return np.asarray(upright.convert(mode))
     except UnidentifiedImageError as error:
-        raise ValueError(f"{with_size(file)} is unreadable: it is no PNG or JPEG") from error
+        raise ValueError(f"{with_size(file)} is unreadable: it is not a PNG or JPEG") from error
     except Exception as error:  # decoders raise various errors for damaged files
         raise ValueError(f"{with_size(file)} is unreadable: {error}") from error

@@ -57,7 +57,7 @@ def result(cls: type[T]) -> type[T]:
     """Makes a class of results a frozen dataclass and pytree that `jax.export` can serialise.
 
     Every field is a child. Like Equinox, and unlike `register_dataclass`, it is rebuilt without
-    its constructor: JAX puts objects that are no arrays into pytrees, which runtime shape checks
+    its constructor: JAX puts objects that are not arrays into pytrees, which runtime shape checks
     of the constructor would refuse.
     """
     frozen = dataclasses.dataclass(frozen=True)(cls)

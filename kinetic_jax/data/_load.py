@@ -104,7 +104,7 @@ def _from_npz(path: Path) -> Images:
         with np.load(path, allow_pickle=False) as file:
             stored = list(file.files)
     except Exception as error:  # readers raise various errors for damaged files
-        reason = error if zipfile.is_zipfile(path) else "it is no .npz, or a damaged one"
+        reason = error if zipfile.is_zipfile(path) else "it is not an .npz file, or a damaged one"
         raise ValueError(f"{with_size(path)} is unreadable: {reason}") from error
     for names in _NAMES:
         if names[0] in stored:

@@ -53,7 +53,7 @@ def energy_init(
         tau_split: the end of the launch, in (0, 1).
 
     Raises:
-        ValueError: if `x0` is no array of real numbers with a batch axis, or `tau_split` lies
+        ValueError: if `x0` is not an array of real numbers with a batch axis, or `tau_split` lies
             outside (0, 1).
 
     Example:
@@ -92,7 +92,7 @@ def energy_update(
         dt: the step (times the stage's weight), a scalar or of shape (batch,).
 
     Raises:
-        ValueError: if `state` is no energy state, `u` does not have the shape of x0, or `t` or
+        ValueError: if `state` is not an energy state, `u` does not have the shape of x0, or `t` or
             `dt` is neither a finite number nor one per sample.
     """
     _check_state(state)
@@ -120,7 +120,7 @@ def energy_result(state: EnergyState, x1: Float[ArrayLike, "batch *event"]) -> P
     The duration T of the decomposition is the sum of all `dt`.
 
     Raises:
-        ValueError: if `state` is no energy state, or `x1` does not have the shape of x0.
+        ValueError: if `state` is not an energy state, or `x1` does not have the shape of x0.
     """
     _check_state(state)
     x1 = real_rows("x1", x1)

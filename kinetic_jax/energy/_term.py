@@ -58,7 +58,7 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
 
     Raises:
-        ValueError: if `field` is no velocity field or `cond` no pytree of arrays; when first
+        ValueError: if `field` is not a velocity field or `cond` not a pytree of arrays; when first
             evaluated, if the field's output does not have the shape and dtype of x.
 
     Example:
@@ -81,7 +81,7 @@ def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:
         x0: start of the path, an array of shape (*event,).
 
     Raises:
-        ValueError: if `x0` is no array of real numbers.
+        ValueError: if `x0` is not an array of real numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,7 +113,7 @@ def path_norm(norm: Callable[..., Any]) -> PathNorm:
         norm: a norm of arrays, such as `optimistix.rms_norm` (Diffrax's default).
 
     Raises:
-        ValueError: if `norm` is no function of one array.
+        ValueError: if `norm` is not a function of one array.
 
     Example:
         >>> import diffrax, optimistix, jax.numpy as jnp

@@ -336,7 +336,7 @@ def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
     """Classes as int32.
 
     Raises:
-        ValueError: if they are no whole numbers from 0 to 2³¹ − 1, one a row.
+        ValueError: if they are not whole numbers from 0 to 2³¹ − 1, one a row.
     """
     given: Any = numbers("labels", labels) if is_concrete(labels) else jnp.asarray(labels)
     is_integer = jnp.issubdtype(given.dtype, jnp.integer)
@@ -352,7 +352,7 @@ def checked_log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
     """Logarithms of weights, the lowest number for a weight of 0.
 
     Raises:
-        ValueError: if they are no finite numbers, one a row, none negative and one positive.
+        ValueError: if they are not finite numbers, one a row, none negative and one positive.
     """
     given = float_array(weights, "weights").astype(jax.dtypes.canonicalize_dtype(float))
     require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")

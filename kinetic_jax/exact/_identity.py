@@ -86,7 +86,7 @@ def energy_identity(
         cond: a class, or None.
 
     Raises:
-        ValueError: if `field` is no EmpiricalField with its data in memory, t lies outside
+        ValueError: if `field` is not an EmpiricalField with its data in memory, t lies outside
             [0, 1], x does not have the shape of a row, or `index` lies outside [0, rows) or in
             another class than `cond`.
 

@@ -53,7 +53,7 @@ def from_vector_field(
         A field whose leaves are those of `args`.
 
     Raises:
-        ValueError: if `vf` is no function of three arguments, or `event_shape` no shape.
+        ValueError: if `vf` is not a function of three arguments, or `event_shape` not a shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -140,7 +140,7 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
         time_scale: the largest reading of that clock, positive; traced.
 
     Raises:
-        ValueError: if `field` is no velocity field, or `time_scale` not finite and positive.
+        ValueError: if `field` is not a velocity field, or `time_scale` not finite and positive.
 
     Example:
         >>> import jax.numpy as jnp

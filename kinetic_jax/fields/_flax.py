@@ -112,9 +112,9 @@ def from_linen(
         A field; the network's output is cast to the dtype of `x`, so it may run in bfloat16.
 
     Raises:
-        ValueError: if `module` is no module, `variables` no mapping of arrays, `call` no such
-            function, or there are `args` without one; when first called, if the output is no
-            floating array of the shape of `x`.
+        ValueError: if `module` is not a module, `variables` not a mapping of arrays, `call` not
+            such a function, or there are `args` without one; when first called, if the output is
+            not a floating array of the shape of `x`.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp
@@ -143,7 +143,7 @@ def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTre
     """`call` and its `args` as pytrees.
 
     Raises:
-        ValueError: if `call` is no function of `model`, args (if there are any), t, x and cond.
+        ValueError: if `call` is not a function of `model`, args (if there are any), t, x and cond.
     """
     if call is None:
         require(args is None, "args", args, "come with a call that takes them")
@@ -267,8 +267,8 @@ def from_nnx(
         the network may run in bfloat16.
 
     Raises:
-        ValueError: if `model` is no NNX module, `call` no such function, or there are `args`
-            without one; when first called, if the output is no floating array of the shape of
+        ValueError: if `model` is not an NNX module, `call` not such a function, or there are `args`
+            without one; when first called, if the output is not a floating array of the shape of
             `x`, or if the call changes a variable of the model even in evaluation mode (a random
             stream's counter is none, unless the output depends on a key).
 

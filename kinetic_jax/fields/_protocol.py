@@ -76,7 +76,7 @@ def as_field(field: Any, name: str = "field") -> Field:
     """`field`, the argument `name`, as a `Field`; its arrays are leaves.
 
     Raises:
-        ValueError: if it is no function of three arguments, saying what it may be instead.
+        ValueError: if it is not a function of three arguments, saying what it may be instead.
     """
     if isinstance(field, Field):
         return field
@@ -121,7 +121,7 @@ def checked_velocity(velocity: Any, x: Array) -> Array:
     """`velocity`, what a field returned at `x`, in the dtype of x: half precision is cast.
 
     Raises:
-        ValueError: if it is no array of the shape and dtype of x.
+        ValueError: if it is not an array of the shape and dtype of x.
     """
     name, wanted = "the field's output", f"have the shape {x.shape} and dtype {x.dtype} of x"
     require_one_array(name, velocity, wanted)

@@ -157,7 +157,7 @@ class Owner(NamedTuple):
 
 
 def owner_of(path: Path) -> Owner | None:
-    """The job that a file belongs to; None if it is no shard. Raises if it is unreadable."""
+    """The job that a file belongs to; None if it is not a shard. Raises if it is unreadable."""
     try:
         with unpacked(path) as arrays:
             if not arrays.headers.keys() >= _REQUIRED or arrays.headers["job"].dtype.kind != "U":

@@ -20,7 +20,7 @@ class ImageClassifier(eqx.Module):
         key: a JAX random key for the initial weights.
 
     Raises:
-        ValueError: if a size is no whole number in range, or `key` no random key.
+        ValueError: if a size is not a whole number in range, or `key` not a random key.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -74,7 +74,7 @@ class PatchMixer(nnx.Module):
         rngs: random number generators for the initial weights.
 
     Raises:
-        ValueError: if the events are no images that the patches divide, or a size is not positive.
+        ValueError: if the events are not images that the patches divide, or a size is not positive.
 
     Example:
         >>> import jax.numpy as jnp

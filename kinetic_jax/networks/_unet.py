@@ -130,7 +130,7 @@ class UNet(nnx.Module):
         rngs: random number generators for the initial weights.
 
     Raises:
-        ValueError: if the event is no image, its sides do not halve, or the settings do not fit.
+        ValueError: if the event is not an image, its sides do not halve, or settings do not fit.
 
     Example:
         >>> import jax.numpy as jnp

@@ -53,7 +53,7 @@ def fronts(
         figure: the figure; a new one by default.
 
     Raises:
-        ValueError: if there are no settings, `baseline` is none of their families, or `zoom` is
+        ValueError: if there are no settings, `baseline` is not one of their families, or `zoom` is
             not increasing.
 
     Example:

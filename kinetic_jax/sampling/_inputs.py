@@ -17,8 +17,8 @@ def checked_inputs(field: Any, x0: Any, cond: PyTree[Any]) -> tuple[Field, Array
     """The field as a pytree, x0 and cond as arrays.
 
     Raises:
-        ValueError: if `field` is no velocity field, x0 no batch of float32 or float64 rows, `cond`
-            of another size, one of them a memmap, or the field refuses them.
+        ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows,
+            `cond` of another size, one of them a memmap, or the field refuses them.
     """
     field = as_field(field)
     refuse_memmap("field", field)

@@ -27,7 +27,7 @@ def noise(
         Noise of shape (batch, *shape); (*shape,) for a scalar index.
 
     Raises:
-        ValueError: if `key` is not one random key, an index is no whole number from 0 to 2³² − 1
+        ValueError: if `key` is not one random key, an index is not a whole number from 0 to 2³² − 1
             (up to there `jax.random.fold_in` tells them apart), or `shape` no tuple of sides.
 
     Example:

@@ -97,8 +97,8 @@ def gain(
         A transform of velocity fields that keeps the dtype of the velocity.
 
     Raises:
-        ValueError: if `fn` is no function of one time, `tau_split` lies outside (0, 1) or, unless
-            `allow_reversal`, η(t) is not finite and positive at each of 1,001 times that span
+        ValueError: if `fn` is not a function of one time, `tau_split` lies outside (0, 1) or,
+            unless `allow_reversal`, η(t) is not finite and positive at each of 1,001 times that span
             [0, 1] (checked when η's numbers are concrete).
 
     Example:
