@@ -135,11 +135,11 @@ def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     rows = [r for r in results["rows"] if r["family"] in ("solver", "evaluations", "grid")]
     ends = [pick(rows, key=lambda row: row["f_mem change"]["value"]) for pick in (max, min)]
-    told = ", ".join(
+    points = ", ".join(
         with_interval({k: 100 * v for k, v in row["f_mem change"].items()}, "+.1f") for row in ends
     )
     what = f"points of F_mem at α0 = β0 = {results['strength']:g}: least, most of any solver, grid"
-    return [Line(what, "−6 to −10 (at 0.01)", told)]
+    return [Line(what, "−6 to −10 (at 0.01)", points)]
 
 
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:

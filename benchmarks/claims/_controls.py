@@ -16,7 +16,7 @@ from kinetic_jax.transforms import Transform, gain, kts_gain
 class ClockMatchedField(eqx.Module):
     """u(t, x) = η(t) v(s(t), x) with s(t) = ∫_0^t η: the same path at another pace.
 
-    The network is told the time at which it would be at x, where a gain alone lets it believe t.
+    The network receives the time at which it would be at x; under a gain alone it receives t.
     From s = 1 on it stands still.
 
     Attributes:

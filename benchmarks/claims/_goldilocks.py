@@ -52,8 +52,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
 def _tells_best(quantities: dict[str, np.ndarray], copied: np.ndarray) -> str:
     """The quantity that tells copies best among every other sample; the rest show how well."""
-    told = {name: abs(auc(of[::2], copied[::2]) - 0.5) for name, of in quantities.items()}
-    return max(told, key=lambda name: np.nan_to_num(told[name]))
+    distances = {name: abs(auc(of[::2], copied[::2]) - 0.5) for name, of in quantities.items()}
+    return max(distances, key=lambda name: np.nan_to_num(distances[name]))
 
 
 def _turn_of(quantities: dict[str, np.ndarray], quality: np.ndarray) -> dict[str, Any]:

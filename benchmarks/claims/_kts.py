@@ -199,8 +199,8 @@ def _front(results: dict[str, Any]) -> str:
         by = of["kts"][f"{chosen['family']}: {chosen['name']}"]
         words += f"; the setting above {'by ' + '; '.join(by) if by else 'by none'}"
     free = len(of["kts"]) - len(lost)
-    told = "KTS is not on the front" if free == 0 else f"{free} settings of KTS are on the front"
-    return f"{words}. {told}."
+    front = "KTS is not on the front" if free == 0 else f"{free} settings of KTS are on the front"
+    return f"{words}. {front}."
 
 
 def _families(names: Iterable[str]) -> str:

@@ -66,7 +66,7 @@ def _mean(values: np.ndarray) -> dict[str, float]:
 
 
 def _turn(table: list[dict[str, Any]], name: str) -> dict[str, int] | None:
-    """Where a quantity turns, and the first step at which that can be told.
+    """Where a quantity turns, and the first step at which that is seen.
 
     Its extreme so far, once a later checkpoint lies clear of it on the side it came from: nothing
     later and no image is looked at. None where it only rises or only falls.
@@ -96,14 +96,14 @@ def verdict(results: dict[str, Any]) -> str:
             f"From step {onset:,} on F_mem is clearly above what held-out images score, and it "
             f"ends at {percent(last['f_mem'])}. "
         )
-    listed = "; ".join(_told(name, turn, results) for name, turn in turns.items())
+    listed = "; ".join(_sentence(name, turn, results) for name, turn in turns.items())
     words = f"Without a look at the data: {listed}." if turns else "No kinetic quantity turns."
     alone = [QUANTITIES[name] for name in results["announced"] if name not in turns]
     rest = f" Without a turn: {', '.join(alone)}." if turns and alone else ""
     return f"{start}{words}{rest} {_controlled(results, set(turns))}"
 
 
-def _told(name: str, turn: dict[str, int], results: dict[str, Any]) -> str:
+def _sentence(name: str, turn: dict[str, int], results: dict[str, Any]) -> str:
     words = f"{QUANTITIES[name]} turns at step {turn['at']:,}, told at {turn['told']:,}"
     onset = results["onset"]
     if onset is None:
@@ -129,8 +129,8 @@ def _controlled(results: dict[str, Any], turned: set[str]) -> str:
     if not also:
         return f"{start}none of these turns by then."
     only = sorted(QUANTITIES[name] for name in turned if QUANTITIES[name] not in also)
-    told = f"; {', '.join(only)} does not" if only else ": they announce no memorisation"
-    return f"{start}{', '.join(sorted(also))} turns as well{told}."
+    ending = f"; {', '.join(only)} does not" if only else ": they announce no memorisation"
+    return f"{start}{', '.join(sorted(also))} turns as well{ending}."
 
 
 def table(results: dict[str, Any]) -> list[Line]:

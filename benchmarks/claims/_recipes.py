@@ -25,7 +25,7 @@ class Recipe:
         network: its name; see `network_field`.
         config: the network's settings.
         num_train: how many images, the first ones; None for all.
-        with_labels: whether it is told the class.
+        with_labels: whether it receives the class.
         steps: steps of Adam, with a warm-up and a cosine schedule.
         marks: steps after which the field is kept as well, increasing.
         batch_size: rows per step.

@@ -46,7 +46,7 @@ def reproduce(
         out: a folder, made if it is not there.
         subjects: data and models; see `shipped_subjects`.
         quick: smaller settings, for a look.
-        say: is told what is going on.
+        say: callback for messages.
 
     Returns:
         What `results.json` holds: of all claims in `out` that were measured with these settings.
@@ -99,16 +99,16 @@ def _measured(
 ) -> dict[str, Any]:
     subjects = CLAIMS[name].prepare(subjects, config)
     total = CLAIMS[name].trajectories(config, subjects)
-    done, told = 0, time.monotonic()
+    done, reported = 0, time.monotonic()
     with progress_bar(name, total) as update:
 
         def progress(more: int) -> None:
-            nonlocal done, told
+            nonlocal done, reported
             done += more
             update(done, "trajectories")
             # Where no bar is drawn, as in a log, a line a minute.
-            if not sys.stderr.isatty() and time.monotonic() - told > 60:
-                told = time.monotonic()
+            if not sys.stderr.isatty() and time.monotonic() - reported > 60:
+                reported = time.monotonic()
                 say(f"  {done:,} of {total:,} trajectories")
 
         return CLAIMS[name].measure(subjects, config, progress)

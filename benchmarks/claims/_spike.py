@@ -16,7 +16,7 @@ from kinetic_jax.sampling import sample
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Speed over t of exact and learned flows from the same noise, and where they part.
 
-    The model of all images is told no class: the exact flow and the other model know none, and a
+    The model of all images receives no class: the exact flow and the other model know none, and a
     class alone makes the first steps longer.
     """
     n, steps = config["samples"], config["steps"]
@@ -133,14 +133,14 @@ def verdict(results: dict[str, Any]) -> str:
         for name, one in others
     ]
     apart = off["growth"]["at the end"]["apart"]["low"]
-    told = "spikes" if apart is not None and apart > 0 else "does not clearly outgrow the model's"
+    ending = "spikes" if apart is not None and apart > 0 else "does not clearly outgrow the model's"
     fits = "; ".join(
         f"p = {with_interval(one['exact'], '.2f')} {when} (t in [{start:g}, {end:g})), the "
         f"model's own {with_interval(one['learned'], '.2f')}"
         for (when, one), (start, end) in zip(off["growth"].items(), WINDOWS.values(), strict=True)
     )
     spike = (
-        f". Along the paths of the {model}, which lead elsewhere, the exact velocity {told}, as "
+        f". Along the paths of the {model}, which lead elsewhere, the exact velocity {ending}, as "
         f"(1 − t)^−p at the times of {results['steps']} steps: {fits}. Published: the exact "
         "flow's energy spikes late, by its factor 1/(1 − t), and gives near-copies."
     )

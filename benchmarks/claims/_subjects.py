@@ -220,7 +220,7 @@ def train_models(
         general: recipe of the flow of all images.
         memorizing: recipe of the flow of few.
         epochs: of the classifier.
-        say: is told how long each took.
+        say: callback for messages on how long each took.
 
     Raises:
         ValueError: if the images have no labels, or the folder has models of other images or
@@ -245,8 +245,8 @@ def train_models(
         others = data.held_out_labels
         right = None if others is None else accuracy(classifier, data.held_out, others)
         write_classifier(file, classifier, accuracy=right, **about)
-        told = "" if right is None else f", right on {100 * right:.2f}% held out"
-        say(f"classifier: {time.monotonic() - began:.0f} s{told}")
+        suffix = "" if right is None else f", right on {100 * right:.2f}% held out"
+        say(f"classifier: {time.monotonic() - began:.0f} s{suffix}")
     for name, recipe in (("general", general), ("memorizing", memorizing)):
         began = time.monotonic()
         train_recipe(recipe, data.images, data.labels, folder, name, scaling=data.scaling)

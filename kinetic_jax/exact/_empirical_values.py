@@ -316,7 +316,7 @@ def checked_batch(
     """Times (batch,), points (batch, size) and classes (batch,) of a batch.
 
     Raises:
-        ValueError: if the points are not a batch of events, or there is not one time and class a point.
+        ValueError: if the points are not a batch of events, or times or classes do not fit them.
     """
     require_between("t", numbers("t", t), 0.0, 1.0, closed=True)
     require_known("x", x)

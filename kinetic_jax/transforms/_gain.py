@@ -98,8 +98,8 @@ def gain(
 
     Raises:
         ValueError: if `fn` is not a function of one time, `tau_split` lies outside (0, 1) or,
-            unless `allow_reversal`, η(t) is not finite and positive at each of 1,001 times that span
-            [0, 1] (checked when η's numbers are concrete).
+            unless `allow_reversal`, η(t) is not finite and positive at each of 1,001 times that
+            span [0, 1] (checked when η's numbers are concrete).
 
     Example:
         SSC (arXiv 2605.14819), η = 1 + a (1 − t)^b:
