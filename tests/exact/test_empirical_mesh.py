@@ -1,5 +1,7 @@
 """The exact flow of data split over devices: the same numbers, and the same derivatives."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,35 +13,57 @@ from kinetic_jax.exact import energy_identity
 from kinetic_jax.exact._identity import farthest, log_prior_of
 
 ROWS, SIZE, BATCH = 101, 6, 8  # rows that do not divide
+SHAPE = kts(0.02, 0.01)
 
 
-def meshes():
-    return {
-        "one axis": (jax.make_mesh((8,), ("data",)), None),
-        "two axes": (jax.make_mesh((2, 4), ("batch", "data")), "data"),
-    }
+class Case(NamedTuple):
+    """Rows and what is known of them, points and their classes, a mesh and its axis of rows."""
+
+    data: np.ndarray
+    known: dict
+    x: np.ndarray
+    cond: np.ndarray | None
+    mesh: jax.sharding.Mesh
+    axis: str | None
+
+    def split(self, data=None):
+        """The field of rows that are split over the mesh."""
+        data = self.data if data is None else data
+        return EmpiricalField(data, chunk_size=8, mesh=self.mesh, axis=self.axis, **self.known)
 
 
-@pytest.fixture(params=["plain", "classes and weights"])
+# Two of four pairs, which have all there is between them: classes and weights are looked up in the
+# same way whatever the number of axes, and compiling is most of a test here.
+@pytest.fixture(scope="module", params=["plain, one axis", "classes and weights, two axes"])
 def case(request):
-    """Arguments of the field, points and their classes; two rows are near duplicates."""
+    """Two rows are near duplicates."""
     rng = np.random.default_rng(0)
     data = rng.normal(size=(ROWS, SIZE)).astype(np.float32)
     data[90] = data[3] + 1e-4
     x = rng.normal(size=(BATCH, SIZE)).astype(np.float32)
-    if request.param == "plain":
-        return data, {}, x, None
+    if request.param == "plain, one axis":
+        return Case(data, {}, x, None, jax.make_mesh((8,), ("data",)), None)
     known = {"labels": np.arange(ROWS) % 3, "weights": rng.uniform(0.1, 1, ROWS)}
-    return data, known, x, jnp.arange(BATCH) % 3
+    classes = np.arange(BATCH, dtype=np.int32) % 3
+    return Case(data, known, x, classes, jax.make_mesh((2, 4), ("batch", "data")), "data")
 
 
-@pytest.fixture(params=["one axis", "two axes"])
-def fields(request, case):
+@pytest.fixture(scope="module")
+def fields(case):
     """The field as it is, and split."""
-    data, known, _, _ = case
-    mesh, axis = meshes()[request.param]
-    whole = EmpiricalField(data, chunk_size=16, **known)
-    return whole, EmpiricalField(data, chunk_size=8, mesh=mesh, axis=axis, **known)
+    return EmpiricalField(case.data, chunk_size=16, **case.known), case.split()
+
+
+@pytest.fixture(scope="module")
+def expected(case, fields):
+    """Samples of the field as it is."""
+    return sample(SHAPE(fields[0]), case.x, case.cond, num_steps=20)
+
+
+@pytest.fixture(scope="module")
+def wanted(case, fields):
+    """Values of the field as it is, at a batch."""
+    return fields[0].on_batch(0.5, case.x, case.cond)
 
 
 def assert_near(left, right, scale=1.0):
@@ -50,126 +74,114 @@ def assert_near(left, right, scale=1.0):
 def test_every_device_holds_its_part_alone(fields):
     _, split = fields
     parts = {shard.data.shape for shard in split.data.addressable_shards}
-    assert parts in ({(13, SIZE)}, {(26, SIZE)})
+    assert parts == {(26, SIZE) if len(split.mesh.axis_names) == 2 else (13, SIZE)}
 
 
-def test_values(case, fields):
-    _, _, x, cond = case
-    at = jax.jit(
-        jax.vmap(lambda field, t, x, cond: field.values(t, x, cond), in_axes=(None, None, 0, 0)),
-    )
+def test_values(case, fields, wanted):
+    @jax.jit
+    def at(field, t):
+        def one(x, cond):
+            shares = log_prior_of(field, jnp.int32(5), jnp.float32, cond)
+            return field.values(t, x, cond), farthest(field, x, cond), shares
+
+        return jax.vmap(one)(case.x, case.cond)
+
     for t in (0.0, 0.5, 0.97, 1.0):
-        whole, split = (at(field, jnp.float32(t), x, cond) for field in fields)
-        np.testing.assert_array_equal(whole.heaviest, split.heaviest)
+        whole, split = (at(field, np.float32(t)) for field in fields)
+        np.testing.assert_array_equal(whole[0].heaviest, split[0].heaviest)
         assert_near(whole, split)
-    assert_near(*(field.on_batch(0.5, x, cond) for field in fields))
+        own = slice(None) if case.cond is None else case.cond == 2  # row 5 is of class 2
+        assert np.all(np.isfinite(whole[2][own]))
+    assert_near(wanted, fields[1].on_batch(0.5, case.x, case.cond))
 
 
 def test_one_point_at_a_time(case, fields):
-    _, _, x, cond = case
-    x, one = jnp.asarray(x), None if cond is None else cond[2]
-    whole, split = fields
-    assert_near(whole.posterior(0.9, x[2], 5, one), split.posterior(0.9, x[2], 5, one))
-    assert_near(*(farthest(field, x[2], one) for field in fields))
-    of_class_2 = jnp.int32(5)
-    assert_near(*(log_prior_of(f, of_class_2, jnp.float32, one) for f in fields))
-    assert_near(*(energy_identity(f, 0.7, x[2], cond=one) for f in fields))
+    x, one = jax.device_put(case.x[2]), None if case.cond is None else case.cond[2]
+    assert_near(*(field.posterior(0.9, x, 5, one) for field in fields))
+    assert_near(*(energy_identity(field, 0.7, x, cond=one) for field in fields))
 
 
 def test_derivatives(case, fields):
     """Of all that a point's values are made of, in x, the rows and their weights."""
-    _, _, x, cond = case
 
-    def total(field, x):
+    def total(pair):
+        field, x = pair
+
         def one(x, cond):
-            values = field.values(jnp.float32(0.7), x, cond)
+            values = field.values(np.float32(0.7), x, cond)
             sums = jnp.sum(values.velocity**2) + values.log_density + values.dominance
             return sums + farthest(field, x, cond)
 
-        return jnp.sum(jax.vmap(one)(x, cond))
+        return jnp.sum(jax.vmap(one)(x, case.cond))
 
-    (d_whole, dx_whole), (d_split, dx_split) = (
-        eqx.filter_grad(lambda pair: total(*pair))((field, jnp.asarray(x))) for field in fields
-    )
+    slopes = eqx.filter_jit(eqx.filter_grad(total))
+    (d_whole, dx_whole), (d_split, dx_split) = (slopes((field, case.x)) for field in fields)
     assert_near(dx_whole, dx_split, 10.0)
-    assert_near(d_whole.data, d_split.data[:ROWS], 10.0)
-    np.testing.assert_array_equal(d_split.data[ROWS:], 0)
+    d_rows = np.asarray(d_split.data)
+    assert_near(d_whole.data, d_rows[:ROWS], 10.0)
+    np.testing.assert_array_equal(d_rows[ROWS:], 0)
     if d_whole.log_weights is not None:
-        assert_near(d_whole.log_weights, d_split.log_weights[:ROWS])
+        assert_near(d_whole.log_weights, np.asarray(d_split.log_weights)[:ROWS])
 
 
-# Two of the four, which have all there is between them: compiling is most of a test here.
-@pytest.mark.parametrize(
-    ("case", "fields"),
-    [("plain", "one axis"), ("classes and weights", "two axes")],
-    indirect=True,
-)
 def test_second_derivatives(case, fields):
     """Through sampling, against differences of the first."""
-    _, _, x, cond = case
-    energy = lambda field, alpha0: jnp.sum(  # noqa: E731
-        sample(kts(alpha0)(field), x, cond, num_steps=3).energy.total
-    )
-    whole, split = (jax.grad(jax.grad(lambda a: energy(field, a)))(0.1) for field in fields)  # noqa: B023
-    np.testing.assert_allclose(split, whole, rtol=1e-4)
-    slope = jax.jit(jax.grad(lambda a: energy(fields[0], a)))
-    np.testing.assert_allclose(whole, (slope(0.11) - slope(0.09)) / 0.02, rtol=1e-2)
+
+    @eqx.filter_jit
+    def slope_and_curvature(field, alpha0):
+        def energy(a):
+            run = sample(kts(a)(field), case.x, case.cond, num_steps=3)
+            return jnp.sum(run.energy.total)
+
+        return jax.value_and_grad(jax.grad(energy))(alpha0)
+
+    whole, split = (slope_and_curvature(field, np.float32(0.1)) for field in fields)
+    assert_near(whole[0], split[0], 10.0)
+    np.testing.assert_allclose(split[1], whole[1], rtol=1e-4)
+    above, below = (slope_and_curvature(fields[0], np.float32(a))[0] for a in (0.11, 0.09))
+    np.testing.assert_allclose(whole[1], (above - below) / 0.02, rtol=1e-2)
 
 
-def test_where_a_mesh_is_set(case):
-    data, known, x, cond = case
-    mesh = jax.make_mesh((8,), ("data",))
-    whole = EmpiricalField(data, **known)
-    with jax.set_mesh(mesh):
-        split = EmpiricalField(data, mesh=mesh, **known)
-        found = sample(split, x, cond, num_steps=3)
-    assert_near(found, sample(whole, x, cond, num_steps=3))
+def test_where_a_mesh_is_set(case, expected):
+    with jax.set_mesh(case.mesh):
+        found = sample(SHAPE(case.split()), case.x, case.cond, num_steps=20)
+    assert_near(found, expected)
 
 
-def test_samples(case, fields):
-    _, _, x, cond = case
-    shape = kts(0.02, 0.01)
-    whole, split = fields
-    expected = sample(shape(whole), x, cond, num_steps=20)
-    results = [sample(shape(split), x, cond, num_steps=20)]
-    mesh = split.shards.mesh
-    if len(mesh.axis_names) == 2:  # rows over one axis, the batch over the other
-        results.append(sample(shape(split), x, cond, num_steps=20, mesh=mesh))
+def test_samples(case, fields, expected):
+    shaped = SHAPE(fields[1])
+    results = [sample(shaped, case.x, case.cond, num_steps=20)]
+    if case.axis:  # rows over one axis, the batch over the other
+        mesh = fields[1].mesh
+        results.append(sample(shaped, case.x, case.cond, num_steps=20, mesh=mesh))
         assert {shard.data.shape for shard in results[1].x1.addressable_shards} == {(4, SIZE)}
     for result in results:
         assert_near(result, expected)
 
 
-def test_points_may_be_anywhere(case, fields):
+def test_points_may_be_anywhere(case, fields, expected):
     """On a device of the mesh alone, as what another program leaves is."""
-    _, _, x, cond = case
     whole, split = fields
-    elsewhere = jax.device_put((jnp.asarray(x), cond), jax.devices()[5])
-    found = sample(split, *elsewhere, num_steps=3)
-    assert_near(found, sample(whole, x, cond, num_steps=3))
-    point = (elsewhere[0][2], None if cond is None else elsewhere[1][2])
-    assert_near(split(0.5, *point), whole(0.5, *point))
+    points = (case.x, case.cond, case.x[2], None if case.cond is None else case.cond[2])
+    x, cond, point, one = jax.device_put(points, jax.devices()[5])
+    assert_near(sample(SHAPE(split), x, cond, num_steps=20), expected)
+    assert_near(split(0.5, point, one), whole(0.5, *jax.device_put(points[2:])))
 
 
-def test_a_memmap_is_read_into_the_devices(tmp_path, case):
-    data, known, x, cond = case
-    np.save(tmp_path / "rows.npy", data)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    split = EmpiricalField(mapped, mesh=jax.make_mesh((8,), ("data",)), **known)
-    whole = EmpiricalField(data, **known)
-    assert_near(split.on_batch(0.5, x, cond), whole.on_batch(0.5, x, cond))
+def test_a_memmap_is_read_into_the_devices(tmp_path, case, wanted):
+    np.save(tmp_path / "rows.npy", case.data)
+    split = case.split(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    assert_near(split.on_batch(0.5, case.x, case.cond), wanted)
 
 
-def test_errors(case, own_messages):
-    data, _, _, _ = case
-    mesh = jax.make_mesh((2, 4), ("batch", "data"))
+def test_errors(own_messages):
+    data, mesh = np.ones((ROWS, SIZE), np.float32), jax.make_mesh((2, 4), ("batch", "data"))
     with pytest.raises(ValueError, match="axis must be one of the mesh's"):
         EmpiricalField(data, mesh=mesh)
     with pytest.raises(ValueError, match="axis must be one of the mesh's"):
         EmpiricalField(data, mesh=mesh, axis="rows")
     with pytest.raises(ValueError, match=r"mesh must be a jax.sharding.Mesh"):
         EmpiricalField(data, mesh=8)
-    bad = data.copy()
-    bad[50] = np.nan
+    data[50] = np.nan
     with pytest.raises(ValueError, match="data must be finite"):
-        EmpiricalField(bad, mesh=mesh, axis="data")
+        EmpiricalField(data, mesh=mesh, axis="data")

@@ -5,8 +5,6 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from kinetic_jax import EmpiricalField, GaussianField
@@ -59,7 +57,7 @@ def test_every_term_in_float64(seed, weighted):
     data, t, x, k = drawn(seed, 30, 12)
     weights = np.random.default_rng(seed).uniform(0.2, 3, 30) if weighted else np.ones(30)
     field = EmpiricalField(data, weights=weights if weighted else None, chunk_size=7)
-    found = energy_identity(field, jnp.asarray(t), jnp.asarray(x), k)
+    found = energy_identity(field, t, jax.device_put(x), k)
     want = by_hand(t, x, data, int(found.index), weights / weights.sum())
     largest = max(abs(want[name]) for name in (*TERMS, "row_energy"))
     assert abs(found.row_energy - found.from_density) <= 1e-10 * largest
@@ -74,11 +72,11 @@ def test_every_term_in_float64(seed, weighted):
         )
 
 
-@pytest.mark.parametrize("size", [2, 64, 784])
+@pytest.mark.parametrize("size", [2, 784])
 @pytest.mark.parametrize("seed", range(20))
 def test_the_identity_in_float32(seed, size):
     data, t, x, k = drawn(seed, 50, size)
-    data, t, x = jnp.float32(data), jnp.float32(t), jnp.float32(x)
+    data, t, x = np.float32(data), np.float32(t), np.float32(x)
     found = LOOK(EmpiricalField(data), t, x, k)
     largest = max(abs(float(getattr(found, name))) for name in (*TERMS, "row_energy"))
     assert abs(float(found.row_energy - found.from_density)) <= 1e-4 * largest
@@ -88,42 +86,51 @@ def test_the_identity_in_float32(seed, size):
         assert abs(float(getattr(found, name)) - wanted) <= 1e-4 * largest, name
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True, database=None)
-@given(st.integers(0, 2**32 - 1))
-def test_the_bound_is_never_violated(seed):
+@jax.jit
+@jax.vmap
+def look_at_all(data, t, x, k):
+    return energy_identity(EmpiricalField(data), t, x, k)
+
+
+def test_the_bound_is_never_violated():
     """Dominated or not, along with rows in a line, where the bound is an equality."""
-    data, t, x, k = drawn(seed, 6, 4)
-    if seed % 3 == 0:  # v_k, v* and the rows' differences all point the same way
-        data[:, 1:], x[1:] = 0, 0
-    if seed % 2 == 0:
-        data[2:] = data[1]  # two places in all: every row but k is the farthest
-    found = LOOK(EmpiricalField(jnp.float32(data)), jnp.float32(t), jnp.float32(x), k)
-    assert abs(float(found.gap)) <= float(found.bound)
-    k, data, x = int(found.index), np.float64(jnp.float32(data)), np.float64(jnp.float32(x))
-    want = by_hand(float(jnp.float32(t)), x, data, k, np.full(6, 1 / 6))
-    # The true gap, as well as float64 can tell it from none.
-    noise = 1e-13 * max(want["energy"], want["row_energy"])
-    assert abs(want["gap"]) <= float(found.bound) * (1 + 1e-3) + noise
+    cases = {"of a row": [], "of the heaviest": []}
+    for seed in range(1000):
+        data, t, x, k = drawn(seed, 6, 4)
+        if seed % 3 == 0:  # v_k, v* and the rows' differences all point the same way
+            data[:, 1:], x[1:] = 0, 0
+        if seed % 2 == 0:
+            data[2:] = data[1]  # two places in all: every row but k is the farthest
+        of = cases["of the heaviest" if k is None else "of a row"]
+        of.append((np.float32(data), np.float32(t), np.float32(x), *([] if k is None else [k])))
+    for drawn_cases in cases.values():
+        data, t, x, *k = (np.stack(part) for part in zip(*drawn_cases, strict=True))
+        found = jax.tree.map(np.float64, look_at_all(data, t, x, np.int32(k[0]) if k else None))
+        assert np.all(np.abs(found.gap) <= found.bound)
+        for i in range(len(t)):
+            want = by_hand(t[i], x[i], data[i], int(found.index[i]), np.full(6, 1 / 6))
+            # The true gap, as well as float64 can tell it from none.
+            noise = 1e-13 * max(want["energy"], want["row_energy"])
+            assert abs(want["gap"]) <= found.bound[i] * (1 + 1e-3) + noise
 
 
 def test_the_bound_where_it_is_an_equality():
-    data, x = jnp.array([[1.0], [-1.0]]), jnp.array([-0.2])
-    found = energy_identity(EmpiricalField(data), 0.5, x, 0)
+    field = EmpiricalField(np.float32([[1.0, 0.0], [-1.0, 0.0]]))
+    found = energy_identity(field, 0.5, jax.device_put(np.float32([-0.2, 0.0])), 0)
     change = -float(found.dominance) * 2 / 0.5
     assert float(found.gap) == pytest.approx(change * 1.2 / 0.5 + change**2 / 2, rel=1e-5)
-    far = jnp.array([3.0])
-    found = energy_identity(EmpiricalField(data), 0.5, far, 0)
+    found = energy_identity(field, 0.5, jax.device_put(np.float32([3.0, 0.0])), 0)
     assert float(found.bound) == pytest.approx(float(found.gap), rel=1e-4)
     assert float(found.gap) <= float(found.bound)
 
 
-@pytest.mark.parametrize("others", [13, 1000, 50_000])
+@pytest.mark.parametrize("others", [13, 50_000])
 def test_the_bound_where_many_rows_share_what_is_left(others):
     """All of them at one place, in line with v_k: the bound is an equality."""
     data = np.concatenate([[[1.0, 0.0]], np.tile([-1.0, 0.0], (others, 1))])
     for epsilon in (1e-9, 1e-6, 1e-5, 1e-4):
         x = np.float32([np.log(others / epsilon) / 4, 0.0])
-        found = energy_identity(EmpiricalField(np.float32(data)), 0.5, jnp.asarray(x))
+        found = energy_identity(EmpiricalField(np.float32(data)), 0.5, jax.device_put(x))
         want = by_hand(0.5, x, data, 0, np.full(others + 1, 1 / (others + 1)))
         assert float(found.gap) <= float(found.bound)
         np.testing.assert_allclose(found.dominance, want["dominance"], rtol=1e-4)
@@ -138,27 +145,30 @@ def test_the_bound_where_many_rows_share_what_is_left(others):
 def test_derivatives_of_every_term(index):
     """In t, x and the data at once, as one vector."""
     rng = np.random.default_rng(1)
-    point = {"t": jnp.array(0.6), "x": rng.normal(size=3), "data": rng.normal(size=(6, 3))}
+    point = {"t": np.array(0.6), "x": rng.normal(size=3), "data": rng.normal(size=(6, 3))}
     names = ("row_energy", "from_density", *TERMS, "energy", "gap", "dominance", "bound")
-    value, unravel = jax.flatten_util.ravel_pytree(jax.tree.map(jnp.asarray, point))
+    value, unravel = jax.flatten_util.ravel_pytree(jax.device_put(point))
 
-    @jax.jit
     def terms(value):
         at = unravel(value)
         field = EmpiricalField(at["data"], chunk_size=4)
         identity = energy_identity(field, at["t"], at["x"], index)
-        return jnp.stack([getattr(identity, name) for name in names])
+        found = jnp.stack([getattr(identity, name) for name in names])
+        return found, found
 
-    jacobian, step = jax.jit(jax.jacrev(terms))(value), 1e-6
+    look = jax.jit(jax.jacrev(terms, has_aux=True))
+    value, step = np.asarray(value), 1e-6
+    jacobian = look(value)[0]
     for i, change in enumerate(step * np.eye(value.size)):
-        quotient = (terms(value + change) - terms(value - change)) / (2 * step)
+        above, below = (np.asarray(look(value + moved)[1]) for moved in (change, -change))
+        quotient = (above - below) / (2 * step)
         np.testing.assert_allclose(jacobian[:, i], quotient, rtol=1e-5, atol=1e-6)
 
 
 def test_a_gap_far_below_rounding():
     """ε of 1e-14: the gap is told, though v* and v_k are the same float32 numbers."""
-    data = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    found = energy_identity(EmpiricalField(data), 0.5, jnp.array([8.0, 0.0]))
+    data = np.float32([[1.0, 0.0], [-1.0, 0.0]])
+    found = energy_identity(EmpiricalField(data), 0.5, jax.device_put(np.float32([8.0, 0.0])), 0)
     assert float(found.energy) == float(found.row_energy)
     delta = np.exp(-2 * 0.5 * 8 / 0.25) * 2 / 0.5
     assert float(found.gap) == pytest.approx(14 * delta, rel=1e-3)  # v_k = −14, both rows behind it
@@ -167,12 +177,13 @@ def test_a_gap_far_below_rounding():
 def test_classes_and_a_batch():
     rng = np.random.default_rng(3)
     data, labels = rng.normal(size=(40, 3, 2)).astype(np.float32), np.arange(40) % 4
-    x, cond = jnp.float32(rng.normal(size=(5, 3, 2))), jnp.arange(5, dtype=jnp.int32) % 4
+    x, cond = np.float32(rng.normal(size=(5, 3, 2))), np.arange(5, dtype=np.int32) % 4
     whole = EmpiricalField(data, labels=labels)
-    found = jax.vmap(lambda x, c: energy_identity(whole, 0.6, x, None, c))(x, cond)
+    look = jax.jit(jax.vmap(lambda x, c: energy_identity(whole, 0.6, x, None, c)))
+    found = look(x, cond)
     for i in range(5):
         own = np.flatnonzero(labels == int(cond[i]))
-        one = energy_identity(EmpiricalField(data[own]), 0.6, x[i])
+        one = energy_identity(EmpiricalField(data[own]), 0.6, jax.device_put(x[i]))
         assert own[int(one.index)] == int(found.index[i])
         for name in ("row_energy", "from_density", "energy", "dominance", "bound", "log_prior"):
             np.testing.assert_allclose(
@@ -181,15 +192,16 @@ def test_classes_and_a_batch():
 
 
 def test_it_can_be_exported():
-    field = EmpiricalField(jnp.eye(3))
+    field, t, x = (
+        EmpiricalField(np.eye(3, dtype=np.float32)),
+        np.float32(0.5),
+        np.ones(3, np.float32),
+    )
     look = jax.jit(lambda t, x: energy_identity(field, t, x))
-    found = jax.export.export(look, platforms=["tpu", "cuda", "cpu"])(jnp.float32(0.5), jnp.ones(3))
+    found = jax.export.export(look, platforms=["tpu", "cuda", "cpu"])(t, x)
     again = jax.export.deserialize(found.serialize())
     assert again.platforms == ("tpu", "cuda", "cpu")
-    wanted = look(jnp.float32(0.5), jnp.ones(3))
-    np.testing.assert_array_equal(
-        again.call(jnp.float32(0.5), jnp.ones(3)).from_density, wanted.from_density
-    )
+    np.testing.assert_array_equal(again.call(t, x).from_density, look(t, x).from_density)
 
 
 @pytest.mark.parametrize(
@@ -197,23 +209,26 @@ def test_it_can_be_exported():
     [
         ({"index": 3}, r"index must be a whole number in \[0, 2\], a row.s number, got 3"),
         ({"t": 1.5}, r"t must lie in \[0, 1\], got 1.5"),
-        ({"x": jnp.ones(4)}, r"x must have the data's, \(3,\), got shape \(4,\)"),
-        ({"x": jnp.ones((2, 3))}, r"x must have the data's, \(3,\), got shape \(2, 3\)"),
-        ({"cond": jnp.int32(1)}, "cond must be None for an EmpiricalField without labels"),
+        ({"x": np.ones(4, np.float32)}, r"x must have the data's, \(3,\), got shape \(4,\)"),
+        ({"x": np.ones((2, 3), np.float32)}, r"x must have the data's, \(3,\), got shape \(2, 3\)"),
+        ({"cond": np.int32(1)}, "cond must be None for an EmpiricalField without labels"),
         (
             {
-                "field": EmpiricalField(jnp.eye(3), labels=jnp.array([0, 1, 1])),
+                "labels": np.array([0, 1, 1]),
                 "index": 0,
-                "cond": jnp.int32(1),
+                "cond": np.int32(1),
             },
             "index must be a row of class 1, not 0, got 0",
         ),
         ({"index": -1}, r"index must be a whole number in \[0, 2\], a row.s number, got -1"),
-        ({"field": GaussianField(jnp.ones(3), 0.5)}, "field must be EmpiricalField, got Gauss"),
+        ({"field": GaussianField}, "field must be EmpiricalField, got Gauss"),
     ],
 )
 @pytest.mark.usefixtures("own_messages")
 def test_errors(change, message):
-    arguments = {"field": EmpiricalField(jnp.eye(3)), "t": 0.5, "x": jnp.ones(3)} | change
+    change = dict(change)
+    labels, field = change.pop("labels", None), change.pop("field", EmpiricalField)
+    field = field(np.eye(3), labels=labels) if field is EmpiricalField else field(np.ones(3), 0.5)
+    arguments = {"field": field, "t": 0.5, "x": np.ones(3, np.float32)} | change
     with pytest.raises(ValueError, match=message):
         energy_identity(**arguments)

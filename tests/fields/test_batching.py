@@ -47,27 +47,30 @@ class NNXNet(nnx.Module):
         return self.out(nnx.silu(self.norm(self.conv(x)) + t[:, None, None, None]))
 
 
-def heavy_operations(function, *args):
-    """The dots and convolutions of the optimised program with their output shapes, sorted.
+def heavy_operations(program):
+    """The dots and convolutions of an optimised program with their output shapes, sorted.
 
     A loop or a call to another program would hide work, so they are listed too.
     """
-    text = jax.jit(function).lower(*args).compile().as_text()
     pattern = r"= (\w+\[[\d,]*\])\S* (dot|convolution|while|custom-call|call)\("
-    return sorted(f"{name} {shape}" for shape, name in re.findall(pattern, text))
+    return sorted(f"{name} {shape}" for shape, name in re.findall(pattern, program.as_text()))
+
+
+def compiled(function, *args):
+    return jax.jit(function).lower(*args).compile()
 
 
 def linen_case(net, shape):
-    x, t = jnp.ones((BATCH, *shape)), jnp.ones(BATCH)
-    variables = net.init(jax.random.key(0), t, x)
-    return from_linen(net, variables), lambda t, x: net.apply(variables, t, x), t, x
+    x, t = np.ones((BATCH, *shape), np.float32), np.ones(BATCH, np.float32)
+    variables = jax.jit(net.init)(jax.random.key(0), t, x)
+    return from_linen(net, variables), lambda t, x: net.apply(variables, t, x), shape
 
 
 def nnx_case():
     model = NNXNet(nnx.Rngs(0))
     field = from_nnx(model)
     model.eval()
-    return field, model, jnp.ones(BATCH), jnp.ones((BATCH, 8, 8, 2))
+    return field, model, (8, 8, 2)
 
 
 CASES = {
@@ -78,31 +81,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_same_dots_and_convolutions_as_the_native_call(make):
-    field, native, t, x = make()
-    want = heavy_operations(native, t, x)
-    assert len(want) >= 2
-    assert heavy_operations(lambda field, t, x: jax.vmap(field)(t, x), field, t, x) == want
-    # One time for the whole batch, as on a fixed grid.
-    got = heavy_operations(lambda field, t, x: jax.vmap(field, (None, 0))(t, x), field, t[0], x)
-    assert got == want
-
-
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_a_loop_over_samples_would_be_seen(make):
-    field, native, t, x = make()
-
-    def loop(field, t, x):
-        return jax.lax.map(lambda one: field(*one), (t, x))
-
-    assert heavy_operations(loop, field, t, x) != heavy_operations(native, t, x)
-
-
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_same_values_as_the_native_call(make):
-    field, native, _, x = make()
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def case(request):
+    """A field, a batch of times and points, and the program of the native call."""
+    field, native, shape = request.param()
     rng = np.random.default_rng(0)
-    t = jnp.asarray(rng.uniform(size=BATCH), jnp.float32)
-    x = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
-    np.testing.assert_allclose(jax.vmap(field)(t, x), native(t, x), rtol=1e-4, atol=1e-5)
+    t = rng.uniform(size=BATCH).astype(np.float32)
+    x = rng.normal(size=(BATCH, *shape)).astype(np.float32)
+    return field, t, x, compiled(native, t, x)
+
+
+def test_the_native_program_with_the_same_values(case):
+    field, t, x, native = case
+    want = heavy_operations(native)
+    assert len(want) >= 2
+    batched = compiled(lambda field, t, x: jax.vmap(field)(t, x), field, t, x)
+    assert heavy_operations(batched) == want
+    np.testing.assert_allclose(batched(field, t, x), native(t, x), rtol=1e-4, atol=1e-5)
+    # One time for the whole batch, as on a fixed grid.
+    at_once = compiled(lambda field, t, x: jax.vmap(field, (None, 0))(t, x), field, t[0], x)
+    assert heavy_operations(at_once) == want
+
+
+def test_a_loop_over_samples_would_be_seen(case):
+    field, t, x, native = case
+    loop = compiled(lambda field, t, x: jax.lax.map(lambda one: field(*one), (t, x)), field, t, x)
+    assert heavy_operations(loop) != heavy_operations(native)

@@ -1,5 +1,6 @@
 """No array is baked into a compiled program: not a field's leaves, not what a closure holds."""
 
+import functools
 import re
 
 import equinox as eqx
@@ -56,7 +57,7 @@ def compiled(tmp_path):
 
 
 def weights(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) / 5, jnp.float32)
+    return jax.device_put(np.float32(np.random.default_rng(seed).normal(size=shape) / 5))
 
 
 def euler(velocity, x0):
@@ -67,7 +68,7 @@ def euler(velocity, x0):
     return x
 
 
-X0 = weights(100, 3, DIM)
+X0 = np.float32(np.random.default_rng(100).normal(size=(3, DIM)) / 5)
 
 
 class Net(nn.Module):
@@ -76,8 +77,10 @@ class Net(nn.Module):
         return nn.Dense(DIM)(x) * t[:, None]
 
 
+@functools.cache
 def linen(seed):
-    return from_linen(Net(), Net().init(jax.random.key(seed), jnp.zeros(1), jnp.zeros((1, DIM))))
+    t, x = np.zeros(1, np.float32), np.zeros((1, DIM), np.float32)
+    return from_linen(Net(), jax.jit(Net().init)(jax.random.key(seed), t, x))
 
 
 def linear(t, y, args):
@@ -99,7 +102,7 @@ FIELDS = {
 @pytest.mark.parametrize("make", FIELDS.values(), ids=FIELDS)
 def test_a_fields_arrays_are_arguments(make, compiled):
     field = make(0)
-    lowered = jax.jit(lambda field, t, x: field(t, x)).lower(field, jnp.array(0.5), X0[0])
+    lowered = jax.jit(lambda field, t, x: field(t, x)).lower(field, np.float32(0.5), X0[0])
     assert baked_constants(lowered.as_text()) == []
     compiled()
     sample(field, X0, num_steps=STEPS)
@@ -193,7 +196,7 @@ def test_hoisting_leaves_the_fields_own_leaves_traced(compiled):
 
     for rate in (1.0, -2.0):
         compiled()
-        got = sample(Mixed(jnp.array(rate)), X0, num_steps=STEPS).x1
+        got = sample(Mixed(jax.device_put(np.float32(rate))), X0, num_steps=STEPS).x1
         want = euler(lambda t, x: rate * x + np.asarray(offset, np.float64), X0)  # noqa: B023
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     assert compiled() == []  # the second rate reused the first one's program
@@ -203,7 +206,7 @@ def test_hoisting_leaves_the_fields_own_leaves_traced(compiled):
 def test_the_detector_sees_a_baked_constant(hold, compiled):
     compiled()
     field = hold(weights(0, DIM, DIM))
-    jax.jit(lambda x: field(jnp.array(0.5), x))(X0[0])
+    jax.jit(lambda x: field(0.5, x))(X0[0])
     assert [(DIM, DIM)] in [baked_constants(program) for program in compiled()]
 
 
