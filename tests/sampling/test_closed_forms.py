@@ -13,7 +13,7 @@ TIGHT = diffrax.PIDController(rtol=1e-6, atol=1e-6)
 
 
 class Constant(eqx.Module):
-    velocity: jnp.ndarray
+    velocity: np.ndarray
 
     def __call__(self, t, x, cond=None):
         return self.velocity
@@ -22,7 +22,7 @@ class Constant(eqx.Module):
 class OneAtom(eqx.Module):
     """v = (X − x)/(1 − t), the optimal field of a training set of one; 0 where x has landed."""
 
-    atom: jnp.ndarray
+    atom: np.ndarray
 
     def __call__(self, t, x, cond=None):
         left = 1 - t
@@ -31,7 +31,7 @@ class OneAtom(eqx.Module):
 
 
 class ConstantGain(eqx.Module):
-    eta: jnp.ndarray
+    eta: np.ndarray
 
     def __call__(self, t):
         return self.eta
@@ -47,10 +47,9 @@ SOLVERS = {
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_constant_field(normal, name):
-    velocity = jnp.array([3.0, -4.0])
-    x0 = normal(0, 3, 2)
+    velocity, x0 = np.array([3.0, -4.0], np.float32), normal(0, 3, 2)
     result = sample(Constant(velocity), x0, **SOLVERS[name])
-    np.testing.assert_allclose(result.x1, x0 + np.array([3.0, -4.0]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.x1, x0 + velocity, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(result.energy.total, 12.5, rtol=1e-5)
     np.testing.assert_allclose(result.energy.displacement, 12.5, rtol=1e-5)
     np.testing.assert_allclose(result.energy.excess, 0.0, atol=1e-4)
@@ -60,7 +59,9 @@ def test_constant_field(normal, name):
 def test_energy_sums_over_dimensions_and_carries_the_half():
     """128 dimensions at speed 2 each: ½ · 128 · 4, in whatever shape the event has."""
     for event in ((128,), (2, 8, 8)):
-        result = sample(Constant(2 * jnp.ones(event)), jnp.zeros((1, *event)), num_steps=3)
+        result = sample(
+            Constant(np.full(event, 2, np.float32)), np.zeros((1, *event), np.float32), num_steps=3
+        )
         np.testing.assert_allclose(result.energy.total, 256.0, rtol=1e-6)
 
 
@@ -73,11 +74,12 @@ def gaussian_energy(mean, scale, x0):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize(
-    "solver", [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Bosh3()], ids=lambda s: type(s).__name__
+    "solver", [diffrax.Dopri5(), diffrax.Bosh3()], ids=lambda s: type(s).__name__
 )
 def test_gaussian_under_adaptive_control(normal, solver, scale):
+    """Tsit5 is in test_adaptive.py, with its launch."""
     mean, x0 = np.array([1.0, -2.0, 0.5]), normal(1, 5, 3)
-    field = GaussianField(jnp.asarray(mean, jnp.float32), scale)
+    field = GaussianField(mean.astype(np.float32), scale)
     controller = diffrax.PIDController(rtol=1e-5, atol=1e-5)
     result = sample(field, x0, solver=solver, controller=controller, max_steps=512).check()
     assert result.energy.total.dtype == jnp.float32
@@ -90,7 +92,7 @@ def test_gaussian_under_adaptive_control(normal, solver, scale):
 
 def test_gaussian_energy_needs_no_adaptive_control(normal):
     mean, x0 = np.array([1.0, -2.0, 0.5]), normal(1, 5, 3)
-    field = GaussianField(jnp.asarray(mean, jnp.float32), 0.3)
+    field = GaussianField(mean.astype(np.float32), 0.3)
     result = sample(field, x0, solver=diffrax.Heun(), num_steps=200)
     np.testing.assert_allclose(result.energy.total, gaussian_energy(mean, 0.3, x0), rtol=1e-3)
 
@@ -106,7 +108,7 @@ def distance(x, atom=ATOM):
 def test_one_atom_under_a_constant_gain(normal, eta):
     """E = η² ||X − x0||² / (2 (2η − 1)) up to t = 1; here up to t1, where it has a closed form."""
     x0, t1 = normal(2, 4, 2), 0.95
-    field = gain(ConstantGain(jnp.array(eta)))(OneAtom(jnp.asarray(ATOM, jnp.float32)))
+    field = gain(ConstantGain(np.float32(eta)))(OneAtom(ATOM.astype(np.float32)))
     result = sample(field, x0, controller=TIGHT, t1=t1, max_steps=512).check()
     exact = eta**2 * distance(x0) ** 2 / (2 * (2 * eta - 1))
     # The integrand is η² D² (1 − t)^{2η − 2}/2.
@@ -121,7 +123,7 @@ def test_one_atom_under_a_constant_gain(normal, eta):
 def test_one_atom_is_reached_at_the_end(normal, solver):
     """The path is straight: the solver lands on the atom, with E = ½ ||X − x0||²."""
     x0 = normal(2, 4, 2)
-    field = OneAtom(jnp.asarray(ATOM, jnp.float32))
+    field = OneAtom(ATOM.astype(np.float32))
     result = sample(field, x0, solver=solver, num_steps=10).check()
     np.testing.assert_allclose(result.x1, np.broadcast_to(ATOM, (4, 2)), atol=1e-5)
     np.testing.assert_allclose(result.energy.total, distance(x0) ** 2 / 2, rtol=1e-4)
@@ -129,8 +131,8 @@ def test_one_atom_is_reached_at_the_end(normal, solver):
 
 def test_one_atom_energy_diverges_at_gain_one_half(normal):
     """At η = ½ it grows like −log(1 − t1): the same amount for every decade of 1 − t1."""
-    x0 = normal(2, 3, 2)
-    field = gain(ConstantGain(jnp.array(0.5)))(OneAtom(jnp.asarray(ATOM, jnp.float32)))
+    x0 = normal(2, 4, 2)
+    field = gain(ConstantGain(np.float32(0.5)))(OneAtom(ATOM.astype(np.float32)))
     for t1 in (0.9, 0.99, 0.999):
         result = sample(field, x0, controller=TIGHT, t1=t1, max_steps=512).check()
         exact = -np.log1p(-t1) * distance(x0) ** 2 / 8
@@ -140,17 +142,14 @@ def test_one_atom_energy_diverges_at_gain_one_half(normal):
 @pytest.mark.parametrize("alpha0", [-0.3, 0.5])
 def test_one_atom_at_the_end_of_a_linear_launch(normal, alpha0):
     tau, x0 = 0.6, normal(3, 4, 2)
-    field = kts(alpha0)(OneAtom(jnp.asarray(ATOM, jnp.float32)))
+    field = kts(alpha0)(OneAtom(ATOM.astype(np.float32)))
     result = sample(field, x0, controller=TIGHT, t1=tau, max_steps=512).check()
     ratio = (1 - tau) ** (1 + alpha0 * (1 - 1 / tau)) * np.exp(-alpha0)
     np.testing.assert_allclose(distance(result.x1) / distance(x0), ratio, rtol=1e-4)
 
 
-SHAPES = [
-    (launch, landing)
-    for launch in ("linear", "constant", "exponential")
-    for landing in ("exponential", "linear", "constant")
-]
+# Each shape once: a launch knows nothing of the landing. Others meet in test_fixed_reference.py.
+SHAPES = [("linear", "exponential"), ("constant", "linear"), ("exponential", "constant")]
 
 
 @pytest.mark.parametrize(("launch", "landing"), SHAPES)
@@ -158,7 +157,7 @@ def test_one_atom_approaches_as_the_gain_says(reference, normal, launch, landing
     """||X − x(t)|| = ||X − x0|| exp(−∫ η/(1 − t')), and E = ½ ∫ (η ||X − x||/(1 − t))²."""
     alpha0, beta0, tau, t1, x0 = 0.5, 0.02, 0.45, 0.9, normal(4, 3, 2)
     shaped = kts(alpha0, beta0, tau, launch=launch, landing=landing)
-    field = shaped(OneAtom(jnp.asarray(ATOM, jnp.float32)))
+    field = shaped(OneAtom(ATOM.astype(np.float32)))
     # τ is node 300 of 600, and no midpoint meets the jump of the gain there.
     result = sample(field, x0, solver=diffrax.Midpoint(), num_steps=600, t1=t1).check()
 
@@ -181,7 +180,7 @@ def test_one_atom_approaches_as_the_gain_says(reference, normal, launch, landing
 class TwoAtoms(eqx.Module):
     """The optimal field of a training set of two, of equal weight."""
 
-    atoms: jnp.ndarray
+    atoms: np.ndarray
 
     def __call__(self, t, x, cond=None):
         left = jnp.maximum(1 - t, 1e-6)
@@ -194,7 +193,7 @@ class TwoAtoms(eqx.Module):
 def test_two_atoms_end_on_one_of_them(normal):
     atoms = np.array([[2.0, 0.0], [-2.0, 1.0]])
     x0 = normal(5, 16, 2)
-    result = sample(TwoAtoms(jnp.asarray(atoms, jnp.float32)), x0, num_steps=50).check()
+    result = sample(TwoAtoms(atoms.astype(np.float32)), x0, num_steps=50).check()
     gaps = np.linalg.norm(np.asarray(result.x1)[:, None] - atoms, axis=2)
     assert np.all(gaps.min(axis=1) / gaps.max(axis=1) < 1e-5)
     assert set(np.argmin(gaps, axis=1)) == {0, 1}

@@ -2,22 +2,22 @@
 
 import diffrax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 from kinetic_jax import sample
 
-# Steps inside each solver's asymptotic range, and far from rounding.
+# Steps inside each solver's asymptotic range, and far from rounding. Of three steps in a row the
+# one in the middle has no weight in the slope.
 ORDERS = {
-    "euler": (diffrax.Euler(), 1, (64, 128, 256)),
-    "midpoint": (diffrax.Midpoint(), 2, (32, 64, 128)),
-    "heun": (diffrax.Heun(), 2, (32, 64, 128)),
-    "ralston": (diffrax.Ralston(), 2, (32, 64, 128)),
-    "bosh3": (diffrax.Bosh3(), 3, (32, 64, 128)),
-    "tsit5": (diffrax.Tsit5(), 5, (32, 64, 128)),
-    "dopri5": (diffrax.Dopri5(), 5, (32, 64, 128)),
+    "euler": (diffrax.Euler(), 1, (64, 256)),
+    "midpoint": (diffrax.Midpoint(), 2, (32, 128)),
+    "heun": (diffrax.Heun(), 2, (32, 128)),
+    "ralston": (diffrax.Ralston(), 2, (32, 128)),
+    "bosh3": (diffrax.Bosh3(), 3, (32, 128)),
+    "tsit5": (diffrax.Tsit5(), 5, (32, 128)),
+    "dopri5": (diffrax.Dopri5(), 5, (32, 128)),
 }
 BATCH = 16
 
@@ -50,12 +50,14 @@ def rms(difference):
 def test_order_of_end_point_energy_and_excess(x64, problem, name, grid):
     solver, order, steps = ORDERS[name]
     field32, x0, *exact = problem
-    field = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), field32)
+    field = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), field32)
     errors = []
     for num in steps:
-        result = sample(field, jnp.asarray(x0), solver=solver, num_steps=num, grid=grid)
+        result = sample(field, x0, solver=solver, num_steps=num, grid=grid)
         values = result.x1, result.energy.total, result.energy.excess
-        errors.append([rms(value - right) for value, right in zip(values, exact, strict=True)])
+        errors.append(
+            [rms(np.asarray(value) - right) for value, right in zip(values, exact, strict=True)]
+        )
     slopes = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     # Fifth order is reached from above: the leading error of these pairs is made to be small.
     np.testing.assert_allclose(slopes, order, rtol=0, atol=0.1 if order < 5 else 0.3)

@@ -243,10 +243,10 @@ def test_the_loops_tau(tmp_path):
 def test_things_of_the_wrong_kind(setting, message):
     plain = inspect.unwrap(sample)  # the runtime type checks would speak first
     with pytest.raises(ValueError, match=message):
-        plain(lambda t, x, cond=None: x, jnp.ones((2, 3)), **setting)
+        plain(lambda t, x, cond=None: x, np.ones((2, 3), np.float32), **setting)
 
 
 def test_x0_of_another_shape_than_the_field_moves():
     field = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1)
     with pytest.raises(ValueError, match=r"x0 must have the field's, \(3,\), got rows of shape"):
-        sample(field, jnp.ones((2, 4)))
+        sample(field, np.ones((2, 4), np.float32))

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, energy_init, energy_result, energy_update, noise, sample
+from kinetic_jax import GaussianField, energy_init, energy_result, energy_update, sample
 from kinetic_jax.sampling import sweep
 
 FAR = 3000.0
 SCALE = 0.5
-FIELD = GaussianField(jnp.full(2, FAR), SCALE)
-X0 = noise(jax.random.key(0), jnp.arange(8), (2,))
+FIELD = GaussianField(np.full(2, FAR, np.float32), SCALE)
+X0 = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
 STEPS = 100
 
 
@@ -42,10 +42,6 @@ def test_euler_far_from_the_origin():
 SOLVES = {
     "heun": {"solver": diffrax.Heun(), "num_steps": 100},
     "tsit5": {"solver": diffrax.Tsit5(), "num_steps": 30},
-    "heun by steps of its own": {
-        "solver": diffrax.Heun(),
-        "controller": diffrax.PIDController(rtol=0, atol=1e-3),
-    },
     "tsit5 by steps of its own": {"controller": diffrax.PIDController(rtol=1e-7, atol=1e-4)},
 }
 
@@ -60,7 +56,7 @@ def test_a_sweep_far_from_the_origin():
     """The gain bends no path: its speed changes, in proportion to the mean."""
     alphas = [0.0, 1e-4]
     run = sweep(FIELD, X0, alpha0=alphas, num_steps=STEPS)
-    for alpha0, excess in zip(alphas, run.energy.excess[:, 0, 0], strict=True):
+    for alpha0, excess in zip(alphas, np.asarray(run.energy.excess)[:, 0, 0], strict=True):
         expected = euler_excess(lambda t, a=alpha0: 1 + a * max(0.0, 1 - t / 0.6))
         np.testing.assert_allclose(excess, expected, rtol=5e-3)
 
@@ -93,32 +89,25 @@ def test_it_is_total_less_displacement(x64, reference, name):
     x0 = np.random.default_rng(0).normal(size=(4, 3))
     times = np.array([0.1, 0.13, 0.4, 0.55, 0.8])
     energy = sample(field, x0, grid=times, **IDENTITY[name]).energy
-    np.testing.assert_allclose(energy.excess, energy.total - energy.displacement, rtol=1e-12)
-    swept = sweep(field, x0, beta0=[0.0, 0.01], grid=times, **IDENTITY[name]).energy
-    np.testing.assert_allclose(swept.excess, swept.total - swept.displacement, rtol=1e-12)
-    np.testing.assert_allclose(swept.excess[0, 0, 0], energy.excess, rtol=1e-12)
-
-
-@pytest.mark.parametrize("solver", [diffrax.Heun(), diffrax.Tsit5()], ids=["heun", "tsit5"])
-def test_it_is_total_less_displacement_by_steps_of_its_own(x64, reference, solver):
-    field = reference.wave(0, dtype=jnp.float64)
-    x0 = np.random.default_rng(0).normal(size=(4, 3))
-    controller = diffrax.PIDController(rtol=1e-4, atol=1e-4)
-    energy = sample(field, x0, solver=solver, controller=controller).energy
-    np.testing.assert_allclose(energy.excess, energy.total - energy.displacement, rtol=1e-9)
+    difference = np.asarray(energy.total) - np.asarray(energy.displacement)
+    np.testing.assert_allclose(energy.excess, difference, rtol=1e-12)
+    if name == "heun":
+        swept = sweep(field, x0, beta0=[0.0, 0.01], grid=times, **IDENTITY[name]).energy
+        excess = np.asarray(swept.excess)
+        difference = np.asarray(swept.total) - np.asarray(swept.displacement)
+        np.testing.assert_allclose(excess, difference, rtol=1e-12)
+        np.testing.assert_allclose(excess[0, 0, 0], energy.excess, rtol=1e-12)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize(
-    "solver", [diffrax.Heun(), diffrax.Midpoint(), diffrax.Bosh3(), diffrax.Tsit5()]
-)
+@pytest.mark.parametrize("solver", [diffrax.Midpoint(), diffrax.Tsit5()])
 def test_large_steps_of_its_own(x64, solver, steps):
     """The first step is measured about its mean, however large it is."""
-    field = GaussianField(jnp.array([1.0, -2.0]), 0.3)
+    field = GaussianField(np.array([1.0, -2.0]), 0.3)
     x0 = np.random.default_rng(0).normal(size=(3, 2))
     options = {"solver": solver, "controller": diffrax.ConstantStepSize(), "dt0": 1 / steps}
     energy = sample(field, x0, **options).energy
-    difference = energy.total - energy.displacement
+    difference = np.asarray(energy.total) - np.asarray(energy.displacement)
     np.testing.assert_allclose(energy.excess, difference, rtol=1e-9, atol=1e-13)
 
 
@@ -127,11 +116,13 @@ def test_a_loop_of_uneven_steps_and_stages(x64):
     rng = np.random.default_rng(0)
     velocities, steps = rng.normal(size=(6, 3, 2)), rng.uniform(0.1, 1.0, size=(6, 3))
     x0 = rng.normal(size=(3, 2))
-    state, time = energy_init(x0), np.zeros(3)
+    state, time, update = energy_init(x0), np.zeros(3), jax.jit(energy_update)
     for u, dt in zip(velocities, steps, strict=True):
-        state, time = energy_update(state, u, time, dt), time + dt
-    energy = energy_result(state, x0 + np.sum(velocities * steps[:, :, None], axis=0))
-    np.testing.assert_allclose(energy.excess, energy.total - energy.displacement, rtol=1e-12)
+        state, time = update(state, u, time, dt), time + dt
+    x1 = x0 + np.sum(velocities * steps[:, :, None], axis=0)
+    energy = jax.jit(energy_result)(state, x1)
+    difference = np.asarray(energy.total) - np.asarray(energy.displacement)
+    np.testing.assert_allclose(energy.excess, difference, rtol=1e-12)
 
 
 STRAIGHT = {"euler": {}, "heun": {"solver": diffrax.Heun()}}
@@ -143,7 +134,7 @@ def test_a_straight_path_has_none_and_a_gradient(name):
         run = sample(lambda t, x, c=None: velocity + 0 * x, X0[:3], num_steps=7, **STRAIGHT[name])
         return jnp.sum(run.energy.excess), run.energy.excess
 
-    slope, found = jax.jit(jax.grad(excess, has_aux=True))(jnp.array([FAR, -1.0]))
+    slope, found = jax.jit(jax.grad(excess, has_aux=True))(np.array([FAR, -1.0], np.float32))
     assert np.all(np.asarray(found) >= 0)
     np.testing.assert_allclose(found, 0, atol=1e-6 * FAR)
     assert np.all(np.isfinite(slope))
@@ -151,7 +142,7 @@ def test_a_straight_path_has_none_and_a_gradient(name):
 
 def test_it_is_never_negative_without_negative_weights():
     """A thousand nearly straight paths, on which the difference is rounding."""
-    x0 = 100 * noise(jax.random.key(1), jnp.arange(1000), (2,))
+    x0 = 100 * np.random.default_rng(1).normal(size=(1000, 2)).astype(np.float32)
 
     def field(t, x, cond=None):
         return 50 + 1e-4 * jnp.sin(9 * t + x)

@@ -9,10 +9,14 @@ from kinetic_jax import kts, sample
 
 ENERGIES = ("total", "launch", "landing", "displacement", "length")
 ALPHA0, BETA0 = 0.4, 0.03
+# Each shape twice: a launch knows nothing of the landing.
 SHAPES = [
-    (launch, landing)
-    for launch in ("linear", "constant", "exponential")
-    for landing in ("exponential", "linear", "constant")
+    ("linear", "linear"),
+    ("linear", "constant"),
+    ("constant", "exponential"),
+    ("constant", "constant"),
+    ("exponential", "exponential"),
+    ("exponential", "linear"),
 ]
 
 
@@ -71,7 +75,7 @@ def test_an_array_of_times_is_the_grid(reference, normal):
     field, x0 = reference.wave(4), normal(5, 3, 3)
     nodes = np.array([0.1, 0.13, 0.4, 0.55, 0.8])
     expected = reference.solve(reference.wave_numpy(field), x0, nodes)
-    for grid in (nodes, jnp.asarray(nodes, jnp.float32)):
+    for grid in (nodes, jnp.asarray(nodes, np.float32)):
         result = sample(field, x0, grid=grid, t0=0.1, t1=0.8)
         assert_same(result, expected)
         np.testing.assert_array_equal(result.num_evals, [4, 4, 4])

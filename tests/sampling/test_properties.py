@@ -3,7 +3,6 @@
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,10 +26,10 @@ class Conjugated(eqx.Module):
     """The same flow seen in the coordinates y = stretch · R x, from time `begin`, `speed`-fold."""
 
     field: eqx.Module
-    rotation: jax.Array
-    stretch: jax.Array
-    begin: jax.Array
-    speed: jax.Array
+    rotation: np.ndarray
+    stretch: np.float32
+    begin: np.float32
+    speed: np.float32
 
     def __call__(self, t, y, cond=None):
         x = self.rotation.T @ y / self.stretch
@@ -41,34 +40,31 @@ class Conjugated(eqx.Module):
 def drawn(reference, seed, scale=1.0):
     """A random field, of any strength, and a start."""
     rng = np.random.default_rng(seed)
-    field = reference.wave(seed, DIM)
-    field = eqx.tree_at(lambda f: f.weight, field, field.weight * jnp.float32(scale))
+    field = jax.tree.map(np.asarray, reference.wave(seed, DIM))
+    field = eqx.tree_at(lambda f: f.weight, field, field.weight * np.float32(scale))
     return rng, field, rng.normal(size=(4, DIM)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NON_NEGATIVE)
-@given(seed=seeds, scale=scales, steps=st.sampled_from([1, 2, 10]))
+@given(seed=seeds, scale=scales, steps=st.sampled_from([1, 10]))
 @few
 def test_excess_is_not_negative_and_length_is_bounded(reference, name, seed, scale, steps):
     _, field, x0 = drawn(reference, seed, scale)
     for t0, t1 in ((0.0, 1.0), (0.25, 0.75)):
-        energy = sample(field, x0, solver=NON_NEGATIVE[name], num_steps=steps, t0=t0, t1=t1).energy
-        total, rounding = np.asarray(energy.total), 1e-5
+        run = sample(field, x0, solver=NON_NEGATIVE[name], num_steps=steps, t0=t0, t1=t1)
+        run, rounding = jax.tree.map(np.asarray, run), 1e-5
+        energy = run.energy
         assert np.all(energy.excess >= 0)
-        assert np.all(energy.length <= np.sqrt(2 * (t1 - t0) * total) * (1 + rounding))
+        assert np.all(energy.length <= np.sqrt(2 * (t1 - t0) * energy.total) * (1 + rounding))
         # And the straight line is the shortest.
-        chord = np.linalg.norm(sample_end(field, x0, name, steps, t0, t1) - x0, axis=1)
+        chord = np.linalg.norm(run.x1 - x0, axis=1)
         assert np.all(energy.length >= chord * (1 - rounding))
-
-
-def sample_end(field, x0, name, steps, t0, t1):
-    return sample(field, x0, solver=NON_NEGATIVE[name], num_steps=steps, t0=t0, t1=t1).x1
 
 
 def conjugated(field, rotation=None, stretch=1.0, begin=0.0, speed=1.0):
     rotation = np.eye(DIM) if rotation is None else rotation
-    numbers = (jnp.float32(number) for number in (stretch, begin, speed))
-    return Conjugated(field, jnp.asarray(rotation, jnp.float32), *numbers)
+    numbers = (np.float32(number) for number in (stretch, begin, speed))
+    return Conjugated(field, np.asarray(rotation, np.float32), *numbers)
 
 
 @given(seed=seeds)
@@ -93,9 +89,12 @@ def test_energy_is_quadratic_in_space(reference, seed, stretch):
     scaled = sample(conjugated(field, stretch=stretch), np.float32(stretch) * x0, num_steps=20)
     for key in ("total", "launch", "landing", "displacement"):
         np.testing.assert_allclose(
-            getattr(scaled.energy, key), stretch**2 * getattr(plain, key), rtol=2e-4, atol=1e-5
+            getattr(scaled.energy, key),
+            stretch**2 * np.asarray(getattr(plain, key)),
+            rtol=2e-4,
+            atol=1e-5,
         )
-    np.testing.assert_allclose(scaled.energy.length, stretch * plain.length, rtol=2e-4)
+    np.testing.assert_allclose(scaled.energy.length, stretch * np.asarray(plain.length), rtol=2e-4)
 
 
 @given(seed=seeds, begin=st.floats(0.0, 0.6), share=st.floats(0.2, 1.0))
@@ -111,9 +110,9 @@ def test_energy_goes_with_one_over_the_time_taken(reference, seed, begin, share)
     )
     for key in ("total", "displacement", "excess"):
         np.testing.assert_allclose(
-            getattr(squeezed.energy, key) * duration,
+            np.asarray(getattr(squeezed.energy, key)) * duration,
             getattr(plain.energy, key),
             rtol=1e-3,
-            atol=1e-4 * float(plain.energy.total.max()),
+            atol=1e-4 * float(np.max(plain.energy.total)),
         )
     np.testing.assert_allclose(squeezed.energy.length, plain.energy.length, rtol=1e-3)

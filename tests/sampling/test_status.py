@@ -10,6 +10,7 @@ from kinetic_jax import Trajectories, sample
 
 CONTROLLER = diffrax.PIDController(rtol=1e-4, atol=1e-4)
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
+KINDS = {"constant": 0, "braking": 1, "root": 2}
 
 
 def explosive(t, x, cond=None):
@@ -17,33 +18,42 @@ def explosive(t, x, cond=None):
     return jnp.where(jnp.abs(x) > 1, x**3, -x)
 
 
-def decay(t, x, cond=None):
-    return -x
-
-
-def braking(t, x, cond=None):
-    return -x * jnp.abs(x)
-
-
 def nan_after(t, x, cond):
     return jnp.where(t > cond, jnp.nan, 1.0) * jnp.ones_like(x)
 
 
+def any_kind(t, x, cond):
+    """The field of a sample's own kind: one adaptive program serves all of these tests."""
+    root = -0.5 / jnp.sqrt(x) * jnp.where(x > 0, 1.0, jnp.nan)
+    rates = jnp.stack([jnp.ones_like(x), -x * jnp.abs(x), root])
+    return jnp.where(t > cond["until"], jnp.nan, cond["speed"] * rates[cond["kind"]])
+
+
+def adaptive(x0, kind="constant", speed=1.0, until=2.0, **options):
+    """Four samples that begin at `x0`, of speeds of their own and NaN after times of their own."""
+    rows = [np.broadcast_to(np.float32(values), 4) for values in (x0, speed, until)]
+    cond = {"speed": rows[1], "until": rows[2], "kind": np.full(4, KINDS[kind], np.int32)}
+    options = {"controller": CONTROLLER, "max_steps": 512, **options}
+    return sample(any_kind, rows[0][:, None], cond, **options)
+
+
 def test_a_blow_up_on_a_fixed_grid_is_told_and_stays_alone():
-    x0 = jnp.array([[0.5], [1000.0], [-0.25]])
+    x0 = np.array([[0.5], [1000.0], [-0.25]], np.float32)
     result = sample(explosive, x0, num_steps=50)
     np.testing.assert_array_equal(result.status, [0, 1, 0])
-    np.testing.assert_allclose(result.x1[::2], x0[::2] * (1 - 1 / 50) ** 50, rtol=1e-5)
-    alone = sample(explosive, x0[::2], num_steps=50)
+    x1 = np.asarray(result.x1)
+    np.testing.assert_allclose(x1[::2], x0[::2] * (1 - 1 / 50) ** 50, rtol=1e-5)
+    harmless = sample(explosive, x0[[0, 0, 2]], num_steps=50)
     for name in ENERGIES:
-        mixed = getattr(result.energy, name)
-        np.testing.assert_allclose(mixed[::2], getattr(alone.energy, name), rtol=1e-6)
+        mixed, good = (np.asarray(getattr(run.energy, name)) for run in (result, harmless))
+        np.testing.assert_allclose(mixed[::2], good[::2], rtol=1e-6)
         assert not np.isfinite(mixed[1]) or name == "launch"
 
 
 def test_an_energy_that_overflows_is_not_finite():
     """x itself stays finite at a speed of 1e25, whose square does not fit."""
-    result = sample(lambda t, x, cond=None: 1e25 * jnp.ones_like(x), jnp.zeros((2, 1)), num_steps=3)
+    x0 = np.zeros((2, 1), np.float32)
+    result = sample(lambda t, x, cond=None: 1e25 * jnp.ones_like(x), x0, num_steps=3)
     assert np.all(np.isfinite(result.x1))
     np.testing.assert_array_equal(result.status, [1, 1])
 
@@ -53,17 +63,16 @@ def overflowing(t, x, cond):
     return cond * jnp.where(t < 0.5, 1.0, -1.0) * jnp.ones_like(x)
 
 
-@pytest.mark.parametrize("options", [{"num_steps": 2}, {"controller": CONTROLLER, "dt0": 0.5}])
-def test_an_energy_or_a_profile_that_overflows_has_a_status(options):
+@pytest.mark.parametrize("steps", ["fixed", "adaptive"])
+def test_an_energy_or_a_profile_that_overflows_has_a_status(steps):
     """At a speed of 1.5e19 the energy fits, and its bend, (3e19)², does not."""
-    speeds = jnp.array([1.0, 1.5e19, 1e25])
-    if "controller" in options:
-        run = sample(lambda t, x, c: c * jnp.ones_like(x), jnp.zeros((3, 1)), speeds, **options)
-        expected = [0, 0, 1]
+    speeds = np.array([1.0, 1.0, 1.5e19, 1e25], np.float32)
+    if steps == "adaptive":
+        run, expected = adaptive(0.0, speed=speeds, dt0=0.5), [0, 0, 0, 1]
     else:
-        run = sample(overflowing, jnp.zeros((3, 1)), speeds, **options)
-        expected = [0, 1, 1]
-        assert np.all(np.isfinite(run.energy.total[:2]))
+        run = sample(overflowing, np.zeros((4, 1), np.float32), speeds, num_steps=2)
+        expected = [0, 0, 1, 1]
+        assert np.all(np.isfinite(np.asarray(run.energy.total)[:3]))
     np.testing.assert_array_equal(run.status, expected)
     with pytest.raises(RuntimeError, match="not finite"):
         run.check()
@@ -76,78 +85,77 @@ def test_a_saved_path_that_is_not_finite_has_a_status():
         return jnp.where((t > 0.1) & (t < 0.4), jnp.nan, 1.0) * jnp.ones_like(x)
 
     options = {"solver": diffrax.Heun(), "num_steps": 2}
-    assert sample(field, jnp.zeros((1, 1)), **options).status == 0
-    run = sample(field, jnp.zeros((1, 1)), save_at=np.array([0.25]), **options)
+    x0 = np.zeros((1, 1), np.float32)
+    np.testing.assert_array_equal(sample(field, x0, **options).status, [0])
+    run = sample(field, x0, save_at=np.array([0.25]), **options)
     np.testing.assert_array_equal(run.status, [1])
 
 
 def test_nan_on_a_fixed_grid():
-    result = sample(nan_after, jnp.zeros((3, 2)), jnp.array([2.0, 0.5, 2.0]), num_steps=10)
+    x0, until = np.zeros((3, 2), np.float32), np.array([2.0, 0.5, 2.0], np.float32)
+    result = sample(nan_after, x0, until, num_steps=10)
     np.testing.assert_array_equal(result.status, [0, 1, 0])
-    np.testing.assert_allclose(result.energy.total[::2], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(result.energy.total)[::2], 1.0, rtol=1e-6)
+    x0[2] = np.nan
+    np.testing.assert_array_equal(sample(nan_after, x0, until, num_steps=10).status, [0, 1, 1])
 
 
 @pytest.mark.parametrize("dt0", [None, 0.1])
 def test_nan_under_adaptive_control(dt0):
-    """From the start, from the middle on, never: and the step limit is not waited for."""
-    until = jnp.array([-1.0, 0.5, 2.0])
-    result = sample(
-        nan_after, jnp.zeros((3, 2)), until, controller=CONTROLLER, dt0=dt0, max_steps=512
-    )
-    np.testing.assert_array_equal(result.status, [1, 1, 0])
-    assert np.all(result.num_evals < 512)
+    """From the start, from the middle on, in x0, never: and the step limit is not waited for."""
+    result = adaptive([0, 0, np.nan, 0], until=[-1.0, 0.5, 2.0, 2.0], dt0=dt0)
+    np.testing.assert_array_equal(result.status, [1, 1, 1, 0])
+    assert np.all(np.asarray(result.num_evals) < 512)
     for name in ENERGIES:
-        values = np.asarray(getattr(result.energy, name))
-        assert np.all(np.isnan(values[:2])), name
-    assert np.all(np.isnan(result.x1[:2]))
-    np.testing.assert_allclose(result.x1[2], 1.0, rtol=1e-5)
-    np.testing.assert_allclose(result.energy.total[2], 1.0, rtol=1e-5)
+        assert np.all(np.isnan(np.asarray(getattr(result.energy, name))[:3])), name
+    assert np.all(np.isnan(np.asarray(result.x1)[:3]))
+    np.testing.assert_allclose(np.asarray(result.x1)[3], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(result.energy.total)[3], 0.5, rtol=1e-5)
 
 
 def test_nan_that_a_shorter_step_avoids_is_no_failure():
     """x' = −½/√x from 1 ends at 0 only after t = 4/3; a step of 1 looks behind the end."""
-
-    def root(t, x, cond=None):
-        return -0.5 / jnp.sqrt(x) * jnp.where(x > 0, 1.0, jnp.nan)
-
-    result = sample(root, jnp.ones((1, 1)), controller=CONTROLLER, dt0=1.0, max_steps=256)
-    np.testing.assert_array_equal(result.status, [0])
+    result = adaptive(1.0, kind="root", dt0=1.0)
+    np.testing.assert_array_equal(result.status, [0] * 4)
     np.testing.assert_allclose(result.x1, 0.25 ** (2 / 3), rtol=2e-3)
 
 
-def test_nan_start():
-    x0 = jnp.array([[jnp.nan], [1.0]])
-    for options in ({"num_steps": 5}, {"controller": CONTROLLER, "max_steps": 64}):
-        np.testing.assert_array_equal(sample(decay, x0, **options).status, [1, 0])
-
-
 def test_step_limit():
-    """The stiff sample needs more than 8 steps, the other does not."""
-    x0 = jnp.array([[0.5], [40.0]])
-    options = {"controller": CONTROLLER, "dt0": 0.1}
-    result = sample(braking, x0, max_steps=8, **options)
-    np.testing.assert_array_equal(result.status, [0, 2])
-    assert np.isnan(result.x1[1, 0])
-    assert np.isnan(result.energy.total[1])
-    enough = sample(braking, x0, max_steps=256, **options)
-    np.testing.assert_array_equal(enough.status, [0, 0])
-    np.testing.assert_allclose(enough.x1[:, 0], x0[:, 0] / (1 + x0[:, 0]), rtol=1e-3)
-    np.testing.assert_allclose(result.energy.total[0], enough.energy.total[0], rtol=1e-5)
+    """The stiff samples need more than 8 steps, the others do not."""
+    x0 = np.array([0.5, 0.5, 40.0, 40.0], np.float32)
+    result = adaptive(x0, kind="braking", dt0=0.1, max_steps=8)
+    np.testing.assert_array_equal(result.status, [0, 0, 2, 2])
+    assert np.all(np.isnan(np.asarray(result.x1)[2:]))
+    assert np.all(np.isnan(np.asarray(result.energy.total)[2:]))
+    enough = adaptive(x0, kind="braking", dt0=0.1)
+    np.testing.assert_array_equal(enough.status, [0] * 4)
+    np.testing.assert_allclose(np.asarray(enough.x1)[:, 0], x0 / (1 + x0), rtol=1e-3)
+    few, many = (np.asarray(run.energy.total)[:2] for run in (result, enough))
+    np.testing.assert_allclose(few, many, rtol=1e-5)
 
 
-def with_status(*status):
-    result = sample(lambda t, x, cond=None: x, jnp.zeros((len(status), 1)), num_steps=1)
-    fields = {**vars(result), "status": jnp.array(status, jnp.int32)}
-    return Trajectories(**fields)
+@pytest.fixture(scope="module")
+def twelve():
+    """Twelve good samples."""
+    return sample(lambda t, x, cond=None: x, np.zeros((12, 1), np.float32), num_steps=1)
 
 
-def test_check_returns_itself_when_all_is_well():
+@pytest.fixture
+def with_status(twelve):
+    def replaced(*status):
+        status = np.pad(np.array(status, np.int32), (0, 12 - len(status)))
+        return Trajectories(**{**vars(twelve), "status": jnp.asarray(status)})
+
+    return replaced
+
+
+def test_check_returns_itself_when_all_is_well(with_status):
     result = with_status(0, 0)
     assert result.check() is result
 
 
-def test_check_counts_and_names_the_bad_samples():
-    with pytest.raises(RuntimeError, match=r"of 4 trajectories, 2 not finite \(samples 1, 3\)$"):
+def test_check_counts_and_names_the_bad_samples(with_status):
+    with pytest.raises(RuntimeError, match=r"of 12 trajectories, 2 not finite \(samples 1, 3\)$"):
         with_status(0, 1, 0, 1).check()
     with pytest.raises(
         RuntimeError, match=r"1 not finite \(samples 0\) and 1 stopped by max_steps"
@@ -162,4 +170,4 @@ def test_check_under_a_trace_says_where_to_call_it():
         return sample(lambda t, x, cond=None: x, x0, num_steps=1).check().x1
 
     with pytest.raises(ValueError, match=r"check\(\) must be called outside jit"):
-        jax.jit(run)(jnp.zeros((1, 1)))
+        jax.jit(run)(np.zeros((1, 1), np.float32))

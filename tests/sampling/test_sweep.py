@@ -32,6 +32,9 @@ CASES = {
 }
 
 
+GRID = {"alpha0": ALPHAS, "beta0": BETAS, "tau_split": TAUS}
+
+
 def setting(found, i, j, k):
     """One setting of a sweep, as `sample` would return it."""
     clock = found.profile.ts
@@ -43,10 +46,9 @@ def setting(found, i, j, k):
 def test_every_setting_is_a_run_of_its_own(reference, normal, name):
     shapes, options = CASES[name]
     field, x0 = reference.wave(0), normal(1, 4, 3)
-    found = sweep(
-        field, x0, alpha0=ALPHAS, beta0=BETAS, tau_split=TAUS, **shapes, **options
-    ).check()
+    found = sweep(field, x0, **GRID, **shapes, **options).check()
     assert found.x1.shape == (2, 3, 2, 4, 3)
+    found = jax.tree.map(np.asarray, found)
     grid = itertools.product(enumerate(ALPHAS), enumerate(BETAS), enumerate(TAUS))
     for (i, alpha0), (j, beta0), (k, tau) in grid:
         one = sample(kts(alpha0, beta0, tau, **shapes)(field), x0, **options)
@@ -60,18 +62,19 @@ def test_conditions_and_settings_at_once(normal):
     """Guided and labelled, in the middle of other transforms; two values of β0 together."""
 
     class Labelled(eqx.Module):
-        weight: jax.Array
+        weight: np.ndarray
 
         def __call__(self, t, x, cond):
             return jnp.tanh(self.weight @ x) + cond.astype(x.dtype)
 
-    field = cfg(1.5, jnp.array(0), interval=(0.2, 0.8))(Labelled(jnp.asarray(normal(0, 3, 3))))
-    x0, cond = normal(1, 5, 3), jnp.arange(5)
+    field = cfg(1.5, np.int32(0), interval=(0.2, 0.8))(Labelled(normal(0, 3, 3)))
+    x0, cond = normal(1, 5, 3), np.arange(5, dtype=np.int32)
     found = sweep(field, x0, cond, alpha0=0.1, beta0=BETAS, num_steps=10, at_once=2)
     for j, beta0 in enumerate(BETAS):
         one = sample(kts(0.1, beta0)(field), x0, cond, num_steps=10)
-        np.testing.assert_allclose(found.x1[0, j, 0], one.x1, rtol=2e-6, atol=2e-6)
-        np.testing.assert_allclose(found.energy.total[0, j, 0], one.energy.total, rtol=2e-6)
+        x1, total = np.asarray(found.x1)[0, j, 0], np.asarray(found.energy.total)[0, j, 0]
+        np.testing.assert_allclose(x1, one.x1, rtol=2e-6, atol=2e-6)
+        np.testing.assert_allclose(total, one.energy.total, rtol=2e-6)
 
 
 CALLS = Counter()
@@ -104,60 +107,67 @@ def test_launches_are_shared(size, steps, landing, shared):
     assert CALLS["calls"] == size * (shared + size * (steps - shared))
     if size == 8:
         assert CALLS["calls"] <= size * size * steps / 2
-    assert set(np.ravel(found.num_evals)) == {steps}
+    assert set(np.ravel(np.asarray(found.num_evals))) == {steps}
 
 
-def test_only_what_is_reduced_is_kept(reference, normal):
+@pytest.fixture(scope="module")
+def whole(reference, normal):
+    """A sweep on one device of the 16 rows that others reduce, or split over a mesh."""
+    run = sweep(reference.wave(0), normal(1, 16, 3), **GRID, num_steps=8)
+    return jax.tree.map(np.asarray, run)
+
+
+def test_only_what_is_reduced_is_kept(reference, normal, whole):
     field, x0 = reference.wave(0), normal(1, 16, 3)
-    whole = sweep(field, x0, alpha0=ALPHAS, beta0=BETAS, num_steps=8)
 
     def reduce(run):
         return {"mean": run.energy.total.mean(), "end": run.x1[:2]}
 
-    found = sweep(field, x0, alpha0=ALPHAS, beta0=BETAS, num_steps=8, reduce=reduce)
+    options = {**GRID, "num_steps": 8, "reduce": reduce}
+    found = sweep(field, x0, **options)
     np.testing.assert_allclose(found["mean"], whole.energy.total.mean(axis=-1), rtol=1e-6)
     np.testing.assert_allclose(found["end"], whole.x1[..., :2, :], rtol=1e-6)
-    mesh = jax.make_mesh((8,), ("rows",))
-    split = sweep(field, x0, alpha0=ALPHAS, beta0=BETAS, num_steps=8, reduce=reduce, mesh=mesh)
+    split = sweep(field, x0, **options, mesh=jax.make_mesh((8,), ("rows",)))
     np.testing.assert_allclose(split["mean"], found["mean"], rtol=1e-6)
 
 
 def test_memory_does_not_grow_with_the_grid_when_reduced():
-    x0 = jnp.zeros((64, 32))
-    field = GaussianField(jnp.ones(32), 0.5)
+    x0 = np.zeros((64, 32), np.float32)
+    field = GaussianField(np.ones(32, np.float32), 0.5)
 
     def temporary(count):
         run = lambda field, x0, alpha0: sweep(  # noqa: E731
             field, x0, alpha0=alpha0, num_steps=8, reduce=lambda run: run.energy.total.mean()
         )
-        compiled = jax.jit(run).lower(field, x0, jnp.zeros(count)).compile()
+        compiled = jax.jit(run).lower(field, x0, np.zeros(count, np.float32)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert abs(temporary(64) - temporary(4)) < 4096  # one batch is 8 kB
 
 
-def test_on_a_mesh(reference, normal):
-    field, x0 = reference.wave(0), normal(1, 13, 3)
-    options = {"alpha0": ALPHAS, "beta0": BETAS, "num_steps": 8}
-    expected = sweep(field, x0, **options)
-    found = sweep(field, x0, **options, mesh=jax.make_mesh((8,), ("rows",)))
+def test_on_a_mesh(reference, normal, whole):
+    """Of 13 rows, which 8 devices do not divide."""
+    expected = whole.map_batch(lambda leaf: leaf[:, :, :, :13], lambda clock: clock)
+    x0, mesh = normal(1, 16, 3)[:13], jax.make_mesh((8,), ("rows",))
+    found = sweep(reference.wave(0), x0, **GRID, num_steps=8, mesh=mesh)
     for left, right in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(left, right, rtol=2e-6, atol=2e-6)
 
 
 def test_other_numbers_do_not_compile_again(reference, normal, compilations):
-    run = lambda alphas, betas, tau: sweep(  # noqa: E731
-        reference.wave(0), normal(1, 4, 3), alpha0=alphas, beta0=betas, tau_split=tau, num_steps=8
-    )
-    first = run([0.0, 0.1], [0.0, 0.01], 0.6)
+    run = lambda seed, *numbers: sweep(  # noqa: E731
+        reference.wave(seed), normal(seed, 4, 3), **dict(zip(GRID, numbers, strict=True)),
+        num_steps=20,
+    )  # fmt: skip
+    first = run(0, ALPHAS, BETAS, TAUS)
     before = compilations()
-    second = run([0.2, 0.3], [0.02, 0.03], 0.3)
+    second = run(1, [0.2, 0.3], [0.02, 0.03, 0.01], [0.3, 0.5])
     assert compilations() == before
     assert not np.allclose(first.x1, second.x1)
 
 
 def test_derivatives_in_the_strengths(reference, normal):
-    field, x0 = reference.wave(0), jnp.asarray(normal(1, 4, 3))
+    field, x0 = reference.wave(0), normal(1, 4, 3)
 
     def energies(strengths):
         alpha0, beta0 = strengths
@@ -167,15 +177,18 @@ def test_derivatives_in_the_strengths(reference, normal):
     def alone(strengths):
         return jnp.sum(sample(kts(*strengths)(field), x0, num_steps=8).energy.total)
 
-    at = (jnp.array(0.1), jnp.array(0.01))
-    np.testing.assert_allclose(jax.grad(energies)(at), jax.grad(alone)(at), rtol=1e-5)
+    at = (np.float32(0.1), np.float32(0.01))
+    found, expected = (jax.jit(jax.grad(fn))(at) for fn in (energies, alone))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_bad_samples_are_named_by_their_place(reference, normal):
-    x0 = normal(1, 3, 3)
+    x0 = normal(1, 4, 3)
     x0[2] = np.nan
-    found = sweep(reference.wave(0), x0, beta0=(0.0, 0.01), num_steps=4)
-    with pytest.raises(RuntimeError, match=r"of 6 .* 2 not finite .*\(0, 0, 0, 2\), \(0, 1, 0, 2"):
+    found = sweep(reference.wave(0), x0, **GRID, num_steps=20)
+    with pytest.raises(
+        RuntimeError, match=r"of 48 .* 12 not finite .*\(0, 0, 0, 2\), \(0, 0, 1, 2\), \(0, 1, 0, 2"
+    ):
         found.check()
 
 
