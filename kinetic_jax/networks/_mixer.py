@@ -81,7 +81,8 @@ class PatchMixer(nnx.Module):
         >>> from flax import nnx
         >>> from kinetic_jax.networks import PatchMixer
         >>> model = PatchMixer((28, 28, 1), width=16, depth=1, rngs=nnx.Rngs(0))
-        >>> model(jnp.zeros(5), jnp.zeros((5, 28, 28, 1))).shape
+        >>> velocity = nnx.jit(lambda model, t, x: model(t, x))
+        >>> velocity(model, jnp.zeros(5), jnp.zeros((5, 28, 28, 1))).shape
         (5, 28, 28, 1)
     """
 

@@ -123,7 +123,7 @@ def test_postscript_is_not_run(tmp_path, name, monkeypatch):
     (tmp_path / name).write_bytes(script)
     started = []
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *a, **k: started.append(a))
-    message = rf"{re.escape(name)} \({len(script)} bytes\) is unreadable: it is no PNG or JPEG"
+    message = rf"{re.escape(name)} \({len(script)} bytes\) is unreadable: it is not a PNG or JPEG"
     with pytest.raises(ValueError, match=message):
         load_images(tmp_path)
     assert not started

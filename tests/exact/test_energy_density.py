@@ -212,7 +212,7 @@ BAD = {
     ),
     "other events": (
         lambda: {"field": EmpiricalField(ROWS[:, :2])},
-        r"must have the data's, \(2,\), got events \(5,\)",
+        r"must have the data's shape, \(2,\), got events \(5,\)",
     ),
     "another batch": (
         lambda: {"cond": np.zeros(3, np.int32)},

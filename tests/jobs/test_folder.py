@@ -316,7 +316,7 @@ def test_bad_settings_leave_no_folder(settings, words, run, tmp_path):
 @pytest.mark.usefixtures("own_messages")
 def test_bad_arguments(make_field, field, tmp_path):
     settings = JobSettings(n=2, num_steps=2)
-    with pytest.raises(ValueError, match="field must know the shape of a sample"):
+    with pytest.raises(ValueError, match="field must declare its event_shape"):
         run_job(lambda t, x, cond: x, tmp_path, settings)
     with pytest.raises(ValueError, match="batch_size must be"):
         run_job(field, tmp_path, settings, batch_size=0)

@@ -240,7 +240,7 @@ def test_the_shape_of_a_sample_through_wrappers(field, tmp_path):
         job = run_job(from_reversed_time(inner), tmp_path / str(number), SETTINGS, say=None)
         assert job.event_shape == (2,)
     backwards = from_reversed_time(lambda t, x, cond: -x)
-    with pytest.raises(ValueError, match=r"field must know the shape of a sample, or event_shape"):
+    with pytest.raises(ValueError, match=r"field must declare its event_shape, or event_shape"):
         run_job(backwards, tmp_path / "new", SETTINGS)
     with pytest.raises(ValueError, match=r"event_shape must be the field's, \(2,\), got \(3,\)"):
         run_job(field, tmp_path / "new", SETTINGS, event_shape=(3,))

@@ -41,14 +41,15 @@ def test_against_all_splittings(number, seed):
 
 
 @pytest.mark.parametrize(
-    ("number", "rates"), [(1000, (0.0, 1.0)), (300, (0.05, 0.9)), (500, (0.02, 0.2))]
+    ("number", "rates"), [(300, (0.0, 1.0)), (300, (0.05, 0.9)), (500, (0.02, 0.2))]
 )
 def test_the_interval_covers(number, rates):
     """A step of known place, where a bootstrap of the change point covers 50 to 77%."""
-    inside, values, runs = 0, [], 100
-    for seed in range(runs):
+    inside, values = 0, []
+    for seed in range(100):
         rng = np.random.default_rng(seed)
-        found = energy_threshold(*stepped(rng, number, 0.7, *rates), resamples=200, seed=seed)
+        # Of 39 draws the second largest is the quantile at 95%, and the least p-value is 1/40.
+        found = energy_threshold(*stepped(rng, number, 0.7, *rates), resamples=39, seed=seed)
         assert found.p_value <= 0.05
         # Energies are multiples of 1/number: the step lies between 0.7 − 1/number and 0.7.
         inside += found.low < 0.7 <= found.high + 1e-9
@@ -62,7 +63,7 @@ def test_no_step_is_called_chance():
     small = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        found = energy_threshold(rng.random(200), rng.random(200) < 0.2, resamples=99, seed=seed)
+        found = energy_threshold(rng.random(200), rng.random(200) < 0.2, resamples=19, seed=seed)
         small += found.p_value <= 0.1
     assert small <= 8  # 4 are expected, and more than 8 once in 67
 
@@ -79,7 +80,7 @@ def test_nothing_takes_off(labels):
     [
         ({"energy": np.zeros(1)}, r"energy must be \(n,\), n >= 2, got \(1,\)"),
         ({"energy": np.array([1.0, np.nan, 2, 3])}, "energy must be finite, got 1 numbers"),
-        ({"memorized": np.zeros(3, bool)}, r"memorized must have the energies', \(4,\), got"),
+        ({"memorized": np.zeros(3, bool)}, r"memorized must have the energies' shape, \(4,\), got"),
         ({"memorized": np.array([0, 1, 2, 0])}, "memorized must be true or false"),
         ({"least_share": 0.5}, r"least_share must lie in \(0, 0.5\), got 0.5"),
         ({"resamples": 0}, "resamples must be a whole number >= 1, got 0"),

@@ -87,15 +87,18 @@ def other(array):
     return np.asarray(array).astype(np.asarray(array).dtype.newbyteorder(">"))
 
 
-FLAT = SAMPLES.reshape(12, 6), TRAIN.reshape(90, 6)
+FLAT = SAMPLES.reshape(12, 6), FRESH.reshape(12, 6)
 ENERGY, COPIED = np.arange(12.0), np.arange(12) > 6
 ANY_ORDER = {name: (lambda rows, read=read: read(rows), (TRAIN,)) for name, read in READERS.items()}
 ANY_ORDER |= {
-    "queries": (lambda x: nearest_neighbors(x, TRAIN), (SAMPLES,)),
-    "samples": (lambda x: memorization(x, TRAIN, held_out=x).ratios, (SAMPLES,)),
-    "points": (lambda x: kde_support(x, TRAIN, 1.0), (SAMPLES,)),
+    "queries": (lambda x: nearest_neighbors(x, TRAIN, 3, chunk_size=20), (SAMPLES,)),
+    "samples": (
+        lambda x: memorization(x, TRAIN, held_out=x, chunk_size=20).held_out.ratios,
+        (SAMPLES,),
+    ),
+    "points": (lambda x: kde_support(x, TRAIN, 1.0, chunk_size=20), (SAMPLES,)),
     "on_batch": (
-        lambda t, x, cond: EmpiricalField(TRAIN, **CLASSES).on_batch(t, x, cond),
+        lambda t, x, cond: EmpiricalField(TRAIN, chunk_size=20, **CLASSES).on_batch(t, x, cond),
         (np.linspace(0, 0.9, 12), SAMPLES, np.arange(12) % 2),
     ),
     "labels": (
@@ -104,7 +107,7 @@ ANY_ORDER |= {
         ),
         tuple(CLASSES.values()),
     ),
-    "precision_recall": (precision_recall, FLAT),
+    "precision_recall": (lambda a, b: precision_recall(a, b, 2), FLAT),
     "frechet_distance": (frechet_distance, FLAT),
     "frechet_floor": (lambda a, b: frechet_floor(a, b, 10), FLAT),
     "kernel_distance": (lambda a, b: kernel_distance(a, b)[0], FLAT),

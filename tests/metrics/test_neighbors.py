@@ -32,30 +32,31 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-SIZES = {  # rows, k, chunk size
-    "one chunk": (50, 2, 50),
-    "chunk larger than the data": (50, 2, 64),
-    "chunks that divide": (48, 3, 12),
-    "a remainder of one": (49, 3, 12),
-    "a remainder of all but one": (47, 3, 12),
-    "chunks of one": (20, 2, 1),
-    "chunks smaller than k": (50, 30, 7),
-    "all rows": (23, 23, 5),
-    "all rows in one chunk": (23, 23, 23),
-    "one row": (1, 1, 4),
-    "default": (300, 10, DEFAULT_CHUNK_SIZE),
+# Most tests share the programs of 9 queries in 12 features, k = 3 and chunks of 12 rows.
+SIZES = {  # rows, k, chunk size, features
+    "one chunk": (50, 3, 50, 12),
+    "chunk larger than the data": (50, 3, 64, 12),
+    "chunks that divide": (48, 3, 12, 12),
+    "a remainder of one": (49, 3, 12, 12),
+    "a remainder of all but one": (47, 3, 12, 12),
+    "one feature": (49, 3, 12, 1),
+    "chunks of one": (20, 3, 1, 1),
+    "chunks smaller than k": (50, 30, 7, 12),
+    "all rows": (23, 23, 5, 12),
+    "all rows in one chunk": (23, 23, 23, 12),
+    "one row": (1, 1, 4, 1),
+    "default": (300, 10, DEFAULT_CHUNK_SIZE, 40),
 }
 
 
-@pytest.mark.parametrize("features", [1, 40])
-@pytest.mark.parametrize(("rows", "k", "chunk"), SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize(("rows", "k", "chunk", "features"), SIZES.values(), ids=SIZES)
 def test_sizes(rows, k, chunk, features):
     check(normal(0, 9, features), normal(1, rows, features), k, chunk_size=chunk)
 
 
-@pytest.mark.parametrize("event", [(), (4,), (2, 3), (3, 2, 2, 1)], ids=str)
+@pytest.mark.parametrize("event", [(), (3, 4), (3, 2, 2, 1)], ids=str)
 def test_events_of_any_rank(event):
-    check(normal(0, 5, *event), normal(1, 30, *event), 3, chunk_size=7)
+    check(normal(0, 9, *event), normal(1, 49, *event), 3, chunk_size=12)
 
 
 def test_two_is_the_default_and_dtypes():
@@ -64,40 +65,36 @@ def test_two_is_the_default_and_dtypes():
     assert (distances.shape, distances.dtype) == ((4, 2), jnp.float32)
     assert (indices.shape, indices.dtype) == ((4, 2), jnp.int32)
     # Half-precision rows are measured in float32, which holds them exactly.
-    half = nearest_neighbors(jnp.asarray(queries, jnp.bfloat16), jnp.asarray(reference, "bfloat16"))
-    assert half[0].dtype == jnp.float32
-    rounded = [np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64) for a in (queries, reference)]
-    np.testing.assert_allclose(half[0], brute_force(*rounded, 2)[0], rtol=1e-5)
+    half = [a.astype(jnp.bfloat16) for a in (queries, reference)]
+    distances, _ = nearest_neighbors(*map(jnp.asarray, half))
+    assert distances.dtype == jnp.float32
+    np.testing.assert_allclose(distances, brute_force(*half, 2)[0], rtol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1000), st.sampled_from([1, 3, 4, 10]))
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([4, 10]))
 def test_ties_go_to_the_lower_row(seed, chunk):
-    # Points of a coarse lattice: many rows and many distances are exactly equal.
+    # Points of a coarse lattice: many rows and many distances are exactly equal. One query, of
+    # which none or one is searched again: two sets of programs for each chunk.
     rng = np.random.default_rng(seed)
     reference = rng.integers(0, 2, size=(10, 2)).astype(np.float32)
-    queries = rng.integers(0, 2, size=(3, 2)).astype(np.float32)
+    queries = rng.integers(0, 2, size=(1, 2)).astype(np.float32)
     check(queries, reference, 4, chunk_size=chunk)
 
 
 @pytest.mark.parametrize("copies", [2, 5, 20])
-@pytest.mark.parametrize("chunk", [1, 7, 4096])
+@pytest.mark.parametrize("chunk", [12, 4096])
 def test_rows_that_occur_many_times(copies, chunk):
-    base = normal(0, 10, 64)
+    base = normal(0, 10, 12)
     reference = np.tile(base, (copies, 1))[np.random.default_rng(1).permutation(10 * copies)]
-    queries = base[:6] + 0.1 * normal(2, 6, 64)
-    distances, indices = nearest_neighbors(queries, reference, 3, chunk_size=chunk)
-    want_distances, want_indices = brute_force(queries, reference, 3)
-    np.testing.assert_array_equal(indices, want_indices)
-    np.testing.assert_allclose(distances, want_distances, rtol=1e-5)
+    check(base[:9] + np.float32(0.1) * normal(2, 9, 12), reference, 3, chunk_size=chunk)
 
 
-@pytest.mark.parametrize("features", [2, 32])
+@pytest.mark.parametrize("features", [1, 12])
 def test_data_far_from_the_origin(features):
     # ||q||² is 1e6 times ||q − r||²: the expanded square alone would keep no digit of it.
-    reference = (1000 + normal(0, 100, features)).astype(np.float32)
-    queries = (1000 + normal(1, 20, features)).astype(np.float32)
-    check(queries, reference, 3, chunk_size=17)
+    reference, queries = normal(0, 100, features), normal(1, 9, features)
+    check(queries + np.float32(1000), reference + np.float32(1000), 3, chunk_size=12)
 
 
 def test_near_copies():
@@ -115,23 +112,24 @@ def test_near_copies():
 
 
 def test_exact_copies():
-    reference = 30 * normal(0, 50, 20)
-    distances, indices = nearest_neighbors(reference, reference, 1)
+    reference = np.float32(30) * normal(0, 49, 12)
+    distances, indices = map(
+        np.asarray, nearest_neighbors(reference[20:29], reference, 3, chunk_size=12)
+    )
     np.testing.assert_array_equal(distances[:, 0], 0)
-    np.testing.assert_array_equal(indices[:, 0], np.arange(50))
+    np.testing.assert_array_equal(indices[:, 0], np.arange(20, 29))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
 def test_a_bad_query_spoils_no_other(bad):
-    queries, reference = normal(0, 6, 4), normal(1, 30, 4)
-    spoilt = queries.copy()
+    queries, reference = normal(0, 9, 12), normal(1, 49, 12)
+    spoilt, others = queries.copy(), np.arange(9) != 2
     spoilt[2, 1] = bad
-    distances, indices = nearest_neighbors(spoilt, reference, 3, chunk_size=7)
+    distances, indices = map(np.asarray, nearest_neighbors(spoilt, reference, 3, chunk_size=12))
     assert np.all(np.isnan(distances[2]))
-    others = [0, 1, 3, 4, 5]
     want_distances, want_indices = brute_force(queries, reference, 3)
-    np.testing.assert_array_equal(indices[np.array(others)], want_indices[others])
-    np.testing.assert_allclose(distances[np.array(others)], want_distances[others], rtol=1e-5)
+    np.testing.assert_array_equal(indices[others], want_indices[others])
+    np.testing.assert_allclose(distances[others], want_distances[others], rtol=1e-5)
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["double", "single and double"])
@@ -163,20 +161,20 @@ class ReadOnce:
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.float64], ids=lambda d: d.__name__)
 def test_rows_on_the_host(tmp_path, dtype):
     """A memmap and other array-likes give what the same rows in memory give."""
-    rows = np.random.default_rng(0).integers(0, 200, size=(101, 6)).astype(dtype)
-    queries = rows[::9].astype(np.float32) + normal(1, 12, 6)
+    rows = np.random.default_rng(0).integers(0, 200, size=(101, 12)).astype(dtype)
+    queries = rows[::12].astype(np.float32) + normal(1, 9, 12)
     mapped = np.memmap(tmp_path / "rows", dtype, "w+", shape=rows.shape)
     mapped[:] = rows
-    wanted = nearest_neighbors(queries, rows, 3, chunk_size=20)
+    wanted = nearest_neighbors(queries, rows, 3, chunk_size=12)
     for data in (mapped, ReadOnce(rows)):
-        found = nearest_neighbors(queries, data, 3, chunk_size=20)
+        found = nearest_neighbors(queries, data, 3, chunk_size=12)
         np.testing.assert_array_equal(found[1], wanted[1])
         np.testing.assert_array_equal(found[0], wanted[0])
 
 
 def test_each_row_is_read_once():
     data = ReadOnce(normal(0, 100, 6))
-    nearest_neighbors(normal(1, 5000, 6), data, 2, chunk_size=30)
+    nearest_neighbors(normal(1, 1100, 6), data, 2, chunk_size=30)
     slices = [which for which in data.read if isinstance(which, slice)]
     # The first chunk tells where the middle of the data is, and is read again in the pass.
     assert [(s.start, min(s.stop, 100)) for s in slices] == [
@@ -197,7 +195,7 @@ BAD = {
     "chunk size": ({"chunk_size": 0}, r"chunk_size must be a whole number >= 1, got 0"),
     "no reference": ({"reference": np.zeros((0, 2))}, r"reference must have rows, got shape"),
     "other rows": (
-        {"queries": np.zeros((3, 5))}, r"queries must have the reference's, \(2,\), got"
+        {"queries": np.zeros((3, 5))}, r"queries must have the reference's shape, \(2,\), got"
     ),
     "no axis": ({"queries": np.float32(1)}, r"queries must have a leading axis of rows"),
     "nan": ({"reference": np.where(ROWS > 1, np.nan, ROWS)}, r"reference must be finite"),
@@ -225,23 +223,19 @@ def test_few_programs_and_none_again_for_other_data(compilations):
     assert compilations() == before
 
 
-@pytest.mark.parametrize("apart", [300.0, 1e3, 1e4])
-@pytest.mark.parametrize("size", [2, 16])
+@pytest.mark.parametrize("apart", [300.0, 1e4])
+@pytest.mark.parametrize("size", [1, 12])
 def test_clusters_far_apart_are_searched_exactly(apart, size):
     """The expanded square keeps nothing of a spread of 1 around ±10,000: differences decide."""
     rng = np.random.default_rng(0)
     centers = apart * np.where(np.arange(2)[:, None, None] == 0, -1.0, 1.0)
-    rows = (rng.normal(size=(2, 500, size)) + centers).reshape(-1, size).astype(np.float32)
-    queries = (rng.normal(size=(2, 20, size)) + centers).reshape(-1, size).astype(np.float32)
-    distances, indices = nearest_neighbors(queries, rows, 3, chunk_size=128)
-    gaps = queries[:, None].astype(np.float64) - rows[None].astype(np.float64)
-    brute = np.linalg.norm(gaps, axis=2)
-    np.testing.assert_array_equal(indices, np.argsort(brute, axis=1, kind="stable")[:, :3])
-    np.testing.assert_allclose(distances, np.sort(brute, axis=1)[:, :3], rtol=1e-5)
+    rows = (rng.normal(size=(2, 200, size)) + centers).reshape(-1, size).astype(np.float32)
+    queries = (rng.normal(size=(2, 5, size)) + centers).reshape(-1, size).astype(np.float32)
+    check(queries[:9], rows, 3, chunk_size=12)
 
 
 def test_rows_of_another_shape_of_the_same_size_are_refused():
-    with pytest.raises(ValueError, match=r"queries must have the reference's, \(3, 4\), got rows"):
+    with pytest.raises(ValueError, match=r"queries must have the reference's shape, \(3, 4\), got rows"):
         inspect.unwrap(nearest_neighbors)(np.zeros((2, 4, 3)), np.zeros((5, 3, 4)))
 
 

@@ -173,7 +173,7 @@ def test_bad_samples_keep_their_numbers(reference, normal):
     x0 = normal(1, 13, 3)
     x0[[2, 12]] = np.nan
     result = sample(reference.wave(0), x0, num_steps=4, mesh=mesh_of(8))
-    with pytest.raises(RuntimeError, match=r"of 13 trajectories, 2 not finite \(samples 2, 12\)"):
+    with pytest.raises(RuntimeError, match=r"13 trajectories: 2 not finite \(samples 2, 12\)"):
         result.check()
 
 

@@ -155,7 +155,7 @@ def test_check_returns_itself_when_all_is_well(with_status):
 
 
 def test_check_counts_and_names_the_bad_samples(with_status):
-    with pytest.raises(RuntimeError, match=r"of 12 trajectories, 2 not finite \(samples 1, 3\)$"):
+    with pytest.raises(RuntimeError, match=r"12 trajectories: 2 not finite \(samples 1, 3\)$"):
         with_status(0, 1, 0, 1).check()
     with pytest.raises(
         RuntimeError, match=r"1 not finite \(samples 0\) and 1 stopped by max_steps"

@@ -1,5 +1,7 @@
 """The streaming core: each reduction against NumPy over all rows at once."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -53,13 +55,6 @@ REDUCTIONS = {
         ),
     ),
     "weighted sum": (WeightedSum(), lambda scores, rows: (scores.sum(axis=1), scores @ rows)),
-    "together": (
-        Together(SoftmaxSum(), WeightedSum()),
-        lambda scores, rows: (
-            softmax(scores, rows)[:2],
-            (scores.sum(axis=1), scores @ rows),
-        ),
-    ),
 }
 SIZES = {"one chunk": (50, 64), "chunks that divide": (48, 12), "a remainder": (47, 12),
          "chunks of one": (5, 1), "larger than a group": (300, 100)}  # fmt: skip
@@ -67,72 +62,84 @@ SIZES = {"one chunk": (50, 64), "chunks that divide": (48, 12), "a remainder": (
 
 def both(reduction, queries, rows, beside, chunk_size):
     """The result of the compiled pass and of the one from the host."""
-    data = jnp.asarray(rows)
-    squares = jnp.sum(data * data, axis=1)
     score = Product()
 
-    def one(query):
-        return stream(
-            lambda part, known: score(query, part, *known),
-            reduction, data, (squares, beside), dtype=jnp.float32, chunk_size=chunk_size,
-        )  # fmt: skip
+    @jax.jit
+    def in_one_program(queries, data, beside):
+        def one(query):
+            return stream(
+                lambda part, known: score(query, part, *known), reduction, data,
+                (jnp.sum(data * data, axis=1), beside), dtype=jnp.float32, chunk_size=chunk_size,
+            )  # fmt: skip
 
-    yield jax.jit(jax.vmap(one))(queries)
+        return jax.vmap(one)(queries)
+
+    yield in_one_program(queries, rows, beside)
     yield stream_from_host(
         score, reduction, queries, rows, beside, chunk_size=chunk_size, dtype=jnp.float32,
         description="", check=lambda *_: None,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("total", "chunk_size"), SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("name", REDUCTIONS)
-def test_against_all_rows_at_once(name, total, chunk_size, weighted):
+CASES = [(*sizes, True) for sizes in SIZES.values()] + [(*SIZES["a remainder"], False)]
+
+
+@pytest.mark.parametrize(
+    ("total", "chunk_size", "weighted"), CASES, ids=[*SIZES, "nothing beside the rows"]
+)
+def test_against_all_rows_at_once(total, chunk_size, weighted):
+    """All reductions, each with a carry of its own, in one pass."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(total, 5)).astype(np.float32)
     queries = rng.normal(size=(4, 5)).astype(np.float32)
-    beside = jnp.asarray(rng.normal(size=total), jnp.float32) if weighted else None
+    beside = rng.normal(size=total).astype(np.float32) if weighted else None
     exact = queries.astype(float) @ rows.T.astype(float) - np.sum(rows.astype(float) ** 2, 1) / 2
-    exact = exact + (np.asarray(beside) if weighted else 0)
-    reduction, wanted = REDUCTIONS[name]
-    for found in both(reduction, jnp.asarray(queries), rows, beside, chunk_size):
-        for one, other in zip(
-            jax.tree.leaves(found), jax.tree.leaves(wanted(exact, rows)), strict=True
-        ):
-            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+    exact = exact + (beside if weighted else 0)
+    known = jnp.asarray(beside) if weighted else None
+    together = Together(*(reduction for reduction, _ in REDUCTIONS.values()))
+    wanted = {name: result(exact, rows) for name, (_, result) in REDUCTIONS.items()}
+    for found in both(together, jnp.asarray(queries), rows, known, chunk_size):
+        for (name, results), own in zip(wanted.items(), found, strict=True):
+            for one, other in zip(jax.tree.leaves(own), results, strict=True):
+                np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def reduced(reduction, scores, chunk_size):
+    """The reduction of the numbers 1, 2, … with these scores."""
+    rows = jnp.arange(1, len(scores) + 1, dtype=jnp.float32)[:, None]
+    return stream(
+        lambda part, known: known, reduction, rows, scores,
+        dtype=jnp.float32, chunk_size=chunk_size,
+    )  # fmt: skip
+
+
+# The total, the chunk, and how many are wanted: one row, one chunk, fewer rows in a chunk than
+# are wanted, all rows, groups of 32 rows (of 8, for more than 64) that a chunk fills or does not.
+SORTED = [(1, 1, 1), (40, 70, 5), (41, 7, 40), (40, 9, 40), (200, 64, 5), (200, 70, 1),
+          (199, 33, 40), (200, 33, 70), (23, 1, 2)]  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.integers(1, 200), st.integers(1, 70), st.sampled_from([1, 2, 5, 40]), st.integers(0, 999))
-def test_highest_is_a_sort(total, chunk_size, count, seed):
+@given(st.sampled_from(SORTED), st.integers(0, 999))
+def test_highest_is_a_sort(sizes, seed):
+    total, chunk_size, count = sizes
     scores = np.random.default_rng(seed).permutation(total).astype(np.float32)
-    count = min(count, total)
-    found = stream(
-        lambda part, known: known,
-        Highest(count), jnp.zeros((total, 1)), jnp.asarray(scores),
-        dtype=jnp.float32, chunk_size=chunk_size,
-    )  # fmt: skip
+    found = reduced(Highest(count), scores, chunk_size)
     order = np.argsort(-scores)[:count]
     np.testing.assert_array_equal(found[1], order)
     np.testing.assert_array_equal(found[0], scores[order])
 
 
 def test_fewer_rows_than_asked_for():
-    found = stream(
-        lambda part, known: known,
-        Highest(5), jnp.zeros((2, 1)), jnp.array([1.0, 2.0]), dtype=jnp.float32, chunk_size=4,
-    )  # fmt: skip
-    np.testing.assert_array_equal(found[0], [2.0, 1.0] + 3 * [jnp.finfo("float32").min])
+    found = reduced(Highest(5), np.float32([1, 2]), 4)
+    np.testing.assert_array_equal(found[0], [2.0, 1.0] + 3 * [np.finfo("float32").min])
 
 
 @pytest.mark.parametrize("scores", [[-np.inf] * 3, [-np.inf, 0.0, -np.inf], [1e4, -1e4, 1e4]])
 def test_softmax_of_rows_that_do_not_count(scores):
     """Chunks of excluded rows, before and after others, leave no NaN behind."""
-    best = stream(
-        lambda part, known: known,
-        SoftmaxMean(), jnp.array([[1.0], [2.0], [4.0]]), jnp.array(scores, jnp.float32),
-        dtype=jnp.float32, chunk_size=1,
-    )  # fmt: skip
+    best = reduced(SoftmaxMean(), np.float32(scores), 1)
     weights = np.exp(np.array(scores) - max(max(scores), -1e30))
     if max(scores) == -np.inf:
         assert float(best.score) == jnp.finfo("float32").min
@@ -142,7 +149,7 @@ def test_softmax_of_rows_that_do_not_count(scores):
     number = int(np.argmax(scores))
     assert int(best.number) == number
     np.testing.assert_allclose(1 + best.others, weights.sum())
-    np.testing.assert_allclose(best.row + best.moved, [weights @ [1.0, 2.0, 4.0]])
+    np.testing.assert_allclose(best.row + best.moved, [weights @ [1.0, 2.0, 3.0]])
 
 
 def test_the_gradient_of_a_pass_keeps_to_the_chunk():

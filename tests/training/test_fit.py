@@ -277,7 +277,7 @@ BAD = {
     "overflow": ({"data": np.full((4, 2), 1e300)}, r"data must be finite"),
     "integers": ({"data": np.ones((4, 2), np.int32)}, r"data must be floating, got dtype int32"),
     "memmap": ({"data": memmap}, r"data must be in memory, got a numpy.memmap"),
-    "event": ({"data": jnp.zeros((4, 3))}, r"data must have the field's, \(2,\), got rows of sh"),
+    "event": ({"data": jnp.zeros((4, 3))}, r"data must have the field's event shape, \(2,\), got rows of sh"),
     "cond rows": ({"cond": np.zeros(11, int)}, r"cond must have 12, as data, got 11 rows"),
     "cond leaves": (
         {"cond": {"a": np.zeros(12), "b": np.zeros(11)}}, r"cond must share one leading batch axis"
