@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax.networks import AUTHORS_UNET, UNet
+from kinetic_jax.networks import AUTHORS_UNET, UNet, network_field
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
 
@@ -287,8 +287,14 @@ def test_attention_moves_with_its_pixels(x64):
 
 
 def test_the_authors_number_of_parameters():
-    model = nnx.eval_shape(lambda: UNet((32, 32, 1), **AUTHORS_UNET, rngs=nnx.Rngs(0)))
-    trainable = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model)))
+    def state():
+        key, shape = jax.random.key(0), (32, 32, 1)
+        return network_field("unet", shape, key=key, num_classes=10, **AUTHORS_UNET).velocity.state
+
+    shapes = jax.eval_shape(state)
+    table = shapes["embedding"]["classes"]["embedding"]
+    assert table.shape == (11, 128)  # the null class is the eleventh
+    trainable = sum(leaf.size for leaf in jax.tree.leaves(shapes)) - table.size
     assert trainable == 4_023_233
     # Their time embedding is a frozen table of 1000 rows, counted in their 4.06 million.
     assert round((trainable + 1000 * AUTHORS_UNET["base_channels"]) / 1e6, 2) == 4.06
