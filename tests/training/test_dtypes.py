@@ -70,9 +70,9 @@ def test_draws_for_half_precision_data(dtype):
     def still(t, x, cond=None):
         return jnp.zeros_like(x)
 
-    of_still = jax.jit(functools.partial(cfm_loss, still, KEY))
-    noise = np.sqrt(of_still(wide))
-    np.testing.assert_array_equal(np.sqrt(of_still(wide.astype(dtype))), noise)
+    # Not compiled whole: two programs may round differently.
+    noise = np.sqrt(cfm_loss(still, KEY, wide))
+    np.testing.assert_array_equal(np.sqrt(cfm_loss(still, KEY, wide.astype(dtype))), noise)
     assert 3.0 < noise.max() < 6.0
 
     def field(t, x, cond=None):

@@ -189,6 +189,7 @@ def test_a_condition_of_one_row_is_every_samples():
         return cond * x
 
     x1 = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
-    call = jax.jit(functools.partial(cfm_loss, field, jax.random.key(0)))
-    each = call(x1, np.full(4, 2, np.float32))
-    np.testing.assert_array_equal(call(x1, np.full(1, 2, np.float32)), each)
+    # Not compiled whole: two programs may round differently.
+    each = cfm_loss(field, jax.random.key(0), x1, np.full(4, 2, np.float32))
+    one = cfm_loss(field, jax.random.key(0), x1, np.full(1, 2, np.float32))
+    np.testing.assert_array_equal(one, each)

@@ -81,8 +81,9 @@ def test_end_points_that_a_float32_grid_meets():
 def test_weight_one_is_conditional_and_weight_zero_unconditional(t, interval):
     got = velocity(cfg(1.0, NULL, interval=interval)(FIELD), t, 2)
     np.testing.assert_allclose(got, velocity(FIELD, t, 2), rtol=1e-6)
-    got = velocity(cfg(0.0, NULL)(FIELD), t, 2)
-    np.testing.assert_array_equal(got, velocity(FIELD, t, NULL))
+    # Not compiled: two programs may round differently.
+    got = cfg(0.0, NULL)(FIELD)(jnp.float32(t), X, jnp.int32(2))
+    np.testing.assert_array_equal(got, FIELD(jnp.float32(t), X, jnp.int32(NULL)))
 
 
 @pytest.mark.parametrize("interval", [(0.0, 1.0), (0.25, 0.75)])
