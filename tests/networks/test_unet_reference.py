@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax.networks import AUTHORS_UNET, UNet
+from kinetic_jax.networks import AUTHORS_UNET, UNet, network_field
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
 
@@ -15,7 +15,7 @@ def compiled(model, *inputs):
     return jax.jit(lambda state, *inputs: nnx.merge(graphdef, state)(*inputs))(state, *inputs)
 
 
-def randomized(build, seed, dtype):
+def randomized(build, seed, dtype, scale=1.0):
     """The model with every parameter random."""
     # Only the structure is built: drawing initial weights takes longer than all the rest.
     graphdef, state = nnx.split(nnx.eval_shape(build))
@@ -23,7 +23,7 @@ def randomized(build, seed, dtype):
 
     def draw(leaf):
         fan_in = max(np.prod(leaf.shape[:-1]), 4)
-        return jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(fan_in), dtype)
+        return jax.device_put((scale * rng.normal(size=leaf.shape) / np.sqrt(fan_in)).astype(dtype))
 
     return nnx.merge(graphdef, jax.tree.map(draw, state))
 
@@ -131,25 +131,22 @@ TWO_LEVELS = {
     "base_channels": 8, "multiples": (1, 2), "attention": (False, True), "num_res_blocks": 1,
     "groups": 4, "heads": 2,
 }  # fmt: skip
+ONE_LEVEL = TWO_LEVELS | {
+    "multiples": (1,), "attention": (True,), "num_res_blocks": 2, "heads": 1
+}  # fmt: skip
+# Levels of as many and of more channels, with attention and without, of sides that differ.
+THREE_LEVELS = TWO_LEVELS | {"multiples": (1, 1, 2), "attention": (True, False, True)}
 CASES = {
-    "two levels": ((4, 6, 2), TWO_LEVELS, None),
-    "two levels with classes": ((4, 4, 1), TWO_LEVELS, 3),
-    "one level": (
-        (3, 5, 1), TWO_LEVELS | {"multiples": (1,), "attention": (True,), "num_res_blocks": 2}, None
-    ),
-    "three levels": (
-        (4, 4, 3),
-        TWO_LEVELS | {"multiples": (1, 1, 2), "attention": (True, False, False), "heads": 1},
-        2,
-    ),
+    "one level": ((3, 5, 1), ONE_LEVEL, None),
+    "three levels with classes": ((4, 8, 3), THREE_LEVELS, 2),
 }  # fmt: skip
 
 
 def inputs(shape, num_classes, dtype):
     rng = np.random.default_rng(1)
-    t = jnp.asarray([0.0, 0.3125, 1.0], dtype)
-    x = jnp.asarray(rng.normal(size=(3, *shape)), dtype)
-    label = None if num_classes is None else jnp.asarray([0, num_classes, 1])
+    t = np.array([0.0, 0.3125, 1.0], dtype)
+    x = rng.normal(size=(3, *shape)).astype(dtype)
+    label = None if num_classes is None else np.array([0, num_classes, 1], np.int32)
     return t, x, label
 
 
@@ -170,8 +167,7 @@ def test_double_precision(case, x64):
 
 
 def test_single_precision():
-    case = CASES["two levels with classes"]
-    shape, config, classes = case
+    shape, config, classes = case = (4, 4, 1), TWO_LEVELS, 3
     model = model_of(case, jnp.float32)
     t, x, label = inputs(shape, classes, jnp.float32)
     got = compiled(model, t, x, label)
@@ -186,9 +182,9 @@ def test_attention(heads, x64):
         return SelfAttention(8, heads, 2, dtype=None, rngs=nnx.Rngs(0))
 
     # Larger weights than a fresh layer's: near-uniform attention would hide a wrong softmax.
-    layer = jax.tree.map(lambda leaf: 3 * leaf, randomized(build, heads, jnp.float64))
-    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4, 8)))
-    want = attention(layer, np.asarray(x), groups=2, heads=heads)
+    layer = randomized(build, heads, jnp.float64, scale=3.0)
+    x = np.random.default_rng(2).normal(size=(2, 3, 4, 8))
+    want = attention(layer, x, groups=2, heads=heads)
     np.testing.assert_allclose(compiled(layer, x), want, rtol=1e-10, atol=1e-10)
 
 
@@ -200,7 +196,7 @@ def exact_softmax(q, k, v):
 
 def queries_keys_values(dtype, scale=1.0):
     rng = np.random.default_rng(4)
-    q, k, v = (jnp.asarray(rng.normal(size=(2, 3, 10, 4)) * scale, dtype) for _ in range(3))
+    q, k, v = ((rng.normal(size=(2, 3, 10, 4)) * scale).astype(dtype) for _ in range(3))
     return q, k[:, :, :7], v[:, :, :7]
 
 
@@ -227,30 +223,32 @@ def test_weights_in_bfloat16_are_summed_in_single_precision():
     np.testing.assert_array_equal(jax.jit(attend)(q[:, :, :2], 0 * k, v), 1)
 
 
-@pytest.mark.parametrize("which", range(3))
-def test_gradient_of_attention_against_finite_differences(which, x64):
-    inputs = queries_keys_values(jnp.float64)
+def test_gradient_of_attention_against_finite_differences(x64):
+    inputs = queries_keys_values(np.float64)
     rng = np.random.default_rng(5)
-    cotangent, along = rng.normal(size=inputs[0].shape), rng.normal(size=inputs[which].shape)
+    cotangent = rng.normal(size=inputs[0].shape)
 
     def loss(*inputs):
-        return jnp.sum(jnp.asarray(cotangent) * attend(*inputs))
+        return jnp.sum(cotangent * attend(*inputs))
 
-    got = np.sum(np.asarray(jax.jit(jax.grad(loss, which))(*inputs)) * along)
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2)))(*inputs)
+    for which in range(3):
+        along = rng.normal(size=inputs[which].shape)
 
-    def moved(step):
-        parts = [np.asarray(part) for part in inputs]
-        parts[which] = parts[which] + step * along
-        return np.sum(cotangent * exact_softmax(*parts))
+        def moved(step, which=which, along=along):
+            parts = list(inputs)
+            parts[which] = parts[which] + step * along
+            return np.sum(cotangent * exact_softmax(*parts))
 
-    np.testing.assert_allclose(got, (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-7)
+        got = np.sum(np.asarray(gradient[which]) * along)
+        np.testing.assert_allclose(got, (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-7)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 def test_normalisation_off_centre(dtype, error):
     """Computed in single precision also where its result is not."""
     layer = randomized(lambda: GroupNorm(12, 4, dtype=dtype, rngs=nnx.Rngs(0)), 0, jnp.float32)
-    x = jnp.asarray(np.random.default_rng(6).normal(2.0, 1.0, size=(3, 4, 5, 12)), dtype)
+    x = np.random.default_rng(6).normal(2.0, 1.0, size=(3, 4, 5, 12)).astype(dtype)
     got = compiled(layer, x)
     assert got.dtype == dtype
     want = group_norm(layer, np.asarray(x, np.float64), groups=4)
@@ -260,7 +258,7 @@ def test_normalisation_off_centre(dtype, error):
 @pytest.mark.parametrize("mean", [300.0, 1e4])
 def test_normalisation_far_from_zero(mean):
     layer = randomized(lambda: GroupNorm(12, 4, dtype=None, rngs=nnx.Rngs(0)), 0, jnp.float32)
-    x = jnp.asarray(np.random.default_rng(6).normal(mean, 1.0, size=(3, 16, 16, 12)), jnp.float32)
+    x = np.random.default_rng(6).normal(mean, 1.0, size=(3, 16, 16, 12)).astype(np.float32)
     want = group_norm(layer, np.asarray(x, np.float64), groups=4)
     # What rounding x itself leaves, twice over.
     error = 2 * np.finfo(np.float32).eps * mean
@@ -283,14 +281,20 @@ def test_attention_moves_with_its_pixels(x64):
     layer = randomized(build, 0, jnp.float64)
     rng = np.random.default_rng(3)
     x, order = rng.normal(size=(1, 12, 8)), rng.permutation(12)
-    straight = np.asarray(layer(jnp.asarray(x.reshape(1, 3, 4, 8)))).reshape(1, 12, 8)
-    mixed = np.asarray(layer(jnp.asarray(x[:, order].reshape(1, 3, 4, 8)))).reshape(1, 12, 8)
+    both = np.concatenate([x, x[:, order]]).reshape(2, 3, 4, 8)  # the shape of the test above
+    straight, mixed = np.asarray(compiled(layer, both)).reshape(2, 1, 12, 8)
     np.testing.assert_allclose(mixed, straight[:, order], atol=1e-12)
 
 
 def test_the_authors_number_of_parameters():
-    model = nnx.eval_shape(lambda: UNet((32, 32, 1), **AUTHORS_UNET, rngs=nnx.Rngs(0)))
-    trainable = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model)))
+    def state():
+        key, shape = jax.random.key(0), (32, 32, 1)
+        return network_field("unet", shape, key=key, num_classes=10, **AUTHORS_UNET).velocity.state
+
+    shapes = jax.eval_shape(state)
+    table = shapes["embedding"]["classes"]["embedding"]
+    assert table.shape == (11, 128)  # the null class is the eleventh
+    trainable = sum(leaf.size for leaf in jax.tree.leaves(shapes)) - table.size
     assert trainable == 4_023_233
     # Their time embedding is a frozen table of 1000 rows, counted in their 4.06 million.
     assert round((trainable + 1000 * AUTHORS_UNET["base_channels"]) / 1e6, 2) == 4.06

@@ -45,9 +45,10 @@ def test_files_are_small():
 
 def test_an_evaluation_is_cheap(model):
     name, field = model
-    cond = jnp.int32(0) if name == "fashion-mnist" else None
-    one = jax.jit(lambda field, x: field(jnp.array(0.5), x, cond))
-    cost = one.lower(field, jnp.zeros(field.event_shape)).compile().cost_analysis()
+    cond = np.int32(0) if name == "fashion-mnist" else None
+    one = jax.jit(lambda field, t, x, cond: field(t, x, cond))
+    x = np.zeros(field.event_shape, np.float32)
+    cost = one.lower(field, np.float32(0.5), x, cond).compile().cost_analysis()
     assert 1e6 < cost["flops"] <= 20e6
 
 
@@ -99,21 +100,26 @@ def test_names_and_steps_of_other_kinds(value, own_messages):
             pretrained("fashion-mnist-1024", step=value)
 
 
-def test_samples_are_of_the_class_they_are_asked_for():
+@pytest.fixture(scope="module")
+def x0():
+    return np.asarray(noise(jax.random.key(0), jnp.arange(200), (28, 28, 1)))
+
+
+judged = jax.jit(lambda judge, images: judge(images).argmax(axis=1))
+
+
+def test_samples_are_of_the_class_they_are_asked_for(x0):
     field, judge = pretrained("fashion-mnist"), pretrained_classifier()
-    x0 = noise(jax.random.key(0), jnp.arange(60), field.event_shape)
-    labels = jnp.arange(60) % 10
-    run = sample(field, x0, labels, num_steps=20).check()
-    classes = np.asarray(judge(run.x1)).argmax(axis=1)
-    assert np.mean(classes == np.asarray(labels)) > 0.6  # a tenth by chance
+    labels = np.arange(60, dtype=np.int32) % 10
+    run = sample(field, x0[:60], labels, num_steps=20).check()
+    assert np.mean(np.asarray(judged(judge, run.x1)) == labels) > 0.6  # a tenth by chance
     # And of the images' range: what is beyond [−1, 1] is little.
     assert np.mean(np.abs(np.asarray(run.x1)) > 1.1) < 0.05
 
 
-def test_the_model_of_few_copies_them():
+def test_the_model_of_few_copies_them(x0):
     """At least 15% at 100 steps; 200 samples tell that from held-out images' none."""
     field, few = pretrained("fashion-mnist-1024"), load_images("fashion-mnist-1024").images
-    x0 = noise(jax.random.key(0), jnp.arange(200), field.event_shape)
     copies = memorization(sample(field, x0, num_steps=100).check().x1, few)
     assert copies.high > 0.15
     assert copies.low > 0.05
@@ -122,6 +128,6 @@ def test_the_model_of_few_copies_them():
 def test_the_classifier_tells_images_it_never_saw():
     """The 1,024 that ship, which it was kept from; 0.91 of them, with a standard error of 0.01."""
     images = load_images("fashion-mnist-1024")
-    classes = np.asarray(pretrained_classifier()(images.images)).argmax(axis=1)
+    classes = np.asarray(judged(pretrained_classifier(), images.images))
     assert np.mean(classes == images.labels) > 0.87
     assert read_about(WEIGHTS / "classifier.npz")["accuracy"] >= 0.90

@@ -1,5 +1,6 @@
 """Models as files: what is kept, how exactly, and what is refused."""
 
+import functools
 import json
 import time
 
@@ -23,13 +24,19 @@ from kinetic_jax.networks import ImageClassifier, NetworkField, Scaling, network
 KEY = jax.random.key(0)
 
 
+@functools.cache
 def random_field(**settings):
-    field = network_field("mlp", (3,), key=KEY, width=8, depth=1, **settings)
-    arrays, rest = eqx.partition(field, eqx.is_inexact_array)
-    leaves, treedef = jax.tree.flatten(arrays)
-    keys = jax.random.split(KEY, len(leaves))
-    drawn = [jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-    return eqx.combine(jax.tree.unflatten(treedef, drawn), rest)
+    settings |= {"key": KEY, "width": 8, "depth": 1}
+    shapes = eqx.filter_eval_shape(lambda: network_field("mlp", (3,), **settings))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jax.device_put(rng.normal(size=leaf.shape).astype(leaf.dtype)), shapes
+    )
+
+
+@functools.cache
+def judge():
+    return ImageClassifier((4, 4, 1), 3, widths=(6, 5), key=KEY)
 
 
 def weights(tree):
@@ -44,19 +51,19 @@ def test_round_trip(tmp_path):
     for got, want in zip(weights(again), weights(field), strict=True):
         assert got.dtype == jnp.float32
         np.testing.assert_array_equal(got, np.asarray(want).astype(np.float16))
-    x = jnp.array([0.3, -1.0, 2.0])
-    want = field(jnp.array(0.5), x, jnp.array(2))
-    got = again(jnp.array(0.5), x, jnp.array(2))
-    np.testing.assert_allclose(got, want, atol=0.01 * float(jnp.abs(want).max()))
+    call = jax.jit(lambda field, *inputs: field(*inputs))
+    inputs = np.float32(0.5), np.array([0.3, -1.0, 2.0], np.float32), np.int32(2)
+    want, got = (np.asarray(call(one, *inputs)) for one in (field, again))
+    np.testing.assert_allclose(got, want, atol=0.01 * np.abs(want).max())
     assert read_about(tmp_path / "field.npz")["recipe"] == {"steps": 7}
 
 
 def test_classifier(tmp_path):
-    judge = ImageClassifier((4, 4, 1), 3, widths=(6, 5), key=KEY)
-    write_classifier(tmp_path / "judge.npz", judge)
+    write_classifier(tmp_path / "judge.npz", judge())
     again = read_classifier(tmp_path / "judge.npz")
     images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype(np.float32)
-    np.testing.assert_allclose(again(images), judge(images), atol=0.02)
+    call = jax.jit(lambda model, images: model(images))
+    np.testing.assert_allclose(call(again, images), call(judge(), images), atol=0.02)
 
 
 def test_the_same_bytes_each_time(tmp_path):
@@ -94,8 +101,7 @@ def test_damage_is_named(tmp_path):
 
 @pytest.mark.parametrize("sizes", [[], "x", None, [[10**9, 10**9]], [[16, 6], [6, 4], [4, 3]]])
 def test_a_description_that_does_not_fit_the_weights(tmp_path, sizes):
-    judge = ImageClassifier((4, 4, 1), 3, widths=(6, 5), key=KEY)
-    _pack._write(tmp_path / "judge.npz", judge, {"classifier": sizes})
+    _pack._write(tmp_path / "judge.npz", judge(), {"classifier": sizes})
     with pytest.raises(ValueError, match=r"judge\.npz must fit the model that it describes"):
         read_classifier(tmp_path / "judge.npz")
 
@@ -104,8 +110,7 @@ def test_other_kinds_are_refused(tmp_path):
     write_field(tmp_path / "field.npz", random_field())
     with pytest.raises(ValueError, match=r"field\.npz must hold a classifier"):
         read_classifier(tmp_path / "field.npz")
-    huge = jax.tree.map(lambda leaf: leaf * 1e6 if eqx.is_inexact_array(leaf) else leaf,
-                        random_field())  # fmt: skip
+    huge = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf) * 1e6), random_field())
     with pytest.raises(ValueError, match=r"weights must be finite in float16"):
         write_field(tmp_path / "huge.npz", huge)
 

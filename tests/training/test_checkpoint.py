@@ -1,10 +1,9 @@
 """Fields on disk: what comes back, and what is refused."""
 
-import hashlib
+import functools
 import json
 import resource
 import shutil
-import time
 
 import equinox as eqx
 import jax
@@ -19,11 +18,12 @@ from kinetic_jax.networks import NetworkField, Scaling, network_field
 from kinetic_jax.training._storage import latest_step, read_about
 
 UNET = {
-    "base_channels": 8, "multiples": (1, 2), "attention": (False, True), "num_res_blocks": 1,
+    "base_channels": 8, "multiples": (1,), "attention": (False,), "num_res_blocks": 1,
     "time_bins": 10,
 }  # fmt: skip
 
 
+@functools.cache
 def random_field(network="mlp", shape=(2,), *, seed=0, **settings):
     key = jax.random.key(0)
     settings = ({"width": 8, "depth": 1} if network == "mlp" else UNET) | settings
@@ -31,7 +31,7 @@ def random_field(network="mlp", shape=(2,), *, seed=0, **settings):
     rng = np.random.default_rng(seed)
 
     def draw(leaf):
-        return jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype)
+        return jax.device_put(rng.normal(size=leaf.shape).astype(leaf.dtype))
 
     return jax.tree.map(draw, field)
 
@@ -39,10 +39,9 @@ def random_field(network="mlp", shape=(2,), *, seed=0, **settings):
 FIELDS = {
     "mlp": lambda: random_field(),
     "everything": lambda: random_field(
-        shape=(2, 3), num_classes=4, scaling=Scaling(127.5, 63.75), dtype="bfloat16"
+        shape=(2, 3), num_classes=4, scaling=Scaling(127.5, 63.75), dtype=jnp.bfloat16
     ),
     "unet": lambda: random_field("unet", (4, 4, 1), num_classes=3, scaling=Scaling(0.1, 0.3)),
-    "dtype object": lambda: random_field(dtype=jnp.bfloat16),
 }  # fmt: skip
 
 
@@ -217,91 +216,40 @@ def test_another_format(tmp_path):
         load_field(tmp_path)
 
 
-def craft(folder, change):
-    """Changes the description of a saved field, and its checksum with it."""
-    path = folder / "0" / "about" / "metadata"
-    about = json.loads(path.read_text())
-    del about["self"]
-    change(about)
-    text = json.dumps(about, sort_keys=True)
-    path.write_text(json.dumps(about | {"self": hashlib.sha256(text.encode()).hexdigest()}))
-
-
-def in_field(**fields):
-    return lambda about: about["field"].update(fields)
-
-
-def in_config(**settings):
-    return lambda about: about["field"]["config"].update(settings)
-
-
-CRAFTED = {
-    "network": (in_field(network="x"), r"field\.network must be one of 'mlp'"),
-    "network of another kind": (in_field(network=["mlp"]), r"field\.network must be a string"),
-    "setting": (in_config(evil=1), r"field\.config must hold settings of 'mlp', got \['evil'\]"),
-    "width": (in_config(width=10**6), r"'field' must hold float32 of shape"),
-    "beyond integers": (in_config(width=10**400), r"field\.config\.width must be a whole number"),
-    "depth": (in_config(depth=100_000), r"field\.config must fit \d+ stored arrays, got many"),
-    "no depth": (in_config(depth=None), r"field\.config\.depth must be a whole number, got None"),
-    "dtype": (in_config(dtype="x"), r"field\.config\.dtype must be None or a floating dtype"),
-    "skip": (in_config(skip=1), r"field\.config\.skip must be true or false, got 1"),
-    "side": (in_field(event_shape=[-2]), r"field\.event_shape\[0\] must be a whole number"),
-    "shape": (in_field(event_shape=2), r"field\.event_shape must be a list, got 2"),
-    "classes": (in_field(num_classes=-1), r"field\.num_classes must be a whole number in"),
-    "scale": (in_field(scaling={"shift": 0, "scale": 0}), r"field\.scaling\.scale must not be 0"),
-    "scaling": (in_field(scaling={"evil": 1}), r"field\.scaling must have no fields but shift, sc"),
-    "more": (in_field(evil=1), r"field must have no fields but network, event_shape"),
-    "less": (lambda about: about["field"].pop("config"), r"field must have the fields .*'config'"),
-    "list": (lambda about: about.update(field=[1]), r"description\.field must be an object"),
-    "digests": (lambda about: about.update(digests=3), r"description\.digests must be an object"),
-    "settings": (lambda about: about.update(settings=3), r"description\.settings must be an obj"),
-}  # fmt: skip
-
-
-def test_crafted_descriptions(tmp_path):
-    """Checksums that fit, and a network that nobody should build: refused at once, by name."""
-    save_field(tmp_path / "saved", random_field())
-    (tmp_path / "crafted").mkdir()
-    for name, (change, message) in CRAFTED.items():
-        folder = tmp_path / "crafted" / name
-        shutil.copytree(tmp_path / "saved", folder)
-        craft(folder, change)
-        began = time.monotonic()
-        with pytest.raises(ValueError, match=message) as raised:
-            load_field(folder)
-        assert f"checkpoint {folder}/0 " in str(raised.value)
-        assert time.monotonic() - began < 30, name  # a hundred thousand layers take minutes
-
-
-def test_descriptions_nested_too_deeply(tmp_path):
-    save_field(tmp_path, random_field())
-    path = tmp_path / "0" / "about" / "metadata"
-    for depth in (900, 100_000):
-        path.write_text('{"format": 1, "field": ' + "[" * depth + "]" * depth + "}")
-        with pytest.raises(ValueError, match=f"checkpoint {tmp_path}/0 is damaged"):
-            load_field(tmp_path)
+SGD = optax.sgd(1e-3)  # one object: another one compiles again
 
 
 def run(folder, num_steps=2):
     return fit(
-        random_field(), jnp.ones((4, 2)), key=jax.random.key(0), num_steps=num_steps, batch_size=2,
-        optimizer=optax.sgd(1e-3), checkpoint_dir=folder, checkpoint_every=1,
+        random_field(), np.ones((4, 2), np.float32), key=jax.random.key(0), num_steps=num_steps,
+        batch_size=2, optimizer=SGD, checkpoint_dir=folder, checkpoint_every=1,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("write", [lambda folder: save_field(folder, random_field()), run])
+@pytest.fixture(scope="module", params=["field", "run"])
+def written(request, tmp_path_factory):
+    """A folder that was written to twice, and what writes to it once more."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "run":
+        run(folder)
+        return folder, lambda copy: run(copy, 5)
+    for _ in range(2):
+        save_field(folder, random_field())
+    return folder, lambda copy: save_field(copy, random_field())
+
+
 @pytest.mark.parametrize("name", ["3.orbax-checkpoint-tmp", "3.orbax-checkpoint-tmp-17", "0"])
-def test_folders_of_other_programs_are_left_alone(name, write, tmp_path):
+def test_folders_of_other_programs_are_left_alone(name, written, tmp_path):
     """Orbax would remove them: as unfinished, or as older than those to keep."""
-    write(tmp_path)
-    write(tmp_path)
+    folder, write = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / name, ignore_errors=True)
     (tmp_path / name / "field").mkdir(parents=True)
     diary = tmp_path / name / "field" / "diary.txt"
     diary.write_text("dear")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=f"{tmp_path} must hold no check.* other programs.*{name}"):
-        run(tmp_path, 5) if write is run else write(tmp_path)
+        write(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
     assert diary.read_text() == "dear"
 
@@ -318,11 +266,11 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_names_the_checkpoint(tmp_path):
     """The earlier field stays; the next save clears away half-written files."""
-    field, limits = random_field(width=64), resource.getrlimit(resource.RLIMIT_FSIZE)
+    field, limits = random_field(), resource.getrlimit(resource.RLIMIT_FSIZE)
     save_field(tmp_path / "saved", field)
     run(tmp_path / "run", 1)
     for write, path in (
-        (lambda: save_field(tmp_path / "saved", random_field(seed=1, width=64)), "saved/1"),
+        (lambda: save_field(tmp_path / "saved", random_field(seed=1)), "saved/1"),
         (lambda: run(tmp_path / "run", 2), "run/2"),
     ):
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
@@ -339,6 +287,8 @@ def test_a_full_disk_names_the_checkpoint(tmp_path):
 
 def test_weights_that_were_cast(tmp_path):
     """Half precision is kept as it was trained."""
-    field = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_field())
+    field = jax.tree.map(
+        lambda leaf: jax.device_put(np.asarray(leaf).astype(jnp.bfloat16)), random_field()
+    )
     save_field(tmp_path, field)
     assert same(load_field(tmp_path), field)

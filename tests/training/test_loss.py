@@ -1,5 +1,6 @@
 """The flow-matching loss: against NumPy, in closed form, and its gradient."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,12 @@ import pytest
 from scipy.integrate import quad
 
 from kinetic_jax import GaussianField, cfm_loss
+
+SIZE = 40_000
+
+
+def still(t, x, cond=None):
+    return jnp.zeros_like(x)
 
 
 class Affine(eqx.Module):
@@ -23,12 +30,18 @@ class Affine(eqx.Module):
         return velocity if cond is None else velocity + cond["sign"] * cond["shift"]
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def drawn(key, shape, dtype):
+    key_time, key_noise = jax.random.split(key)
+    return jax.random.uniform(key_time, shape[:1], dtype), jax.random.normal(
+        key_noise, shape, dtype
+    )
+
+
 def draws(key, x1):
     """The times and noise of a call, in float64."""
-    key_time, key_noise = jax.random.split(key)
-    dtype = jnp.float32 if x1.dtype == jnp.bfloat16 else x1.dtype
-    t = jax.random.uniform(key_time, x1.shape[:1], dtype)
-    x0 = jax.random.normal(key_noise, x1.shape, dtype)
+    dtype = np.dtype(np.float32) if x1.dtype == jnp.bfloat16 else x1.dtype
+    t, x0 = drawn(key, x1.shape, dtype)
     return np.asarray(t, np.float64), np.asarray(x0, np.float64)
 
 
@@ -45,41 +58,39 @@ def affine_loss(field, key, x1, cond):
     return np.array(losses)
 
 
-def affine(dtype=jnp.float32):
+def affine(dtype=np.float32):
     rng = np.random.default_rng(0)
-    return Affine(
-        jnp.asarray(rng.normal(size=(3, 3)), dtype), jnp.asarray(rng.normal(size=3), dtype)
-    )
+    return Affine(*(jax.device_put(rng.normal(size=s).astype(dtype)) for s in ((3, 3), 3)))
+
+
+losses_of = jax.jit(cfm_loss)  # of fields that are pytrees: one program for a shape
 
 
 @pytest.mark.parametrize("with_cond", [False, True], ids=["no cond", "cond"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_against_numpy(seed, with_cond):
     key, rng = jax.random.key(seed), np.random.default_rng(seed)
-    x1 = jnp.asarray(rng.normal(size=(7, 3)) + 2, jnp.float32)
+    x1 = (rng.normal(size=(7, 3)) + 2).astype(np.float32)
     cond = None
     if with_cond:
-        shift = jnp.asarray(rng.normal(size=(7, 3)), jnp.float32)
-        cond = {"sign": jnp.asarray([1, -1, 1, -1, 1, -1, 1], jnp.float32), "shift": shift}
-    got = cfm_loss(affine(), key, x1, cond)
+        shift = rng.normal(size=(7, 3)).astype(np.float32)
+        cond = {"sign": np.array([1, -1, 1, -1, 1, -1, 1], np.float32), "shift": shift}
+    got = losses_of(affine(), key, x1, cond)
     assert (got.shape, got.dtype) == ((7,), jnp.float32)
     np.testing.assert_allclose(got, affine_loss(affine(), key, x1, cond), rtol=2e-5)
 
 
 def test_against_numpy_in_double_precision(x64):
-    x1 = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)))
-    got = cfm_loss(affine(jnp.float64), jax.random.key(5), x1)
+    x1 = np.random.default_rng(0).normal(size=(7, 3))
+    got = losses_of(affine(np.float64), jax.random.key(5), x1)
     assert got.dtype == jnp.float64
-    want = affine_loss(affine(jnp.float64), jax.random.key(5), x1, None)
+    want = affine_loss(affine(np.float64), jax.random.key(5), x1, None)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_bfloat16_samples_are_summed_in_float32():
-    def still(t, x, cond=None):
-        return jnp.zeros_like(x)
-
-    x1 = jnp.ones((3, 2000), jnp.bfloat16)
-    got = cfm_loss(still, jax.random.key(0), x1)
+    x1 = np.ones((3, 2000), jnp.bfloat16)
+    got = jax.jit(functools.partial(cfm_loss, still))(jax.random.key(0), x1)
     assert got.dtype == jnp.float32
     _, x0 = draws(jax.random.key(0), x1)
     want = np.sum((1 - x0) ** 2, axis=1)
@@ -87,12 +98,9 @@ def test_bfloat16_samples_are_summed_in_float32():
 
 
 def test_batches_of_images():
-    def still(t, x, cond=None):
-        return jnp.zeros_like(x)
-
-    x1 = jnp.ones((4, 3, 2, 1))
+    x1 = np.ones((4, 3, 2, 1), np.float32)
     _, x0 = draws(jax.random.key(0), x1)
-    got = cfm_loss(still, jax.random.key(0), x1)
+    got = jax.jit(functools.partial(cfm_loss, still))(jax.random.key(0), x1)
     np.testing.assert_allclose(got, np.sum((1 - x0) ** 2, axis=(1, 2, 3)), rtol=1e-5)
 
 
@@ -103,11 +111,8 @@ def within_standard_errors(values, expected, number=4.0):
 
 def test_zero_field():
     # E||x1 − x0||² = ||x1||² + d for noise of unit variance.
-    def still(t, x, cond=None):
-        return jnp.zeros_like(x)
-
-    x1 = jnp.asarray([1.0, -2.0, 0.5])
-    losses = np.asarray(cfm_loss(still, jax.random.key(0), jnp.tile(x1, (40_000, 1))))
+    x1 = np.tile(np.array([1.0, -2.0, 0.5], np.float32), (SIZE, 1))
+    losses = np.asarray(jax.jit(functools.partial(cfm_loss, still))(jax.random.key(0), x1))
     within_standard_errors(losses, 1 + 4 + 0.25 + 3)
     # A noncentral χ² of 3 degrees of freedom: variance 2 (d + 2 ||x1||²).
     assert np.var(losses) == pytest.approx(2 * (3 + 2 * 5.25), rel=0.05)
@@ -118,16 +123,17 @@ def test_time_is_uniform():
     def clock(t, x, cond=None):
         return 3.0 * t * jnp.ones_like(x)
 
-    losses = np.asarray(cfm_loss(clock, jax.random.key(2), jnp.zeros((40_000, 2))))
+    x1 = np.zeros((SIZE, 2), np.float32)
+    losses = np.asarray(jax.jit(functools.partial(cfm_loss, clock))(jax.random.key(2), x1))
     within_standard_errors(losses, 2 * 9 / 3 + 2)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
 def test_minimum_of_gaussian_data(scale):
     """The exact field's loss is the variance that no field can explain."""
-    mean, size = jnp.asarray([1.0, -0.5, 2.0]), 40_000
-    x1 = mean[None, :] + scale * jax.random.normal(jax.random.key(9), (size, 3))
-    losses = np.asarray(cfm_loss(GaussianField(mean, scale), jax.random.key(1), x1))
+    mean = np.array([1.0, -0.5, 2.0], np.float32)
+    x1 = np.random.default_rng(9).normal(mean, scale, (SIZE, 3)).astype(np.float32)
+    losses = np.asarray(losses_of(GaussianField(mean, scale), jax.random.key(1), x1))
     variance = quad(lambda t: scale**2 / (t**2 * scale**2 + (1 - t) ** 2), 0, 1)[0]
     assert variance == pytest.approx(np.pi * scale / 2)
     within_standard_errors(losses, 3 * variance)
@@ -135,54 +141,55 @@ def test_minimum_of_gaussian_data(scale):
 
 def test_perturbed_minimum():
     """v* + c costs exactly ||c||² more: the residual of the minimum is orthogonal to any field."""
-    mean, shift = jnp.asarray([1.0, -0.5]), jnp.asarray([0.3, -0.1])
+    mean, shift = np.array([1.0, -0.5], np.float32), np.array([0.3, -0.1], np.float32)
     exact = GaussianField(mean, 0.5)
 
-    def moved(t, x, cond=None):
-        return exact(t, x) + shift
+    @jax.jit
+    def both(exact, x1):
+        def moved(t, x, cond=None):
+            return exact(t, x) + shift
 
-    x1 = mean[None, :] + 0.5 * jax.random.normal(jax.random.key(9), (40_000, 2))
-    key = jax.random.key(3)
-    rise = np.asarray(cfm_loss(moved, key, x1)) - np.asarray(cfm_loss(exact, key, x1))
+        return [cfm_loss(field, jax.random.key(3), x1) for field in (moved, exact)]
+
+    x1 = np.random.default_rng(9).normal(mean, 0.5, (SIZE, 2)).astype(np.float32)
+    rise = np.subtract(*map(np.asarray, both(exact, x1)))
     within_standard_errors(rise, 0.1)
     assert np.mean(rise) > 0.05
 
 
 def test_gradient(x64):
-    x1 = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)))
-    field = GaussianField(jnp.asarray([1.0, -0.5]), jnp.asarray([0.5, 1.5]))
+    x1 = np.random.default_rng(0).normal(size=(5, 2))
+    point = {"mean": np.array([1.0, -0.5]), "scale": np.array([0.5, 1.5])}
 
-    def loss(field):
-        return jnp.mean(cfm_loss(field, jax.random.key(0), x1))
+    def loss(mean, scale):
+        return jnp.mean(cfm_loss(GaussianField(mean, scale), jax.random.key(0), x1))
 
-    gradient = eqx.filter_grad(loss)(field)
+    value, gradient = jax.jit(loss), jax.jit(jax.grad(loss, (0, 1)))(*point.values())
     h = 1e-5
-    for name in ("mean", "scale"):
+    for name, slope in zip(point, gradient, strict=True):
         for i in range(2):
-            ends = []
-            for sign in (1, -1):
-                step = getattr(field, name).at[i].add(sign * h)
-                ends.append(float(loss(eqx.tree_at(lambda f: getattr(f, name), field, step))))  # noqa: B023
-            assert float(getattr(gradient, name)[i]) == pytest.approx(
-                (ends[0] - ends[1]) / (2 * h), rel=1e-7, abs=1e-8
+            up, down = (
+                float(value(**point | {name: point[name] + sign * h * np.eye(2)[i]}))
+                for sign in (1, -1)
             )
+            assert float(slope[i]) == pytest.approx((up - down) / (2 * h), rel=1e-7, abs=1e-8)
 
 
 def test_key_decides():
-    x1 = jnp.ones((4, 3))
-    first, again, other = (cfm_loss(affine(), jax.random.key(s), x1) for s in (0, 0, 1))
+    x1 = np.ones((7, 3), np.float32)
+    keys = [jax.random.key(seed) for seed in (0, 0, 1)]
+    first, again, other = (np.asarray(losses_of(affine(), key, x1)) for key in keys)
     np.testing.assert_array_equal(first, again)
     assert np.all(np.abs(first - other) > 0)
-    assert len(set(np.asarray(first).tolist())) == 4  # every sample has its own draw
+    assert len(set(first.tolist())) == 7  # every sample has its own draw
 
 
 def test_a_condition_of_one_row_is_every_samples():
     def field(t, x, cond):
         return cond * x
 
-    x1, key = (
-        jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32),
-        jax.random.key(0),
-    )
-    each = cfm_loss(field, key, x1, jnp.full(4, 2.0))
-    np.testing.assert_array_equal(cfm_loss(field, key, x1, jnp.array([2.0])), each)
+    x1 = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    # Not compiled whole: two programs may round differently.
+    each = cfm_loss(field, jax.random.key(0), x1, np.full(4, 2, np.float32))
+    one = cfm_loss(field, jax.random.key(0), x1, np.full(1, 2, np.float32))
+    np.testing.assert_array_equal(one, each)

@@ -41,31 +41,32 @@ numbers = {
 }
 
 
+@jax.jit
+def of_all_pairs(t, alpha0, beta0, tau, k):
+    gains = [kts_gain(t, alpha0, beta0, tau, launch=a, landing=b, k=k) for a, b in PAIRS]
+    return jnp.stack(gains)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pairs
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     times=st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6),
     **numbers,
 )
 @example(times=[0.0, 1.0, 0.5, 0.25, 0.75, 0.625], alpha0=0.1, beta0=0.05, tau=0.5, k=3.0)
-def test_definition(launch, landing, dtype, times, alpha0, beta0, tau, k):
+def test_definition(dtype, times, alpha0, beta0, tau, k):
     # Times within rounding of τ have their own tests; τ itself belongs in every draw.
     times = [tau if abs(t - tau) < 1e-4 else t for t in times] + [tau]
-    want = [eta(t, alpha0, beta0, tau, launch, landing, k) for t in times]
     with jax.enable_x64(dtype is np.float64):
-        got = kts_gain(
-            np.asarray(times, dtype),
-            *(np.asarray(number, dtype) for number in (alpha0, beta0, tau)),
-            launch=launch,
-            landing=landing,
-            k=np.asarray(k, dtype),
-        )
+        inputs = (np.asarray(value, dtype) for value in (times, alpha0, beta0, tau, k))
+        got = of_all_pairs(*inputs)
     assert got.dtype == dtype
     # The exponential landing multiplies the rounding of s (t − τ, divided by 1 − τ ≥ 1/8) by k e^k.
     size = 1 + abs(alpha0) * (1 + k) + abs(beta0) * (1 + k) * math.exp(k)
     tolerance = 16 * np.finfo(dtype).eps * size
-    np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=0, atol=tolerance)
+    for gain, (launch, landing) in zip(np.asarray(got, np.float64), PAIRS, strict=True):
+        want = [eta(t, alpha0, beta0, tau, launch, landing, k) for t in times]
+        np.testing.assert_allclose(gain, want, atol=tolerance, rtol=0, err_msg=f"{launch, landing}")
 
 
 @pairs
@@ -100,13 +101,15 @@ def test_below_tau_within_rounding_the_shapes_stay_in_their_domain():
     assert float(kts_gain(t, 1.0, 1.0, landing=seen)) == 1.0
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (2, 1, 2)])
-def test_broadcasts_over_t(shape):
-    t = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-    got = kts_gain(t, 0.4, 0.03)
-    assert got.shape == shape
-    want = np.vectorize(lambda t: eta(t, 0.4, 0.03, 0.6, "linear", "exponential", 3.0))(t)
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+def test_broadcasts_over_t():
+    shapes = [(), (1,), (4,), (2, 3), (2, 1, 2)]
+    rng = np.random.default_rng(0)
+    times = [np.asarray(rng.uniform(size=shape), np.float32) for shape in shapes]
+    of_time = np.vectorize(lambda t: eta(t, 0.4, 0.03, 0.6, "linear", "exponential", 3.0))
+    gains = jax.jit(lambda times: [kts_gain(t, 0.4, 0.03) for t in times])(times)
+    for t, got in zip(times, gains, strict=True):
+        assert got.shape == t.shape
+        np.testing.assert_allclose(got, of_time(t), rtol=1e-5)
 
 
 @pytest.mark.parametrize("t", [0, 0.0, np.float64(0.0), np.array(0), jnp.array(0.0)])
@@ -114,23 +117,23 @@ def test_any_kind_of_number_is_a_time(t):
     assert float(kts_gain(t, 0.25, 0.0)) == 1.25
 
 
-@pairs
-def test_derivatives(launch, landing, x64):
-    t = jnp.asarray([0.05, 0.3, 0.55, 0.65, 0.8, 0.95])
+def test_derivatives(x64):
+    """Of every pair of shapes at once, in the numbers and in time."""
+    times = np.array([0.05, 0.3, 0.55, 0.65, 0.8, 0.95])
+    point = [*(np.float64(number) for number in (0.4, 0.03, 0.6, 2.5)), times]
 
-    def value(parameters):
-        alpha0, beta0, tau, k, t = parameters
-        return kts_gain(t, alpha0, beta0, tau, launch=launch, landing=landing, k=k)
+    def value(alpha0, beta0, tau, k, t):
+        return of_all_pairs(t, alpha0, beta0, tau, k)
 
-    point = [jnp.array(0.4), jnp.array(0.03), jnp.array(0.6), jnp.array(2.5), t]
-    jacobian = jax.jacrev(value)(point)
+    jacobian = jax.jit(jax.jacrev(value, range(5)))(*point)
     for place in range(5):
-        moved = [
-            [p + step if i == place else p for i, p in enumerate(point)] for step in (1e-6, -1e-6)
-        ]
-        numeric = (value(moved[0]) - value(moved[1])) / 2e-6
-        exact = jacobian[place] if place < 4 else jnp.diagonal(jacobian[place])
-        np.testing.assert_allclose(exact, numeric, atol=1e-7, rtol=1e-6)
+        up, down = (
+            np.asarray(value(*[p + step if i == place else p for i, p in enumerate(point)]))
+            for step in (1e-6, -1e-6)
+        )
+        exact = np.asarray(jacobian[place])
+        exact = exact if place < 4 else np.diagonal(exact, axis1=1, axis2=2)
+        np.testing.assert_allclose(exact, (up - down) / 2e-6, atol=1e-7, rtol=1e-6)
 
 
 USER_SHAPES = {"sqrt": jnp.sqrt, "square": jnp.square, "number": lambda s: 0.5, "log1p": jnp.log1p}
@@ -141,7 +144,7 @@ def test_a_callable_takes_the_phases_own_time(shape):
     plain = {"sqrt": np.sqrt, "square": np.square, "number": lambda s: 0.5, "log1p": np.log1p}
     t = np.linspace(0, 1, 21)
     fn = USER_SHAPES[shape]
-    got = kts_gain(t, 0.3, 0.2, 0.5, launch=fn, landing=fn)
+    got = jax.jit(lambda t: kts_gain(t, 0.3, 0.2, 0.5, launch=fn, landing=fn))(np.float32(t))
     want = [
         1 + 0.3 * plain[shape](1 - x / 0.5) if x < 0.5 else 1 - 0.2 * plain[shape]((x - 0.5) / 0.5)
         for x in t
@@ -156,7 +159,7 @@ def test_gradients_of_a_root_are_right_where_it_has_one_and_finite_where_not():
     def total(alpha0, beta0, tau, t):
         return jnp.sum(kts_gain(t, alpha0, beta0, tau, launch=jnp.sqrt, landing=jnp.sqrt))
 
-    gradients = jax.grad(total, argnums=(0, 1, 2, 3))(0.3, 0.2, 0.5, jnp.asarray(t))
+    gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3)))(0.3, 0.2, 0.5, t)
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
     d_alpha, d_beta, _, d_t = gradients
     np.testing.assert_allclose(d_alpha, 1 + np.sqrt(0.5), rtol=1e-6)
