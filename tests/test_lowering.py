@@ -55,6 +55,10 @@ def network(kind):
 
 
 PLAIN = from_nnx(Linear(), call=lambda net, t, x, cond: net(x, t))
+# A network's own programs are entries of their own: under transforms a layer is enough.
+LABELLED = from_nnx(
+    Linear(), call=lambda net, t, x, cond: net(x, t) * (1.0 + cond[:, None].astype(x.dtype))
+)
 ADAPTIVE = {"controller": diffrax.PIDController(rtol=1e-4, atol=1e-4), "max_steps": 32}
 TRANSFORMS = {
     "gain": kinetic_jax.gain(lambda t: 1 + 0.5 * (1 - t) ** 2),
@@ -177,7 +181,7 @@ ENTRIES = {
     "sample, reversed time": lambda: sampled(kinetic_jax.from_reversed_time(PLAIN)),
     **{
         f"sample, {name}": lambda transform=transform: sampled(
-            transform(network("mlp")), cond=LABELS
+            transform(LABELLED), cond=LABELS
         )
         for name, transform in TRANSFORMS.items()
     },

@@ -1,5 +1,7 @@
 """The verdicts on given figures: each outcome in its own words."""
 
+import functools
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -58,6 +60,7 @@ def test_kts_beaten_by_none(kts):
     assert "the setting above by none. 1 settings of KTS are on the front." in words
 
 
+@functools.cache
 def goldilocks(bent):
     """Copies have more of "late"; quality over it rises and, if `bent`, falls again."""
     draws = np.random.default_rng(0)
@@ -77,6 +80,12 @@ def goldilocks(bent):
     })  # fmt: skip
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(_words, "RESAMPLES", 200)
+
+
+@pytest.mark.usefixtures("few_resamples")
 def test_goldilocks_that_turns():
     found = goldilocks(bent=True)
     words = _goldilocks.verdict(found)
@@ -91,15 +100,16 @@ def test_goldilocks_that_turns():
     assert "margin over energy, t ≥ 0.8: fifth 3 above first, above last" in lines
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_goldilocks_that_does_not_turn():
     found = goldilocks(bent=False)
     assert "does not clearly turn" in _goldilocks.verdict(found)
     assert len(_goldilocks.table(found)) == 3
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_nothing_tells_copies_where_the_interval_holds_a_half():
-    found = goldilocks(bent=True)
-    found["its auc"] = {"value": 0.44, "low": 0.33, "high": 0.56}
+    found = goldilocks(bent=True) | {"its auc": {"value": 0.44, "low": 0.33, "high": 0.56}}
     assert "No quantity clearly tells copies: energy, t ≥ 0.8" in _goldilocks.verdict(found)
 
 
