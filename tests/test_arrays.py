@@ -231,7 +231,10 @@ def test_bad_input_ends_in_one_line(tmp_path):
     np.save(tmp_path / "other.npy", np.zeros((2, 3), np.float32))
     for arguments, message in (
         (("neighbors", tmp_path / "none.npy", train), "there is no file or folder"),
-        (("neighbors", tmp_path / "other.npy", train), "queries must have the reference's shape, (4, 5)"),
+        (
+            ("neighbors", tmp_path / "other.npy", train),
+            "queries must have the reference's shape, (4, 5)",
+        ),
         (("neighbors", train, train, "--k", 13), "k must be a whole number in [1, 12], the"),
         (("memorization", train, train, "--threshold", 2), "threshold must lie in (0, 1], got 2.0"),
     ):

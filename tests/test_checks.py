@@ -76,9 +76,7 @@ def test_a_limit_says_what_sets_it():
 
 
 def test_what_is_traced_is_refused_where_numbers_must_be_known():
-    with pytest.raises(
-        ValueError, match=r"^x must be concrete, got .* not for use inside jit"
-    ):
+    with pytest.raises(ValueError, match=r"^x must be concrete, got .* not for use inside jit"):
         jax.jit(lambda x: real_array("x", x))(jnp.ones(2))
 
 

@@ -73,7 +73,7 @@ CASES = {
     "sample(kts(0.1)(labelled), x0, jnp.array([0, 1, 2, -1]))": f"{LABELS} [ 0  1  2 -1]",
     "sample(plain, [[1.0, 2.0], [1.0]])": "ValueError: x0 must be an array of numbers, got [[1.0",
     "sample(plain, None)": "ValueError: x0 must be an array of numbers, got None",
-    "sample(kts(0.1)(plain), x0[:, :2])": "x0 must have the field's event shape, (3,), got rows of shape (2,)",
+    "sample(kts(0.1)(plain), x0[:, :2])": "x0 must have the field's event shape, (3,), got rows",
     "sample(plain, x0, save_at='all')": "save_at must be an array of numbers, got 'all'",
     "sample(cfg(2.0, labelled.null_cond)(labelled), x0)": "cond must be given to a guided field",
     "train(key=0)": f"{KEY} 0",

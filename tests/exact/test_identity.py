@@ -210,7 +210,10 @@ def test_it_can_be_exported():
         ({"index": 3}, r"index must be a whole number in \[0, 2\], a row.s number, got 3"),
         ({"t": 1.5}, r"t must lie in \[0, 1\], got 1.5"),
         ({"x": np.ones(4, np.float32)}, r"x must have the data's shape, \(3,\), got shape \(4,\)"),
-        ({"x": np.ones((2, 3), np.float32)}, r"x must have the data's shape, \(3,\), got shape \(2, 3\)"),
+        (
+            {"x": np.ones((2, 3), np.float32)},
+            r"x must have the data's shape, \(3,\), got shape \(2, 3\)",
+        ),
         ({"cond": np.int32(1)}, "cond must be None for an EmpiricalField without labels"),
         (
             {

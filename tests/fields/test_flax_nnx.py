@@ -266,7 +266,9 @@ def test_wrong_arguments(arguments, message, own_messages):
 
 def test_a_declared_event_shape_is_checked(batch):
     field = from_nnx(MLP(nnx.Rngs(0)), event_shape=(DIM + 1,))
-    with pytest.raises(ValueError, match=r"x0 must have the field's event shape, \(4,\), got rows of shape"):
+    with pytest.raises(
+        ValueError, match=r"x0 must have the field's event shape, \(4,\), got rows of shape"
+    ):
         sample(field, batch[1])
 
 

@@ -56,7 +56,9 @@ def test_what_is_inside_transforms_is_still_asked():
     shaped = kts(0.1)(from_reversed_time(image()))
     with pytest.raises(ValueError, match=r"cond must lie in \[0, 3\]"):
         sample(shaped, x0, np.int32([0, 4]))
-    with pytest.raises(ValueError, match=r"x0 must have the field's event shape, \(2, 2\), got .*\(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"x0 must have the field's event shape, \(2, 2\), got .*\(4,\)"
+    ):
         sample(shaped, x0.reshape(2, 4))
     with pytest.raises(ValueError, match=r"null_cond must lie in \[0, 3\], got 7"):
         cfg(2.0, null_cond=7)(shaped)

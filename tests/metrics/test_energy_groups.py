@@ -47,7 +47,10 @@ def test_shares_get_wilson_intervals():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"values": np.zeros(3)}, r"values must have the energies' shape, \(4,\), got shape \(3,\)"),
+        (
+            {"values": np.zeros(3)},
+            r"values must have the energies' shape, \(4,\), got shape \(3,\)",
+        ),
         ({"num_groups": 5}, r"num_groups must be a whole number in \[1, 4\], got 5"),
         ({"energy": np.array([1, 2, np.inf, 3])}, "energy must be finite, got 1 numbers"),
         ({"confidence": 1.0}, r"confidence must lie in \(0, 1\), got 1.0"),

@@ -235,7 +235,9 @@ def test_clusters_far_apart_are_searched_exactly(apart, size):
 
 
 def test_rows_of_another_shape_of_the_same_size_are_refused():
-    with pytest.raises(ValueError, match=r"queries must have the reference's shape, \(3, 4\), got rows"):
+    with pytest.raises(
+        ValueError, match=r"queries must have the reference's shape, \(3, 4\), got rows"
+    ):
         inspect.unwrap(nearest_neighbors)(np.zeros((2, 4, 3)), np.zeros((5, 3, 4)))
 
 

@@ -61,7 +61,9 @@ def test_support_errors():
         kde_support(normal(0, 3, 2), normal(1, 9, 2), 0.0)
     with pytest.raises(ValueError, match="reference must have more spread"):
         kde_support(np.ones((3, 2), np.float32), np.ones((9, 2), np.float32))
-    with pytest.raises(ValueError, match=r"x must have the reference's shape, \(2,\), got rows of sh"):
+    with pytest.raises(
+        ValueError, match=r"x must have the reference's shape, \(2,\), got rows of sh"
+    ):
         kde_support(normal(0, 3, 3), normal(1, 9, 2), 1.0)
 
 

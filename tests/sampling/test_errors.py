@@ -248,5 +248,7 @@ def test_things_of_the_wrong_kind(setting, message):
 
 def test_x0_of_another_shape_than_the_field_moves():
     field = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1)
-    with pytest.raises(ValueError, match=r"x0 must have the field's event shape, \(3,\), got rows of shape"):
+    with pytest.raises(
+        ValueError, match=r"x0 must have the field's event shape, \(3,\), got rows of shape"
+    ):
         sample(field, np.ones((2, 4), np.float32))
