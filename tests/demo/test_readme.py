@@ -39,14 +39,14 @@ def headlines():
     yield copies.format(100 * plain.f_mem, 100 * shaped.f_mem)
     yield f"({plain.frechet:.2f} to {shaped.frechet:.2f})"
     support = CLAIMS["sparsity"]["found"]["models"]["all images"]["support"]["kNN, pixels"]
-    yield f"ρ = {support['total']['plain']['value']:+.2f}, not with sparse ones,"
+    yield f"dense regions of the data (ρ = {support['total']['plain']['value']:+.2f})"
     excess = support["excess"]["plain"]["value"]
-    yield f"*straightness excess* goes with sparse ones, ρ = {excess:+.2f}"
+    yield f"*straightness excess* correlates with sparse regions (ρ = {excess:+.2f})"
     table = dict(re.findall(r"\| `goldilocks` \| AUC of (.*) for copies.*\| (0\.\d\d) \(", PAGE))
-    yield f"Energy does not set copies apart (AUC {table['E']})"
+    yield f"Energy does not separate copies (AUC {table['E']})"
     yield f"(AUC {table['bending, t in [0.2, 0.4]']})"
     (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
-    yield f"{beaten} settings of KTS have a control of fewer copies that is no farther off"
+    yield f"{beaten} settings of KTS have a control with fewer copies at no greater Fréchet"
     file = re.search(r"<!-- benchmarks: (\S+) -->", (ROOT / "docs/performance.md").read_text())[1]
     peers = read_results(ROOT / "docs" / file)["suites"]["peers"]["records"]
     claims = [claim for record in peers for claim in record["claims"]]
