@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -98,9 +99,15 @@ def energy_update(
     _check_state(state)
     u = real_rows("u", u)
     require(u.shape == state.x0.shape, "u", f"shape {u.shape}", f"have shape {state.x0.shape}")
+    time = _per_sample("t", t, u.shape[:1], state.drift.dtype)
+    step = _per_sample("dt", dt, u.shape[:1], state.drift.dtype)
+    return _updated(state, u, time, step)
+
+
+@jax.jit  # one program where a loop that is not compiled would call thirty
+def _updated(state: EnergyState, u: Array, time: Array, step: Array) -> EnergyState:
     dtype, axes = state.drift.dtype, tuple(range(1, u.ndim))
-    time = _per_sample("t", t, u.shape[:1], dtype)
-    step = jnp.broadcast_to(_per_sample("dt", dt, u.shape[:1], dtype), u.shape[:1])
+    step = jnp.broadcast_to(step, u.shape[:1])
     power, speed = (rate.astype(dtype) for rate in kinetic_rates(u, axes))
     elapsed, duration = state.duration.value, state.duration.add(step)
     velocity = jnp.where(jnp.expand_dims(elapsed == 0, axes), u.astype(dtype), state.velocity)
@@ -125,6 +132,11 @@ def energy_result(state: EnergyState, x1: Float[ArrayLike, "batch *event"]) -> P
     _check_state(state)
     x1 = real_rows("x1", x1)
     require(x1.shape == state.x0.shape, "x1", f"shape {x1.shape}", f"have shape {state.x0.shape}")
+    return _result(state, x1)
+
+
+@jax.jit
+def _result(state: EnergyState, x1: Array) -> PathEnergy:
     dtype = state.drift.dtype  # a coarse dtype would round the difference of near ends
     difference = x1.astype(dtype) - state.x0.astype(dtype)
     displacement = squared_norm(difference, tuple(range(1, x1.ndim)))
