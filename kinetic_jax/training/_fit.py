@@ -241,13 +241,21 @@ def _train(
     return FitResult(trained, average, TrainingHistory(losses[:num_steps]), resumed_at)
 
 
+@jax.jit
+def _are_finite(parameters: PyTree[jax.Array]) -> jax.Array:
+    finite = jnp.array(True)
+    for leaf in jax.tree.leaves(parameters):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
 def _require_finite(
     losses: np.ndarray, parameters: PyTree[jax.Array], start: int, folder: Path | None
 ) -> None:
     not_finite = np.flatnonzero(~np.isfinite(losses))
     if not_finite.size:
         culprit = f"the loss of step {start + int(not_finite[0])} is"
-    elif not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(parameters)):
+    elif not _are_finite(parameters):
         # A finite loss may have an infinite gradient.
         culprit = f"the parameters after {start + len(losses)} steps are"
     else:
