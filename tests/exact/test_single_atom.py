@@ -147,6 +147,13 @@ def test_half_precision_is_computed_in_single():
     np.testing.assert_allclose(half.ratio, 0.5, rtol=1e-6)
 
 
+def test_a_linear_launch_in_single_precision():
+    found = single_atom(kts(0.5, tau_split=TAU), np.full(7, TAU, np.float32))
+    assert found.ratio.dtype == found.energy.dtype == np.float32
+    wanted = (1 - TAU) ** (1 + 0.5 * (1 - 1 / TAU)) * np.exp(-0.5)
+    np.testing.assert_allclose(found.ratio, wanted, rtol=1e-5)
+
+
 @pytest.mark.usefixtures("x64")
 def test_what_a_gain_may_be():
     by_function, by_transform = (single_atom(g, seven(0.3)).ratio for g in (kts(0.1).fn, kts(0.1)))
