@@ -125,7 +125,7 @@ def find_neighbors(
     shape = checked_rows(names[1], data)
     shards = checked_shards(mesh, axis, shape[0])
     event = np.shape(queries)[1:]
-    expected = f"have the {names[1]}'s, {shape[1:]}"
+    expected = f"have the {names[1]}'s shape, {shape[1:]}"
     require(event == shape[1:], names[0], f"rows of shape {event}", expected)
     k = whole_number("k", k, 1, shape[0], why=f", the {names[1]}'s rows")
     chunk_size = whole_number("chunk_size", chunk_size, 1)

@@ -113,7 +113,7 @@ def test_spearmans_interval_covers():
     ("a", "b", "message"),
     [
         ([1.0, 2.0], [1.0, 2.0], r"a must be \(n,\), n >= 3, got shape \(2,\)"),
-        ([1.0, 2.0, 3.0], [1.0, 2.0], r"b must have \(3,\), got shape \(2,\)"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], r"b must have shape \(3,\), got shape \(2,\)"),
         ([1.0, 2.0, np.nan], [1.0, 2.0, 3.0], "a must be finite, got 1 numbers that are not"),
         ([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], "b must vary, to have ranks"),
     ],
@@ -127,7 +127,7 @@ def test_spearman_errors(a, b, message):
 @pytest.mark.usefixtures("own_messages")
 def test_what_is_held_fixed_must_fit():
     a = np.arange(4.0)
-    with pytest.raises(ValueError, match=r"given must have \(4,\), got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"given must have shape \(4,\), got shape \(3,\)"):
         spearman(a, a, given=np.arange(3.0))
     with pytest.raises(ValueError, match="given must vary, to have ranks"):
         spearman(a, a, given=np.ones(4))

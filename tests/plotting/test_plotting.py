@@ -177,7 +177,7 @@ def test_the_same_picture_is_the_same_bytes():
             r"references must name panels among \['a'\]",
         ),
         (lambda p, r: p.intervals({}), "panels must not be empty"),
-        (lambda p, r: p.fronts([], xlabel=""), "settings must hold a setting"),
+        (lambda p, r: p.fronts([], xlabel=""), "settings must not be empty"),
         (lambda p, r: p.image_grid({"a": np.ones((2, 3))}), "row 'a' must be"),
         (
             lambda p, r: p.image_grid({"a": np.ones((2, 3, 3))}, framed={"a": np.ones(3, bool)}),
