@@ -9,5 +9,13 @@ from kinetic_jax.fields._flax import LinenField as LinenField
 from kinetic_jax.fields._flax import NNXField as NNXField
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
+from kinetic_jax.fields._prediction import edm_denoiser as edm_denoiser
+from kinetic_jax.fields._prediction import from_prediction as from_prediction
 from kinetic_jax.fields._protocol import VelocityField as VelocityField
 from kinetic_jax.fields._protocol import as_field as as_field
+from kinetic_jax.fields._schedule import Schedule as Schedule
+from kinetic_jax.fields._schedule import cosine_schedule as cosine_schedule
+from kinetic_jax.fields._schedule import ddpm_schedule as ddpm_schedule
+from kinetic_jax.fields._schedule import edm_schedule as edm_schedule
+from kinetic_jax.fields._schedule import linear_schedule as linear_schedule
+from kinetic_jax.fields._schedule import vp_schedule as vp_schedule

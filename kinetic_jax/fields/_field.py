@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require
 
@@ -80,7 +80,7 @@ class Field(eqx.Module):
         """The layout on `mesh` of each of the field's arrays, in the order of its leaves."""
         return [PartitionSpec() for _ in filter(eqx.is_array, jax.tree.leaves(self))]
 
-    def arrival(self, dtype: np.dtype) -> float | None:
+    def arrival(self, dtype: np.dtype) -> ArrayLike | None:
         """The last time at which a solver evaluates the field; later it takes the limit."""
         del dtype
         return None
@@ -145,7 +145,7 @@ class WrappedField(Field):
         """Where the field inside has a kink."""
         return self.field.tau_split
 
-    def arrival(self, dtype: np.dtype) -> float | None:
+    def arrival(self, dtype: np.dtype) -> ArrayLike | None:
         """The last time at which a solver may look at the field inside."""
         return self.field.arrival(dtype)
 

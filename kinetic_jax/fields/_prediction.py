@@ -1,0 +1,221 @@
+"""Models that predict data, noise, v, a score or a velocity of another path, on the linear one."""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+
+from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite, short
+from kinetic_jax._dtypes import as_time
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._field import Field, WrappedField
+from kinetic_jax.fields._flax import from_nnx
+from kinetic_jax.fields._protocol import (
+    VelocityField,
+    as_field,
+    checked_event_shape,
+    require_function,
+    traced_args,
+)
+from kinetic_jax.fields._schedule import Schedule
+
+Prediction = Literal["velocity", "data", "noise", "v", "score"]
+# Noise and score say nothing of the data at t = 0; before this time they are held.
+FIRST_TIME = 1e-3
+
+
+class PredictionField(WrappedField):
+    """See `from_prediction`."""
+
+    schedule: Schedule
+    shape: tuple[int, ...] | None = eqx.field(static=True)
+    predicts: Prediction = eqx.field(static=True)
+    tau_split = None
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample."""
+        return self.field.event_shape if self.shape is None else self.shape
+
+    def arrival(self, dtype: np.dtype) -> Float[Array, ""]:
+        """The last time at which a solver may look at the model."""
+        last = self.schedule.time(self.schedule.span[1])
+        # Earlier than the model's clock stops: a solver's weights multiply the rounding of x.
+        early = jnp.minimum(last, 1 - float(jnp.finfo(dtype).eps) ** (1 / 3))
+        return jnp.where(self._diverges(), early, last)
+
+    def _diverges(self) -> Bool[ArrayLike, ""]:
+        """True if the velocity is 0/0 or ∞/∞ at t = 1, as (D − x)/(1 − t) is."""
+        if self.predicts != "velocity":
+            return self.predicts == "data"
+        end = self.schedule.span[1]  # where σ may have an infinite slope
+        return ~jnp.isfinite(jax.grad(self.schedule.sigma)(end))
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample on the linear path."""
+        t = as_time(t, x).astype(x.dtype)
+        stop = 1 - float(jnp.finfo(t.dtype).eps) ** 0.5
+        t = jnp.where(self._diverges(), jnp.minimum(t, stop), t)
+        reading, size, of_x, of_output = rates_of(self.schedule, self.predicts, t)
+        return of_x * x + of_output * self.field(reading, size * x, cond)
+
+
+def rates_of(
+    schedule: Schedule, predicts: str, t: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """A model's clock, the scale of its x, and the coefficients of the velocity, at time t.
+
+    The velocity is `of_x x + of_output m(reading, size x)` for every kind of prediction m.
+    """
+    if predicts in ("noise", "score"):
+        t = jnp.maximum(t, FIRST_TIME)
+    r = schedule.reading(t)
+    alpha, sigma = schedule.alpha(r), schedule.sigma(r)
+    size = alpha + sigma
+    if predicts == "data":  # (D − x)/(1 − t)
+        of_output = size / sigma
+        of_x = -of_output
+    elif predicts in ("noise", "score"):  # (x − N)/t
+        of_x = size / alpha
+        of_output = of_x * (sigma if predicts == "score" else -1)
+    elif predicts == "v":
+        square = alpha**2 + sigma**2
+        of_x, of_output = size * (alpha - sigma) / square, -size / square
+    else:
+        d_alpha, d_sigma = (jax.grad(scale)(r) for scale in (schedule.alpha, schedule.sigma))
+        growth = alpha * d_sigma - sigma * d_alpha
+        of_x, of_output = size * (d_alpha + d_sigma) / growth, -size / growth
+    return schedule.time_scale.astype(r.dtype) * r, size, of_x, of_output
+
+
+def from_prediction(
+    model: VelocityField | nnx.Module | Any,
+    *,
+    predicts: Prediction,
+    schedule: Schedule,
+    call: Callable[..., Any] | None = None,
+    args: PyTree[Any] = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> PredictionField:
+    """A model of any affine Gaussian path as a velocity field on the LINEAR path.
+
+    Of `x_r = α(r) x1 + σ(r) x0` every prediction gives the posterior means D of the data x1 and
+    N of the noise x0 given x_r; the linear path has the same at `t = α/(α + σ)`,
+    `x = x_r/(α + σ)`, and the velocity D − N. So a model has ONE energy, whatever its schedule,
+    and τ and KTS mean the same signal-to-noise ratio for all.
+
+    | `predicts` | the model's output | velocity |
+    |---|---|---|
+    | "data" | D | (D − x)/(1 − t) |
+    | "noise" | N | (x − N)/t |
+    | "score" | s = −N/σ | (x + σ s)/t |
+    | "v" | α N − σ D | from D and N (Salimans & Ho 2022) |
+    | "velocity" | dx_r/dr = α' D + σ' N | from D and N |
+
+    Noise and score tell nothing of the data at t = 0: before t = 0.001 the model is asked at that
+    time, as it is outside of the schedule's span at its nearer end. Energies then differ from the
+    exact ones by less than 1%.
+
+    Args:
+        model: called as `model(time_scale r, x_r, cond)` on ONE sample; or an NNX model, which
+            is wrapped by `from_nnx`. `from_linen(...)` is such a model.
+        predicts: "velocity", "data", "noise", "v" or "score".
+        schedule: the path that the model was trained on.
+        call: for an NNX model as in `from_nnx`; for others `call(model, r, x, cond)` of one
+            sample, or `call(model, args, r, x, cond)`.
+        args: arrays that `call` needs besides, traced.
+        event_shape: the shape of one sample, where it is known.
+
+    Raises:
+        ValueError: if `predicts` is none of these, `schedule` is no `Schedule`, or the model
+            cannot be called so.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import sample
+        >>> from kinetic_jax.fields import from_prediction, vp_schedule
+        >>> of_one_point = lambda r, x, cond=None: jnp.full_like(x, 3.0)  # predicts the data
+        >>> field = from_prediction(of_one_point, predicts="data", schedule=vp_schedule())
+        >>> sample(field, jnp.zeros((1, 2))).x1
+        Array([[3., 3.]], dtype=float32)
+    """
+    known = get_args(Prediction)
+    is_known = isinstance(predicts, str) and predicts in known
+    require(is_known, "predicts", short(predicts), f"be one of {', '.join(known)}")
+    is_schedule = isinstance(schedule, Schedule)
+    require(is_schedule, "schedule", type(schedule).__name__, "be a Schedule")
+    shape = checked_event_shape(event_shape)
+    inner: Field
+    if isinstance(model, nnx.Module):
+        inner = from_nnx(model, call=call, args=args)
+    elif call is None:
+        require(args is None, "args", short(args), "come with a call that takes them")
+        inner = as_field(model, "model")
+    else:
+        given = () if args is None else ("args",)
+        require_function("call", call, "model", *given, "r", "x", "cond")
+        inner = as_field(_Called(as_pytree(model), as_pytree(call), traced_args(args)))
+    return PredictionField(inner, schedule, shape, predicts)
+
+
+class _Called(eqx.Module):
+    """A model that is called through glue of the user's."""
+
+    model: Any
+    call: Callable[..., Any]
+    args: PyTree[Any]
+
+    def __call__(self, r: Array, x: Array, cond: PyTree[Any] | None = None) -> Array:
+        given = () if self.args is None else (self.args,)
+        return jnp.asarray(self.call(self.model, *given, r, x, cond))
+
+
+class Preconditioned(WrappedField):
+    """See `edm_denoiser`."""
+
+    sigma_data: Float[Array, ""]
+    tau_split = None
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The denoised x at noise level t."""
+        sigma, data = as_time(t, x).astype(x.dtype), self.sigma_data.astype(x.dtype)
+        total = jnp.sqrt(sigma**2 + data**2)
+        output = self.field(jnp.log(sigma) / 4, x / total, cond)
+        return (data / total) ** 2 * x + (sigma * data / total) * output
+
+
+def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Preconditioned:
+    """The denoiser of a preconditioned network F (Karras et al. 2022, eq. 7 and table 1).
+
+    `D(x, σ) = c_skip x + c_out F(log(σ)/4, c_in x)`, with `c_skip = s²/(σ² + s²)`,
+    `c_out = σ s/√(σ² + s²)`, `c_in = 1/√(σ² + s²)` and s = `sigma_data`: a model that predicts
+    the data on `edm_schedule()`.
+
+    Args:
+        network: F, called as `network(log(σ)/4, c_in x, cond)` on one sample.
+        sigma_data: the standard deviation of the data.
+
+    Raises:
+        ValueError: if `network` is no field, or `sigma_data` not finite and positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.fields import edm_denoiser, edm_schedule, from_prediction
+        >>> network = lambda c_noise, x, cond=None: jnp.zeros_like(x)
+        >>> edm_denoiser(network)(jnp.array(0.5), jnp.ones(2)).round(3)
+        Array([0.5, 0.5], dtype=float32)
+    """
+    scale = float_scalar(sigma_data, "sigma_data")
+    require_finite("sigma_data", scale)
+    if is_concrete(scale):
+        require(bool(np.asarray(scale) > 0), "sigma_data", sigma_data, "be positive")
+    return Preconditioned(as_field(network, "network"), scale)

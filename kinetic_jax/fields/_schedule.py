@@ -1,0 +1,325 @@
+"""Schedules: the paths from noise to data on which other people's models were trained."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, ArrayLike, Float
+
+from kinetic_jax._checks import (
+    as_array,
+    float_array,
+    float_scalar,
+    is_concrete,
+    require,
+    require_finite,
+    require_flag,
+)
+from kinetic_jax._pytree import as_pytree
+from kinetic_jax.fields._protocol import require_function
+
+PROBES = 257  # at which a schedule's growth is checked
+BISECTIONS = 64
+
+
+class Schedule(eqx.Module):
+    """The path x_r = α(r) x1 + σ(r) x0 from noise x0 ~ N(0, I) to data x1, on a model's clock r.
+
+    Up to scale every such path is the linear one: at `t = α/(α + σ)` the position
+    `x = x_r/(α + σ)` is `t x1 + (1 − t) x0`. So noise of another scale (80 for EDM) belongs to
+    σ, and x0 stays N(0, I).
+
+    Args:
+        alpha: α, a function of r.
+        sigma: σ, a function of r; α/(α + σ) must grow all the way from noise to data.
+        span: r at noise and r at data. Where t lies outside of what they reach, as in EDM and
+            DDPM near 0 and 1, the model is held at the nearer end.
+        reading: r as a function of t, where there is a formula. Default: found by bisection.
+        time_scale: the model reads `time_scale r`.
+
+    Raises:
+        ValueError: if α, σ or the reading are no functions, the span is no pair of different
+            finite numbers, α/(α + σ) does not grow along it, or `time_scale` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.fields import Schedule
+        >>> circle = Schedule(jnp.cos, jnp.sin, (jnp.pi / 2, 0.0))
+        >>> circle.time(circle.reading(jnp.array([0.25, 0.5]))).round(4)
+        Array([0.25, 0.5 ], dtype=float32)
+    """
+
+    alpha: Callable[..., Any]
+    sigma: Callable[..., Any]
+    span: Float[Array, "2"]
+    formula: Callable[..., Any] | None
+    time_scale: Float[Array, ""]
+
+    def __init__(
+        self,
+        alpha: Callable[..., Any],
+        sigma: Callable[..., Any],
+        span: tuple[ArrayLike, ArrayLike] | Float[ArrayLike, "2"],
+        *,
+        reading: Callable[..., Any] | None = None,
+        time_scale: ArrayLike = 1.0,
+    ):
+        require_function("alpha", alpha, "r")
+        require_function("sigma", sigma, "r")
+        if reading is not None:
+            require_function("reading", reading, "t")
+        self.alpha, self.sigma = as_pytree(alpha), as_pytree(sigma)
+        self.formula = None if reading is None else as_pytree(reading)
+        self.span = float_array(as_array("span", span), "span")
+        require(self.span.shape == (2,), "span", span, "be r at noise and r at data")
+        require_finite("span", self.span)
+        self.time_scale = _positive("time_scale", time_scale)
+        if is_concrete(self):
+            self._check_growth()
+
+    def time(self, r: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+        """`t = α/(α + σ)`: when the linear path is where this one is at r."""
+        r = float_array(r, "r")
+        alpha, sigma = self.alpha(r), self.sigma(r)
+        return alpha / (alpha + sigma)
+
+    def reading(self, t: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+        """The clock r at time t, or at the end of the span that is nearer to t."""
+        t = float_array(t, "t")
+        noise, data = self.span.astype(t.dtype)
+        t = jnp.clip(t, jnp.maximum(self.time(noise), 0), jnp.minimum(self.time(data), 1))
+        r = self._bisected(t) if self.formula is None else self.formula(t)
+        return jnp.clip(r, jnp.minimum(noise, data), jnp.maximum(noise, data))
+
+    def _bisected(self, t: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The r in the span at which (1 − t) α = t σ; an end of it if there is none."""
+        noise, data = self.span.astype(t.dtype)
+
+        def beyond(share: Array, t: Array) -> Array:
+            r = noise + share * (data - noise)
+            return (1 - t) * self.alpha(r) - t * self.sigma(r)
+
+        def share_at(t: Array) -> Array:
+            precision = float(jnp.finfo(t.dtype).eps)
+            return optx.root_find(
+                beyond,
+                optx.Bisection(precision, precision, flip=False),  # type: ignore[call-arg]
+                jnp.full_like(t, 0.5),
+                t,
+                options={"lower": jnp.zeros_like(t), "upper": jnp.ones_like(t)},
+                max_steps=BISECTIONS,
+                throw=False,
+            ).value
+
+        return noise + jnp.vectorize(share_at)(t) * (data - noise)
+
+    def _check_growth(self) -> None:
+        noise, data = np.asarray(self.span).tolist()
+        require(noise != data, "span", (noise, data), "be two different numbers")
+        times = np.asarray(self.time(np.linspace(noise, data, PROBES)))
+        grows = bool(np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0))
+        grows = grows and bool(times[0] < times[-1])
+        expected = "make alpha/(alpha + sigma) grow from its first end, noise, to its second, data"
+        require(grows, "span", (noise, data), expected)
+
+
+def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Schedule:
+    """The linear path, `α = r`, `σ = 1 − r`: this library's own.
+
+    Args:
+        reverse: for models that run from data (r = 0) to noise, as SiT, SD3 and FLUX do:
+            `α = 1 − r`, `σ = r`.
+        time_scale: the model reads `time_scale r`, often 1,000 r.
+
+    Raises:
+        ValueError: if `time_scale` is not finite and positive.
+
+    Example:
+        >>> from kinetic_jax.fields import linear_schedule
+        >>> linear_schedule(reverse=True).reading(0.25)
+        Array(0.75, dtype=float32)
+    """
+    require_flag("reverse", reverse)
+    if reverse:
+        return Schedule(_rest, _same, (1.0, 0.0), reading=_rest, time_scale=time_scale)
+    return Schedule(_same, _rest, (0.0, 1.0), reading=_same, time_scale=time_scale)
+
+
+def cosine_schedule(*, time_scale: ArrayLike = 1.0) -> Schedule:
+    """`α = cos(πr/2)`, `σ = sin(πr/2)`, from data (r = 0) to noise: variance preserving.
+
+    Args:
+        time_scale: the model reads `time_scale r`.
+
+    Raises:
+        ValueError: if `time_scale` is not finite and positive.
+
+    Example:
+        >>> from kinetic_jax.fields import cosine_schedule
+        >>> cosine_schedule().reading(0.5)
+        Array(0.5, dtype=float32)
+    """
+    return Schedule(
+        lambda r: jnp.cos(jnp.pi / 2 * r),
+        lambda r: jnp.sin(jnp.pi / 2 * r),
+        (1.0, 0.0),
+        reading=lambda t: jnp.arctan2(1 - t, t) * (2 / jnp.pi),
+        time_scale=time_scale,
+    )
+
+
+class _VariancePreserving(eqx.Module):
+    """`B(r) = β_min r + (β_max − β_min) r²/2`, with α = exp(−B/2)."""
+
+    beta_min: Float[Array, ""]
+    beta_max: Float[Array, ""]
+
+    def integral(self, r: Array) -> Array:
+        slope, start = self._of(r)
+        return start * r + slope * r**2 / 2
+
+    def _of(self, like: Array) -> tuple[Array, Array]:
+        start = self.beta_min.astype(like.dtype)
+        return self.beta_max.astype(like.dtype) - start, start
+
+
+class _VPAlpha(_VariancePreserving):
+    def __call__(self, r: Array) -> Array:
+        return jnp.exp(-self.integral(r) / 2)
+
+
+class _VPSigma(_VariancePreserving):
+    def __call__(self, r: Array) -> Array:
+        # 1 − exp(−B), where B is small, without cancellation.
+        return jnp.sqrt(-jnp.expm1(-self.integral(r)))
+
+
+class _VPReading(_VariancePreserving):
+    def __call__(self, t: Array) -> Array:
+        slope, start = self._of(t)
+        integral = jnp.log1p(((1 - t) / t) ** 2)  # −2 log α
+        return 2 * integral / (start + jnp.sqrt(start**2 + 2 * slope * integral))
+
+
+def vp_schedule(
+    beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, *, time_scale: ArrayLike = 1.0
+) -> Schedule:
+    """The variance-preserving diffusion, from data (r = 0) to noise (Song et al. 2021, eq. 11).
+
+    `α = exp(−B/2)`, `σ = √(1 − α²)`, with `B = β_min r + (β_max − β_min) r²/2`. At r = 1 α is
+    0.0066 by default: before t = 0.0065 the model is held.
+
+    Args:
+        beta_min: β at data, positive.
+        beta_max: β at noise, positive.
+        time_scale: the model reads `time_scale r`, often 999 r.
+
+    Raises:
+        ValueError: if a number is not finite and positive.
+
+    Example:
+        >>> from kinetic_jax.fields import vp_schedule
+        >>> schedule = vp_schedule()
+        >>> schedule.time(schedule.reading(0.5))
+        Array(0.5, dtype=float32)
+    """
+    betas = _positive("beta_min", beta_min), _positive("beta_max", beta_max)
+    alpha, sigma = _VPAlpha(*betas), _VPSigma(*betas)
+    reading = _VPReading(*betas)
+    return Schedule(alpha, sigma, (1.0, 0.0), reading=reading, time_scale=time_scale)
+
+
+def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> Schedule:
+    """`α = 1`, `σ = r`: data plus noise, whose level is the clock (Karras et al. 2022).
+
+    The model is held at `sigma_max` before t = 1/(1 + sigma_max), 0.0123, and at `sigma_min` after
+    t = 0.998. `edm_denoiser` makes a denoiser of a network that is to be preconditioned.
+
+    Args:
+        sigma_min: the last noise level, positive.
+        sigma_max: the first, greater.
+
+    Raises:
+        ValueError: if a level is not finite and positive, or they do not fall.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax.fields import edm_schedule
+        >>> edm_schedule().reading(np.array([0.0, 0.5]))
+        Array([80.,  1.], dtype=float32)
+    """
+    levels = _positive("sigma_max", sigma_max), _positive("sigma_min", sigma_min)
+    if is_concrete(levels):
+        falls = float(levels[0]) > float(levels[1])
+        require(falls, "sigma_max", sigma_max, f"be above sigma_min, {sigma_min}")
+    return Schedule(jnp.ones_like, _same, levels, reading=lambda t: (1 - t) / t)
+
+
+class _Table(eqx.Module):
+    """Values at bins 0, 1, 2, …, and between them along straight lines."""
+
+    values: Float[Array, " bins"]
+
+    def __call__(self, r: Array) -> Array:
+        bins = jnp.arange(self.values.size, dtype=r.dtype)
+        return jnp.interp(r, bins, self.values.astype(r.dtype))
+
+
+class _NearestBin(eqx.Module):
+    """The bin whose time is nearest; times fall with the bin's number."""
+
+    times: Float[Array, " bins"]
+
+    def __call__(self, t: Array) -> Array:
+        bins = jnp.arange(self.times.size, dtype=t.dtype)
+        return jnp.round(jnp.interp(t, self.times[::-1].astype(t.dtype), bins[::-1]))
+
+
+def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
+    """The steps of DDPM: `α = √ᾱ_n`, `σ = √(1 − ᾱ_n)` in bin n (Ho et al. 2020, eq. 4).
+
+    The model is looked at in whole bins, at the one whose t is nearest.
+
+    Args:
+        alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1).
+
+    Raises:
+        ValueError: if they are no vector of two or more numbers that fall within (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax.fields import ddpm_schedule
+        >>> schedule = ddpm_schedule(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)))
+        >>> schedule.reading(np.array([0.0, 0.5, 1.0]))
+        Array([999., 258.,   0.], dtype=float32)
+    """
+    squares = float_array(alphas_cumprod, "alphas_cumprod")
+    is_vector = squares.ndim == 1 and squares.size >= 2
+    require(is_vector, "alphas_cumprod", f"shape {squares.shape}", "be a vector of two or more")
+    if is_concrete(squares):
+        known = np.asarray(squares)
+        falls = bool(np.all(known > 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
+        require(falls, "alphas_cumprod", (known[0], known[-1]), "fall within (0, 1)")
+    alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
+    times = alpha / (alpha + sigma)
+    ends = (squares.size - 1.0, 0.0)
+    return Schedule(_Table(alpha), _Table(sigma), ends, reading=_NearestBin(times))
+
+
+def _same(r: Array) -> Array:
+    return r
+
+
+def _rest(r: Array) -> Array:
+    return 1 - r
+
+
+def _positive(name: str, value: ArrayLike) -> Float[Array, ""]:
+    number = float_scalar(value, name)
+    require_finite(name, number)
+    if is_concrete(number):
+        require(bool(np.asarray(number) > 0), name, value, "be positive")
+    return number
