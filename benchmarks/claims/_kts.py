@@ -1,6 +1,5 @@
 """Claim: shaping lowers memorisation at no loss of quality; is it on the front of its controls?"""
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +13,8 @@ from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, share,
 from kinetic_jax import plotting
 from kinetic_jax.metrics import frechet_distance
 from kinetic_jax.metrics._comparison import beaten_by
-from kinetic_jax.transforms import kts, kts_gain
+from kinetic_jax.sampling import shifted_grid
+from kinetic_jax.transforms import clock_matched, kts, ssc
 
 OURS = "KTS"  # families that begin with it are compared with all others
 
@@ -132,13 +132,11 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
             same = _controls.constant_like(alpha0, s, tau, steps)
             kind = "both" if alpha0 else "landing"
             settings.append((f"constant gain, {kind}", f"∫ η of {name}", {"transform": same}))
-            matched = _controls.clock_matched(
-                functools.partial(kts_gain, alpha0=alpha0, beta0=s, tau_split=tau)
-            )
+            matched = clock_matched(kts(alpha0, s, tau))
             settings.append((f"clock-matched, {kind}", f"clock of {name}", {"transform": matched}))
     for b in config["ssc_powers"]:
         for a in config["ssc"]:
-            settings.append((f"SSC, b = {b:g}", f"a = {a:g}", {"transform": _controls.ssc(a, b)}))
+            settings.append((f"SSC, b = {b:g}", f"a = {a:g}", {"transform": ssc(a, b)}))
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         settings.append(("early stop", f"t = {end:g}", early))
@@ -147,7 +145,7 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
         ("early", [s for s in config["shifts"] if s > 1]),
     ):
         for shift in shifts:
-            grid = {"grid": _controls.time_shifted(steps, shift), "num_steps": None}
+            grid = {"grid": shifted_grid(steps, shift), "num_steps": None}
             settings.append((f"time shift, finer {finer}", f"s = {shift:g}", grid))
     return settings
 

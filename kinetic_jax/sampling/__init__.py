@@ -1,5 +1,6 @@
 """Sampling: integrating a velocity field, with the energy of every path."""
 
+from kinetic_jax.sampling._grid import shifted_grid as shifted_grid
 from kinetic_jax.sampling._noise import noise as noise
 from kinetic_jax.sampling._sample import sample as sample
 from kinetic_jax.sampling._sweep import sweep as sweep

@@ -59,9 +59,18 @@ class CFGField(WrappedField):
                 require(fits, name, f"dtype {leaf.dtype}", f"be able to hold null_cond, {label}")
         self.field.check_cond(cond, name)
 
-    def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
+    def both(self, t: Array, x: Array, cond: PyTree[Any]) -> tuple[Array, Array]:
+        """The velocities given `cond` and given none, by one call of the field if it can be."""
+        if cond is None:
+            raise ValueError("cond must be given to a guided field, got None")
+        if self.unconditional is None:
+            return self.field(t, x, cond), self.field(t, x, None)
         pair = _stack(cond, self.unconditional)
         conditional, unconditional = jax.vmap(lambda c: self.field(t, x, c))(pair)
+        return conditional, unconditional
+
+    def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
+        conditional, unconditional = self.both(t, x, cond)
         scale = self.scale.astype(x.dtype)
         return unconditional + scale * (conditional - unconditional)
 
@@ -70,8 +79,6 @@ def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
     """The condition and the null condition, stacked for a single call of the field."""
     structure: Any = jax.tree.structure(cond)
     expected: Any = jax.tree.structure(null_cond)
-    if cond is None:
-        raise ValueError("cond must be given to a guided field, got None")
     is_alike = structure == expected
     require(is_alike, "cond", structure, f"have the structure of null_cond, {expected}")
 
@@ -113,7 +120,8 @@ def cfg(
     Args:
         scale: the guidance weight w; 1 is no guidance, 0 unconditional. Traced.
         null_cond: the condition of ONE sample that stands for "none", such as the null class,
-            with the structure and shapes of one sample's `cond`. Traced.
+            with the structure and shapes of one sample's `cond`. Traced. None for a model whose
+            "no condition" is None; it is then called twice, once without.
         interval: the times (lo, hi) between which guidance acts (arXiv 2404.07724). Traced.
 
     Raises:
@@ -135,7 +143,8 @@ def cfg(
     """
     weight = float_scalar(scale, "scale")
     require_finite("scale", weight)
-    require(bool(jax.tree.leaves(null_cond)), "null_cond", null_cond, "hold at least one array")
+    is_given = null_cond is None or bool(jax.tree.leaves(null_cond))
+    require(is_given, "null_cond", null_cond, "be None or hold at least one array")
     null_cond = jax.tree.map(lambda leaf: as_array("null_cond", leaf), null_cond)
     for leaf in jax.tree.leaves(null_cond):
         require_finite("null_cond", leaf)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from kinetic_jax import cfg, chain, gain, identity, kts, sample
+from kinetic_jax.transforms import cfg_zero_star, guide
+from kinetic_jax.transforms import ssc as ssc_of
 
 TRACES = []
 
@@ -35,6 +37,15 @@ class SSC(eqx.Module):
 
     def __call__(self, t):
         return 1 + self.a.astype(t.dtype) * (1 - t) ** self.b.astype(t.dtype)
+
+
+class Constant(eqx.Module):
+    """The same velocity everywhere."""
+
+    speed: jax.Array
+
+    def __call__(self, t, x, cond=None):
+        return self.speed.astype(x.dtype) * jnp.ones_like(x)
 
 
 def plain(t, v_c, v_u, p):
@@ -100,9 +111,11 @@ KTS = (
 # Each shape once: the phases are independent, and `test_kts_gain.py` has every formula.
 SHAPES = (("constant", "linear"), ("exponential", "constant"))  # the default's are in the chain
 
+SSC_NUMBERS = {"a": 0.5, "b": 2.0}, {"a": 0.25, "b": 1.5}
+
 TRANSFORMS = {
     "identity": Case(lambda p: identity(), plain, {}, {}),
-    "gain": Case(make_ssc, ssc, {"a": 0.5, "b": 2.0}, {"a": 0.25, "b": 1.5}),
+    "gain": Case(make_ssc, ssc, *SSC_NUMBERS),
     **{
         f"kts_{launch}_{landing}": Case(
             lambda p, launch=launch, landing=landing: make_kts(p, launch=launch, landing=landing),
@@ -118,6 +131,19 @@ TRANSFORMS = {
         {"w": 2.5, "low": 0.25, "high": 0.7},
         {"w": 3.5, "low": 0.05, "high": 0.95},
     ),
+    "cfg_zero_star": Case(
+        lambda p: cfg_zero_star(p["w"], jnp.zeros(3, jnp.float32)),
+        lambda t, v_c, v_u, p: guided(t, v_c, v_c @ v_u / (v_u @ v_u) * v_u, p),
+        {"w": 2.5},
+        {"w": 1.5},
+    ),
+    "guide": Case(
+        lambda p: guide(Constant(jnp.asarray(p["o"])), p["w"]),
+        lambda t, v_c, v_u, p: p["o"] + p["w"] * (v_c - p["o"]),
+        {"o": 0.7, "w": 2.5},
+        {"o": -0.4, "w": 1.5},
+    ),
+    "ssc": Case(lambda p: ssc_of(p["a"], p["b"]), ssc, *SSC_NUMBERS),
     "chain": Case(
         lambda p: chain(make_cfg(p), identity(), chain(make_kts(p), make_ssc(p))),
         lambda t, v_c, v_u, p: ssc(

@@ -1,0 +1,89 @@
+"""The control of a gain: the same path at another pace."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import is_concrete, require, whole_number
+from kinetic_jax._dtypes import as_time
+from kinetic_jax.fields import VelocityField, WrappedField, as_field
+from kinetic_jax.transforms._gain import Gain
+
+
+class ClockMatchedField(WrappedField):
+    """See `clock_matched`.
+
+    Attributes:
+        rate: η at the nodes.
+        clock: s at the nodes, increasing.
+        nodes: times.
+    """
+
+    rate: Float[Array, " nodes"]
+    clock: Float[Array, " nodes"]
+    nodes: Float[Array, " nodes"]
+    tau_split = None
+
+    def arrival(self, dtype: np.dtype) -> None:
+        """None: the last time that the field inside declares is of its own clock."""
+        del dtype
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The velocity of one sample."""
+        time = as_time(t, x)
+        s = jnp.interp(time, self.nodes, self.clock)
+        eta = jnp.where(s < 1, jnp.interp(time, self.nodes, self.rate), 0.0)
+        return eta.astype(x.dtype) * self.field(jnp.minimum(s, 1.0).astype(x.dtype), x, cond)
+
+
+class ClockMatched(eqx.Module):
+    """The transform that `clock_matched` returns."""
+
+    rate: Float[Array, " nodes"]
+    clock: Float[Array, " nodes"]
+    nodes: Float[Array, " nodes"]
+
+    def __call__(self, field: VelocityField) -> ClockMatchedField:
+        """Wraps `field`."""
+        return ClockMatchedField(as_field(field), self.rate, self.clock, self.nodes)
+
+
+def clock_matched(gain: Gain, *, num_nodes: int = 2001) -> ClockMatched:
+    """The control of a gain η: `u(t, x) = η(t) v(s(t), x)` with `s(t) = ∫_0^t η`.
+
+    It runs the path of v itself, at the pace of the gain: the network receives the time at which
+    it would be at x, where a gain alone leaves it at t. From s = 1 on it stands still. What the
+    gain does beyond a change of pace is the difference between the two.
+
+    Args:
+        gain: a transform of `kts`, `ssc` or `gain`, whose numbers are known.
+        num_nodes: nodes of the trapezoid rule by which s is integrated.
+
+    Raises:
+        ValueError: if `gain` is not a gain of known numbers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import kts, sample
+        >>> from kinetic_jax.transforms import clock_matched
+        >>> drift = lambda t, x, cond=None: 2 * t * jnp.ones_like(x)  # x = t²
+        >>> slow = clock_matched(kts(alpha0=0.1, beta0=0.02))
+        >>> sample(slow(drift), jnp.zeros((1, 1)), num_steps=200).x1.shape
+        (1, 1)
+    """
+    require(isinstance(gain, Gain), "gain", type(gain).__name__, "be a kts, ssc or gain")
+    num_nodes = whole_number("num_nodes", num_nodes, 2)
+    require(is_concrete(gain), "gain", "traced numbers", "hold known numbers")
+    nodes = np.linspace(0.0, 1.0, num_nodes)
+    with jax.ensure_compile_time_eval():
+        rate = np.asarray(
+            eqx.filter_jit(eqx.filter_vmap(gain.fn))(jnp.asarray(nodes, float)), float
+        )
+    clock = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(nodes))])
+    return ClockMatched(*(jnp.asarray(values, float) for values in (rate, clock, nodes)))

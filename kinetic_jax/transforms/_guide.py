@@ -1,0 +1,72 @@
+"""Guidance by another model: autoguidance, mixing, a negative prompt."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import float_scalar, require, require_finite
+from kinetic_jax._dtypes import as_time
+from kinetic_jax.fields import Field, VelocityField, WrappedField, as_field
+
+
+class GuidedField(WrappedField):
+    """The guided velocity field; see `guide`."""
+
+    other: Field
+    weight: Float[Array, ""]
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The guided velocity of one sample."""
+        t = as_time(t, x)
+        other = self.other(t, x, cond)
+        return other + self.weight.astype(x.dtype) * (self.field(t, x, cond) - other)
+
+
+class Guide(eqx.Module):
+    """The transform that `guide` returns."""
+
+    other: Field
+    weight: Float[Array, ""]
+
+    def __call__(self, field: VelocityField) -> GuidedField:
+        """Wraps `field`."""
+        field = as_field(field)
+        shapes = self.other.event_shape, field.event_shape
+        fits = None in shapes or shapes[0] == shapes[1]
+        require(fits, "other", f"event shape {shapes[0]}", f"have the field's, {shapes[1]}")
+        return GuidedField(field, self.other, self.weight)
+
+
+def guide(other: VelocityField, weight: ArrayLike) -> Guide:
+    """Guidance by another field: `u = o + w (v − o)`.
+
+    For w > 1 it leads away from `other`: an earlier or smaller checkpoint (autoguidance), or the
+    same model with another condition (a negative prompt). For w in [0, 1] it mixes the two: mixing
+    with a checkpoint from before the onset of memorisation lowers the share of copies. Both fields
+    are evaluated, which `sample` counts as one evaluation.
+
+    Args:
+        other: o, a field of the same samples and conditions; its arrays are traced.
+        weight: w; 1 is no guidance. Traced.
+
+    Raises:
+        ValueError: if `other` is not a field, or the weight not finite; when applied, if the
+            fields declare samples of different shapes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.transforms import guide
+        >>> weak = lambda t, x, cond=None: jnp.ones_like(x)
+        >>> strong = lambda t, x, cond=None: 3 * jnp.ones_like(x)
+        >>> guide(weak, 2.0)(strong)(jnp.array(0.5), jnp.zeros(2))
+        Array([5., 5.], dtype=float32)
+
+    References:
+        Karras et al., Guiding a diffusion model with a bad version of itself, arXiv 2406.02507.
+    """
+    number = float_scalar(weight, "weight")
+    require_finite("weight", number)
+    return Guide(as_field(other, "other"), number)

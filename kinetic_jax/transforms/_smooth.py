@@ -1,0 +1,78 @@
+"""The velocity averaged over a neighbourhood of x."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+
+from kinetic_jax._checks import (
+    float_scalar,
+    is_concrete,
+    require,
+    require_finite,
+    require_key,
+    whole_number,
+)
+from kinetic_jax._dtypes import as_time
+from kinetic_jax.fields import VelocityField, WrappedField, as_field
+
+
+class SmoothedField(WrappedField):
+    """The averaged velocity field; see `smooth`."""
+
+    sigma: Float[Array, ""]
+    key: PRNGKeyArray
+    num: int = eqx.field(static=True)
+
+    def __call__(
+        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
+    ) -> Float[Array, "*event"]:
+        """The mean velocity around one sample."""
+        t, sigma = as_time(t, x), self.sigma.astype(x.dtype)
+        draws = jax.random.normal(self.key, (self.num, *x.shape), x.dtype)
+        at_points = jax.vmap(lambda draw: self.field(t, x + sigma * draw, cond))
+        return jnp.mean(at_points(draws), axis=0)
+
+
+class Smooth(eqx.Module):
+    """The transform that `smooth` returns."""
+
+    sigma: Float[Array, ""]
+    key: PRNGKeyArray
+    num: int = eqx.field(static=True)
+
+    def __call__(self, field: VelocityField) -> SmoothedField:
+        """Wraps `field`."""
+        return SmoothedField(as_field(field), self.sigma, self.key, self.num)
+
+
+def smooth(sigma: ArrayLike, num: int, key: PRNGKeyArray) -> Smooth:
+    """The velocity averaged over `num` points around x: `mean_j v(t, x + σ ε_j)`.
+
+    The ε_j ~ N(0, I) are drawn once, from `key`: the same for all samples and times, so that the
+    field is a function of (t, x). `num` evaluations of the network count as one.
+
+    Args:
+        sigma: σ, the size of the neighbourhood, not negative; traced.
+        num: number of points.
+        key: JAX random key of the points; traced.
+
+    Raises:
+        ValueError: if `sigma` is negative or not finite, `num` below 1, or `key` not a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax.transforms import smooth
+        >>> step = lambda t, x, cond=None: jnp.sign(x)
+        >>> smoothed = smooth(1.0, 1000, jax.random.key(0))(step)
+        >>> abs(smoothed(jnp.array(0.5), jnp.zeros(1))[0]) < 0.1
+        Array(True, dtype=bool)
+    """
+    size = float_scalar(sigma, "sigma")
+    require_finite("sigma", size)
+    if is_concrete(size):
+        require(float(size) >= 0, "sigma", sigma, "not be negative")
+    require_key("key", key)
+    return Smooth(size, key, whole_number("num", num, 1))
