@@ -33,6 +33,9 @@ class Call(NamedTuple):
 ELSEWHERE = (
     *("AUTHORS_UNET", "ImageClassifier", "Images", "PatchMixer", "ResidualMLP", "Scaling", "UNet"),
     *("from_scaled_time", "load_images", "network_field", "sweep"),
+    *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
+    *("vp_schedule", "edm_denoiser", "from_prediction"),
+    *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
 
@@ -104,6 +107,9 @@ def calls(folder: Path) -> dict[str, Call]:
         "ResidualMLP": Call(
             kj.networks.ResidualMLP, {"event_shape": (2,), "width": 4, "depth": 1, "rngs": rngs}
         ),
+        "Schedule": Call(
+            kj.fields.Schedule, {"alpha": lambda r: r, "sigma": lambda r: 1 - r, "span": (0.0, 1.0)}
+        ),
         "Scaling": Call(kj.networks.Scaling, {}),
         "UNet": Call(
             kj.networks.UNet,
@@ -121,6 +127,14 @@ def calls(folder: Path) -> dict[str, Call]:
         "authpct": Call(kj.metrics.authpct, two),
         "cfg": Call(kj.cfg, {"scale": 2.0, "null_cond": 3}),
         "cfg()": Call(kj.cfg(2.0, 3), {"field": network}),
+        "cfg_zero_star": Call(kj.transforms.cfg_zero_star, {"scale": 2.0, "null_cond": 3}),
+        "clock_matched": Call(kj.transforms.clock_matched, {"gain": kj.kts(0.1)}),
+        "cosine_schedule": Call(kj.fields.cosine_schedule, {}),
+        "ddpm_schedule": Call(
+            kj.fields.ddpm_schedule, {"alphas_cumprod": np.linspace(0.99, 0.01, 5)}
+        ),
+        "edm_denoiser": Call(kj.fields.edm_denoiser, {"network": plain}),
+        "edm_schedule": Call(kj.fields.edm_schedule, {}),
         "cfm_loss": Call(kj.cfm_loss, {"field": plain, "key": key, "x1": x0}),
         "chain": Call(lambda transforms: kj.chain(transforms), {"transforms": kj.identity()}),
         "ct_score": Call(kj.metrics.ct_score, two | {"held_out": rows + 1}),
@@ -156,10 +170,16 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "from_linen": Call(kj.from_linen, {"module": linen, "variables": variables}),
         "from_nnx": Call(kj.from_nnx, {"model": nnx.Linear(2, 2, rngs=rngs)}),
+        "from_prediction": Call(
+            kj.fields.from_prediction,
+            {"model": plain, "predicts": "data", "schedule": kj.fields.linear_schedule()},
+        ),
         "from_reversed_time": Call(kj.from_reversed_time, {"field": plain}),
         "from_scaled_time": Call(kj.fields.from_scaled_time, {"field": plain, "time_scale": 10.0}),
         "from_vector_field": Call(kj.from_vector_field, {"vf": lambda t, y, args: y}),
         "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
+        "guide": Call(kj.transforms.guide, {"other": plain, "weight": 0.5}),
+        "guide()": Call(kj.transforms.guide(plain, 0.5), {"field": plain}),
         "identity": Call(kj.identity, {}),
         "identity()": Call(kj.identity(), {"field": plain}),
         "kde_support": Call(kj.kde_support, {"x": rows, "reference": rows}),
@@ -172,6 +192,7 @@ def calls(folder: Path) -> dict[str, Call]:
             kj.exact.late_energy,
             {"field": exact, "learned": plain, "trajectories": saved, "start": 0.4},
         ),
+        "linear_schedule": Call(kj.fields.linear_schedule, {}),
         "load_field": Call(kj.load_field, {"directory": folder / "field"}),
         "load_images": Call(kj.data.load_images, {"name_or_path": "digits"}),
         "memorization": Call(kj.memorization, two),
@@ -203,7 +224,11 @@ def calls(folder: Path) -> dict[str, Call]:
             {"field": plain, "x0": x0, "controller": diffrax.PIDController(rtol=1e-2, atol=1e-2)},
         ),
         "save_field": Call(kj.save_field, {"directory": folder / "field", "field": plain}),
+        "shifted_grid": Call(kj.sampling.shifted_grid, {"num_steps": 4, "shift": 3.0}),
         "single_atom": Call(kj.exact.single_atom, {"gain": 1.0, "t": 0.5}),
+        "smooth": Call(kj.transforms.smooth, {"sigma": 0.1, "num": 2, "key": key}),
+        "ssc": Call(kj.transforms.ssc, {"a": 0.1, "b": 1.0}),
+        "vp_schedule": Call(kj.fields.vp_schedule, {}),
         "spearman": Call(kj.metrics.spearman, {"a": numbers, "b": -numbers}),
         "sweep": Call(kj.sampling.sweep, {"field": plain, "x0": x0, "num_steps": 4}),
     }

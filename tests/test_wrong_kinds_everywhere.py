@@ -46,7 +46,8 @@ ALLOWED = {
         ("run_job", "say"): ("None",),
     },
     "a condition of one sample may be any numbers, and a field of none needs none": {
-        ("cfg", "null_cond"): (COMPLEX, LIST),
+        ("cfg", "null_cond"): ("None", COMPLEX, LIST),
+        ("cfg_zero_star", "null_cond"): ("None", COMPLEX, LIST),
         ("energy_term", "cond"): (COMPLEX, LIST, NAN),
     },
     "a pytree of the user's own function, which alone knows what it needs": {
