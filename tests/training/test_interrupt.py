@@ -51,10 +51,14 @@ def start(folder, steps, every):
     environment = {
         k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(steps), str(every)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background ignores it
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder), str(steps), str(every)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def undisturbed(steps):
