@@ -268,6 +268,7 @@ NEEDS_LOSS = {
     "reduce_on_plateau": lambda: optax.chain(
         optax.sgd(0.2), optax.contrib.reduce_on_plateau(patience=20, factor=0.5, atol=1e-3)
     ),
+    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.05),
     "lbfgs": lambda: optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
 }
 
