@@ -43,7 +43,7 @@ class PredictionField(WrappedField):
         return self.field.event_shape if self.shape is None else self.shape
 
     def arrival(self, dtype: np.dtype) -> Float[Array, ""]:
-        """The last time at which a solver may look at the model."""
+        """The last time at which a solver evaluates the model."""
         last = self.schedule.time(self.schedule.span[1])
         # Earlier than the model's clock stops: a solver's weights multiply the rounding of x.
         early = jnp.minimum(last, 1 - float(jnp.finfo(dtype).eps) ** (1 / 3))
@@ -96,7 +96,7 @@ def rates_of(
 
 
 def from_prediction(
-    model: VelocityField | nnx.Module | Any,
+    model: Any,
     *,
     predicts: Prediction,
     schedule: Schedule,
@@ -106,8 +106,8 @@ def from_prediction(
 ) -> PredictionField:
     """A model of any affine Gaussian path as a velocity field on the LINEAR path.
 
-    Of `x_r = α(r) x1 + σ(r) x0` every prediction gives the posterior means D of the data x1 and
-    N of the noise x0 given x_r; the linear path has the same at `t = α/(α + σ)`,
+    Every prediction on `x_r = α(r) x1 + σ(r) x0` gives the posterior means D of the data x1 and N
+    of the noise x0 given x_r; the linear path has the same at `t = α/(α + σ)`,
     `x = x_r/(α + σ)`, and the velocity D − N. So a model has ONE energy, whatever its schedule,
     and τ and KTS mean the same signal-to-noise ratio for all.
 
@@ -119,8 +119,8 @@ def from_prediction(
     | "v" | α N − σ D | from D and N (Salimans & Ho 2022) |
     | "velocity" | dx_r/dr = α' D + σ' N | from D and N |
 
-    Noise and score tell nothing of the data at t = 0: before t = 0.001 the model is asked at that
-    time, as it is outside of the schedule's span at its nearer end. Energies then differ from the
+    Noise and score say nothing about the data at t = 0: before t = 0.001 the model is evaluated at
+    that time, and outside of the schedule's span at its nearer end. Energies then differ from the
     exact ones by less than 1%.
 
     Args:
@@ -134,7 +134,7 @@ def from_prediction(
         event_shape: the shape of one sample, where it is known.
 
     Raises:
-        ValueError: if `predicts` is none of these, `schedule` is no `Schedule`, or the model
+        ValueError: if `predicts` is none of these, `schedule` is not a `Schedule`, or the model
             cannot be called so.
 
     Example:
@@ -172,9 +172,9 @@ class _Called(eqx.Module):
     call: Callable[..., Any]
     args: PyTree[Any]
 
-    def __call__(self, r: Array, x: Array, cond: PyTree[Any] | None = None) -> Array:
+    def __call__(self, r: Array, x: Array, cond: PyTree[Any] | None = None) -> Any:
         given = () if self.args is None else (self.args,)
-        return jnp.asarray(self.call(self.model, *given, r, x, cond))
+        return self.call(self.model, *given, r, x, cond)
 
 
 class Preconditioned(WrappedField):
@@ -205,7 +205,7 @@ def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Prec
         sigma_data: the standard deviation of the data.
 
     Raises:
-        ValueError: if `network` is no field, or `sigma_data` not finite and positive.
+        ValueError: if `network` is not a field, or `sigma_data` not finite and positive.
 
     Example:
         >>> import jax.numpy as jnp

@@ -41,8 +41,9 @@ class Schedule(eqx.Module):
         time_scale: the model reads `time_scale r`.
 
     Raises:
-        ValueError: if α, σ or the reading are no functions, the span is no pair of different
-            finite numbers, α/(α + σ) does not grow along it, or `time_scale` is not positive.
+        ValueError: if α, σ or the reading are not functions, the span is not a pair of
+            different finite numbers, α/(α + σ) does not grow along it, or `time_scale` is not
+            positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -162,13 +163,8 @@ def cosine_schedule(*, time_scale: ArrayLike = 1.0) -> Schedule:
         >>> cosine_schedule().reading(0.5)
         Array(0.5, dtype=float32)
     """
-    return Schedule(
-        lambda r: jnp.cos(jnp.pi / 2 * r),
-        lambda r: jnp.sin(jnp.pi / 2 * r),
-        (1.0, 0.0),
-        reading=lambda t: jnp.arctan2(1 - t, t) * (2 / jnp.pi),
-        time_scale=time_scale,
-    )
+    ends = (1.0, 0.0)
+    return Schedule(_cosine, _sine, ends, reading=_angle, time_scale=time_scale)
 
 
 class _VariancePreserving(eqx.Module):
@@ -255,7 +251,7 @@ def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> S
     if is_concrete(levels):
         falls = float(levels[0]) > float(levels[1])
         require(falls, "sigma_max", sigma_max, f"be above sigma_min, {sigma_min}")
-    return Schedule(jnp.ones_like, _same, levels, reading=lambda t: (1 - t) / t)
+    return Schedule(jnp.ones_like, _same, levels, reading=_noise_level)
 
 
 class _Table(eqx.Module):
@@ -281,13 +277,13 @@ class _NearestBin(eqx.Module):
 def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     """The steps of DDPM: `α = √ᾱ_n`, `σ = √(1 − ᾱ_n)` in bin n (Ho et al. 2020, eq. 4).
 
-    The model is looked at in whole bins, at the one whose t is nearest.
+    The model is evaluated in whole bins, at the one whose t is nearest.
 
     Args:
         alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1).
 
     Raises:
-        ValueError: if they are no vector of two or more numbers that fall within (0, 1).
+        ValueError: if they are not a vector of two or more numbers that fall within (0, 1).
 
     Example:
         >>> import numpy as np
@@ -309,12 +305,29 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     return Schedule(_Table(alpha), _Table(sigma), ends, reading=_NearestBin(times))
 
 
+# Functions of the module: new ones at each call would compile new programs.
 def _same(r: Array) -> Array:
     return r
 
 
 def _rest(r: Array) -> Array:
     return 1 - r
+
+
+def _cosine(r: Array) -> Array:
+    return jnp.cos(jnp.pi / 2 * r)
+
+
+def _sine(r: Array) -> Array:
+    return jnp.sin(jnp.pi / 2 * r)
+
+
+def _angle(t: Array) -> Array:
+    return jnp.arctan2(1 - t, t) * (2 / jnp.pi)
+
+
+def _noise_level(t: Array) -> Array:
+    return (1 - t) / t
 
 
 def _positive(name: str, value: ArrayLike) -> Float[Array, ""]:

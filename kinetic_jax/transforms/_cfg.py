@@ -105,7 +105,8 @@ class CFG(eqx.Module):
         """Wraps `field`."""
         field = as_field(field)
         require_takes_cond(field, "to be guided by it")
-        field.check_cond(self.null_cond, "null_cond")
+        if self.null_cond is not None:
+            field.check_cond(self.null_cond, "null_cond")
         return CFGField(field, self.scale, self.null_cond, self.interval)
 
 

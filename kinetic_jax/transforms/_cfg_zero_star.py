@@ -3,11 +3,14 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, require_between
+from kinetic_jax._checks import float_scalar, is_concrete, require
+from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.transforms._cfg import CFG, CFGField, cfg
+from kinetic_jax.transforms._phases import is_landing
 
 
 class CFGZeroStarField(CFGField):
@@ -17,13 +20,13 @@ class CFGZeroStarField(CFGField):
 
     def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
         conditional, unconditional = self.both(t, x, cond)
-        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+        wide = at_least_float32(x.dtype)
         own, other = conditional.astype(wide), unconditional.astype(wide)
         square = jnp.sum(other**2)
         scale = jnp.sum(own * other) / jnp.where(square == 0, 1, square)
         base = scale.astype(x.dtype) * unconditional
         guided = base + self.scale.astype(x.dtype) * (conditional - base)
-        return jnp.where(t < self.zero_until.astype(t.dtype), jnp.zeros_like(guided), guided)
+        return jnp.where(is_landing(t, self.zero_until), guided, jnp.zeros_like(guided))
 
 
 class CFGZeroStar(CFG):
@@ -69,5 +72,6 @@ def cfg_zero_star(
     """
     transform = cfg(scale, null_cond)
     until = float_scalar(zero_until, "zero_until")
-    require_between("zero_until", until, -1e-9, 1.0)
+    if is_concrete(until):
+        require(0 <= float(np.asarray(until)) < 1, "zero_until", zero_until, "lie in [0, 1)")
     return CFGZeroStar(transform.scale, transform.null_cond, None, until)

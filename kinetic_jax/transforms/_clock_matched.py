@@ -10,8 +10,9 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import is_concrete, require, whole_number
 from kinetic_jax._dtypes import as_time
+from kinetic_jax._open import call_opened
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
-from kinetic_jax.transforms._gain import Gain
+from kinetic_jax.transforms._gain import Gain, gain_at
 
 
 class ClockMatchedField(WrappedField):
@@ -82,8 +83,6 @@ def clock_matched(gain: Gain, *, num_nodes: int = 2001) -> ClockMatched:
     require(is_concrete(gain), "gain", "traced numbers", "hold known numbers")
     nodes = np.linspace(0.0, 1.0, num_nodes)
     with jax.ensure_compile_time_eval():
-        rate = np.asarray(
-            eqx.filter_jit(eqx.filter_vmap(gain.fn))(jnp.asarray(nodes, float)), float
-        )
+        rate = np.asarray(call_opened(gain_at, gain.fn, jnp.asarray(nodes, float)), float)
     clock = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(nodes))])
     return ClockMatched(*(jnp.asarray(values, float) for values in (rate, clock, nodes)))

@@ -122,7 +122,8 @@ def gain(
 
 # Compiled once per structure of the gain, not per number in it.
 @eqx.filter_jit
-def _gain_at(fn: TimeGain, times: Float[Array, " times"]) -> Float[Array, " times"]:
+def gain_at(fn: TimeGain, times: Float[Array, " times"]) -> Float[Array, " times"]:
+    """η at each of several times."""
     return jax.vmap(fn)(times)
 
 
@@ -135,7 +136,7 @@ def _refuse_reversal(fn: TimeGain) -> None:
         tau = float(fn.tau_split)
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
-        eta = call_opened(_gain_at, fn, jnp.asarray(nodes, float))
+        eta = call_opened(gain_at, fn, jnp.asarray(nodes, float))
     if not is_concrete(eta):
         return  # the function closes over a tracer
     values = np.asarray(eta)

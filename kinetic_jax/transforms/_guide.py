@@ -1,8 +1,11 @@
 """Guidance by another model: autoguidance, mixing, a negative prompt."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, require, require_finite
@@ -15,6 +18,22 @@ class GuidedField(WrappedField):
 
     other: Field
     weight: Float[Array, ""]
+
+    @property
+    def takes_cond(self) -> bool:
+        """False if both fields ignore their condition."""
+        return self.field.takes_cond or self.other.takes_cond
+
+    def arrival(self, dtype: np.dtype) -> ArrayLike | None:
+        """The earlier of the last times at which a solver evaluates the two fields."""
+        times = [field.arrival(dtype) for field in (self.field, self.other)]
+        known = [time for time in times if time is not None]
+        return functools.reduce(jnp.minimum, known) if known else None
+
+    def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
+        """Raises for conditions that one of the fields does not know."""
+        self.field.check_cond(cond, name)
+        self.other.check_cond(cond, name)
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None

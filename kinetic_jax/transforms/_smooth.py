@@ -15,7 +15,7 @@ from kinetic_jax._checks import (
     require_key,
     whole_number,
 )
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._dtypes import as_time, at_least_float32
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
 
 
@@ -31,9 +31,11 @@ class SmoothedField(WrappedField):
     ) -> Float[Array, "*event"]:
         """The mean velocity around one sample."""
         t, sigma = as_time(t, x), self.sigma.astype(x.dtype)
-        draws = jax.random.normal(self.key, (self.num, *x.shape), x.dtype)
+        draws = jax.random.normal(self.key, (self.num, *x.shape), at_least_float32(x.dtype))
+        draws = draws.astype(x.dtype)
         at_points = jax.vmap(lambda draw: self.field(t, x + sigma * draw, cond))
-        return jnp.mean(at_points(draws), axis=0)
+        mean = jnp.mean(at_points(draws), axis=0, dtype=at_least_float32(x.dtype))
+        return mean.astype(x.dtype)
 
 
 class Smooth(eqx.Module):

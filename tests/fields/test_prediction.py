@@ -167,7 +167,7 @@ def test_glue_and_its_arrays():
     path = linear_schedule()
     of_atom = lambda model, atom, r, x, cond: model(x, atom)  # noqa: E731
     towards = from_prediction(
-        lambda x, atom: atom, predicts="data", schedule=path, call=of_atom, args=MEAN,
+        lambda x, atom: atom, predicts="data", schedule=path, call=of_atom, args=jnp.asarray(MEAN),
         event_shape=(3,),
     )  # fmt: skip
     assert towards.event_shape == (3,)

@@ -76,11 +76,17 @@ def test_the_model_is_held_at_its_ends(schedule, ends):
 
 def test_other_numbers_do_not_compile_again(compilations):
     read = jax.jit(lambda schedule, t: schedule.reading(t))
-    first, second = vp_schedule(0.1, 20.0), vp_schedule(0.2, 15.0)
-    read(first, TIMES)
-    before = compilations()
-    read(second, TIMES)
-    assert compilations() == before
+    for make, *numbers in (
+        (vp_schedule, (0.1, 20.0), (0.2, 15.0)),
+        (cosine_schedule, (), ()),
+        (edm_schedule, (0.002, 80.0), (0.01, 50.0)),
+        (ddpm_schedule, (BINS,), (BINS**2,)),
+    ):
+        first, second = (make(*given) for given in numbers)
+        read(first, TIMES)
+        before = compilations()
+        read(second, TIMES)
+        assert compilations() == before, make.__name__
 
 
 ERRORS = {

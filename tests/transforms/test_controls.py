@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import GaussianField, cfg, kts, kts_gain, sample
+from kinetic_jax import EmpiricalField, GaussianField, cfg, kts, kts_gain, sample
 from kinetic_jax.fields import Field
 from kinetic_jax.transforms import cfg_zero_star, clock_matched, guide, smooth, ssc
 
@@ -69,6 +69,18 @@ def test_none_as_the_null_condition():
     x, cond = np.ones((2, 3), np.float32), np.array([1.0, -2.0], np.float32)
     run = sample(cfg(3.0, None)(model), x, cond, num_steps=1)
     np.testing.assert_allclose(run.x1, 2 + 3 * np.stack([cond] * 3, axis=1), rtol=1e-6)
+
+
+def test_none_is_the_whole_data_set_of_an_exact_flow():
+    rows = np.array([[2.0, 0.0], [-1.0, 1.0], [0.0, -2.0]], np.float32)
+    field, point, label = (
+        EmpiricalField(rows, labels=np.array([0, 1, 1])),
+        jnp.ones(2),
+        jnp.asarray(1),
+    )
+    guided = cfg(3.0, None)(field)(0.5, point, label)
+    own, every = field(0.5, point, label), field(0.5, point)
+    np.testing.assert_allclose(guided, every + 3 * (own - every), rtol=1e-5)
 
 
 def test_cfg_zero_star_stands_still_at_first():
