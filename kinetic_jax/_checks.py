@@ -223,6 +223,15 @@ def float_scalar(value: ArrayLike, name: str) -> Array:
     return array
 
 
+def positive_scalar(value: ArrayLike, name: str) -> Array:
+    """`float_scalar` of a finite, positive number."""
+    number = float_scalar(value, name)
+    require_finite(name, number)
+    if is_concrete(number):
+        require(bool(np.asarray(number) > 0), name, value, "be positive")
+    return number
+
+
 def batch_size(name: str, tree: PyTree) -> int:
     """The leading axis that all leaves of `tree` share."""
     leaves = jax.tree.leaves(tree)

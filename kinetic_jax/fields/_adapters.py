@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
+from kinetic_jax._checks import positive_scalar
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._field import ModelField, WrappedField
@@ -114,7 +114,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
         >>> from_reversed_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([-750., -750.], dtype=float32)
     """
-    return ReversedTimeField(as_field(field), _checked_scale(time_scale))
+    return ReversedTimeField(as_field(field), positive_scalar(time_scale, "time_scale"))
 
 
 class ScaledTimeField(OtherClockField):
@@ -149,12 +149,4 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
         >>> from_scaled_time(clock, time_scale=1000.0)(jnp.array(0.25), jnp.zeros(2))
         Array([250., 250.], dtype=float32)
     """
-    return ScaledTimeField(as_field(field), _checked_scale(time_scale))
-
-
-def _checked_scale(time_scale: ArrayLike) -> Float[Array, ""]:
-    scale = float_scalar(time_scale, "time_scale")
-    require_finite("time_scale", scale)
-    if is_concrete(scale):
-        require(bool(np.asarray(scale) > 0), "time_scale", time_scale, "be positive")
-    return scale
+    return ScaledTimeField(as_field(field), positive_scalar(time_scale, "time_scale"))

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite, short
+from kinetic_jax._checks import positive_scalar, require, short
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._field import Field, WrappedField
@@ -214,8 +214,5 @@ def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Prec
         >>> edm_denoiser(network)(jnp.array(0.5), jnp.ones(2)).round(3)
         Array([0.5, 0.5], dtype=float32)
     """
-    scale = float_scalar(sigma_data, "sigma_data")
-    require_finite("sigma_data", scale)
-    if is_concrete(scale):
-        require(bool(np.asarray(scale) > 0), "sigma_data", sigma_data, "be positive")
+    scale = positive_scalar(sigma_data, "sigma_data")
     return Preconditioned(as_field(network, "network"), scale)

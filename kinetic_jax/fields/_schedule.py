@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Float
 from kinetic_jax._checks import (
     as_array,
     float_array,
-    float_scalar,
     is_concrete,
+    positive_scalar,
     require,
     require_finite,
     require_flag,
@@ -77,7 +77,7 @@ class Schedule(eqx.Module):
         self.span = float_array(as_array("span", span), "span")
         require(self.span.shape == (2,), "span", span, "be r at noise and r at data")
         require_finite("span", self.span)
-        self.time_scale = _positive("time_scale", time_scale)
+        self.time_scale = positive_scalar(time_scale, "time_scale")
         if is_concrete(self):
             self._check_growth()
 
@@ -222,7 +222,7 @@ def vp_schedule(
         >>> schedule.time(schedule.reading(0.5))
         Array(0.5, dtype=float32)
     """
-    betas = _positive("beta_min", beta_min), _positive("beta_max", beta_max)
+    betas = positive_scalar(beta_min, "beta_min"), positive_scalar(beta_max, "beta_max")
     alpha, sigma = _VPAlpha(*betas), _VPSigma(*betas)
     reading = _VPReading(*betas)
     return Schedule(alpha, sigma, (1.0, 0.0), reading=reading, time_scale=time_scale)
@@ -247,7 +247,7 @@ def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> S
         >>> edm_schedule().reading(np.array([0.0, 0.5]))
         Array([80.,  1.], dtype=float32)
     """
-    levels = _positive("sigma_max", sigma_max), _positive("sigma_min", sigma_min)
+    levels = positive_scalar(sigma_max, "sigma_max"), positive_scalar(sigma_min, "sigma_min")
     if is_concrete(levels):
         falls = float(levels[0]) > float(levels[1])
         require(falls, "sigma_max", sigma_max, f"be above sigma_min, {sigma_min}")
@@ -328,11 +328,3 @@ def _angle(t: Array) -> Array:
 
 def _noise_level(t: Array) -> Array:
     return (1 - t) / t
-
-
-def _positive(name: str, value: ArrayLike) -> Float[Array, ""]:
-    number = float_scalar(value, name)
-    require_finite(name, number)
-    if is_concrete(number):
-        require(bool(np.asarray(number) > 0), name, value, "be positive")
-    return number
