@@ -409,7 +409,7 @@ def rows_by_device(leaf, shape):
 
 
 def expected_by_device(name):
-    """What each device is to find on its own rows."""
+    """The numbers that each device has to find on its own rows."""
     result, slope = jax.tree.map(np.asarray, expected()[name])
     if name == "cfm_loss":  # it draws for as many rows as there are
         own = jax.jit(all_in_one({name: TRACED[name]})[0])
@@ -478,7 +478,7 @@ def test_inside_shard_map(name, own_messages):
 
 
 def landing():
-    """What `single_atom` is to give, by SciPy: exp(−∫ η/(1 − t)), and ∫ ½ (η/(1 − t) of it)²."""
+    """The result of `single_atom` by SciPy: exp(−∫ η/(1 − t)), and ∫ ½ (η/(1 − t) of it)²."""
 
     def rates(t, y):
         rate = (1 + 0.1 * (1 - t / 0.6)) / (1 - t)

@@ -122,7 +122,7 @@ def test_dominance_far_below_rounding():
 @pytest.mark.parametrize("others", [1, 13, 50_000])
 @pytest.mark.parametrize("spread", [0.0, 0.01])
 def test_dominance_spread_over_many_rows(others, epsilon, spread):
-    """What is left to the others counts, however many share it, and moves the mean."""
+    """The others' remaining weight counts, however many share it, and moves the mean."""
     rng = np.random.default_rng(0)
     rows = np.concatenate([[[1.0, 0.0]], np.tile([-1.0, 0.0], (others, 1))])
     rows[1:] += spread * rng.normal(size=(others, 2))
@@ -269,7 +269,7 @@ def test_second_derivatives(x64):
 
 
 def test_derivatives_against_difference_quotients(x64):
-    """Of velocity and log density, in x, t, the data and the weights; forward and reverse."""
+    """Derivatives of velocity and log density in x, t, data and weights; forward and reverse."""
     rng = np.random.default_rng(3)
     inputs = (rng.normal(size=(11, 3)), rng.uniform(0.5, 2, 11), rng.normal(size=3), np.array(0.6))
     step = tuple(rng.normal(size=leaf.shape) for leaf in inputs)
@@ -295,7 +295,7 @@ def test_derivatives_against_difference_quotients(x64):
 
 
 def test_the_posteriors_weights_have_derivatives(x64):
-    """Of every one of the heaviest rows, not of the first alone."""
+    """Every one of the heaviest rows has derivatives, not the first alone."""
     data = np.random.default_rng(1).normal(size=(9, 2))
     weights = np.random.default_rng(2).uniform(0.5, 2, 9)
     x, step = np.array([0.3, -0.4]), np.array([0.7, 0.2])

@@ -50,19 +50,19 @@ def case(request):
 
 @pytest.fixture(scope="module")
 def fields(case):
-    """The field as it is, and split."""
+    """The plain field, and the split one."""
     return EmpiricalField(case.data, chunk_size=16, **case.known), case.split()
 
 
 @pytest.fixture(scope="module")
 def expected(case, fields):
-    """Samples of the field as it is."""
+    """Samples of the plain field."""
     return sample(SHAPE(fields[0]), case.x, case.cond, num_steps=20)
 
 
 @pytest.fixture(scope="module")
 def wanted(case, fields):
-    """Values of the field as it is, at a batch."""
+    """Values of the plain field at a batch."""
     return fields[0].on_batch(0.5, case.x, case.cond)
 
 
@@ -102,7 +102,7 @@ def test_one_point_at_a_time(case, fields):
 
 
 def test_derivatives(case, fields):
-    """Of all that a point's values are made of, in x, the rows and their weights."""
+    """Derivatives of a point's values in x, the rows and their weights."""
 
     def total(pair):
         field, x = pair

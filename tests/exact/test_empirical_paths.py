@@ -32,7 +32,7 @@ def test_one_atom_under_adaptive_control():
 
 
 class Constant(eqx.Module):
-    """Of a number that is traced: one program for all of them."""
+    """The number is traced: one program for all of them."""
 
     eta: jax.Array
 

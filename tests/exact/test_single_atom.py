@@ -186,7 +186,7 @@ def test_where_the_energy_diverges():
 
 @pytest.mark.usefixtures("x64")
 def test_derivatives():
-    """Of the ratio's logarithm and of the energy, of which no sum of slopes is 0 by chance."""
+    """Slopes of the ratio's logarithm and of the energy, whose sum is not 0 by chance."""
 
     @jax.jit
     @jax.value_and_grad

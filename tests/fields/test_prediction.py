@@ -37,7 +37,7 @@ X0 = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
 
 
 class Denoiser(eqx.Module):
-    """A model that knows N(MEAN, SCALE²) and predicts as it is asked to."""
+    """A model that knows N(MEAN, SCALE²) and predicts any quantity."""
 
     schedule: Schedule
     predicts: str = eqx.field(static=True)

@@ -37,7 +37,7 @@ def test_intervals_cover():
 
 
 def test_shares_get_wilson_intervals():
-    """Of a group without a single one, a resample would claim certainty."""
+    """A resample of a group without a single one would claim certainty."""
     found = energy_groups(np.arange(40.0), np.arange(40) >= 30, 2)
     for group, count in zip(found, (0, 10), strict=True):
         wanted = binomtest(count, 20).proportion_ci(0.95, method="wilson")

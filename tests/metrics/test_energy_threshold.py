@@ -48,7 +48,7 @@ def test_the_interval_covers(number, rates):
     inside, values = 0, []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        # Of 39 draws the second largest is the quantile at 95%, and the least p-value is 1/40.
+        # The second largest of 39 draws is the quantile at 95%, and the least p-value is 1/40.
         found = energy_threshold(*stepped(rng, number, 0.7, *rates), resamples=39, seed=seed)
         assert found.p_value <= 0.05
         # Energies are multiples of 1/number: the step lies between 0.7 − 1/number and 0.7.

@@ -61,7 +61,7 @@ def unsliced(field, t, x, label):
     return nnx.merge(field.velocity.graphdef, field.velocity.state).unsliced(t, x, label)
 
 
-# What is `evaluate`'s own is asked of two layers, which compile in no time.
+# Two layers, which compile in no time, are enough for `evaluate`'s own properties.
 
 
 def layers(weights, t, x, label):
@@ -172,7 +172,7 @@ def test_every_sample_keeps_its_time_and_label():
 
 
 def gradient(call, t, label):
-    """Of the sum of squares, in the weights and in x."""
+    """The gradient of the sum of squares in the weights and in x."""
 
     def loss(weights, x):
         return jnp.sum(call(weights, t, x, label) ** 2)

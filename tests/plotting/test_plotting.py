@@ -194,7 +194,7 @@ def test_errors(call, message, run):
 
 
 def test_adaptive_runs_have_no_profile(run):
-    # What `sample` returns under adaptive control, by its own tests.
+    # `sample` returns this under adaptive control, by its own tests.
     adaptive = dataclasses.replace(run, profile=None, ts=None, path=None)
     with pytest.raises(ValueError, match="'a' under adaptive control"):
         plotting.energy_and_profile({"a": adaptive})

@@ -14,7 +14,7 @@ MAX_STEPS = 1024
 
 
 def pid(tolerance):
-    """Of arrays: one program for all tolerances."""
+    """A controller of arrays: one program for all tolerances."""
     return diffrax.PIDController(rtol=np.float64(tolerance), atol=np.float64(tolerance))
 
 

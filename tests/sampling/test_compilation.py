@@ -1,4 +1,4 @@
-"""What is compiled: free of baked-in arrays, and compiled once."""
+"""Programs have no baked-in arrays, and are compiled once."""
 
 import contextlib
 from collections import Counter

@@ -98,7 +98,7 @@ def test_a_field_at_rest_has_a_gradient(x64):
 
 
 def gaussian_energy(x0, adjoint):
-    """Of one path, by Diffrax; in closed form (s − 1) μ·x0 + (1 + s² − πs/2) x0²/2."""
+    """The energy of one path by Diffrax; in closed form (s − 1) μ·x0 + (1 + s² − πs/2) x0²/2."""
     steps = {"controller": diffrax.ConstantStepSize(), "dt0": 1 / 14, "max_steps": 16}
     settings = {"solver": diffrax.Heun(), "adjoint": adjoint} | steps
     return sample(GaussianField(MEAN, SCALE), x0[None], **settings).energy.total[0]

@@ -112,7 +112,7 @@ def test_the_sweep_has_no_collective(reference, normal):
 
 
 def test_collectives_are_seen_where_there_are_some(normal):
-    """What the tests above look for is what split data do need."""
+    """Split data do need the collectives that the tests above look for."""
     mesh = mesh_of(2, 4)
     field = EmpiricalField(normal(0, 32, 3), mesh=mesh, axis="columns")
 

@@ -69,7 +69,7 @@ def test_halved_steps(name):
 
 
 def test_a_search_for_the_first_step_counts():
-    """Of a controller's own: Diffrax's begins with 0.01, as its first steps in test_adaptive.py."""
+    """A controller's own search: Diffrax's begins with 0.01, as test_adaptive.py counts."""
     made, told = counted(controller=Hairer(rtol=1e-3, atol=1e-3), max_steps=256)
     assert made == told
     assert made > 20

@@ -30,6 +30,6 @@ def test_memory_grows_by_the_profile_alone(kind, solver):
     short, long, few, many = 100, 400, 4, 64
     held = {(b, n): _held(field, b, n, solver) for b in (few, many) for n in (short, long)}
     by_batch = {b: (held[b, long] - held[b, short]) / (long - short) for b in (few, many)}
-    # Of each sample two floats a step; whatever the batch, some copies of the times.
+    # Two floats a step for each sample; whatever the batch, some copies of the times.
     assert by_batch[many] - by_batch[few] == 8 * (many - few)
     assert by_batch[few] - 8 * few <= 16

@@ -1,4 +1,4 @@
-"""What holds for every field: inequalities, symmetries and scalings of the energy."""
+"""Inequalities, symmetries and scalings of the energy, which hold for every field."""
 
 import diffrax
 import equinox as eqx

@@ -146,7 +146,7 @@ def test_memory_does_not_grow_with_the_grid_when_reduced():
 
 
 def test_on_a_mesh(reference, normal, whole):
-    """Of 13 rows, which 8 devices do not divide."""
+    """A sweep of 13 rows, which 8 devices do not divide."""
     expected = whole.map_batch(lambda leaf: leaf[:, :, :, :13], lambda clock: clock)
     x0, mesh = normal(1, 16, 3)[:13], jax.make_mesh((8,), ("rows",))
     found = sweep(reference.wave(0), x0, **GRID, num_steps=8, mesh=mesh)

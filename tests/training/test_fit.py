@@ -1,4 +1,4 @@
-"""What `fit` learns, what it keeps and what it refuses."""
+"""`fit` learns, keeps the caller's arrays, and refuses wrong arguments."""
 
 import functools
 import threading

@@ -36,7 +36,7 @@ def bilinear(dtype):
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
 def draws(key, num_steps, batch_size, number, dtype):
-    """Of each step: the rows, whether a label is dropped, the times and the noise."""
+    """Each step's rows, dropped labels, times and noise."""
 
     def of(step):
         draw, drop, rest = jax.random.split(jax.random.fold_in(key, step), 3)
@@ -85,7 +85,7 @@ def by_hand(field, data, cond, *, key, num_steps, optimizer, batch_size, cond_dr
     return values, average, np.array(history)
 
 
-# What an optimizer may need: its gradients together, weights, a state, the number of the step.
+# An optimizer may need its gradients together, weights, a state, the number of the step.
 OPTIMIZERS = {
     "adam": lambda: optax.adam(1e-2),
     "clipped, momentum, decay, schedule": lambda: optax.chain(

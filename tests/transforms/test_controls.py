@@ -46,7 +46,7 @@ def test_ssc_is_a_linear_launch_at_b_1():
 
 
 def test_smoothing_is_the_mean_over_fixed_points():
-    """Of a linear field: A (x + σ mean ε); of a quadratic one, the second moment as well."""
+    """A quadratic field shows the first and the second moment of the points."""
     key, num, sigma, x = jax.random.key(3), 50, 0.4, np.array([0.5, -1.0, 2.0], np.float32)
     draws = np.asarray(jax.random.normal(key, (num, 3), jnp.float32), np.float64)
     field = smooth(sigma, num, key)(lambda t, x, cond=None: t * x**2)

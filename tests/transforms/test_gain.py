@@ -14,7 +14,7 @@ call = jax.jit(lambda field, t: field(t, X))
 
 
 def velocity(t):
-    """Of the plain field."""
+    """The velocity of the plain field."""
     return np.asarray(call(FIELD, np.float32(t)))
 
 

@@ -24,7 +24,7 @@ number = st.floats(-8, 8, width=32, allow_subnormal=False)
 
 @jax.jit
 def of_all_pairs(alpha0, beta0, tau, k, t, x, coefficients):
-    """A field of numbers of its own, shaped by every pair, and as it is."""
+    """A field of numbers of its own, shaped by every pair, and plain."""
     a, b, c = coefficients
 
     def field(t, x, cond=None):

@@ -118,7 +118,7 @@ def test_any_kind_of_number_is_a_time(t):
 
 
 def test_derivatives(x64):
-    """Of every pair of shapes at once, in the numbers and in time."""
+    """Derivatives for every pair of shapes at once, in the numbers and in time."""
     times = np.array([0.05, 0.3, 0.55, 0.65, 0.8, 0.95])
     point = [*(np.float64(number) for number in (0.4, 0.03, 0.6, 2.5)), times]
 
