@@ -16,6 +16,7 @@ pytestmark = pytest.mark.long
 
 SETTINGS = {"labels": "all", "num_steps": 20, "alpha0": 0.05}
 BATCH = 8
+MOST = 12
 
 
 def start(saved, out, n, shard_size):
@@ -59,7 +60,8 @@ def killed_until_done(saved, out, n, shard_size, kills, at_work, seed):
     """Runs a job to its end with so many kills before; how many found it at work on its shards.
 
     The moments are random in what has been done by then, not in time, so that a machine of any
-    speed meets them: so many more shards than when the run began, and a moment more.
+    speed meets them: so many more shards than when the run began, and a moment more. Where they
+    are random in time, no run makes more than `MOST` shards, or a fast machine is done too early.
     """
     draws, total, struck = random.Random(seed), -(-n // shard_size), 0
     for number in range(kills):
@@ -70,9 +72,9 @@ def killed_until_done(saved, out, n, shard_size, kills, at_work, seed):
             moment = lambda: shards(out) >= before + more  # noqa: B023, E731
             assert wait_for(moment, process), process.communicate()
             time.sleep(draws.uniform(0.0, 0.02))
-        else:  # at any moment from the start of the process on
-            deadline = time.monotonic() + draws.uniform(0.0, 4.0)
-            wait_for(lambda: time.monotonic() >= deadline, process)  # noqa: B023
+        else:  # at any moment from the start of the process on, with shards left for the next kills
+            deadline, most = time.monotonic() + draws.uniform(0.0, 4.0), before + MOST
+            wait_for(lambda: time.monotonic() >= deadline or shards(out) >= most, process)  # noqa: B023
         assert process.poll() is None, "more shards are needed for so many kills"
         kill(process)
         struck += before < shards(out) < total
