@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
+from kinetic_jax._state import State
+
 
 def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     """`dtype`, or float32 if that is finer or `dtype` is not floating."""
@@ -12,6 +14,11 @@ def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(dtype) if is_fine else jnp.dtype(jnp.float32)
 
 
-def as_time(t: ArrayLike, x: Array) -> Array:
+def dtype_of(x: State) -> jnp.dtype:
+    """The dtype that all arrays of a state share."""
+    return jax.tree.leaves(x)[0].dtype
+
+
+def as_time(t: ArrayLike, x: State) -> Array:
     """`t` as an array; a hand-written loop may pass a Python number."""
-    return t if isinstance(t, jax.Array) else jnp.asarray(t, at_least_float32(x.dtype))
+    return t if isinstance(t, jax.Array) else jnp.asarray(t, at_least_float32(dtype_of(x)))

@@ -6,10 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, real_rows, require, require_finite
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
+from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
 from kinetic_jax.energy._path_energy import (
     CompensatedSum,
     PathEnergy,
@@ -34,6 +36,8 @@ class EnergyState(eqx.Module):
         drift: ∫ (u − velocity) dt so far; the mean velocity computed from it keeps its digits on
             long, nearly straight paths.
         tau_split: the end of the launch.
+        mass: weights of the squares of velocities, or None.
+        spec: the structure of states that are pytrees, else None; arrays here are flat then.
     """
 
     x0: Float[Array, "batch *event"]
@@ -42,20 +46,26 @@ class EnergyState(eqx.Module):
     velocity: Float[Array, "batch *event"]
     drift: Float[Array, "batch *event"]
     tau_split: Float[Array, ""]
+    mass: Float[Array, "batch *event"] | None = None
+    spec: StateSpec | None = eqx.field(static=True, default=None)
 
 
 def energy_init(
-    x0: Float[ArrayLike, "batch *event"], *, tau_split: ArrayLike = DEFAULT_TAU_SPLIT
+    x0: ArrayLike | PyTree[ArrayLike],
+    *,
+    tau_split: ArrayLike = DEFAULT_TAU_SPLIT,
+    mass: Mass | None = None,
 ) -> EnergyState:
     """The energy state of a batch of paths that begin at `x0`.
 
     Args:
-        x0: start of the paths, an array of shape (batch, *event).
+        x0: start of the paths, an array of shape (batch, *event), or a pytree of such.
         tau_split: the end of the launch, in (0, 1).
+        mass: weights of the energy, as in `sample`.
 
     Raises:
-        ValueError: if `x0` is not an array of real numbers with a batch axis, or `tau_split` lies
-            outside (0, 1).
+        ValueError: if `x0` is not an array of real numbers with a batch axis, or a pytree of such,
+            `tau_split` lies outside (0, 1), or `mass` does not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -69,16 +79,23 @@ def energy_init(
         >>> energy_result(state, x).total.round(5)
         Array([1., 1., 1.], dtype=float32)
     """
+    spec, weights = None, checked_mass(mass)
+    if is_pytree_state(x0):
+        spec = spec_of("x0", x0)
+        weights = mass_like(weights, x0)
+        x0 = flat_rows("x0", x0, spec)
+        weights = None if weights is None else flat_rows("mass", weights, spec)
     x0 = real_rows("x0", x0)
     require(x0.ndim >= 1, "x0", f"shape {x0.shape}", "have a leading batch axis")
     dtype = at_least_float32(x0.dtype)
     zeros = jnp.zeros(x0.shape, dtype)
     totals, duration = no_totals(x0.shape[:1], dtype), no_sum(x0.shape[:1], dtype)
-    return EnergyState(x0, totals, duration, zeros, zeros, checked_tau_split(tau_split))
+    tau, weights = checked_tau_split(tau_split), mass_like(weights, x0)
+    return EnergyState(x0, totals, duration, zeros, zeros, tau, weights, spec)
 
 
 def energy_update(
-    state: EnergyState, u: Float[ArrayLike, "batch *event"], t: ArrayLike, dt: ArrayLike
+    state: EnergyState, u: ArrayLike | PyTree[ArrayLike], t: ArrayLike, dt: ArrayLike
 ) -> EnergyState:
     """Adds `½||u||² dt` to the phase that contains the step's left end `t`.
 
@@ -88,7 +105,7 @@ def energy_update(
 
     Args:
         state: from `energy_init` or the last update.
-        u: the executed velocity, including any gain, of shape (batch, *event).
+        u: the executed velocity, including any gain, of the shape (and structure) of x0.
         t: the left end of the step, a scalar or of shape (batch,).
         dt: the step (times the stage's weight), a scalar or of shape (batch,).
 
@@ -97,8 +114,7 @@ def energy_update(
             `dt` is neither a finite number nor one per sample.
     """
     _check_state(state)
-    u = real_rows("u", u)
-    require(u.shape == state.x0.shape, "u", f"shape {u.shape}", f"have shape {state.x0.shape}")
+    u = _rows_like_x0(state, "u", u)
     time = _per_sample("t", t, u.shape[:1], state.drift.dtype)
     step = _per_sample("dt", dt, u.shape[:1], state.drift.dtype)
     return _updated(state, u, time, step)
@@ -108,20 +124,21 @@ def energy_update(
 def _updated(state: EnergyState, u: Array, time: Array, step: Array) -> EnergyState:
     dtype, axes = state.drift.dtype, tuple(range(1, u.ndim))
     step = jnp.broadcast_to(step, u.shape[:1])
-    power, speed = (rate.astype(dtype) for rate in kinetic_rates(u, axes))
+    power, speed = (rate.astype(dtype) for rate in kinetic_rates(u, axes, state.mass))
     elapsed, duration = state.duration.value, state.duration.add(step)
     velocity = jnp.where(jnp.expand_dims(elapsed == 0, axes), u.astype(dtype), state.velocity)
     relative = u.astype(dtype) - velocity
     mean = state.drift / jnp.expand_dims(_unless_zero(elapsed), axes)
     share = elapsed / _unless_zero(duration.value)
-    excess = share * squared_norm(relative - mean, axes) / 2
+    excess = share * squared_norm(relative - mean, axes, state.mass) / 2
     landing = is_landing(time, state.tau_split)
     totals = state.totals.credit(power * step, speed * step, excess * step, landing)
     drift = state.drift + jnp.expand_dims(step, axes) * relative
-    return EnergyState(state.x0, totals, duration, velocity, drift, state.tau_split)
+    moved = totals, duration, velocity, drift
+    return EnergyState(state.x0, *moved, state.tau_split, state.mass, state.spec)
 
 
-def energy_result(state: EnergyState, x1: Float[ArrayLike, "batch *event"]) -> PathEnergy:
+def energy_result(state: EnergyState, x1: ArrayLike | PyTree[ArrayLike]) -> PathEnergy:
     """The energies of paths that end at `x1`, each of shape (batch,).
 
     The duration T of the decomposition is the sum of all `dt`.
@@ -130,16 +147,14 @@ def energy_result(state: EnergyState, x1: Float[ArrayLike, "batch *event"]) -> P
         ValueError: if `state` is not an energy state, or `x1` does not have the shape of x0.
     """
     _check_state(state)
-    x1 = real_rows("x1", x1)
-    require(x1.shape == state.x0.shape, "x1", f"shape {x1.shape}", f"have shape {state.x0.shape}")
-    return _result(state, x1)
+    return _result(state, _rows_like_x0(state, "x1", x1))
 
 
 @jax.jit
 def _result(state: EnergyState, x1: Array) -> PathEnergy:
     dtype = state.drift.dtype  # a coarse dtype would round the difference of near ends
     difference = x1.astype(dtype) - state.x0.astype(dtype)
-    displacement = squared_norm(difference, tuple(range(1, x1.ndim)))
+    displacement = squared_norm(difference, tuple(range(1, x1.ndim)), state.mass)
     return path_energy(state.totals, displacement, state.duration.value)
 
 
@@ -147,6 +162,15 @@ def _check_state(state: Any) -> None:
     is_state = isinstance(state, EnergyState)
     expected = "be what energy_init or energy_update returned"
     require(is_state, "state", type(state).__name__, expected)
+
+
+def _rows_like_x0(state: EnergyState, name: str, value: Any) -> Array:
+    if state.spec is not None:
+        value = flat_rows(name, value, state.spec)
+    rows = real_rows(name, value)
+    expected = state.x0.shape
+    require(rows.shape == expected, name, f"shape {rows.shape}", f"have shape {expected}")
+    return rows
 
 
 def _per_sample(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype) -> Array:

@@ -3,26 +3,31 @@
 import functools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._pytree import result
+from kinetic_jax._state import State
 
 
 @result
 class PathEnergy:
     """The kinetic energy of each sample's path, `E = ½ ∫ ||u(t, x(t))||² dt`.
 
-    The factor ½ is included; norms are SUMS over all dimensions of an event, not means; u is the
-    executed velocity (ηv under a gain). Every field has shape (batch,), in float32 or better.
+    The factor ½ is included; norms are SUMS over all dimensions of an event, not means, and over
+    all arrays of a pytree; u is the executed velocity (ηv under a gain). Under a mass m, ||u||² is
+    Σ m u² in all of them; on a manifold it is the manifold's inner product of u with itself. Every
+    field has shape (batch,), in float32 or better.
     With T = t1 − t0:
 
     Attributes:
         total: E = launch + landing.
         launch: the energy of the steps that begin before tau_split.
         landing: the energy of the steps that begin at or after it.
-        displacement: ||x1 − x0||² / (2T), the energy of the straight path between the ends.
+        displacement: ||x1 − x0||² / (2T), the energy of the straight path between the ends; on a
+            manifold the squared geodesic distance takes the place of ||x1 − x0||².
         excess: ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess. It equals total −
             displacement, but is summed about the running mean velocity, because that difference
             loses all digits on long, nearly straight paths.
@@ -101,10 +106,15 @@ def no_totals(shape: tuple[int, ...], dtype: jnp.dtype) -> PhaseTotals:
     return PhaseTotals(no_sum((*shape, 4), dtype))
 
 
-def squared_norm(x: Float[Array, "*shape"], axes: tuple[int, ...] | None = None) -> Array:
-    """The sum of squares over `axes` (all by default), in float32 or better."""
-    x = x.astype(at_least_float32(x.dtype))
-    return jnp.sum(x * x, axis=axes)
+def squared_norm(x: State, axes: tuple[int, ...] | None = None, mass: State | None = None) -> Array:
+    """The sum of (mass times) squares over `axes` (all by default), in float32 or better."""
+
+    def of_array(x: Array, mass: Array | None = None) -> Array:
+        x = x.astype(at_least_float32(x.dtype))
+        return jnp.sum(x * x if mass is None else mass.astype(x.dtype) * (x * x), axis=axes)
+
+    arrays = (x,) if mass is None else (x, mass)
+    return jax.tree.reduce(jnp.add, jax.tree.map(of_array, *arrays))
 
 
 def norm_from_squared(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -115,10 +125,10 @@ def norm_from_squared(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]
 
 
 def kinetic_rates(
-    u: Float[Array, "*shape"], axes: tuple[int, ...] | None = None
+    u: State, axes: tuple[int, ...] | None = None, mass: State | None = None
 ) -> tuple[Array, Array]:
     """The integrands of energy and length, (½||u||², ||u||)."""
-    squared = squared_norm(u, axes)
+    squared = squared_norm(u, axes, mass)
     return squared / 2, norm_from_squared(squared)
 
 

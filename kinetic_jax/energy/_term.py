@@ -5,12 +5,15 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import as_arrays, real_rows
-from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._dtypes import at_least_float32, dtype_of
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import State, is_pytree_state
+from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
 from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._protocol import checked_velocity, require_function
@@ -25,7 +28,7 @@ class PathState(eqx.Module):
         length: ∫ ||u|| dt so far.
     """
 
-    x: Float[Array, "*event"]
+    x: State
     energy: Float[Array, ""]
     length: Float[Array, ""]
 
@@ -35,16 +38,19 @@ class PathVectorField(eqx.Module):
 
     field: Field
     cond: PyTree[Any]
+    mass: State | None = None
 
     def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
         """The rates of x, energy and length."""
         del args
         velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
-        power, speed = kinetic_rates(velocity)
+        power, speed = kinetic_rates(velocity, None, mass_like(self.mass, velocity))
         return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
 
 
-def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffrax.ODETerm:
+def energy_term(
+    field: VelocityField, cond: PyTree[Any] | None = None, *, mass: Mass | None = None
+) -> diffrax.ODETerm:
     """The Diffrax term of ONE sample's path, its energy and its length.
 
     For your own `diffrax.diffeqsolve`, with any solver, SaveAt and adjoint. With adaptive steps
@@ -53,13 +59,16 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
     Args:
         field: the velocity field, transformed or not.
         cond: the condition of this sample.
+        mass: weights of the energy that broadcast to the event; see `sample`.
 
     Returns:
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
 
     Raises:
-        ValueError: if `field` is not a velocity field or `cond` not a pytree of arrays; when first
-            evaluated, if the field's output does not have the shape and dtype of x.
+        ValueError: if `field` is not a velocity field, `cond` not a pytree of arrays, or `mass`
+            negative; when first
+            evaluated, if the field's output does not have the shape and dtype of x, or `mass` does
+            not broadcast to it.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -71,17 +80,18 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
-    return diffrax.ODETerm(PathVectorField(as_field(field), as_arrays("cond", cond)))
+    cond, weights = as_arrays("cond", cond), checked_mass(mass)
+    return diffrax.ODETerm(PathVectorField(as_field(field), cond, weights))
 
 
-def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:
+def energy_state(x0: ArrayLike | PyTree[ArrayLike]) -> PathState:
     """The initial state of `energy_term` for one sample at `x0`: no energy, no length.
 
     Args:
-        x0: start of the path, an array of shape (*event,).
+        x0: start of the path, an array of shape (*event,), or a pytree of arrays.
 
     Raises:
-        ValueError: if `x0` is not an array of real numbers.
+        ValueError: if `x0` is not an array of real numbers, or a pytree of such.
 
     Example:
         >>> import jax.numpy as jnp
@@ -89,8 +99,11 @@ def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:
         >>> energy_state(jnp.ones(2)).energy
         Array(0., dtype=float32)
     """
-    x0 = real_rows("x0", x0)
-    zero = jnp.zeros((), at_least_float32(x0.dtype))
+    if is_pytree_state(x0):
+        x0 = jax.tree.map(lambda leaf: real_rows("x0", leaf), x0)
+    else:
+        x0 = real_rows("x0", x0)
+    zero = jnp.zeros((), at_least_float32(dtype_of(x0)))
     return PathState(x0, zero, zero)
 
 

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import positive_scalar
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import EventShape, State, checked_event_shape
 from kinetic_jax.fields._field import ModelField, WrappedField
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
-    checked_event_shape,
     checked_velocity,
     require_function,
     traced_args,
@@ -27,9 +29,7 @@ class VectorFieldAdapter(ModelField):
     args: PyTree[Any]
     takes_cond = False
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """`vf(t, x, args)`; `cond` is not used."""
         del cond
         return checked_velocity(self.vf(t, x, self.args), x)
@@ -39,12 +39,12 @@ def from_vector_field(
     vf: Callable[..., Any],
     args: PyTree[Any] = None,
     *,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
 ) -> VectorFieldAdapter:
     """Turns a Diffrax vector field `vf(t, y, args)` into a velocity field of one sample.
 
     Args:
-        vf: a function of time, state and `args`; the state is one sample, an array.
+        vf: a function of time, state and `args`; the state is one sample, an array or a pytree.
         args: a pytree; its arrays and Python floats are traced, not baked in: weights belong
             here. A condition per sample does not reach `vf`, so `cfg` refuses the field.
         event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
@@ -84,13 +84,11 @@ class OtherClockField(WrappedField):
 class ReversedTimeField(OtherClockField):
     """See `from_reversed_time`."""
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """`-field(time_scale (1 − t), x, cond)`."""
         t = as_time(t, x)
         reading = self.time_scale.astype(t.dtype) * (1 - t)
-        return -self.field(reading, x, cond)
+        return jax.tree.map(jnp.negative, self.field(reading, x, cond))
 
 
 def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> ReversedTimeField:
@@ -120,9 +118,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
 class ScaledTimeField(OtherClockField):
     """See `from_scaled_time`."""
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """`field(time_scale t, x, cond)`."""
         t = as_time(t, x)
         return self.field(self.time_scale.astype(t.dtype) * t, x, cond)

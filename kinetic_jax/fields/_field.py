@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require
+from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape
 
 
 class Field(eqx.Module):
@@ -36,14 +37,12 @@ class Field(eqx.Module):
     """
 
     @abc.abstractmethod
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
-        """The velocity of ONE sample, of the shape and dtype of `x`."""
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
+        """The velocity of ONE sample, of the shape and dtype of `x`, an array or a pytree."""
 
     @property
-    def event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one sample; None if the field takes any."""
+    def event_shape(self) -> EventShape | None:
+        """Shape of one sample, a dict of shapes for a dict of arrays; None for any."""
         return None
 
     @property
@@ -96,12 +95,12 @@ class Field(eqx.Module):
 class ModelField(Field):
     """A field around another model, with an optional `event_shape`."""
 
-    shape: tuple[int, ...] | None = eqx.field(static=True)
+    shape: tuple[int, ...] | StateSpec | None = eqx.field(static=True)
 
     @property
-    def event_shape(self) -> tuple[int, ...] | None:
+    def event_shape(self) -> EventShape | None:
         """Shape of one sample."""
-        return self.shape
+        return as_event_shape(self.shape)
 
 
 class WrappedField(Field):
@@ -116,7 +115,7 @@ class WrappedField(Field):
     field: Field
 
     @property
-    def event_shape(self) -> tuple[int, ...] | None:
+    def event_shape(self) -> EventShape | None:
         """Shape of one sample."""
         return self.field.event_shape
 
@@ -161,8 +160,8 @@ def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
         ValueError: if the rows of `x` have another shape, or the field refuses `cond`.
     """
     rows, expected = x.shape[1:], field.event_shape
-    if expected is not None and rows != tuple(expected):
-        expected = tuple(expected)
+    expected = tuple(expected) if isinstance(expected, list) else expected
+    if expected is not None and rows != expected:
         raise ValueError(
             f"{name} must have the field's event shape, {expected}, got rows of shape {rows}"
         )

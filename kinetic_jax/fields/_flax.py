@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import EventShape, State, checked_event_shape
 from kinetic_jax.fields._field import ModelField
 from kinetic_jax.fields._protocol import (
-    checked_event_shape,
     require_function,
     require_one_array,
     traced_args,
@@ -27,7 +27,17 @@ def _batch_of_one(tree: PyTree[Any]) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[None], tree)
 
 
-def _one_velocity(output: Any, x: Float[Array, "*event"], name: str) -> Float[Array, "*event"]:
+def _one_velocity(output: Any, x: State, name: str) -> Any:
+    if isinstance(x, jax.Array):
+        return _row_of_one(output, x, name)
+    expected: Any = jax.tree.structure(x)
+    got: Any = jax.tree.structure(output)
+    wanted = f"have the structure of its input, {expected}"
+    require(got == expected, f"the output of {name}", got, wanted)
+    return jax.tree.map(lambda leaf, like: _row_of_one(leaf, like, name), output, x)
+
+
+def _row_of_one(output: Any, x: Array, name: str) -> Array:
     name = f"the output of {name}"
     wanted = f"have the shape of its input, {(1, *x.shape)} for a batch of one"
     require_one_array(name, output, wanted)
@@ -76,9 +86,7 @@ class LinenField(ModelField):
         variables = type(self.variables)(mask)
         return LinenField(self.shape, variables, args, call, self.module)
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
         call = _call_linen if self.call is None else self.call
         given = () if self.args is None else (self.args,)
@@ -92,7 +100,7 @@ def from_linen(
     *,
     call: Callable[..., Any] | None = None,
     args: PyTree[Any] = None,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
 ) -> LinenField:
     """A velocity field made of a batch-first `flax.linen` module and its variables.
 
@@ -187,9 +195,7 @@ class NNXField(ModelField):
         state = jax.tree.unflatten(structure, kept)
         return NNXField(self.shape, state, self.args, self.call, self.graphdef, self.kinds)
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
         model = nnx.merge(self.graphdef, self.state)
         name, inputs = type(model).__name__, _batch_of_one((t, x, cond))
@@ -245,7 +251,7 @@ def from_nnx(
     *,
     call: Callable[..., Any] | None = None,
     args: PyTree[Any] = None,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
 ) -> NNXField:
     """A velocity field made of a batch-first Flax NNX model.
 

@@ -11,14 +11,14 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from kinetic_jax._checks import positive_scalar, require, short
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape, checked_event_shape
 from kinetic_jax.fields._field import Field, WrappedField
 from kinetic_jax.fields._flax import from_nnx
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
-    checked_event_shape,
     require_function,
     traced_args,
 )
@@ -33,14 +33,14 @@ class PredictionField(WrappedField):
     """See `from_prediction`."""
 
     schedule: Schedule
-    shape: tuple[int, ...] | None = eqx.field(static=True)
+    shape: tuple[int, ...] | StateSpec | None = eqx.field(static=True)
     predicts: Prediction = eqx.field(static=True)
     tau_split = None
 
     @property
-    def event_shape(self) -> tuple[int, ...] | None:
+    def event_shape(self) -> EventShape | None:
         """Shape of one sample."""
-        return self.field.event_shape if self.shape is None else self.shape
+        return self.field.event_shape if self.shape is None else as_event_shape(self.shape)
 
     def arrival(self, dtype: np.dtype) -> Float[Array, ""]:
         """The last time at which a solver evaluates the model."""
@@ -56,15 +56,14 @@ class PredictionField(WrappedField):
         end = self.schedule.span[1]  # where σ may have an infinite slope
         return ~jnp.isfinite(jax.grad(self.schedule.sigma)(end))
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample on the linear path."""
-        t = as_time(t, x).astype(x.dtype)
+        t = as_time(t, x).astype(dtype_of(x))
         stop = 1 - float(jnp.finfo(t.dtype).eps) ** 0.5
         t = jnp.where(self._diverges(), jnp.minimum(t, stop), t)
         reading, size, of_x, of_output = rates_of(self.schedule, self.predicts, t)
-        return of_x * x + of_output * self.field(reading, size * x, cond)
+        output = self.field(reading, jax.tree.map(lambda leaf: size * leaf, x), cond)
+        return jax.tree.map(lambda leaf, out: of_x * leaf + of_output * out, x, output)
 
 
 def rates_of(
@@ -102,7 +101,7 @@ def from_prediction(
     schedule: Schedule,
     call: Callable[..., Any] | None = None,
     args: PyTree[Any] = None,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
 ) -> PredictionField:
     """A model of any affine Gaussian path as a velocity field on the LINEAR path.
 
@@ -183,14 +182,14 @@ class Preconditioned(WrappedField):
     sigma_data: Float[Array, ""]
     tau_split = None
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The denoised x at noise level t."""
-        sigma, data = as_time(t, x).astype(x.dtype), self.sigma_data.astype(x.dtype)
+        dtype = dtype_of(x)
+        sigma, data = as_time(t, x).astype(dtype), self.sigma_data.astype(dtype)
         total = jnp.sqrt(sigma**2 + data**2)
-        output = self.field(jnp.log(sigma) / 4, x / total, cond)
-        return (data / total) ** 2 * x + (sigma * data / total) * output
+        output = self.field(jnp.log(sigma) / 4, jax.tree.map(lambda leaf: leaf / total, x), cond)
+        skip, out = (data / total) ** 2, sigma * data / total
+        return jax.tree.map(lambda leaf, change: skip * leaf + out * change, x, output)
 
 
 def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Preconditioned:

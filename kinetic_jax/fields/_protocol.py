@@ -11,8 +11,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from kinetic_jax._checks import float_array, require, short, whole_numbers
+from kinetic_jax._checks import float_array, require, short
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import State
 from kinetic_jax.fields._field import Field
 
 
@@ -45,9 +46,7 @@ class VelocityField(Protocol):
         True
     """
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity at time `t` and position `x`, of the shape and dtype of `x`."""
         ...
 
@@ -57,9 +56,7 @@ class FunctionField(Field):
 
     function: Callable[..., Any]
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample, in the dtype of x."""
         try:
             return checked_velocity(self.function(t, x, cond), x)
@@ -117,12 +114,21 @@ def _takes(function: Any, count: int) -> bool:
     return True
 
 
-def checked_velocity(velocity: Any, x: Array) -> Array:
+def checked_velocity(velocity: Any, x: State) -> Any:
     """`velocity`, what a field returned at `x`, in the dtype of x: half precision is cast.
 
     Raises:
-        ValueError: if it is not an array of the shape and dtype of x.
+        ValueError: if it is not an array of the shape and dtype of x, or a pytree of such arrays.
     """
+    if isinstance(x, jax.Array | np.ndarray):
+        return _checked_array(velocity, x)
+    expected: Any = jax.tree.structure(x)
+    got: Any = jax.tree.structure(velocity)
+    require(got == expected, "the field's output", got, f"have the structure of x, {expected}")
+    return jax.tree.map(_checked_array, velocity, x)
+
+
+def _checked_array(velocity: Any, x: Array | np.ndarray) -> Array:
     name, wanted = "the field's output", f"have the shape {x.shape} and dtype {x.dtype} of x"
     require_one_array(name, velocity, wanted)
     shape, dtype = velocity.shape, velocity.dtype
@@ -137,15 +143,6 @@ def require_one_array(name: str, output: Any, wanted: str) -> None:
     """Checks that a model's output is an array, not a tuple, a dict or a number of Python's."""
     is_array = isinstance(output, jax.Array | np.ndarray | np.generic)
     require(is_array, name, f"a {type(output).__name__}", wanted)
-
-
-def checked_event_shape(event_shape: Any) -> tuple[int, ...] | None:
-    """The shape of one sample as a tuple of whole numbers, or None.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    return None if event_shape is None else whole_numbers("event_shape", event_shape)
 
 
 def require_function(name: str, function: Any, *arguments: str) -> None:

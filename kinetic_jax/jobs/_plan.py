@@ -14,8 +14,8 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
+from kinetic_jax._state import checked_event_shape
 from kinetic_jax.fields import Field, VelocityField
-from kinetic_jax.fields._protocol import checked_event_shape
 from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.networks import Scaling

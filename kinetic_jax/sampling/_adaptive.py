@@ -7,7 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from kinetic_jax._checks import require
 from kinetic_jax.energy import energy_state, energy_term
@@ -21,6 +21,7 @@ from kinetic_jax.fields import Field
 from kinetic_jax.sampling._controller import PathController, PathControllerState
 from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE
 from kinetic_jax.sampling._explicit import require_explicit, stages_of
+from kinetic_jax.sampling._inputs import Given
 from kinetic_jax.sampling._split import SplitSolver
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 
@@ -82,16 +83,16 @@ class AdaptivePlan(eqx.Module):
 
 @eqx.filter_jit
 def solve_adaptive(
-    field: Field, x0: Float[Array, "batch *event"], cond: PyTree[Any], plan: AdaptivePlan
+    field: Field, x0: Float[Array, "batch *event"], given: Given, plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
     x1, totals, frame, num_evals, status, path = jax.vmap(
-        lambda x, c: _solve_one(field, x, c, plan)
-    )(x0, cond)
+        lambda x, own: _solve_one(field, x, own, plan)
+    )(x0, given)
     axes, duration = tuple(range(1, x0.ndim)), plan.end - plan.start
-    energy = path_energy(totals, squared_norm(x1 - x0, axes), duration)
+    energy = path_energy(totals, squared_norm(x1 - x0, axes, given.mass), duration)
     # In the frame the path is about as short as its excess, so that nothing is lost here.
-    shift = squared_norm((x1 - x0) / duration - frame, axes)
+    shift = squared_norm((x1 - x0) / duration - frame, axes, given.mass)
     excess = energy.excess - duration * shift / 2
     if min(stages_of(_inner(plan.solver)).b) >= 0:
         excess = jnp.maximum(excess, jnp.zeros_like(excess))
@@ -111,15 +112,17 @@ def solve_adaptive(
 
 
 def _solve_one(
-    field: Field, x0: Float[Array, "*event"], cond: PyTree[Any], plan: AdaptivePlan
+    field: Field, x0: Float[Array, "*event"], given: Given, plan: AdaptivePlan
 ) -> tuple[Array, PhaseTotals, Array, Array, Array, Array | None]:
     """ONE sample: its end, totals, frame, number of evaluations, status, and path."""
     saves = {"end": diffrax.SubSaveAt(t1=True)}
     if plan.times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
-        energy_term(field, cond),
-        SplitSolver(plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0),
+        energy_term(field, given.cond, mass=given.mass),
+        SplitSolver(
+            plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0, given.mass
+        ),
         t0=plan.start,
         t1=plan.end,
         dt0=plan.dt0,

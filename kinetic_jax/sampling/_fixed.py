@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
@@ -16,80 +15,16 @@ from kinetic_jax._mesh import varied_as, varying_loop
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
-    kinetic_rates,
     no_totals,
     path_energy,
     squared_norm,
 )
 from kinetic_jax.fields import Field
-from kinetic_jax.fields._protocol import checked_velocity
-from kinetic_jax.sampling._explicit import Stages, advance, stage_point, weighted_sum
-from kinetic_jax.sampling._grid import snapped
+from kinetic_jax.sampling._inputs import Given
+from kinetic_jax.sampling._plan import FixedPlan, SavePlan
+from kinetic_jax.sampling._step import Spent, step_of_one
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
 from kinetic_jax.transforms._phases import is_landing
-
-
-class SavePlan(eqx.Module):
-    """The nodes of a fixed grid to keep, and the way from them to the saved times.
-
-    A time between nodes is reached by one shorter step of the same solver from the node before
-    it: of the solver's own order, and without touching the trajectory.
-
-    Attributes:
-        slots: for each node the slot it is kept in; `num_slots` for "not kept".
-        which: for each saved time the slot of the node before it.
-        before: the index of that node.
-        times: the saved times.
-        num_slots: how many nodes are kept.
-        between: whether any saved time lies between nodes.
-    """
-
-    slots: Int[Array, " nodes"]
-    which: Int[Array, " times"]
-    before: Int[Array, " times"]
-    times: Float[Array, " times"]
-    num_slots: int = eqx.field(static=True)
-    between: bool = eqx.field(static=True)
-
-
-def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: Any) -> SavePlan:
-    """The plan that saves `times` on the grid `nodes`."""
-    before, times = snapped(times, nodes)
-    kept, which = np.unique(before, return_inverse=True)
-    slots = np.full(nodes.size, kept.size, np.int32)
-    slots[kept] = np.arange(kept.size)
-    return SavePlan(
-        jnp.asarray(slots),
-        jnp.asarray(which, jnp.int32),
-        jnp.asarray(before, jnp.int32),
-        jnp.asarray(times, dtype),
-        kept.size,
-        bool(np.any(times != nodes[before])),
-    )
-
-
-def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
-    """The plan that saves the whole path."""
-    every = jnp.arange(nodes.size, dtype=jnp.int32)
-    return SavePlan(every, every, every, nodes, nodes.size, False)
-
-
-class FixedPlan(eqx.Module):
-    """The steps of a batch; arrays are traced.
-
-    Attributes:
-        nodes: the times between which it steps.
-        tau_split: where the energy is split.
-        stages: of the solver.
-        arrival: the last time at which the field is evaluated, or None.
-        save: what is kept of the path, or None.
-    """
-
-    nodes: Float[Array, " nodes"]
-    tau_split: Float[Array, ""]
-    stages: Stages = eqx.field(static=True)
-    arrival: Float[Array, ""] | None
-    save: SavePlan | None = None
 
 
 class Motion(NamedTuple):
@@ -122,24 +57,6 @@ class Records(NamedTuple):
     saved: Float[Array, "batch slots *event"] | None
 
 
-class Spent(NamedTuple):
-    """The energies of one step of one sample.
-
-    Attributes:
-        power: the mean of ½||u||² over the step.
-        speed: the mean of ||u||.
-        excess: the mean integrand of the excess.
-        speed2: ||u||² of the step's mean velocity u.
-        bend2: ||u − u of the step before||².
-    """
-
-    power: Float[Array, ""]
-    speed: Float[Array, ""]
-    excess: Float[Array, ""]
-    speed2: Float[Array, ""]
-    bend2: Float[Array, ""]
-
-
 def at_start(x0: Float[Array, "batch *event"], plan: FixedPlan) -> tuple[Motion, Records]:
     """A batch that has not moved."""
     batch, dtype = x0.shape[:1], at_least_float32(x0.dtype)
@@ -154,7 +71,7 @@ def at_start(x0: Float[Array, "batch *event"], plan: FixedPlan) -> tuple[Motion,
 def loop_over_steps(
     field: Field,
     x0: Float[Array, "batch *event"],
-    cond: PyTree[Array],
+    given: Given,
     plan: FixedPlan,
     start: tuple[Motion, Records],
     active: Bool[Array, " steps"] | None = None,
@@ -164,12 +81,12 @@ def loop_over_steps(
     def step(carry: tuple[Motion, Records], xs: Any) -> Any:
         motion, records = carry
         i, t0, t1, slot, is_active = xs
-        move = jax.vmap(functools.partial(_step_of_one, field, plan, t0, t1))
-        inputs = x0, motion.x, motion.velocity, cond
+        move = jax.vmap(functools.partial(step_of_one, field, plan, t0, t1))
+        inputs = x0, motion.x, motion.velocity, given
 
-        def stay(x0: Array, x: Array, velocity: Array, cond: PyTree[Array]) -> Any:
+        def stay(x0: Array, x: Array, velocity: Array, given: Given) -> Any:
             nothing = jnp.zeros_like(records.speed2[:, 0])
-            return varied_as((x, velocity, Spent(*[nothing] * 5)), move, x0, x, velocity, cond)
+            return varied_as((x, velocity, Spent(*[nothing] * 5)), move, x0, x, velocity, given)
 
         if active is None:
             x, velocity, spent = move(*inputs)
@@ -214,82 +131,16 @@ def _recorded(
     return Records(speed2, bend2, records.saved.at[:, slot].set(x, mode="drop"))
 
 
-def _step_of_one(
-    field: Field,
-    plan: FixedPlan,
-    t0: Float[Array, ""],
-    t1: Float[Array, ""],
-    x0: Float[Array, "*event"],
-    x: Float[Array, "*event"],
-    previous: Float[Array, "*event"],
-    cond: PyTree[Array],
-) -> tuple[Float[Array, "*event"], Float[Array, "*event"], Spent]:
-    """One step of ONE sample: where it ends, its mean velocity, and what it spent.
-
-    Args:
-        field: the velocity field.
-        plan: the solver's stages, and when the path began.
-        t0: where the step begins.
-        t1: where it ends.
-        x0: the start of the path.
-        x: the start of the step.
-        previous: the mean velocity of the step before.
-        cond: the condition.
-    """
-    stages, velocities = plan.stages, list[Array]()
-    for _ in stages.c:
-        t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)
-        velocities.append(checked_velocity(field(t, position, cond), x))
-    mean = weighted_sum(stages.b, velocities)
-    power, speed = weighted_sum(stages.b, [kinetic_rates(velocity) for velocity in velocities])
-    before, after = t0 - plan.nodes[0], t1 - plan.nodes[0]
-    excess = _excess_rate(stages.b, velocities, mean, x - x0, before, after)
-    bend2 = squared_norm(mean - previous)
-    # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
-    # may overwrite the old; else XLA copies the batch in every step, which shows in
-    # `benchmarks/speed/overhead.py`.
-    velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(mean), mean)
-    spent = Spent(power, speed, excess, squared_norm(mean), bend2)
-    return advance(x, velocity, t1 - t0), velocity, spent
-
-
-def _excess_rate(
-    weights: tuple[float, ...],
-    velocities: list[Float[Array, "*event"]],
-    mean: Float[Array, "*event"],
-    moved: Float[Array, "*event"],
-    before: Float[Array, ""],
-    after: Float[Array, ""],
-) -> Float[Array, ""]:
-    """The mean integrand ½ (Σ b_i ||k_i − u||² + T/(T + h) ||u − m||²) of the excess over a step.
-
-    Args:
-        weights: the solver's b_i.
-        velocities: the stages' k_i.
-        mean: u, the step's mean velocity.
-        moved: the way up to the step, so that m = moved/T is the mean velocity up to there.
-        before: T, the time up to the step.
-        after: T + h.
-    """
-    weighted = [(b, k) for b, k in zip(weights, velocities, strict=True) if b != 0]
-    so_far = moved / jnp.where(before == 0, jnp.ones_like(before), before)
-    unit = weighted[0][0]  # factored out: equal weights then need no product
-    squares, share = (mean - so_far) ** 2, before / (unit * after)
-    if len(weighted) == 1:  # the one velocity is the mean
-        return share / 2 * jnp.sum(squares)
-    squares = share * squares
-    for weight, velocity in weighted:
-        square = (velocity - mean) ** 2
-        squares = squares + (square if weight == unit else weight / unit * square)
-    return unit / 2 * jnp.sum(squares)
-
-
 def completed(
-    x0: Float[Array, "batch *event"], plan: FixedPlan, motion: Motion, records: Records
+    x0: Float[Array, "batch *event"],
+    given: Given,
+    plan: FixedPlan,
+    motion: Motion,
+    records: Records,
 ) -> Trajectories:
     """The result for a batch that has arrived."""
     batch, axes = x0.shape[0], tuple(range(1, x0.ndim))
-    nodes, moved2 = plan.nodes, squared_norm(motion.x - x0, axes)
+    nodes, moved2 = plan.nodes, squared_norm(motion.x - x0, axes, given.mass)
     energy = path_energy(motion.totals, moved2, nodes[-1] - nodes[0])
     # An x1 that is not finite makes the displacement so.
     finite = motion.finite & has_finite_energy(energy)
@@ -304,16 +155,16 @@ def completed(
 
 @eqx.filter_jit
 def solve_fixed(
-    field: Field, x0: Float[Array, "batch *event"], cond: PyTree[Array], plan: FixedPlan
+    field: Field, x0: Float[Array, "batch *event"], given: Given, plan: FixedPlan
 ) -> Trajectories:
     """Trajectories of a batch on a fixed grid."""
-    loop = loop_over_steps(field, x0, cond, plan, at_start(x0, plan))
+    loop = loop_over_steps(field, x0, given, plan, at_start(x0, plan))
     motion, records = jax.lax.scan(*loop)[0]
-    run = completed(x0, plan, motion, records)
+    run = completed(x0, given, plan, motion, records)
     if plan.save is None or records.saved is None:
         return run
     of_one = functools.partial(_path_of_one, field, plan, plan.save)
-    path = jax.vmap(of_one)(records.saved, run.x1, cond)
+    path = jax.vmap(of_one)(records.saved, run.x1, given)
     finite = jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
     extra = plan.save.which.size * len(plan.stages.c) if plan.save.between else 0
     return dataclasses.replace(
@@ -331,12 +182,12 @@ def _path_of_one(
     save: SavePlan,
     saved: Float[Array, "slots *event"],
     x1: Float[Array, "*event"],
-    cond: PyTree[Array],
+    given: Given,
 ) -> Float[Array, "times *event"]:
     """ONE sample at the saved times, from the nodes that were kept."""
     path = saved.at[save.slots[-1]].set(x1, mode="drop")[save.which]
     if not save.between:
         return path
-    return jax.vmap(lambda t0, t1, x: _step_of_one(field, plan, t0, t1, x, x, x, cond)[0])(
+    return jax.vmap(lambda t0, t1, x: step_of_one(field, plan, t0, t1, x, x, x, given)[0])(
         plan.nodes[save.before], save.times, path
     )

@@ -1,6 +1,7 @@
-"""Checks of the field, the start points and their conditions."""
+"""Checks of the field, the start points, their conditions and their mass."""
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +10,79 @@ from jaxtyping import Array, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require
 from kinetic_jax._mesh import checked_mesh, refuse_split
+from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
+from kinetic_jax.energy._mass import checked_mass, mass_like
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
+from kinetic_jax.fields._flat import flat_field
+from kinetic_jax.sampling._trajectories import Trajectories
 
 
-def checked_inputs(field: Any, x0: Any, cond: PyTree[Any]) -> tuple[Field, Array, PyTree[Array]]:
-    """The field as a pytree, x0 and cond as arrays.
+class Given(NamedTuple):
+    """The constants of each sample, with a leading batch axis or of ONE.
+
+    Attributes:
+        cond: its condition.
+        mass: weights of its dimensions, in the shape of x; None for 1.
+    """
+
+    cond: PyTree[Array]
+    mass: Array | None = None
+
+
+class Inputs(NamedTuple):
+    """The checked arguments of `sample`: states that are pytrees are flat vectors here.
+
+    Attributes:
+        field: the field.
+        x0: where paths begin, an array.
+        given: conditions and masses.
+        spec: the structure of a state that is a pytree, else None.
+    """
+
+    field: Field
+    x0: Array
+    given: Given
+    spec: StateSpec | None
+
+
+def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> Inputs:
+    """The field as a pytree; x0, cond and mass as arrays.
 
     Raises:
-        ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows,
-            `cond` of another size, one of them a memmap, or the field refuses them.
+        ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows
+            or a pytree of such, `cond` of another size, one of them a memmap, the field refuses
+            them, or `mass` does not fit.
     """
     field = as_field(field)
     refuse_memmap("field", field)
-    x0, cond = _checked_batch(x0, cond)
+    refuse_memmap("x0", x0)
+    refuse_memmap("cond", cond)
+    spec, weights = None, checked_mass(mass)
+    if is_pytree_state(x0):
+        spec = spec_of("x0", x0)
+        field = flat_field(field, spec)
+        weights = mass_like(weights, x0)
+        x0 = flat_rows("x0", x0, spec)
+        weights = None if weights is None else flat_rows("mass", weights, spec)
+    x0 = as_array("x0", x0)
+    require(
+        x0.dtype in (jnp.float32, jnp.float64),
+        "x0",
+        f"dtype {x0.dtype}",
+        "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
+    )
+    cond = conditions_of(cond, batch_size("x0", x0), "x0")
     check_inputs(field, "x0", x0, cond)
-    return field, x0, cond
+    return Inputs(field, x0, Given(cond, mass_like(weights, x0)), spec)
+
+
+def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
+    """A result in the structure of the caller's x0."""
+    if spec is None:
+        return run
+    path = None if run.path is None else spec.restored(run.path)
+    return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
 
 
 def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
@@ -43,16 +101,3 @@ def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
     refuse_split("x0", x0)
     refuse_split("cond", cond)
     return None
-
-
-def _checked_batch(x0: Any, cond: PyTree[Any]) -> tuple[Array, PyTree[Any]]:
-    refuse_memmap("x0", x0)
-    refuse_memmap("cond", cond)
-    x0 = as_array("x0", x0)
-    require(
-        x0.dtype in (jnp.float32, jnp.float64),
-        "x0",
-        f"dtype {x0.dtype}",
-        "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
-    )
-    return x0, conditions_of(cond, batch_size("x0", x0), "x0")

@@ -7,11 +7,12 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import float_scalar, require, require_between, short, whole_number
 from kinetic_jax._mesh import refuse_varying
 from kinetic_jax._open import call_opened
+from kinetic_jax.energy._mass import Mass
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._adaptive import (
@@ -20,17 +21,18 @@ from kinetic_jax.sampling._adaptive import (
     solve_adaptive,
 )
 from kinetic_jax.sampling._explicit import stages_of
-from kinetic_jax.sampling._fixed import FixedPlan, SavePlan, save_every_node, save_plan, solve_fixed
+from kinetic_jax.sampling._fixed import solve_fixed
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
-from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
+from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh
+from kinetic_jax.sampling._plan import FixedPlan, SavePlan, save_every_node, save_plan
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split
 
 
 def sample(
     field: VelocityField,
-    x0: Float[ArrayLike, "batch *event"],
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     solver: diffrax.AbstractSolver | None = None,
@@ -44,6 +46,7 @@ def sample(
     t1: ArrayLike | None = None,
     tau_split: ArrayLike | None = None,
     save_at: bool | ArrayLike | Sequence[float] | None = None,
+    mass: Mass | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Trajectories:
     """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
@@ -54,7 +57,8 @@ def sample(
 
     Args:
         field: the velocity field of ONE sample, `field(t, x, cond)`; its arrays are traced.
-        x0: where the paths begin, shape (batch, *event), float32 or float64; see `noise`.
+        x0: where the paths begin, shape (batch, *event), float32 or float64; see `noise`. Or a
+            pytree of such arrays, of one dtype: the field then takes and returns pytrees.
         cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
             condition of every sample.
         solver: an explicit one-step Diffrax solver. Default: `Euler()`; `Tsit5()` with a
@@ -78,6 +82,9 @@ def sample(
             A time between the nodes of a fixed grid is reached by one shorter step of the same
             solver (counted in `num_evals`); an adaptive solve interpolates as Diffrax does, with
             its run-time check of the times, a host callback.
+        mass: weights m >= 0 of the energy, `½ ∫ Σ m u² dt`, such as a mask of padding or weights by
+            latitude; in every norm of the result, and nowhere else. An array that broadcasts to
+            the event, or to `x0` (a row for each sample); for a pytree of the same structure.
         mesh: split the batch over the devices of this mesh, those of other processes included
             (`jax.distributed`; every process passes the same arguments). The results stay split
             over the mesh, with no exchange between devices; if the batch does not divide by their
@@ -93,7 +100,8 @@ def sample(
     Raises:
         ValueError: before anything compiles, for settings that are out of range or contradict
             each other, `x0` and `cond` of different batch sizes, a field whose output has not the
-            shape and dtype of x, a solver that is not explicit and one-step, a memmap.
+            shape and dtype of x, a solver that is not explicit and one-step, a mass that does not
+            fit, a memmap.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -103,7 +111,7 @@ def sample(
         >>> result.x1.shape, result.energy.total.shape, result.num_evals
         ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
     """
-    field, x0, cond = checked_inputs(field, x0, cond)
+    field, x0, given, spec = checked_inputs(field, x0, cond, mass)
     dtype = x0.dtype
     for name, value, kind in (
         ("solver", solver, diffrax.AbstractSolver),
@@ -113,7 +121,7 @@ def sample(
         is_kind = value is None or isinstance(value, kind)
         require(is_kind, name, short(value), f"be an instance of a diffrax.{kind.__name__}")
     max_steps = whole_number("max_steps", max_steps, 1)
-    mesh = mesh_for(mesh, x0, cond)
+    mesh = mesh_for(mesh, x0, given.cond)
     tau = field.tau_split if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
     arrival = arrival_of(field, dtype)
@@ -125,8 +133,9 @@ def sample(
         save = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
         plan = FixedPlan(nodes_as(nodes, dtype), tau, stages, arrival, save)
-        return call_opened(on_mesh(mesh, solve_fixed, field, x0), field, x0, cond, plan)
-    refuse_varying("controller", type(controller).__name__, field, x0, cond)
+        solve = on_mesh(mesh, solve_fixed, field, x0)
+        return restored(call_opened(solve, field, x0, given, plan), spec)
+    refuse_varying("controller", type(controller).__name__, field, x0, given)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     is_default = isinstance(grid, str) and grid == "uniform"
     require(is_default, "grid", grid, "be left out with a controller")
@@ -148,7 +157,7 @@ def sample(
         arrival=arrival,
     )
     solve = on_mesh(mesh, solve_adaptive, field, x0, own_steps=True)
-    return call_opened(solve, field, x0, cond, adaptive)
+    return restored(call_opened(solve, field, x0, given, adaptive), spec)
 
 
 def _save_plan(

@@ -57,6 +57,7 @@ class _StepField(eqx.Module):
     begin: Any
     x0: Float[Array, "*event"]
     frame: Float[Array, "*event"]
+    mass: Float[Array, "*event"] | None
     t0: Any
     y0: FramedState
 
@@ -68,7 +69,7 @@ class _StepField(eqx.Module):
         started = elapsed > 0
         chord = (y.x - self.x0) / jnp.where(started, elapsed, jnp.ones_like(elapsed))
         frame = jnp.where(self.t0 > self.begin, self.frame, chord)
-        relative = squared_norm(rates.x - frame) / 2
+        relative = squared_norm(rates.x - frame, None, self.mass) / 2
         return FramedState(rates, jnp.where(started, relative, jnp.zeros_like(relative)))
 
 
@@ -97,6 +98,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         arrival: the last time at which the field is evaluated, or None.
         begin: when the path begins.
         x0: where it begins.
+        mass: weights of the squares of velocities, or None.
     """
 
     solver: diffrax.AbstractSolver  # type: ignore[misc]
@@ -104,6 +106,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
     arrival: Float[Array, ""] | None
     begin: Float[Array, ""]
     x0: Float[Array, "*event"]
+    mass: Float[Array, "*event"] | None = None
 
     @property
     def term_structure(self) -> Any:
@@ -168,7 +171,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         is_first = t0 <= self.begin
         moved = end.x - self.x0
         frame = jnp.where(is_first, moved / (t1 - self.begin), solver_state.frame)
-        displacement = squared_norm(moved) / (2 * (t1 - self.begin))
+        displacement = squared_norm(moved, None, self.mass) / (2 * (t1 - self.begin))
         own = _first_excess(spent.energy, displacement, end.relative)
         relative = jnp.where(is_first, own, end.relative)
         totals = solver_state.totals.add(launch, spent.energy - launch, spent.length, relative)
@@ -181,7 +184,8 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         zero = jnp.zeros_like(y0.energy)
         start = FramedState(PathState(y0.x, zero, zero), zero)
         rates = term_of(terms).vector_field  # forward in time, as the whole solve
-        field = _StepField(rates, self.arrival, self.begin, self.x0, frame, t0, start)
+        held = self.arrival, self.begin, self.x0, frame, self.mass
+        field = _StepField(rates, *held, t0, start)
         return with_term(terms, diffrax.ODETerm(field)), start
 
     def func(self, terms: Any, t0: Any, y0: PathState, args: Any) -> Any:

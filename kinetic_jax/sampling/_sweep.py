@@ -24,13 +24,16 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import StateSpec
+from kinetic_jax.energy._mass import Mass
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import FixedPlan, at_start, completed, loop_over_steps
+from kinetic_jax.sampling._fixed import at_start, completed, loop_over_steps
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
-from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
+from kinetic_jax.sampling._inputs import Given, checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh, solve_together
+from kinetic_jax.sampling._plan import FixedPlan
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import Gain, kts
 from kinetic_jax.transforms._phases import (
@@ -48,7 +51,7 @@ Numbers = ArrayLike | Sequence[float]
 
 def sweep(
     field: VelocityField,
-    x0: Float[ArrayLike, "batch *event"],
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     alpha0: Numbers = 0.0,
@@ -63,6 +66,7 @@ def sweep(
     grid: str | ArrayLike | Sequence[float] = "uniform",
     t0: ArrayLike | None = None,
     t1: ArrayLike | None = None,
+    mass: Mass | None = None,
     reduce: Callable[[Trajectories], Any] | None = None,
     at_once: int = 1,
     mesh: Mesh | None = None,
@@ -91,6 +95,7 @@ def sweep(
         grid: as in `sample`.
         t0: as in `sample`.
         t1: as in `sample`.
+        mass: as in `sample`.
         reduce: from one setting's `Trajectories` to what is kept of it (a pytree of arrays);
             traced, as a part of the program. No more than `at_once` settings are then in memory
             together.
@@ -120,13 +125,13 @@ def sweep(
         >>> means.shape
         (2, 1, 1)
     """
-    field, x0, cond = checked_inputs(field, x0, cond)
+    field, x0, given, spec = checked_inputs(field, x0, cond, mass)
     is_solver = solver is None or isinstance(solver, diffrax.AbstractSolver)
     require(is_solver, "solver", short(solver), "be an instance of a diffrax.AbstractSolver")
     require(reduce is None or callable(reduce), "reduce", short(reduce), "be a function of one run")
     at_once = whole_number("at_once", at_once, 1)
     require_flag("allow_reversal", allow_reversal)
-    mesh = mesh_for(mesh, x0, cond)
+    mesh = mesh_for(mesh, x0, given.cond)
     nodes, _, _ = time_nodes(grid, num_steps, t0, t1, x0.dtype)
     plan = SweepPlan(
         alpha0=_vector("alpha0", alpha0),
@@ -138,7 +143,7 @@ def sweep(
         launch=_gain_shape("launch", launch),
         landing=_gain_shape("landing", landing),
         stages=stages_of(diffrax.Euler() if solver is None else solver),
-        reduce=None if reduce is None else as_pytree(reduce),
+        reduce=None if reduce is None else _Reduction(as_pytree(reduce), spec),
         at_once=at_once,
     )
     _check_gains(plan, allow_reversal)
@@ -146,7 +151,18 @@ def sweep(
         solve = on_mesh(mesh, _solve, field, x0, axis=3)
     else:
         solve = functools.partial(solve_together, mesh, _solve)
-    return call_opened(solve, field, x0, cond, plan)
+    runs = call_opened(solve, field, x0, given, plan)
+    return restored(runs, spec) if reduce is None else runs
+
+
+class _Reduction(eqx.Module):
+    """The user's `reduce`, given runs of the user's states."""
+
+    reduce: Callable[..., Any]
+    spec: StateSpec | None = eqx.field(static=True)
+
+    def __call__(self, run: Trajectories) -> Any:
+        return self.reduce(restored(run, self.spec))
 
 
 class SweepPlan(eqx.Module):
@@ -183,7 +199,7 @@ class SweepPlan(eqx.Module):
 
 
 @eqx.filter_jit
-def _solve(field: Field, x0: Array, cond: PyTree[Array], plan: SweepPlan) -> Any:
+def _solve(field: Field, x0: Array, given: Given, plan: SweepPlan) -> Any:
     """All settings, one after the other: τ, then α0, then β0."""
 
     def of_tau(tau: Array) -> Any:
@@ -193,13 +209,13 @@ def _solve(field: Field, x0: Array, cond: PyTree[Array], plan: SweepPlan) -> Any
         def of_alpha(alpha0: Array) -> Any:
             launch = plan.transform(alpha0, 0.0, tau)(field)
             start = at_start(x0, steps)
-            launched = jax.lax.scan(*loop_over_steps(launch, x0, cond, steps, start, shared))[0]
+            launched = jax.lax.scan(*loop_over_steps(launch, x0, given, steps, start, shared))[0]
 
             def of_beta(beta0: Array) -> Any:
                 landing = plan.transform(alpha0, beta0, tau)(field)
-                loop = loop_over_steps(landing, x0, cond, steps, launched, ~shared)
+                loop = loop_over_steps(landing, x0, given, steps, launched, ~shared)
                 landed = jax.lax.scan(*loop)[0]
-                run = completed(x0, steps, *landed)
+                run = completed(x0, given, steps, *landed)
                 return run if plan.reduce is None else plan.reduce(run)
 
             together = None if plan.at_once == 1 else plan.at_once

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._pytree import result
+from kinetic_jax._state import State
 from kinetic_jax.energy import PathEnergy
 
 OK, NOT_FINITE, STEP_LIMIT = 0, 1, 2
@@ -37,23 +38,24 @@ class Trajectories:
     `sweep` adds three leading axes.
 
     Attributes:
-        x1: the samples, shape (batch, *event).
+        x1: the samples, shape (batch, *event), or a pytree like `x0`.
         energy: their kinetic path energies, each (batch,).
         profile: their kinetic profiles; None under adaptive control.
         num_evals: calls of the given field per sample, shape (batch,).
         status: 0 ok, 1 not finite, 2 stopped by the step limit, shape (batch,). A sample that
             failed under adaptive control is NaN throughout.
         ts: the saved times, shape (times,), with `save_at`; else None.
-        path: the saved path, shape (batch, times, *event), with `save_at`; else None.
+        path: the saved path, shape (batch, times, *event), with `save_at`; else None. A pytree
+            like `x0`, if that is one.
     """
 
-    x1: Float[Array, "*batch_event"]
+    x1: State
     energy: PathEnergy
     profile: KineticProfile | None
     num_evals: Int[Array, "*batch"]
     status: Int[Array, "*batch"]
     ts: Float[Array, " times"] | None = None
-    path: Float[Array, "*batch_times_event"] | None = None
+    path: State | None = None
 
     def map_batch(
         self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]

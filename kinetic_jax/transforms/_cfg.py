@@ -16,8 +16,9 @@ from kinetic_jax._checks import (
     require_between,
     require_finite,
 )
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._mesh import varied_as
+from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
 from kinetic_jax.fields._field import require_takes_cond
 from kinetic_jax.transforms._phases import is_within
@@ -30,9 +31,7 @@ class CFGField(WrappedField):
     unconditional: PyTree[Array]
     interval: tuple[Float[Array, ""], Float[Array, ""]] | None
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The guided velocity of one sample."""
         t = as_time(t, x)
         if self.interval is None:
@@ -41,10 +40,10 @@ class CFGField(WrappedField):
         # On a fixed grid t is the same for the whole batch and this stays a branch, which saves
         # the unconditional evaluation outside the interval. The branches are local functions,
         # because `cond` hashes them, and methods of modules with arrays have no hash.
-        def guided(t: Array, x: Array, cond: PyTree[Any]) -> Array:
+        def guided(t: Array, x: State, cond: PyTree[Any]) -> State:
             return self._guided(t, x, cond)
 
-        def plain(t: Array, x: Array, cond: PyTree[Any]) -> Array:
+        def plain(t: Array, x: State, cond: PyTree[Any]) -> State:
             return varied_as(self.field(t, x, cond), guided, t, x, cond)
 
         return jax.lax.cond(is_within(t, *self.interval), guided, plain, t, x, cond)
@@ -59,20 +58,23 @@ class CFGField(WrappedField):
                 require(fits, name, f"dtype {leaf.dtype}", f"be able to hold null_cond, {label}")
         self.field.check_cond(cond, name)
 
-    def both(self, t: Array, x: Array, cond: PyTree[Any]) -> tuple[Array, Array]:
+    def both(self, t: Array, x: State, cond: PyTree[Any]) -> tuple[State, State]:
         """The velocities given `cond` and given none, by one call of the field if it can be."""
         if cond is None:
             raise ValueError("cond must be given to a guided field, got None")
         if self.unconditional is None:
             return self.field(t, x, cond), self.field(t, x, None)
         pair = _stack(cond, self.unconditional)
-        conditional, unconditional = jax.vmap(lambda c: self.field(t, x, c))(pair)
+        velocities = jax.vmap(lambda c: self.field(t, x, c))(pair)
+        conditional, unconditional = (
+            jax.tree.map(lambda leaf, n=n: leaf[n], velocities) for n in range(2)
+        )
         return conditional, unconditional
 
-    def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
+    def _guided(self, t: Array, x: State, cond: PyTree[Any]) -> State:
         conditional, unconditional = self.both(t, x, cond)
-        scale = self.scale.astype(x.dtype)
-        return unconditional + scale * (conditional - unconditional)
+        scale = self.scale.astype(dtype_of(x))
+        return jax.tree.map(lambda c, u: u + scale * (c - u), conditional, unconditional)
 
 
 def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:

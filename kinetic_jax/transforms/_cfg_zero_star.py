@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, is_concrete, require
-from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._dtypes import at_least_float32, dtype_of
+from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.transforms._cfg import CFG, CFGField, cfg
 from kinetic_jax.transforms._phases import is_landing
@@ -18,15 +21,22 @@ class CFGZeroStarField(CFGField):
 
     zero_until: Float[Array, ""]
 
-    def _guided(self, t: Array, x: Array, cond: PyTree[Any]) -> Array:
+    def _guided(self, t: Array, x: State, cond: PyTree[Any]) -> State:
         conditional, unconditional = self.both(t, x, cond)
-        wide = at_least_float32(x.dtype)
-        own, other = conditional.astype(wide), unconditional.astype(wide)
+        dtype = dtype_of(x)
+        own, other = (
+            ravel_pytree(velocity)[0].astype(at_least_float32(dtype))
+            for velocity in (conditional, unconditional)
+        )
         square = jnp.sum(other**2)
-        scale = jnp.sum(own * other) / jnp.where(square == 0, 1, square)
-        base = scale.astype(x.dtype) * unconditional
-        guided = base + self.scale.astype(x.dtype) * (conditional - base)
-        return jnp.where(is_landing(t, self.zero_until), guided, jnp.zeros_like(guided))
+        projection = jnp.sum(own * other) / jnp.where(square == 0, 1, square)
+        is_on, scale = is_landing(t, self.zero_until), self.scale.astype(dtype)
+
+        def guided(c: Array, u: Array) -> Array:
+            base = projection.astype(dtype) * u
+            return jnp.where(is_on, base + scale * (c - base), jnp.zeros_like(c))
+
+        return jax.tree.map(guided, conditional, unconditional)
 
 
 class CFGZeroStar(CFG):

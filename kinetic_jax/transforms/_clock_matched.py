@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import is_concrete, require, whole_number
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._open import call_opened
+from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
 from kinetic_jax.transforms._gain import Gain, gain_at
 
@@ -33,14 +34,13 @@ class ClockMatchedField(WrappedField):
         """None: the last time that the field inside declares is of its own clock."""
         del dtype
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
         time = as_time(t, x)
         s = jnp.interp(time, self.nodes, self.clock)
         eta = jnp.where(s < 1, jnp.interp(time, self.nodes, self.rate), 0.0)
-        return eta.astype(x.dtype) * self.field(jnp.minimum(s, 1.0).astype(x.dtype), x, cond)
+        velocity = self.field(jnp.minimum(s, 1.0).astype(dtype_of(x)), x, cond)
+        return jax.tree.map(lambda v: eta.astype(v.dtype) * v, velocity)
 
 
 class ClockMatched(eqx.Module):

@@ -14,6 +14,7 @@ from kinetic_jax._checks import as_array, is_concrete, require, require_flag
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
+from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
 from kinetic_jax.fields._protocol import require_function
 from kinetic_jax.transforms._phases import checked_tau_split
@@ -58,13 +59,12 @@ class GainField(WrappedField):
 
     fn: TimeGain
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample; the inner field is still evaluated at t."""
         t = as_time(t, x)
         velocity = self.field(t, x, cond)
-        return self.fn(t).astype(velocity.dtype) * velocity
+        eta = self.fn(t)
+        return jax.tree.map(lambda v: eta.astype(v.dtype) * v, velocity)
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:

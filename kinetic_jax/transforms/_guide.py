@@ -4,12 +4,14 @@ import functools
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_scalar, require, require_finite
-from kinetic_jax._dtypes import as_time
+from kinetic_jax._dtypes import as_time, dtype_of
+from kinetic_jax._state import State
 from kinetic_jax.fields import Field, VelocityField, WrappedField, as_field
 
 
@@ -35,13 +37,12 @@ class GuidedField(WrappedField):
         self.field.check_cond(cond, name)
         self.other.check_cond(cond, name)
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The guided velocity of one sample."""
         t = as_time(t, x)
-        other = self.other(t, x, cond)
-        return other + self.weight.astype(x.dtype) * (self.field(t, x, cond) - other)
+        weight = self.weight.astype(dtype_of(x))
+        own, other = self.field(t, x, cond), self.other(t, x, cond)
+        return jax.tree.map(lambda v, o: o + weight * (v - o), own, other)
 
 
 class Guide(eqx.Module):

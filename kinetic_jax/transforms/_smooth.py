@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import (
@@ -16,6 +17,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._dtypes import as_time, at_least_float32
+from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField, WrappedField, as_field
 
 
@@ -26,16 +28,17 @@ class SmoothedField(WrappedField):
     key: PRNGKeyArray
     num: int = eqx.field(static=True)
 
-    def __call__(
-        self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
-    ) -> Float[Array, "*event"]:
+    def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The mean velocity around one sample."""
-        t, sigma = as_time(t, x), self.sigma.astype(x.dtype)
-        draws = jax.random.normal(self.key, (self.num, *x.shape), at_least_float32(x.dtype))
-        draws = draws.astype(x.dtype)
-        at_points = jax.vmap(lambda draw: self.field(t, x + sigma * draw, cond))
-        mean = jnp.mean(at_points(draws), axis=0, dtype=at_least_float32(x.dtype))
-        return mean.astype(x.dtype)
+        # Drawn for the numbers of the whole state, however they are divided into arrays.
+        flat, restored = ravel_pytree(x)
+        t, sigma, wide = as_time(t, x), self.sigma.astype(flat.dtype), at_least_float32(flat.dtype)
+        draws = jax.random.normal(self.key, (self.num, flat.size), wide).astype(flat.dtype)
+
+        def at_point(draw: Array) -> Array:
+            return ravel_pytree(self.field(t, restored(flat + sigma * draw), cond))[0]
+
+        return restored(jnp.mean(jax.vmap(at_point)(draws), axis=0, dtype=wide).astype(flat.dtype))
 
 
 class Smooth(eqx.Module):

@@ -1,0 +1,123 @@
+"""States that are pytrees, such as positions and types, and their shapes."""
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import as_array, batch_size, refuse_memmap, require, short, whole_numbers
+
+State: TypeAlias = PyTree[Float[Array, "..."]]  # an array, or a pytree of arrays, that moves
+EventShape: TypeAlias = (
+    tuple[int, ...] | Mapping[str, Any]
+)  # of a state that is a dict: a dict of shapes
+
+
+class StateSpec(NamedTuple):
+    """The structure of one sample that is a pytree; hashable, so that it can be static.
+
+    Attributes:
+        structure: the pytree.
+        shapes: the shapes of its leaves, without a batch axis.
+    """
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers a sample has."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def event_shape(self) -> EventShape:
+        """The shapes, in the pytree."""
+        return jax.tree.unflatten(self.structure, self.shapes)
+
+    def flat(self, state: State) -> Float[Array, "*batch size"]:
+        """The leaves behind one another, in the order of `jax.flatten_util.ravel_pytree`."""
+        leaves = jax.tree.leaves(state)
+        rows = [
+            leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], -1)
+            for leaf, shape in zip(leaves, self.shapes, strict=True)
+        ]
+        return jnp.concatenate(rows, axis=-1)
+
+    def restored(self, flat: ArrayLike) -> Any:
+        """The pytree of what `flat` made one vector; of NumPy arrays for NumPy's."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
+        parts = (np if isinstance(flat, np.ndarray) else jnp).split(flat, ends, axis=-1)
+        leaves = [
+            part.reshape(*part.shape[:-1], *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def is_pytree_state(x: object) -> bool:
+    """True for states that are pytrees; lists are arrays of numbers, as they are for NumPy."""
+    leaves = jax.tree.leaves(x)
+    is_inner = not isinstance(x, list) and not jax.tree_util.all_leaves([x])
+    return is_inner and bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+
+
+def spec_of(name: str, states: PyTree) -> StateSpec:
+    """The structure of one sample of a batch of states.
+
+    Raises:
+        ValueError: if the leaves have not one batch axis in common, or not one dtype.
+    """
+    batch_size(name, states)
+    leaves, structure = jax.tree.flatten(states)
+    dtypes = sorted({str(leaf.dtype) for leaf in leaves})
+    require(len(dtypes) == 1, name, f"leaves of {', '.join(dtypes)}", "have leaves of one dtype")
+    return StateSpec(structure, tuple(tuple(leaf.shape[1:]) for leaf in leaves))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _flat(spec: StateSpec, states: PyTree) -> Array:
+    return spec.flat(states)
+
+
+def flat_rows(name: str, states: Any, spec: StateSpec) -> Array:
+    """A batch of states as rows, checked to be of that structure.
+
+    Raises:
+        ValueError: if the structure or the shapes differ, or a leaf is a memmap.
+    """
+    refuse_memmap(name, states)
+    got = jax.tree.map(lambda leaf: np.shape(leaf)[1:], states)
+    expected = f"have rows of the structure and shapes {spec.event_shape}"
+    require(got == spec.event_shape, name, f"{got}", expected)
+    return _flat(spec, jax.tree.map(lambda leaf: as_array(name, leaf), states))
+
+
+def checked_event_shape(
+    event_shape: Any, name: str = "event_shape", least: int = 1
+) -> "tuple[int, ...] | StateSpec | None":
+    """The shape of one sample, a tuple of whole numbers or a dict of such, or None; hashable.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if not isinstance(event_shape, Mapping):
+        return None if event_shape is None else whole_numbers(name, event_shape, least)
+    shapes, structure = jax.tree.flatten(dict(event_shape), is_leaf=_is_no_container)
+    require(bool(shapes), name, short(event_shape), "be a shape, or a dict of shapes")
+    return StateSpec(structure, tuple(whole_numbers(name, shape, least) for shape in shapes))
+
+
+def _is_no_container(node: object) -> bool:
+    """True for a shape, and for anything else that is not a container of shapes."""
+    parts = node.values() if isinstance(node, Mapping) else node
+    return not isinstance(parts, Iterable) or not any(isinstance(p, Iterable) for p in parts)
+
+
+def as_event_shape(shape: "tuple[int, ...] | StateSpec | None") -> EventShape | None:
+    """What a user calls the shape that `checked_event_shape` returned."""
+    return shape.event_shape if isinstance(shape, StateSpec) else shape

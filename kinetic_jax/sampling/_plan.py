@@ -1,0 +1,74 @@
+"""Plans of the steps on a fixed grid, and of what is kept of the path."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from kinetic_jax.sampling._explicit import Stages
+from kinetic_jax.sampling._grid import snapped
+
+
+class SavePlan(eqx.Module):
+    """The nodes of a fixed grid to keep, and the way from them to the saved times.
+
+    A time between nodes is reached by one shorter step of the same solver from the node before
+    it: of the solver's own order, and without touching the trajectory.
+
+    Attributes:
+        slots: for each node the slot it is kept in; `num_slots` for "not kept".
+        which: for each saved time the slot of the node before it.
+        before: the index of that node.
+        times: the saved times.
+        num_slots: how many nodes are kept.
+        between: whether any saved time lies between nodes.
+    """
+
+    slots: Int[Array, " nodes"]
+    which: Int[Array, " times"]
+    before: Int[Array, " times"]
+    times: Float[Array, " times"]
+    num_slots: int = eqx.field(static=True)
+    between: bool = eqx.field(static=True)
+
+
+def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: Any) -> SavePlan:
+    """The plan that saves `times` on the grid `nodes`."""
+    before, times = snapped(times, nodes)
+    kept, which = np.unique(before, return_inverse=True)
+    slots = np.full(nodes.size, kept.size, np.int32)
+    slots[kept] = np.arange(kept.size)
+    return SavePlan(
+        jnp.asarray(slots),
+        jnp.asarray(which, jnp.int32),
+        jnp.asarray(before, jnp.int32),
+        jnp.asarray(times, dtype),
+        kept.size,
+        bool(np.any(times != nodes[before])),
+    )
+
+
+def save_every_node(nodes: Float[Array, " nodes"]) -> SavePlan:
+    """The plan that saves the whole path."""
+    every = jnp.arange(nodes.size, dtype=jnp.int32)
+    return SavePlan(every, every, every, nodes, nodes.size, False)
+
+
+class FixedPlan(eqx.Module):
+    """The steps of a batch; arrays are traced.
+
+    Attributes:
+        nodes: the times between which it steps.
+        tau_split: where the energy is split.
+        stages: of the solver.
+        arrival: the last time at which the field is evaluated, or None.
+        save: what is kept of the path, or None.
+    """
+
+    nodes: Float[Array, " nodes"]
+    tau_split: Float[Array, ""]
+    stages: Stages = eqx.field(static=True)
+    arrival: Float[Array, ""] | None
+    save: SavePlan | None = None
