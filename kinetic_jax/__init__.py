@@ -1,9 +1,9 @@
 """Measure and shape how flow-matching models move.
 
 The most used names are here (`kinetic_jax/_public.py`); everything else public is in the
-submodules `data`, `energy`, `exact`, `fields`, `jobs`, `metrics`, `networks`, `plotting`,
-`sampling`, `training` and `transforms`. Both are loaded, and JAX with them, when one is first used:
-until then the command line answers `--help` and Ctrl-C at once.
+submodules `data`, `energy`, `exact`, `fields`, `jobs`, `manifolds`, `metrics`, `networks`,
+`plotting`, `sampling`, `training` and `transforms`. Both are loaded, and JAX with them, when one is
+first used: until then the command line answers `--help` and Ctrl-C at once.
 """
 
 import importlib
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kinetic_jax import exact as exact
     from kinetic_jax import fields as fields
     from kinetic_jax import jobs as jobs
+    from kinetic_jax import manifolds as manifolds
     from kinetic_jax import metrics as metrics
     from kinetic_jax import networks as networks
     from kinetic_jax import plotting as plotting
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from kinetic_jax._public import *  # noqa: F403
 else:
     _SUBMODULES = {
-        *("data", "energy", "exact", "fields", "jobs", "metrics", "networks", "plotting"),
-        *("sampling", "training", "transforms"),
+        *("data", "energy", "exact", "fields", "jobs", "manifolds", "metrics", "networks"),
+        *("plotting", "sampling", "training", "transforms"),
     }
 
     def __getattr__(name: str) -> Any:

@@ -13,9 +13,8 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import as_array, batch_size, refuse_memmap, require, short, whole_numbers
 
 State: TypeAlias = PyTree[Float[Array, "..."]]  # an array, or a pytree of arrays, that moves
-EventShape: TypeAlias = (
-    tuple[int, ...] | Mapping[str, Any]
-)  # of a state that is a dict: a dict of shapes
+# The shape of one sample: of a state that is a dict, a dict of shapes.
+EventShape: TypeAlias = tuple[int, ...] | Mapping[str, Any]
 
 
 class StateSpec(NamedTuple):
@@ -99,14 +98,14 @@ def flat_rows(name: str, states: Any, spec: StateSpec) -> Array:
 
 def checked_event_shape(
     event_shape: Any, name: str = "event_shape", least: int = 1
-) -> "tuple[int, ...] | StateSpec | None":
-    """The shape of one sample, a tuple of whole numbers or a dict of such, or None; hashable.
+) -> "tuple[int, ...] | StateSpec":
+    """The shape of one sample, a tuple of whole numbers or a dict of such; hashable.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is neither.
     """
     if not isinstance(event_shape, Mapping):
-        return None if event_shape is None else whole_numbers(name, event_shape, least)
+        return whole_numbers(name, event_shape, least)
     shapes, structure = jax.tree.flatten(dict(event_shape), is_leaf=_is_no_container)
     require(bool(shapes), name, short(event_shape), "be a shape, or a dict of shapes")
     return StateSpec(structure, tuple(whole_numbers(name, shape, least) for shape in shapes))
@@ -118,6 +117,11 @@ def _is_no_container(node: object) -> bool:
     return not isinstance(parts, Iterable) or not any(isinstance(p, Iterable) for p in parts)
 
 
-def as_event_shape(shape: "tuple[int, ...] | StateSpec | None") -> EventShape | None:
+def optional_event_shape(event_shape: Any) -> "tuple[int, ...] | StateSpec | None":
+    """`checked_event_shape`, for an argument that may be None."""
+    return None if event_shape is None else checked_event_shape(event_shape)
+
+
+def as_event_shape(shape: "tuple[int, ...] | StateSpec") -> EventShape:
     """What a user calls the shape that `checked_event_shape` returned."""
     return shape.event_shape if isinstance(shape, StateSpec) else shape

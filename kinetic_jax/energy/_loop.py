@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, real_rows, require, require_finite
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._norms import squared_norm
 from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
 from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
 from kinetic_jax.energy._path_energy import (
@@ -20,7 +21,6 @@ from kinetic_jax.energy._path_energy import (
     no_sum,
     no_totals,
     path_energy,
-    squared_norm,
 )
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split, is_landing
 

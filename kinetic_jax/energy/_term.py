@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import as_arrays, real_rows
+from kinetic_jax._checks import as_arrays, real_rows, require
 from kinetic_jax._dtypes import at_least_float32, dtype_of
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import State, is_pytree_state
@@ -80,8 +80,10 @@ def energy_term(
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
+    field, expected = as_field(field), "move in flat space: the steps of Diffrax leave a manifold"
+    require(field.manifold is None, "field", type(field.manifold).__name__, expected)
     cond, weights = as_arrays("cond", cond), checked_mass(mass)
-    return diffrax.ODETerm(PathVectorField(as_field(field), cond, weights))
+    return diffrax.ODETerm(PathVectorField(field, cond, weights))
 
 
 def energy_state(x0: ArrayLike | PyTree[ArrayLike]) -> PathState:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax._checks import conditions_of, real_number, refuse_memmap, require, short
+from kinetic_jax._norms import squared_norm
 from kinetic_jax._open import call_opened
-from kinetic_jax.energy._path_energy import squared_norm
 from kinetic_jax.exact._empirical import EmpiricalField
 from kinetic_jax.exact._identity import energy_identity
 from kinetic_jax.fields import VelocityField, as_field

@@ -19,9 +19,9 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import untyped_axes
+from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax._pytree import result
 from kinetic_jax._streaming import Highest, lowest, stream
-from kinetic_jax.energy._path_energy import norm_from_squared, squared_norm
 from kinetic_jax.exact._empirical import EmpiricalField
 from kinetic_jax.exact._empirical_values import log_total_of, log_volume, on_shards
 from kinetic_jax.exact._posterior import log_ratio, product, weighted

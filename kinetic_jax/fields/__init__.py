@@ -9,6 +9,7 @@ from kinetic_jax.fields._flax import LinenField as LinenField
 from kinetic_jax.fields._flax import NNXField as NNXField
 from kinetic_jax.fields._flax import from_linen as from_linen
 from kinetic_jax.fields._flax import from_nnx as from_nnx
+from kinetic_jax.fields._on_manifold import on_manifold as on_manifold
 from kinetic_jax.fields._prediction import edm_denoiser as edm_denoiser
 from kinetic_jax.fields._prediction import from_prediction as from_prediction
 from kinetic_jax.fields._protocol import VelocityField as VelocityField

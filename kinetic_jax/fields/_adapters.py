@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import positive_scalar
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax._state import EventShape, State, checked_event_shape
+from kinetic_jax._state import EventShape, State, optional_event_shape
 from kinetic_jax.fields._field import ModelField, WrappedField
 from kinetic_jax.fields._protocol import (
     VelocityField,
@@ -64,7 +64,7 @@ def from_vector_field(
         Array([-2., -6.], dtype=float32)
     """
     require_function("vf", vf, "t", "y", "args")
-    return VectorFieldAdapter(checked_event_shape(event_shape), as_pytree(vf), traced_args(args))
+    return VectorFieldAdapter(optional_event_shape(event_shape), as_pytree(vf), traced_args(args))
 
 
 class OtherClockField(WrappedField):

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape
+from kinetic_jax.manifolds import Manifold
 
 
 class Field(eqx.Module):
@@ -71,6 +72,11 @@ class Field(eqx.Module):
         return None
 
     @property
+    def manifold(self) -> Manifold | None:
+        """The manifold on which samples move; None for flat space."""
+        return None
+
+    @property
     def mesh(self) -> Mesh | None:
         """The mesh over which the field splits its own arrays, if it does."""
         return None
@@ -100,7 +106,7 @@ class ModelField(Field):
     @property
     def event_shape(self) -> EventShape | None:
         """Shape of one sample."""
-        return as_event_shape(self.shape)
+        return None if self.shape is None else as_event_shape(self.shape)
 
 
 class WrappedField(Field):
@@ -144,6 +150,11 @@ class WrappedField(Field):
         """Where the field inside has a kink."""
         return self.field.tau_split
 
+    @property
+    def manifold(self) -> Manifold | None:
+        """Where the samples of the field inside move."""
+        return self.field.manifold
+
     def arrival(self, dtype: np.dtype) -> ArrayLike | None:
         """The last time at which a solver may look at the field inside."""
         return self.field.arrival(dtype)
@@ -165,6 +176,8 @@ def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
         raise ValueError(
             f"{name} must have the field's event shape, {expected}, got rows of shape {rows}"
         )
+    if field.manifold is not None:
+        field.manifold.check_shape(name, rows)
     if cond is not None:
         field.check_cond(cond)
 

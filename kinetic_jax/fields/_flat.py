@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
-from kinetic_jax._state import StateSpec
+from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
 from kinetic_jax.fields._field import Field, WrappedField
 from kinetic_jax.fields._protocol import checked_velocity
 
@@ -33,13 +33,21 @@ class FlatField(WrappedField):
         return self.spec.flat(checked_velocity(self.field(t, state, cond), state))
 
 
-def flat_field(field: Field, spec: StateSpec, name: str = "x0") -> FlatField:
-    """A field of pytrees as one of vectors.
+def flattened(name: str, field: Field, states: Any) -> tuple[Field, Any, StateSpec | None]:
+    """A field of pytrees and a batch of them as a field of vectors, their rows and structure.
+
+    Of arrays nothing is changed, and the structure is None.
 
     Raises:
-        ValueError: if the field declares samples of another shape.
+        ValueError: naming the argument, if its leaves do not share a batch axis and a dtype, one
+            is a memmap, the field declares samples of another shape, or moves on a manifold.
     """
-    shape, got = field.event_shape, f"rows of shape {spec.event_shape}"
+    if not is_pytree_state(states):
+        return field, states, None
+    spec = spec_of(name, states)
+    got = f"rows of shape {spec.event_shape}"
+    require(field.manifold is None, name, got, "be an array on a manifold, not a pytree")
+    shape = field.event_shape
     fits = shape is None or shape == spec.event_shape
     require(fits, name, got, f"have the field's event shape, {shape}")
-    return FlatField(field, spec)
+    return FlatField(field, spec), flat_rows(name, states, spec), spec

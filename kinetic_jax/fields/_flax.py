@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax._state import EventShape, State, checked_event_shape
+from kinetic_jax._state import EventShape, State, optional_event_shape
 from kinetic_jax.fields._field import ModelField
 from kinetic_jax.fields._protocol import (
     require_function,
@@ -144,7 +144,7 @@ def from_linen(
     are_arrays = all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)
     require(are_arrays, "variables", type(variables).__name__, "be what module.init returned")
     call, args = _checked_call(call, args, "module", "variables")
-    return LinenField(checked_event_shape(event_shape), variables, args, call, module)
+    return LinenField(optional_event_shape(event_shape), variables, args, call, module)
 
 
 def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any]]:
@@ -295,5 +295,5 @@ def from_nnx(
     variables = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, nnx.Variable))
     kinds = tuple(type(variable) for variable in variables for _ in jax.tree.leaves(variable))
     call, args = _checked_call(call, args, "model")
-    shape = checked_event_shape(event_shape)
+    shape = optional_event_shape(event_shape)
     return NNXField(shape, nnx.as_pure(state), args, call, graphdef, kinds)

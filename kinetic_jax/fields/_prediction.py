@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 from kinetic_jax._checks import positive_scalar, require, short
 from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape, checked_event_shape
+from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape, optional_event_shape
 from kinetic_jax.fields._field import Field, WrappedField
 from kinetic_jax.fields._flax import from_nnx
 from kinetic_jax.fields._protocol import (
@@ -150,7 +150,7 @@ def from_prediction(
     require(is_known, "predicts", short(predicts), f"be one of {', '.join(known)}")
     is_schedule = isinstance(schedule, Schedule)
     require(is_schedule, "schedule", type(schedule).__name__, "be a Schedule")
-    shape = checked_event_shape(event_shape)
+    shape = optional_event_shape(event_shape)
     inner: Field
     if isinstance(model, nnx.Module):
         inner = from_nnx(model, call=call, args=args)

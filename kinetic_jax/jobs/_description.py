@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from kinetic_jax._checks import real_number, require, short, whole_number
@@ -22,6 +23,7 @@ from kinetic_jax.jobs._shards import (
     checksum_error,
     checksum_of,
     write_checked,
+    x1_names,
 )
 from kinetic_jax.sampling._probes import checked_probes, same_within_rounding
 
@@ -53,8 +55,13 @@ def as_owner(about: About) -> Owner:
 def shard_layout(about: About, rows: int) -> Layout:
     """Shapes and dtypes of the arrays of a shard with `rows` samples."""
     per_sample, floats, counts = (rows,), ("float32", "float64"), ("int32", "int64")
+    shape = about["event_shape"]
+    shapes = jax.tree.leaves(shape, is_leaf=lambda node: isinstance(node, list | tuple))
+    sides = [tuple(leaf) for leaf in shapes] if isinstance(shape, dict) else [tuple(shape)]
     layout: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-        "x1": ((rows, *about["event_shape"]), (about["dtype"],)),
+        name: ((rows, *event), (about["dtype"],))
+        for name, event in zip(x1_names(shape), sides, strict=True)
+    } | {
         "index": (per_sample, ("uint32",)),
         "status": (per_sample, counts),
         "num_evals": (per_sample, counts),
@@ -148,15 +155,23 @@ def _check(about: Any) -> None:
     _check_hash("field", about["field"])
     for name, values in (("generator", (GENERATOR, None)), ("dtype", ("float32", "float64"))):
         require(about[name] in values, name, _as_json(about[name]), f"be one of {values}")
-    shape = about["event_shape"]
-    require(isinstance(shape, list), "event_shape", _as_json(shape), "be a list")
-    for side in shape:
-        whole_number("event_shape", side, 1, 2**31)
+    _check_shape(about["event_shape"])
     if about["num_classes"] is not None:
         whole_number("num_classes", about["num_classes"], 1, 2**31)
     _check_scaling(about["scaling"])
     if "probes" in about:
         checked_probes(about["probes"])
+
+
+def _check_shape(shape: Any) -> None:
+    if isinstance(shape, dict):
+        require(bool(shape), "event_shape", _as_json(shape), "hold shapes")
+        for inner in shape.values():
+            _check_shape(inner)
+        return
+    require(isinstance(shape, list), "event_shape", _as_json(shape), "be a list")
+    for side in shape:
+        whole_number("event_shape", side, 1, 2**31)
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

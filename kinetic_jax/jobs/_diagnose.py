@@ -241,11 +241,23 @@ def diagnose_job(
 def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
     """`data` reshaped to the shape of the samples, without reading it if possible."""
     data = data if hasattr(data, "shape") else numbers(name, data)
-    size, event_size = int(np.prod(data.shape[1:])), int(np.prod(job.event_shape))
-    expected = f"have rows of {event_size} numbers, as the samples of shape {job.event_shape} do"
+    event = _array_shape(job)
+    size, event_size = math.prod(data.shape[1:]), math.prod(event)
+    expected = f"have rows of {event_size} numbers, as the samples of shape {event} do"
     require(data.ndim >= 1 and size == event_size, name, f"shape {data.shape}", expected)
-    shape = (data.shape[0], *job.event_shape)
+    shape = (data.shape[0], *event)
     return data if data.shape == shape else data.reshape(shape)
+
+
+def _array_shape(job: Job) -> tuple[int, ...]:
+    """The shape of a sample that is an array."""
+    shape = job.event_shape
+    if isinstance(shape, tuple):
+        return shape
+    raise ValueError(
+        f"job must hold arrays, got samples of {shape}: dicts are compared by "
+        "kinetic_jax.memorization(..., embed=)"
+    )
 
 
 def _compare(
@@ -269,7 +281,7 @@ def _grouped_shards(job: Job) -> Iterator[tuple[list[Shard], np.ndarray]]:
     """Yields shards without their samples, and the raw samples, enough for one search."""
     shards: list[Shard] = []
     raw: list[np.ndarray] = []
-    target = min(SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH // math.prod(job.event_shape))
+    target = min(SAMPLES_PER_SEARCH, NUMBERS_PER_SEARCH // math.prod(_array_shape(job)))
     for number, shard in enumerate(job.shards()):
         shards.append(dataclasses.replace(shard, x1=shard.x1[:0].copy(), profile=None))
         raw.append(job.scaling.invert(shard.x1))

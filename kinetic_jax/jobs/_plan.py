@@ -14,10 +14,21 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import as_array, require
 from kinetic_jax._digest import digest
-from kinetic_jax._state import checked_event_shape
+from kinetic_jax._dtypes import dtype_of
+from kinetic_jax._state import (
+    EventShape,
+    State,
+    StateSpec,
+    as_event_shape,
+    checked_event_shape,
+    is_pytree_state,
+    optional_event_shape,
+    spec_of,
+)
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
+from kinetic_jax.jobs._shards import paths_of
 from kinetic_jax.networks import Scaling
 from kinetic_jax.networks._network_field import own_spec
 from kinetic_jax.networks._spec import NetworkSpec
@@ -32,7 +43,7 @@ MAX_LISTED = 100  # longer lists of labels or times are stored as digests
 # jobs stay the same, and so do the digests in their shards.
 _OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
 _GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
-Start = Callable[[np.ndarray], ArrayLike]
+Start = Callable[[np.ndarray], ArrayLike | PyTree[ArrayLike]]
 
 
 class Plan(NamedTuple):
@@ -44,10 +55,10 @@ class Plan(NamedTuple):
     x0: Start | None  # None for noise
     about: About
 
-    def start_of(self, index: np.ndarray) -> Array:
-        shape = tuple(self.about["event_shape"])
+    def start_of(self, index: np.ndarray) -> State:
+        shape = checked_event_shape(self.about["event_shape"])
         if self.x0 is None:
-            return noise(job_key(self.settings.seed), jnp.asarray(index), shape)
+            return noise(job_key(self.settings.seed), jnp.asarray(index), as_event_shape(shape))
         return _checked_starts(self.x0, index, shape)
 
     def labels_of(self, index: np.ndarray) -> np.ndarray | None:
@@ -74,7 +85,7 @@ def make_plan(
     field: Field,
     settings: JobSettings,
     *,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
     x0: Start | None = None,
 ) -> Plan:
     """Validates the field and the settings and builds the plan."""
@@ -86,14 +97,14 @@ def make_plan(
     labels = _label_cycle(settings, field)
     guidance = _guidance(field, settings)
     shaping = kts(**{name: getattr(settings, name) for name in _GAIN})
-    dtype = jax.eval_shape(lambda: noise(job_key(0), 0, shape)).dtype
+    dtype = dtype_of(jax.eval_shape(lambda: noise(job_key(0), 0, as_event_shape(shape))))
     if x0 is not None:
-        dtype = _checked_starts(x0, np.zeros(1, np.uint32), shape).dtype
+        dtype = dtype_of(_checked_starts(x0, np.zeros(1, np.uint32), shape))
     if settings.rtol is None:
         time_nodes(settings.grid, settings.num_steps, settings.t0, settings.t1, dtype)
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
-        "event_shape": shape,
+        "event_shape": as_event_shape(shape),
         "field": _fingerprint(field, spec),
         "generator": GENERATOR if x0 is None else None,
     }
@@ -114,28 +125,46 @@ def job_key(seed: int) -> PRNGKeyArray:
 
 
 def _sample_shape(
-    field: Field, event_shape: tuple[int, ...] | None, x0: Start | None
-) -> tuple[int, ...]:
+    field: Field, event_shape: EventShape | None, x0: Start | None
+) -> tuple[int, ...] | StateSpec:
     """The shape of a sample, declared by the field, given by the caller, or taken from `x0`."""
-    shape, event_shape = field.event_shape, checked_event_shape(event_shape)
-    if event_shape is not None:
-        same = shape is None or tuple(shape) == event_shape
-        require(same, "event_shape", event_shape, f"be the field's, {shape}")
-        shape = event_shape
-    elif shape is None and x0 is not None:
-        shape = np.shape(x0(np.zeros(1, np.uint32)))[1:]
+    declared, given = field.event_shape, optional_event_shape(event_shape)
+    own = None if declared is None else checked_event_shape(declared, least=0)
+    same = own is None or given is None or own == given
+    require(same, "event_shape", event_shape, f"be the field's, {declared}")
+    shape = own if given is None else given
+    if shape is None and x0 is not None:
+        first = x0(np.zeros(1, np.uint32))
+        is_tree = is_pytree_state(first)
+        shape = spec_of("x0(index)", first) if is_tree else tuple(np.shape(first)[1:])
     expected = "declare its event_shape, or event_shape must be given"
     if shape is None:
         raise ValueError(f"field must {expected}, got {type(field).__name__}")
-    has_sides = all(side >= 1 for side in shape)
-    require(has_sides, "event_shape", tuple(shape), "have sides >= 1, each of them")
-    return tuple(int(side) for side in shape)
+    shapes = shape.shapes if isinstance(shape, StateSpec) else (shape,)
+    has_sides = all(side >= 1 for sides in shapes for side in sides)
+    require(has_sides, "event_shape", as_event_shape(shape), "have sides >= 1, each of them")
+    if isinstance(shape, StateSpec):
+        names = [name for path in paths_of(shape.event_shape) for name in path]
+        can_store = all(isinstance(name, str) and name.isidentifier() for name in names)
+        require(can_store, "event_shape", names, "be a dict by words, under which it is stored")
+    return shape
 
 
-def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...]) -> Array:
-    rows = as_array("x0(index)", x0(index))
-    expected = f"have the shape {(index.size, *shape)}, a row per index"
-    require(rows.shape == (index.size, *shape), "x0(index)", f"shape {rows.shape}", expected)
+def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...] | StateSpec) -> State:
+    starts = x0(index)
+    if not isinstance(shape, StateSpec):
+        return _checked_start(starts, (index.size, *shape))
+    got: Any = jax.tree.structure(starts)
+    require(got == shape.structure, "x0(index)", got, f"have the structure {shape.structure}")
+    pairs = zip(jax.tree.leaves(starts), shape.shapes, strict=True)
+    leaves = [_checked_start(leaf, (index.size, *sides)) for leaf, sides in pairs]
+    return jax.tree.unflatten(shape.structure, leaves)
+
+
+def _checked_start(start: ArrayLike, shape: tuple[int, ...]) -> Array:
+    rows = as_array("x0(index)", start)
+    expected = f"have the shape {shape}, a row per index"
+    require(rows.shape == shape, "x0(index)", f"shape {rows.shape}", expected)
     is_real = rows.dtype in (jnp.float32, jnp.float64)
     require(is_real, "x0(index)", f"dtype {rows.dtype}", "be float32 or float64")
     return rows
@@ -180,7 +209,7 @@ def _fingerprint(field: Field, spec: NetworkSpec | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _probe_inputs(plan: Plan, field: Field) -> tuple[Array, PyTree[Any]]:
+def _probe_inputs(plan: Plan, field: Field) -> tuple[State, PyTree[Any]]:
     """Initial values and conditions of probes: some per class, and unlabelled ones with `cfg`."""
     n = plan.settings.n
     firsts = np.zeros(0, int)
@@ -197,7 +226,7 @@ def _probe_inputs(plan: Plan, field: Field) -> tuple[Array, PyTree[Any]]:
             conds[0],
             field.null_cond,
         )
-        x0 = jnp.concatenate([x0, x0])
+        x0 = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), x0)
         conds += [null] * index.size
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 

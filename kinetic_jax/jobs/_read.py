@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
+from kinetic_jax._state import EventShape, as_event_shape, checked_event_shape
 from kinetic_jax.jobs._description import About, as_owner, read_description, shard_layout
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
@@ -37,9 +38,9 @@ class Job:
         return -(-self.n // self.about["shard_size"])
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return tuple(self.about["event_shape"])
+    def event_shape(self) -> EventShape:
+        """Shape of one sample, or a dict of shapes."""
+        return as_event_shape(checked_event_shape(self.about["event_shape"]))
 
     @property
     def scaling(self) -> Scaling:

@@ -12,6 +12,7 @@ from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._interrupt import deferred_interrupt
 from kinetic_jax._mesh import checked_mesh, replicated
 from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax._state import EventShape
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.jobs._description import as_owner, matching_description, write_description
 from kinetic_jax.jobs._folder import Log, Part, clear_parts, locked_log, refuse_foreign_files
@@ -27,6 +28,7 @@ from kinetic_jax.jobs._shards import (
     shard_name,
     was_written,
     write_shard,
+    x1_names,
 )
 from kinetic_jax.sampling import sample
 from kinetic_jax.sampling._probes import projected, same_positions
@@ -41,7 +43,7 @@ def run_job(
     out: PathLike,
     settings: JobSettings,
     *,
-    event_shape: tuple[int, ...] | None = None,
+    event_shape: EventShape | None = None,
     x0: Start | None = None,
     batch_size: int = 256,
     mesh: jax.sharding.Mesh | None = None,
@@ -63,10 +65,12 @@ def run_job(
         field: the velocity field, without the transforms of `settings`.
         out: the folder, created if needed. A job refuses to overwrite files that no job wrote.
         settings: all other settings that decide the samples.
-        event_shape: shape of one sample, for a field that does not declare it.
+        event_shape: shape of one sample, for a field that does not declare it; a dict of shapes
+            for states that are dicts, which shards hold by their names ("x1.positions").
         x0: initial values instead of noise: a function from sample indices, a NumPy array of shape
-            (batch,), to an array (batch, *event). A resumed job compares its values for all
-            existing samples with those stored (up to rounding; one projection per sample).
+            (batch,), to an array (batch, *event) or a dict of them. A resumed job compares its
+            values for all existing samples with those stored (up to rounding; one projection per
+            sample).
         batch_size: samples computed together; like `mesh` and `part` it affects only rounding.
         mesh: devices of this process to split batches over; see `sample`.
         part: (p, count) samples the shards with number p modulo count, for several processes that
@@ -183,7 +187,7 @@ def _require_same_starts(job: Job, plan: Plan, numbers: list[int], batch_size: i
         if before is None:  # written by a version that stored none
             continue
         batches = _batches(job.rows(number), batch_size)
-        now = [projected(np.asarray(plan.start_of(index)))[:n] for index, n in batches]
+        now = [projected(plan.start_of(index))[:n] for index, n in batches]
         if not same_positions(before, np.concatenate(now)):
             raise ValueError(
                 f"{job.folder} holds a job of another x0: the samples in {shard_name(number)} "
@@ -254,12 +258,13 @@ def _sample_batch(
     """Samples trajectories and returns the arrays of the first `count`."""
     label, x0 = plan.labels_of(index), plan.start_of(index)
     result = sample(plan.velocity, x0, plan.cond_of(index), mesh=mesh, **plan.solve_options())
-    arrays = {"x1": result.x1, "status": result.status, "num_evals": result.num_evals}
+    x1 = dict(zip(x1_names(result.x1), jax.tree.leaves(result.x1), strict=True))
+    arrays = x1 | {"status": result.status, "num_evals": result.num_evals}
     arrays |= {name: getattr(result.energy, name) for name in ENERGIES}
     if plan.settings.profile:
         arrays |= {name: getattr(result.profile, name) for name in PROFILE}
     stored = {"index": index} | ({} if label is None else {"label": label})
-    stored |= {} if plan.x0 is None else {STARTS: projected(np.asarray(x0))}
+    stored |= {} if plan.x0 is None else {STARTS: projected(x0)}
     stored |= {name: np.asarray(array) for name, array in arrays.items()}
     return {name: array if name == TIMES else array[:count] for name, array in stored.items()}
 

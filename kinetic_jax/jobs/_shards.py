@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from kinetic_jax._arrays import Header, pack, unpacked
 from kinetic_jax._files import write_whole
@@ -56,7 +58,7 @@ ENERGIES = tuple(part.name for part in dataclasses.fields(EnergyParts))
 PROFILE = ShardProfile._fields
 TIMES = "ts"  # the only array without an axis of samples
 STARTS = "starts"  # a projection of each sample's x0, if it is not noise
-_REQUIRED = {"job", "index", "x1", "status"}  # present in every format version
+_REQUIRED = {"job", "index", "status"}  # present in every format version
 # The shape and the permitted dtypes of each array.
 Layout = Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]
 
@@ -66,7 +68,7 @@ class Shard:
     """Some samples of a job, as NumPy arrays.
 
     Attributes:
-        x1: the samples, in the field's own scale, shape (rows, *event).
+        x1: the samples, in the field's own scale, shape (rows, *event), or a dict of such arrays.
         index: their indices in the job; x0 is `noise(key, index, event_shape)`, or `run_job`'s
             x0(index); shape (rows,).
         label: their classes, shape (rows,), or None.
@@ -76,7 +78,7 @@ class Shard:
         profile: speed and bend of every step, if they were kept.
     """
 
-    x1: np.ndarray
+    x1: PyTree[np.ndarray]
     index: np.ndarray
     label: np.ndarray | None
     status: np.ndarray
@@ -96,7 +98,38 @@ class Shard:
             np.concatenate, zip(*(vars(shard.energy).values() for shard in shards), strict=True)
         )
         rest = join("status"), join("num_evals"), EnergyParts(*energy), None
-        return cls(join("x1"), join("index"), label, *rest)
+        x1 = jax.tree.map(lambda *parts: np.concatenate(parts), *[shard.x1 for shard in shards])
+        return cls(x1, join("index"), label, *rest)
+
+
+def paths_of(tree: Any) -> list[tuple[str, ...]]:
+    """The keys of each leaf of nested dicts of arrays or shapes; no keys for a single one."""
+    if not isinstance(tree, Mapping):
+        return [()]
+    return [(name, *path) for name in sorted(tree) for path in paths_of(tree[name])]
+
+
+def x1_names(tree: Any) -> list[str]:
+    """The names in a shard of the arrays of x1, in the order of the leaves of a pytree."""
+    return [".".join(("x1", *path)) for path in paths_of(tree)]
+
+
+def _is_x1(name: str) -> bool:
+    return name.split(".")[0] == "x1"
+
+
+def _unnamed(arrays: Mapping[str, np.ndarray]) -> Any:
+    """The samples, an array or nested dicts of them, from their names in a shard."""
+    if "x1" in arrays:
+        return arrays["x1"]
+    x1: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split(".")[1:]
+        inner = x1
+        for key in path:
+            inner = inner.setdefault(key, {})
+        inner[last] = array
+    return x1
 
 
 def shard_name(number: int) -> str:
@@ -123,7 +156,7 @@ def read_shard(path: Path) -> Shard:
     with unpacked(path) as arrays:
         names = arrays.headers
         return Shard(
-            x1=arrays["x1"],
+            x1=_unnamed({name: arrays[name] for name in names if _is_x1(name)}),
             index=arrays["index"],
             label=arrays["label"] if "label" in names else None,
             status=arrays["status"],

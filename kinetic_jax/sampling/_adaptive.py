@@ -10,18 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kinetic_jax._checks import require
+from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import energy_state, energy_term
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
     path_energy,
-    squared_norm,
 )
 from kinetic_jax.fields import Field
 from kinetic_jax.sampling._controller import PathController, PathControllerState
 from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE
 from kinetic_jax.sampling._explicit import require_explicit, stages_of
-from kinetic_jax.sampling._inputs import Given
+from kinetic_jax.sampling._plan import Given
 from kinetic_jax.sampling._split import SplitSolver
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 

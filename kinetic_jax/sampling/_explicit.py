@@ -89,13 +89,16 @@ def stage_point(
     No stage looks beyond `arrival`, if there is one; see `before_arrival`.
     """
     c, weights = stages.c[len(rates)], stages.a[len(rates)]
-    step = t1 - t0
-    # t1 itself, not t0 + 1·h: no rounding at the right end.
-    time = t0 if c == 0 else t1 if c == 1 else t0 + c * step
+    step, time = t1 - t0, stage_time(c, t0, t1)
     position = advance(x, weighted_sum(weights, rates), step)
     if arrival is not None and c != 0:
         return before_arrival(arrival, t0, x, time, position)
     return time, position
+
+
+def stage_time(c: float, t0: Float[Array, ""], t1: Float[Array, ""]) -> Float[Array, ""]:
+    """The time of a stage; t1 itself, not t0 + 1·h: no rounding at the right end."""
+    return t0 if c == 0 else t1 if c == 1 else t0 + c * (t1 - t0)
 
 
 def before_arrival(

@@ -12,17 +12,16 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import varied_as, varying_loop
+from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
     no_totals,
     path_energy,
-    squared_norm,
 )
 from kinetic_jax.fields import Field
-from kinetic_jax.sampling._inputs import Given
-from kinetic_jax.sampling._plan import FixedPlan, SavePlan
-from kinetic_jax.sampling._step import Spent, step_of_one
+from kinetic_jax.sampling._plan import FixedPlan, Given, SavePlan, Spent
+from kinetic_jax.sampling._step import step_of_one
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
 from kinetic_jax.transforms._phases import is_landing
 
@@ -132,6 +131,7 @@ def _recorded(
 
 
 def completed(
+    field: Field,
     x0: Float[Array, "batch *event"],
     given: Given,
     plan: FixedPlan,
@@ -139,9 +139,15 @@ def completed(
     records: Records,
 ) -> Trajectories:
     """The result for a batch that has arrived."""
-    batch, axes = x0.shape[0], tuple(range(1, x0.ndim))
-    nodes, moved2 = plan.nodes, squared_norm(motion.x - x0, axes, given.mass)
+    batch, axes, nodes = x0.shape[0], tuple(range(1, x0.ndim)), plan.nodes
+    if field.manifold is None:
+        moved2 = squared_norm(motion.x - x0, axes, given.mass)
+    else:
+        moved2 = jax.vmap(field.manifold.distance)(x0, motion.x) ** 2
     energy = path_energy(motion.totals, moved2, nodes[-1] - nodes[0])
+    if field.manifold is not None:  # a path of geodesic steps is never shorter than one geodesic
+        excess = jnp.maximum(energy.total - energy.displacement, 0)
+        energy = dataclasses.replace(energy, excess=excess)
     # An x1 that is not finite makes the displacement so.
     finite = motion.finite & has_finite_energy(energy)
     return Trajectories(
@@ -160,7 +166,7 @@ def solve_fixed(
     """Trajectories of a batch on a fixed grid."""
     loop = loop_over_steps(field, x0, given, plan, at_start(x0, plan))
     motion, records = jax.lax.scan(*loop)[0]
-    run = completed(x0, given, plan, motion, records)
+    run = completed(field, x0, given, plan, motion, records)
     if plan.save is None or records.saved is None:
         return run
     of_one = functools.partial(_path_of_one, field, plan, plan.save)

@@ -3,31 +3,22 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
-from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require
+from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require, short
 from kinetic_jax._mesh import checked_mesh, refuse_split
-from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
+from kinetic_jax._state import StateSpec, flat_rows
 from kinetic_jax.energy._mass import checked_mass, mass_like
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
-from kinetic_jax.fields._flat import flat_field
+from kinetic_jax.fields._flat import flattened
+from kinetic_jax.manifolds import Manifold
+from kinetic_jax.sampling._plan import Given
 from kinetic_jax.sampling._trajectories import Trajectories
-
-
-class Given(NamedTuple):
-    """The constants of each sample, with a leading batch axis or of ONE.
-
-    Attributes:
-        cond: its condition.
-        mass: weights of its dimensions, in the shape of x; None for 1.
-    """
-
-    cond: PyTree[Array]
-    mass: Array | None = None
 
 
 class Inputs(NamedTuple):
@@ -58,13 +49,10 @@ def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> 
     refuse_memmap("field", field)
     refuse_memmap("x0", x0)
     refuse_memmap("cond", cond)
-    spec, weights = None, checked_mass(mass)
-    if is_pytree_state(x0):
-        spec = spec_of("x0", x0)
-        field = flat_field(field, spec)
-        weights = mass_like(weights, x0)
-        x0 = flat_rows("x0", x0, spec)
-        weights = None if weights is None else flat_rows("mass", weights, spec)
+    states, weights = x0, checked_mass(mass)
+    field, x0, spec = flattened("x0", field, states)
+    if spec is not None and weights is not None:
+        weights = flat_rows("mass", mass_like(weights, states), spec)
     x0 = as_array("x0", x0)
     require(
         x0.dtype in (jnp.float32, jnp.float64),
@@ -74,7 +62,17 @@ def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> 
     )
     cond = conditions_of(cond, batch_size("x0", x0), "x0")
     check_inputs(field, "x0", x0, cond)
+    if field.manifold is not None:
+        expected = "be left out on a manifold, which has an inner product of its own"
+        require(mass is None, "mass", short(mass), expected)
+        x0 = _nearest(field.manifold, x0)
     return Inputs(field, x0, Given(cond, mass_like(weights, x0)), spec)
+
+
+@eqx.filter_jit
+def _nearest(manifold: Manifold, x0: Array) -> Array:
+    """The nearest points of a manifold."""
+    return jax.vmap(manifold.nearest)(x0)
 
 
 def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:

@@ -5,14 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Integer, PRNGKeyArray
 
 from kinetic_jax._checks import is_concrete, numbers, require, require_key, whole_numbers
+from kinetic_jax._state import EventShape, State, StateSpec, checked_event_shape
 
 
-def noise(
-    key: PRNGKeyArray, index: int | Integer[Array, "*batch"], shape: tuple[int, ...]
-) -> Float[Array, "..."]:
+def noise(key: PRNGKeyArray, index: int | Integer[Array, "*batch"], shape: EventShape) -> State:
     """Standard normal x0 for the samples with the given global indices.
 
     Row i depends on (key, index[i]) alone: not on the batch it is drawn in, the number of devices
@@ -21,14 +20,16 @@ def noise(
     Args:
         key: a JAX random key.
         index: global sample indices, a scalar or of shape (batch,).
-        shape: the event's shape.
+        shape: the event's shape; a dict of shapes for states that are dicts.
 
     Returns:
-        Noise of shape (batch, *shape); (*shape,) for a scalar index.
+        Noise of shape (batch, *shape); (*shape,) for a scalar index. For a dict of shapes a dict of
+        such arrays, drawn as one vector.
 
     Raises:
         ValueError: if `key` is not one random key, an index is not a whole number from 0 to 2³² − 1
-            (up to there `jax.random.fold_in` tells them apart), or `shape` no tuple of sides.
+            (up to there `jax.random.fold_in` tells them apart), or `shape` no tuple of sides
+            or dict of such.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -39,6 +40,9 @@ def noise(
         True
     """
     require_key("key", key)
+    checked = checked_event_shape(shape, "shape", 0)
+    if isinstance(checked, StateSpec):
+        return checked.restored(noise(key, index, (checked.size,)))
     shape = whole_numbers("shape", shape, 0)
     indices = _as_indices(index)
 

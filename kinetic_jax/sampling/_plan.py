@@ -1,11 +1,11 @@
-"""Plans of the steps on a fixed grid, and of what is kept of the path."""
+"""Plans of the steps on a fixed grid: their inputs, their results, and what is kept of a path."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax.sampling._explicit import Stages
 from kinetic_jax.sampling._grid import snapped
@@ -72,3 +72,33 @@ class FixedPlan(eqx.Module):
     stages: Stages = eqx.field(static=True)
     arrival: Float[Array, ""] | None
     save: SavePlan | None = None
+
+
+class Given(NamedTuple):
+    """The constants of each sample, with a leading batch axis or of ONE.
+
+    Attributes:
+        cond: its condition.
+        mass: weights of its dimensions, in the shape of x; None for 1.
+    """
+
+    cond: PyTree[Array]
+    mass: Array | None = None
+
+
+class Spent(NamedTuple):
+    """The energies of one step of one sample.
+
+    Attributes:
+        power: the mean of ½||u||² over the step.
+        speed: the mean of ||u||.
+        excess: the mean integrand of the excess.
+        speed2: ||u||² of the step's mean velocity u.
+        bend2: ||u − u of the step before||².
+    """
+
+    power: Float[Array, ""]
+    speed: Float[Array, ""]
+    excess: Float[Array, ""]
+    speed2: Float[Array, ""]
+    bend2: Float[Array, ""]

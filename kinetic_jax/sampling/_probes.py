@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import real_number, require, short
+from kinetic_jax._dtypes import dtype_of
 from kinetic_jax._json import as_number
 from kinetic_jax._open import opened
+from kinetic_jax._state import State
 from kinetic_jax.fields import NNXField
 from kinetic_jax.sampling._sample import sample
 
@@ -59,7 +61,7 @@ def held_arrays(field: Any) -> list[Any]:
 
 def probed(
     field: Callable[..., Any],
-    x0: Float[Array, "probes *event"],
+    x0: State,
     cond: PyTree[Any],
     span: tuple[float, float],
 ) -> Probes:
@@ -75,25 +77,36 @@ def probed(
         span: t0 and t1, between which the field is defined.
     """
     length = span[1] - span[0]
-    before = np.asarray(x0, np.float64)
+    before = _numbers_of(x0)
     velocities = []
     with jax.default_matmul_precision("highest"):
         for share in TIMES:
             t0 = span[0] + share * length
             t1 = min(t0 + STEP / 2 * length, span[1])
             moved = sample(field, x0, cond, grid=np.array([t0, t1]), t0=t0, t1=t1).x1
-            velocity = (np.asarray(moved, np.float64) - before) / (t1 - t0)
+            velocity = (_numbers_of(moved) - before) / (t1 - t0)
             velocities.append(_as_numbers(projected(velocity)))
     within = HALF_ROUNDING if _computes_in_half(field, x0, cond) else ROUNDING
     return {"x0": _as_numbers(projected(before)), "velocity": velocities, "within": within}
 
 
-def projected(rows: Float[np.ndarray, "rows *event"]) -> Float[np.ndarray, " rows"]:
-    """For each row the number along a fixed random direction."""
-    size = int(np.prod(rows.shape[1:]))
+def projected(rows: PyTree[Any]) -> Float[np.ndarray, " rows"]:
+    """For each row (of an array, or of all arrays of a pytree) the number along a fixed direction.
+
+    The direction is random.
+    """
+    numbers = _numbers_of(rows)
+    size = numbers.shape[1]
     direction = np.random.default_rng(0).normal(size=size) / np.sqrt(max(size, 1))
     with np.errstate(invalid="ignore", over="ignore"):
-        return rows.reshape(len(rows), size).astype(np.float64) @ direction
+        return numbers @ direction
+
+
+def _numbers_of(rows: PyTree[Any]) -> Float[np.ndarray, "rows size"]:
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(rows)]
+    sizes = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
+    pairs = zip(leaves, sizes, strict=True)
+    return np.concatenate([leaf.reshape(len(leaf), size) for leaf, size in pairs], axis=1)
 
 
 def same_positions(one: np.ndarray, other: np.ndarray) -> bool:
@@ -150,12 +163,13 @@ def _greatest(values: np.ndarray) -> float:
     return float(np.max(np.abs(np.nan_to_num(values)), initial=0.0))
 
 
-def _computes_in_half(field: Callable[..., Any], x0: Array, cond: PyTree[Any]) -> bool:
+def _computes_in_half(field: Callable[..., Any], x0: State, cond: PyTree[Any]) -> bool:
     """True if an array on the way to the velocity has 16 bits or fewer, as its program shows."""
 
     def row(leaf: Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
-    t = jax.ShapeDtypeStruct((), x0.dtype)
-    program = jax.make_jaxpr(lambda t, x, c: field(t, x, c))(t, row(x0), jax.tree.map(row, cond))
+    t = jax.ShapeDtypeStruct((), dtype_of(x0))
+    one, given = jax.tree.map(row, x0), jax.tree.map(row, cond)
+    program = jax.make_jaxpr(lambda t, x, c: field(t, x, c))(t, one, given)
     return re.search(r"\bb?f(16|8_\w+)\[\d", str(program)) is not None

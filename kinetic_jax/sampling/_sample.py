@@ -22,6 +22,7 @@ from kinetic_jax.sampling._adaptive import (
 )
 from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._fixed import solve_fixed
+from kinetic_jax.sampling._geodesic import check_stages
 from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh
@@ -132,9 +133,12 @@ def sample(
         nodes, start, end = time_nodes(grid, num_steps, t0, t1, dtype)
         save = _save_plan(save_at, nodes, start, end, dtype)
         stages = stages_of(diffrax.Euler() if solver is None else solver)
+        check_stages(field, stages)
         plan = FixedPlan(nodes_as(nodes, dtype), tau, stages, arrival, save)
         solve = on_mesh(mesh, solve_fixed, field, x0)
         return restored(call_opened(solve, field, x0, given, plan), spec)
+    expected = "be left out for a field on a manifold, whose steps are those of a fixed grid"
+    require(field.manifold is None, "controller", type(controller).__name__, expected)
     refuse_varying("controller", type(controller).__name__, field, x0, given)
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     is_default = isinstance(grid, str) and grid == "uniform"

@@ -7,8 +7,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import PathState
-from kinetic_jax.energy._path_energy import PhaseTotals, no_totals, squared_norm
+from kinetic_jax.energy._path_energy import (
+    PhaseTotals,
+    no_totals,
+)
 from kinetic_jax.sampling._diffrax import scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
 

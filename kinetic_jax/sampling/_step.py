@@ -1,34 +1,17 @@
 """One step of one sample on a fixed grid, and what it spends."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kinetic_jax.energy._path_energy import kinetic_rates, squared_norm
+from kinetic_jax._norms import squared_norm
+from kinetic_jax.energy._path_energy import (
+    kinetic_rates,
+)
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.sampling._explicit import advance, stage_point, weighted_sum
-from kinetic_jax.sampling._inputs import Given
-from kinetic_jax.sampling._plan import FixedPlan
-
-
-class Spent(NamedTuple):
-    """The energies of one step of one sample.
-
-    Attributes:
-        power: the mean of ½||u||² over the step.
-        speed: the mean of ||u||.
-        excess: the mean integrand of the excess.
-        speed2: ||u||² of the step's mean velocity u.
-        bend2: ||u − u of the step before||².
-    """
-
-    power: Float[Array, ""]
-    speed: Float[Array, ""]
-    excess: Float[Array, ""]
-    speed2: Float[Array, ""]
-    bend2: Float[Array, ""]
+from kinetic_jax.sampling._geodesic import geodesic_step
+from kinetic_jax.sampling._plan import FixedPlan, Given, Spent
 
 
 def step_of_one(
@@ -50,9 +33,11 @@ def step_of_one(
         t1: where it ends.
         x0: the start of the path.
         x: the start of the step.
-        previous: the mean velocity of the step before.
+        previous: the mean velocity of the step before (on a manifold: that of arriving at x).
         given: the condition and the mass.
     """
+    if field.manifold is not None:
+        return geodesic_step(field, field.manifold, plan.stages, t0, t1, x, previous, given)
     stages, velocities, mass = plan.stages, list[Array](), given.mass
     for _ in stages.c:
         t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)

@@ -30,10 +30,11 @@ from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import at_start, completed, loop_over_steps
+from kinetic_jax.sampling._geodesic import check_stages
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
-from kinetic_jax.sampling._inputs import Given, checked_inputs, mesh_for, restored
+from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh, solve_together
-from kinetic_jax.sampling._plan import FixedPlan
+from kinetic_jax.sampling._plan import FixedPlan, Given
 from kinetic_jax.sampling._trajectories import Trajectories
 from kinetic_jax.transforms import Gain, kts
 from kinetic_jax.transforms._phases import (
@@ -133,6 +134,8 @@ def sweep(
     require_flag("allow_reversal", allow_reversal)
     mesh = mesh_for(mesh, x0, given.cond)
     nodes, _, _ = time_nodes(grid, num_steps, t0, t1, x0.dtype)
+    stages = stages_of(diffrax.Euler() if solver is None else solver)
+    check_stages(field, stages)
     plan = SweepPlan(
         alpha0=_vector("alpha0", alpha0),
         beta0=_vector("beta0", beta0),
@@ -142,7 +145,7 @@ def sweep(
         arrival=arrival_of(field, x0.dtype),
         launch=_gain_shape("launch", launch),
         landing=_gain_shape("landing", landing),
-        stages=stages_of(diffrax.Euler() if solver is None else solver),
+        stages=stages,
         reduce=None if reduce is None else _Reduction(as_pytree(reduce), spec),
         at_once=at_once,
     )
@@ -215,7 +218,7 @@ def _solve(field: Field, x0: Array, given: Given, plan: SweepPlan) -> Any:
                 landing = plan.transform(alpha0, beta0, tau)(field)
                 loop = loop_over_steps(landing, x0, given, steps, launched, ~shared)
                 landed = jax.lax.scan(*loop)[0]
-                run = completed(x0, given, steps, *landed)
+                run = completed(field, x0, given, steps, *landed)
                 return run if plan.reduce is None else plan.reduce(run)
 
             together = None if plan.at_once == 1 else plan.at_once

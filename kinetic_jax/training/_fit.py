@@ -1,5 +1,6 @@
 """Resumable flow-matching training."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import ArrayLike, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import (
     real_number,
@@ -23,6 +24,7 @@ from kinetic_jax._mesh import alone_on, checked_mesh, mesh_of, with_axes_of
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax._pytree import result
 from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.fields._flat import flattened
 from kinetic_jax.fields._protocol import unwrapped
 from kinetic_jax.training._checkpoint import describe_field
 from kinetic_jax.training._inputs import checked_data
@@ -83,7 +85,7 @@ class _Settings(NamedTuple):
 
 def fit(
     field: F,
-    data: Float[ArrayLike, "rows *event"],
+    data: ArrayLike | PyTree[ArrayLike],
     *,
     key: PRNGKeyArray,
     num_steps: int,
@@ -115,8 +117,8 @@ def fit(
         field: the field to train, without transforms. The parameters of a Flax network
             (`nnx.Param`, the collection "params") are trained, and ALL floating arrays of any other
             field (including α0, β0 and τ of a `kts` field). A network runs in evaluation mode.
-        data: shape (rows, *event), in memory, in the field's scale; may be split over the devices
-            of a mesh.
+        data: shape (rows, *event), in memory, in the field's scale, or a pytree of such arrays;
+            an array may be split over the devices of a mesh.
         key: a JAX random key.
         num_steps: total number of steps, including those of earlier runs.
         optimizer: an Optax optimizer; it also receives the loss (`value=`, `grad=` and
@@ -155,8 +157,8 @@ def fit(
         True
     """
     folder = None if checkpoint_dir is None else local_path("checkpoint_dir", checkpoint_dir)
-    declared = as_field(field)
     require_key("key", key)
+    declared, data, spec = flattened("data", as_field(field), data)
     is_optimizer = all(callable(getattr(optimizer, name, None)) for name in ("init", "update"))
     require(is_optimizer, "optimizer", short(optimizer), "be an optax.GradientTransformation")
     null = declared.null_cond if null_cond is None else null_cond
@@ -183,12 +185,17 @@ def fit(
     arrays = (model, rows, cond, null, key)
     mesh = mesh_of(arrays)
     if mesh is None:
-        return _train(arrays, optimizer, settings, folder, progress)
-    auto = checked_mesh(mesh)
-    with alone_on(auto, ()):
-        trained = _train(with_axes_of(auto, arrays), optimizer, settings, folder, progress)
-    is_inside_mesh = not jax.sharding.get_abstract_mesh().empty
-    return with_axes_of(mesh, trained) if is_inside_mesh else trained
+        trained = _train(arrays, optimizer, settings, folder, progress)
+    else:
+        auto = checked_mesh(mesh)
+        with alone_on(auto, ()):
+            trained = _train(with_axes_of(auto, arrays), optimizer, settings, folder, progress)
+        if not jax.sharding.get_abstract_mesh().empty:
+            trained = with_axes_of(mesh, trained)
+    if spec is None:
+        return trained
+    last, average = unwrapped(trained.field.field), unwrapped(trained.ema_field.field)
+    return dataclasses.replace(trained, field=last, ema_field=average)
 
 
 def _train(

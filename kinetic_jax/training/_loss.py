@@ -7,16 +7,17 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 from kinetic_jax._checks import as_array, conditions_of, require, require_key
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import split_alike
-from kinetic_jax.energy._path_energy import squared_norm
+from kinetic_jax._norms import squared_norm
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
+from kinetic_jax.fields._flat import flattened
 from kinetic_jax.fields._protocol import checked_velocity
 
 
 def cfm_loss(
     field: VelocityField,
     key: PRNGKeyArray,
-    x1: Float[ArrayLike, "batch *event"],
+    x1: ArrayLike | PyTree[ArrayLike],
     cond: PyTree | None = None,
 ) -> Float[Array, " batch"]:
     """The conditional flow-matching loss of each sample, on the linear path.
@@ -29,7 +30,8 @@ def cfm_loss(
     Args:
         field: the velocity field of one sample; the loss is differentiable in its arrays.
         key: a JAX random key.
-        x1: data, shape (batch, *event); may be split over a mesh along the batch.
+        x1: data, shape (batch, *event), or a pytree of such arrays; an array may be split over a
+            mesh along the batch.
         cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
             condition of every sample.
 
@@ -51,14 +53,16 @@ def cfm_loss(
     References:
         Lipman et al., Flow matching for generative modeling, arXiv 2210.02747, equation 9.
     """
-    field = as_field(field)
     require_key("key", key)
-    samples = as_array("x1", x1)
+    field, rows, _ = flattened("x1", as_field(field), x1)
+    samples = as_array("x1", rows)
     is_floating = jnp.issubdtype(samples.dtype, jnp.floating)
     require(is_floating, "x1", f"dtype {samples.dtype}", "be floating")
     require(samples.ndim >= 1, "x1", f"shape {samples.shape}", "have a leading batch axis")
     cond = conditions_of(cond, samples.shape[0], "x1")
     check_inputs(field, "x1", samples, cond)
+    expected = "move in flat space: the linear path leaves a manifold"
+    require(field.manifold is None, "field", type(field.manifold).__name__, expected)
     wide = at_least_float32(samples.dtype)
     key_time, key_noise = jax.random.split(key)
     times = jax.random.uniform(key_time, samples.shape[:1], wide)

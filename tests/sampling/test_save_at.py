@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import EmpiricalField, sample
-from kinetic_jax.sampling._fixed import save_plan
+from kinetic_jax.sampling._plan import save_plan
 
 
 def decay(t, x, cond=None):

@@ -1,0 +1,63 @@
+"""Flat tori."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from kinetic_jax._checks import float_array, is_concrete, require, require_finite
+from kinetic_jax._norms import norm_from_squared
+from kinetic_jax.manifolds._manifold import Manifold
+
+
+class FlatTorus(Manifold):
+    """Numbers modulo a period, in [0, period): angles, fractional coordinates of crystals.
+
+    With the default period of 1, normal noise is uniform on it (to 1e-8).
+
+    Args:
+        period: the period, one positive number or an array that broadcasts to the event; traced.
+
+    Raises:
+        ValueError: if a period is not finite and positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.manifolds import FlatTorus
+        >>> torus = FlatTorus()
+        >>> torus.distance(jnp.array([0.1]), jnp.array([0.9])).round(4)
+        Array(0.2, dtype=float32)
+    """
+
+    period: Float[Array, "..."]
+
+    def __init__(self, period: ArrayLike = 1.0):
+        self.period = float_array(period, "period")
+        require_finite("period", period)
+        if is_concrete(self.period):
+            require(bool(jnp.all(self.period > 0)), "period", period, "be positive")
+
+    def exp(self, x: Float[Array, "*event"], v: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        """`x + v` modulo the period."""
+        return self.nearest(x + v)
+
+    def distance(self, x: Float[Array, "*event"], y: Float[Array, "*event"]) -> Float[Array, ""]:
+        """The norm of the difference, the shorter way round."""
+        period = self._period(x)
+        difference = y - x
+        shortest = difference - period * jnp.round(difference / period)
+        return norm_from_squared(jnp.sum(shortest**2))
+
+    def nearest(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        """`x` modulo the period."""
+        return jnp.mod(x, self._period(x))
+
+    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuses events to which the periods do not broadcast."""
+        own = self.period.shape
+        sides = zip(reversed(own), reversed(shape), strict=False)
+        fits = len(own) <= len(shape) and all(a in (1, b) for a, b in sides)
+        expected = f"be arrays to which periods of shape {own} broadcast"
+        require(fits, name, f"rows of shape {shape}", expected)
+
+    def _period(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        padded = (1,) * (x.ndim - self.period.ndim) + self.period.shape
+        return jnp.broadcast_to(self.period.reshape(padded), x.shape).astype(x.dtype)
