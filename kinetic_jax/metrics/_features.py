@@ -2,20 +2,19 @@
 
 import tempfile
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import numbers, real_array, require, short
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import progress_bar
-from kinetic_jax._streaming import Rows, checked_rows, is_on_host
+from kinetic_jax._streaming import checked_rows, is_on_host
 
-Embedding = Callable[[np.ndarray], ArrayLike]
-R = TypeVar("R", bound=Rows)
+Embedding = Callable[[Any], ArrayLike]
 
 
 def require_finite_numbers(name: str, values: np.ndarray) -> None:
@@ -54,37 +53,46 @@ def two_sets(
 
 
 def embedded(
-    name: str, rows: R, embed: Embedding | None, *, chunk_size: int, progress: bool | None
-) -> R | np.ndarray:
+    name: str, rows: Any, embed: Embedding | None, *, chunk_size: int, progress: bool | None
+) -> Any:
     """`embed(rows)`, in memory, or in a temporary file for rows on the host.
 
-    Rows that are not finite reach `embed` as zeros; their features are NaN.
+    Of a pytree, `embed` receives a pytree of arrays of the same rows. Rows that are not finite
+    reach `embed` as zeros; their features are NaN.
     """
     if embed is None:
         return rows
     require(callable(embed), "embed", short(embed), "be a function of rows")
-    total = checked_rows(name, rows)[0]
+    leaves = jax.tree.leaves(rows)
+    total = min(checked_rows(name, leaf)[0] for leaf in leaves)
+    is_large = any(map(is_on_host, leaves))
     features: np.ndarray | None = None
     with progress_bar(f"embedding {name}", total, show=progress) as update:
         for start in range(0, total, chunk_size):
-            chunk = _features(name, np.asarray(rows[start : start + chunk_size]), embed)
+            part = slice(start, start + chunk_size)
+            chunk = _features(name, jax.tree.map(lambda a, p=part: np.asarray(a[p]), rows), embed)
             if features is None:
-                features = _allocate((total, chunk.shape[1]), chunk.dtype, is_on_host(rows))
+                features = _allocate((total, chunk.shape[1]), chunk.dtype, is_large)
             features[start : start + len(chunk)] = chunk
             update(start + len(chunk), "")
     assert features is not None  # `checked_rows` refuses data without rows
     return features
 
 
-def _features(name: str, rows: np.ndarray, embed: Embedding) -> np.ndarray:
-    finite = np.isfinite(rows.reshape(len(rows), -1).astype(np.float64)).all(axis=1)
-    if not finite.all():
-        rows = np.where(finite.reshape(-1, *(1,) * (rows.ndim - 1)), rows, np.zeros_like(rows))
-    features = np.asarray(embed(rows))
+def _features(name: str, rows: PyTree[np.ndarray], embed: Embedding) -> np.ndarray:
+    def are_finite(array: np.ndarray) -> np.ndarray:
+        return np.isfinite(array.reshape(len(array), -1).astype(np.float64)).all(axis=1)
+
+    def or_zeros(array: np.ndarray) -> np.ndarray:
+        is_row = finite.reshape(-1, *(1,) * (array.ndim - 1))
+        return np.where(is_row, array, np.zeros_like(array))
+
+    finite = np.all([are_finite(array) for array in jax.tree.leaves(rows)], axis=0)
+    features = np.asarray(embed(rows if finite.all() else jax.tree.map(or_zeros, rows)))
     require(
-        features.ndim == 2 and len(features) == len(rows),
+        features.ndim == 2 and len(features) == len(finite),
         "embed",
-        f"shape {features.shape} of {len(rows)} rows of {name}",
+        f"shape {features.shape} of {len(finite)} rows of {name}",
         "return one row of features for each row",
     )
     if finite.all():

@@ -1,12 +1,15 @@
 """Memorisation: samples that are copies of training rows."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import (
+    batch_size,
     fraction,
     numbers,
     real_array,
@@ -19,6 +22,7 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress
+from kinetic_jax._state import is_pytree_state
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._features import Embedding, embedded, rows_in_memory
@@ -130,12 +134,12 @@ class Memorization(NamedTuple):
 
 
 def memorization(
-    samples: Float[ArrayLike, "n *event"],
-    train: Rows,
+    samples: ArrayLike | PyTree[ArrayLike],
+    train: Rows | PyTree[Rows],
     *,
     threshold: float = 1 / 3,
     confidence: float = 0.95,
-    held_out: Float[ArrayLike, "m *event"] | None = None,
+    held_out: ArrayLike | PyTree[ArrayLike] | None = None,
     thresholds: Sequence[float] | np.ndarray | None = None,
     embed: Embedding | None = None,
     merge_duplicates: bool = False,
@@ -151,15 +155,16 @@ def memorization(
     held-out data's score, and look at `duplicated`.
 
     Args:
-        samples: shape (n, *event).
-        train: the training data, shape (rows, *event), at least two rows; may be a memmap.
+        samples: shape (n, *event), or a pytree of such arrays, which needs `embed`.
+        train: the training data, shape (rows, *event), at least two rows; may be a memmap. A pytree
+            like `samples`, if that is one.
         threshold: threshold of the ratio of the two distances, in (0, 1].
         confidence: level of the intervals, in (0, 1).
         held_out: data the model never saw; their score is the floor.
         thresholds: thresholds of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
-        embed: maps NumPy rows (chunk, *event) to features (chunk, d), between which distances are
-            taken; called once for each row, with at most `chunk_size` rows. Features of a memmap
-            are kept in a temporary file. Default: the rows themselves.
+        embed: maps NumPy rows (chunk, *event), or a pytree of such, to features (chunk, d), between
+            which distances are taken; called once for each row, with at most `chunk_size` rows.
+            Features of a memmap are kept in a temporary file. Default: the rows themselves.
         merge_duplicates: take as second nearest the nearest row that does not duplicate the
             nearest.
         duplicate_distance: the greatest distance between duplicate training rows; 0 for equal
@@ -188,12 +193,10 @@ def memorization(
         Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, 2023.
     """
     at = SWEEP if thresholds is None else real_array("thresholds", thresholds)
-    train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
     check_progress(progress)
     require_flag("merge_duplicates", merge_duplicates)
-    samples = _checked_set("samples", samples, train)
-    held_out = None if held_out is None else _checked_set("held_out", held_out, train)
+    samples, train, held_out = _checked_sets(samples, train, held_out, embed)
     stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     reference = embedded("train", train, embed, **stream)
     queries = embedded("samples", samples, embed, **stream)
@@ -249,12 +252,35 @@ def check_rule(
     require(bool(np.all((at > 0) & (at <= 1))), "thresholds", at, "lie in (0, 1]")
 
 
+def _checked_sets(
+    samples: Any, train: Any, held_out: Any, embed: Embedding | None
+) -> tuple[Any, Any, Any]:
+    """The three sets of rows, checked to fit each other."""
+    if not is_pytree_state(train):
+        train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
+        held_out = None if held_out is None else _checked_set("held_out", held_out, train)
+        return _checked_set("samples", samples, train), train, held_out
+    if embed is None:
+        raise ValueError("embed must be given for rows that are pytrees, got None")
+    expected: Any = jax.tree.structure(train)
+    batch_size("train", train)
+    given = {"samples": samples} | ({} if held_out is None else {"held_out": held_out})
+    for name, rows in given.items():
+        got: Any = jax.tree.structure(rows)
+        require(got == expected, name, got, f"have the structure of train, {expected}")
+        batch_size(name, rows)
+        jax.tree.map(functools.partial(_checked_set, name), rows, train)
+    return samples, train, held_out
+
+
 def _checked_set(name: str, rows: ArrayLike, train: Rows) -> Array | np.ndarray:
     """`rows` in memory, checked to be real rows with the shape of `train`'s."""
     shape = np.shape(train)
     expected = "have at least two rows, the nearest and the second nearest"
     require(shape[:1] not in ((), (0,), (1,)), "train", shape, expected)
     checked_rows("train", train)
+    if rows is train:
+        return rows
     refuse_memmap(name, rows)
     require_known(name, rows)
     rows = rows_in_memory(name, rows)
