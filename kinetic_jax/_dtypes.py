@@ -1,8 +1,10 @@
 """The dtypes of sums and of times."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._state import State
 
@@ -14,7 +16,7 @@ def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(dtype) if is_fine else jnp.dtype(jnp.float32)
 
 
-def dtype_of(x: State) -> jnp.dtype:
+def dtype_of(x: PyTree[Any]) -> jnp.dtype:
     """The dtype that all arrays of a state share."""
     return jax.tree.leaves(x)[0].dtype
 

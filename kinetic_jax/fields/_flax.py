@@ -48,7 +48,7 @@ def _row_of_one(output: Any, x: Array, name: str) -> Array:
 
 
 def _call_linen(
-    module: nn.Module, variables: PyTree[Any], t: Array, x: Array, cond: PyTree[Any]
+    module: nn.Module, variables: PyTree[Any], t: Array, x: State, cond: PyTree[Any]
 ) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
     with _hint("call=lambda module, variables, t, x, cond: module.apply(variables, x, t)"):
@@ -165,7 +165,7 @@ def _untrained(tree: PyTree[Any]) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: False, tree)
 
 
-def _call_nnx(model: Any, t: Array, x: Array, cond: PyTree[Any]) -> Any:
+def _call_nnx(model: Any, t: Array, x: State, cond: PyTree[Any]) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
     with _hint("call=lambda model, t, x, cond: model(x, t)"):
         return model(*inputs)
@@ -190,7 +190,8 @@ class NNXField(ModelField):
     def without_streams(self) -> "NNXField":
         """The field without the keys and counters of its random streams; it cannot be called."""
         is_drawn = [issubclass(kind, nnx.RngState) for kind in self.kinds]
-        leaves, structure = jax.tree.flatten(self.state)
+        # Of a field that is being trained the parameters are None here.
+        leaves, structure = jax.tree.flatten(self.state, is_leaf=lambda leaf: leaf is None)
         kept = [None if drawn else leaf for leaf, drawn in zip(leaves, is_drawn, strict=True)]
         state = jax.tree.unflatten(structure, kept)
         return NNXField(self.shape, state, self.args, self.call, self.graphdef, self.kinds)

@@ -171,7 +171,7 @@ class _Called(eqx.Module):
     call: Callable[..., Any]
     args: PyTree[Any]
 
-    def __call__(self, r: Array, x: Array, cond: PyTree[Any] | None = None) -> Any:
+    def __call__(self, r: Array, x: State, cond: PyTree[Any] | None = None) -> Any:
         given = () if self.args is None else (self.args,)
         return self.call(self.model, *given, r, x, cond)
 

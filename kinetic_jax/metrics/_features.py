@@ -1,5 +1,6 @@
 """Checks of samples and features, and features by a user's embedding."""
 
+import functools
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -81,13 +82,14 @@ def embedded(
 
 def _features(name: str, rows: PyTree[np.ndarray], embed: Embedding) -> np.ndarray:
     def are_finite(array: np.ndarray) -> np.ndarray:
-        return np.isfinite(array.reshape(len(array), -1).astype(np.float64)).all(axis=1)
+        each = np.isfinite(array.reshape(len(array), -1).astype(np.float64))
+        return np.asarray(each.all(axis=1))
 
     def or_zeros(array: np.ndarray) -> np.ndarray:
         is_row = finite.reshape(-1, *(1,) * (array.ndim - 1))
         return np.where(is_row, array, np.zeros_like(array))
 
-    finite = np.all([are_finite(array) for array in jax.tree.leaves(rows)], axis=0)
+    finite: np.ndarray = functools.reduce(np.logical_and, map(are_finite, jax.tree.leaves(rows)))
     features = np.asarray(embed(rows if finite.all() else jax.tree.map(or_zeros, rows)))
     require(
         features.ndim == 2 and len(features) == len(finite),

@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Integer, PRNGKeyArray
 
 from kinetic_jax._checks import is_concrete, numbers, require, require_key, whole_numbers
 from kinetic_jax._state import EventShape, State, StateSpec, checked_event_shape
 
 
-def noise(key: PRNGKeyArray, index: int | Integer[Array, "*batch"], shape: EventShape) -> State:
+def noise(key: PRNGKeyArray, index: int | Integer[ArrayLike, "*batch"], shape: EventShape) -> State:
     """Standard normal x0 for the samples with the given global indices.
 
     Row i depends on (key, index[i]) alone: not on the batch it is drawn in, the number of devices
