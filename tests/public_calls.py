@@ -35,6 +35,7 @@ ELSEWHERE = (
     *("from_scaled_time", "load_images", "network_field", "sweep"),
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
     *("vp_schedule", "edm_denoiser", "from_prediction"),
+    *("FlatTorus", "SpecialOrthogonal", "Sphere", "on_manifold"),
     *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
@@ -202,6 +203,12 @@ def calls(folder: Path) -> dict[str, Call]:
             {"network": "mlp", "event_shape": (2,), "key": key, "width": 4, "depth": 1},
         ),
         "noise": Call(kj.noise, {"key": key, "index": 0, "shape": (2,)}),
+        "on_manifold": Call(
+            kj.fields.on_manifold, {"field": plain, "manifold": kj.manifolds.Sphere()}
+        ),
+        "FlatTorus": Call(kj.manifolds.FlatTorus, {"period": 1.0}),
+        "SpecialOrthogonal": Call(kj.manifolds.SpecialOrthogonal, {"n": 3}),
+        "Sphere": Call(kj.manifolds.Sphere, {}),
         "open_job": Call(kj.jobs.open_job, {"folder": folder / "job"}),
         "paired_difference": Call(
             kj.metrics.paired_difference, {"values": numbers, "baseline": -numbers}

@@ -50,6 +50,9 @@ ALLOWED = {
         ("cfg_zero_star", "null_cond"): ("None", COMPLEX, LIST),
         ("energy_term", "cond"): (COMPLEX, LIST, NAN),
     },
+    "a pytree of weights, which has to fit x, unknown so far": {
+        ("energy_term", "mass"): (LIST,),
+    },
     "a pytree of the user's own function, which alone knows what it needs": {
         ("from_vector_field", "args"): (TEXT, COMPLEX, LIST, OBJECT, NAN, TEXTS),
     },

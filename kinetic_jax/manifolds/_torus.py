@@ -23,8 +23,8 @@ class FlatTorus(Manifold):
         >>> import jax.numpy as jnp
         >>> from kinetic_jax.manifolds import FlatTorus
         >>> torus = FlatTorus()
-        >>> torus.distance(jnp.array([0.1]), jnp.array([0.9])).round(4)
-        Array(0.2, dtype=float32)
+        >>> torus.distance(jnp.array([0.125]), jnp.array([0.875]))
+        Array(0.25, dtype=float32)
     """
 
     period: Float[Array, "..."]
