@@ -14,6 +14,7 @@ from kinetic_jax._pytree import as_pytree
 from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._protocol import checked_velocity, require_function
+from kinetic_jax.fields._step import require_step
 
 
 class PathState(eqx.Module):
@@ -58,8 +59,9 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
 
     Raises:
-        ValueError: if `field` is not a velocity field or `cond` not a pytree of arrays; when first
-            evaluated, if the field's output does not have the shape and dtype of x.
+        ValueError: if `field` is not a velocity field, or one that needs the size of the step
+            (`Field.with_step`), or `cond` not a pytree of arrays; when first evaluated, if the
+            field's output does not have the shape and dtype of x.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -71,7 +73,9 @@ def energy_term(field: VelocityField, cond: PyTree[Any] | None = None) -> diffra
         >>> print(solution.ys.energy.round(1), solution.ys.length.round(1))
         [12.5] [5.]
     """
-    return diffrax.ODETerm(PathVectorField(as_field(field), as_arrays("cond", cond)))
+    field = as_field(field)
+    require_step(field, "in a solve of your own")
+    return diffrax.ODETerm(PathVectorField(field, as_arrays("cond", cond)))
 
 
 def energy_state(x0: Float[ArrayLike, "*event"]) -> PathState:

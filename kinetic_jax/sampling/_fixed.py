@@ -23,6 +23,7 @@ from kinetic_jax.energy._path_energy import (
 )
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._protocol import checked_velocity
+from kinetic_jax.fields._step import over_step
 from kinetic_jax.sampling._explicit import Stages, advance, stage_point, weighted_sum
 from kinetic_jax.sampling._grid import snapped
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
@@ -236,6 +237,7 @@ def _step_of_one(
         previous: the mean velocity of the step before.
         cond: the condition.
     """
+    field = over_step(field, t0, t1)
     stages, velocities = plan.stages, list[Array]()
     for _ in stages.c:
         t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._checks import real_number, require, short
 from kinetic_jax._json import as_number
 from kinetic_jax._open import opened
-from kinetic_jax.fields import NNXField
+from kinetic_jax.fields import NNXField, as_field
 from kinetic_jax.sampling._sample import sample
 
 _NUMBER = 8
@@ -156,6 +156,6 @@ def _computes_in_half(field: Callable[..., Any], x0: Array, cond: PyTree[Any]) -
     def row(leaf: Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
-    t = jax.ShapeDtypeStruct((), x0.dtype)
-    program = jax.make_jaxpr(lambda t, x, c: field(t, x, c))(t, row(x0), jax.tree.map(row, cond))
+    t, stepping = jax.ShapeDtypeStruct((), x0.dtype), as_field(field).with_step(STEP)
+    program = jax.make_jaxpr(lambda t, x, c: stepping(t, x, c))(t, row(x0), jax.tree.map(row, cond))
     return re.search(r"\bb?f(16|8_\w+)\[\d", str(program)) is not None
