@@ -46,7 +46,7 @@ def grid_of_bending(
     floor, end = real_number("floor", floor), real_number("t1", t1)
     require(0 < floor <= 1, "floor", floor, "lie in (0, 1]")
     ts = bending.ts
-    require(ts.size >= _FEWEST_STEPS, "profile", f"{ts.size} steps", f"have >= {_FEWEST_STEPS}")
+    require(ts.size >= _FEWEST_STEPS, "profile", ts.size, f"have >= {_FEWEST_STEPS} steps")
     require(bending.num_samples > 0, "profile", "none", "hold samples that are finite")
     require(ts[-1] < end <= 1, "t1", t1, f"lie in ({ts[-1]:g}, 1], after the profile's last step")
     nodes = np.append(ts, end)
