@@ -61,11 +61,11 @@ class OpenFunction(eqx.Module):
     arrays: tuple[Any, ...]
     template: Template = eqx.field(static=True)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Calls the function."""
         originals = [get() for get in self.template.originals.values()]
         before = [(value, _item_ids(value)) for value in originals if type(value) in (list, dict)]
-        result = self.template.build(self.arrays)(*args)
+        result = self.template.build(self.arrays)(*args, **named)
         for value, items in before:
             if _item_ids(value) != items:
                 _remember(_NOTES, id(value), value)

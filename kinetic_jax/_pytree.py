@@ -40,9 +40,9 @@ class PlainFunction(eqx.Module):
     def __init__(self, fn: Callable[..., Any]):
         self.same = _Same(fn)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Calls the function."""
-        return self.same.fn(*args)
+        return self.same.fn(*args, **named)
 
 
 def as_pytree(function: Callable[..., Any]) -> Callable[..., Any]:

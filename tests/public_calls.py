@@ -36,7 +36,8 @@ ELSEWHERE = (
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
     *("vp_schedule", "edm_denoiser", "from_prediction"),
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "on_manifold"),
-    *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
+    *("cfg_zero_star", "clock_matched", "grid_from_profile", "guide", "shifted_grid", "smooth"),
+    "ssc",
 )
 
 
@@ -179,6 +180,9 @@ def calls(folder: Path) -> dict[str, Call]:
         "from_scaled_time": Call(kj.fields.from_scaled_time, {"field": plain, "time_scale": 10.0}),
         "from_vector_field": Call(kj.from_vector_field, {"vf": lambda t, y, args: y}),
         "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
+        "grid_from_profile": Call(
+            kj.sampling.grid_from_profile, {"profile": saved, "num_steps": 3}
+        ),
         "guide": Call(kj.transforms.guide, {"other": plain, "weight": 0.5}),
         "guide()": Call(kj.transforms.guide(plain, 0.5), {"field": plain}),
         "identity": Call(kj.identity, {}),

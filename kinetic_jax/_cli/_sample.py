@@ -15,10 +15,10 @@ from kinetic_jax._cli._options import FOLDER, say
 from kinetic_jax._files import local_path, with_size
 from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax._pretrained import MODELS, pretrained
-from kinetic_jax.jobs import JobSettings, run_job
+from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._settings import SOLVERS
 from kinetic_jax.networks import NetworkField
-from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, GRIDS
+from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, GRIDS, NUMBERED_GRIDS
 from kinetic_jax.training import load_field
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 
@@ -38,6 +38,8 @@ def _setting(
 
 
 _POSITIVE = click.IntRange(min=1)
+_PROFILE = "profile"
+_GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFILE}:FOLDER"])
 
 
 # fmt: off
@@ -61,7 +63,9 @@ _POSITIVE = click.IntRange(min=1)
 @_setting("allow_reversal", bool, "Let strengths stop or reverse the flow.", is_flag=True)
 @click.option("--num-steps", type=_POSITIVE, show_default=str(DEFAULT_NUM_STEPS),
               help="Steps of the time grid.")
-@_setting("grid", str, f"The time grid: {', '.join(GRIDS)}, or a file of times.")
+@_setting("grid", str,
+          f"The time grid: {_GRIDS} (a job with --profile: finer where its paths bend), or a file "
+          "of times.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
 @_setting("t0", float, "Where the paths begin, in [0, 1).")
@@ -100,7 +104,12 @@ def command(
         run_job(
             find_field(field, ema=not raw),
             out,
-            JobSettings(n=n, labels=read_labels(labels, n), grid=read_grid(grid), **settings),
+            JobSettings(
+                n=n,
+                labels=read_labels(labels, n),
+                grid=read_grid(grid, settings["num_steps"]),
+                **settings,
+            ),
             batch_size=batch_size,
             mesh=mesh,
             say=say,
@@ -153,9 +162,15 @@ def read_labels(text: str | None, n: int) -> str | list[int] | np.ndarray | None
     return np.array(labels)
 
 
-def read_grid(text: str) -> str | np.ndarray:
-    """Parses the name of a grid, or a file of times."""
-    return text if text in GRIDS else _read_numbers("grid", text, float, ", ".join(GRIDS))
+def read_grid(text: str, num_steps: int | None) -> str | np.ndarray:
+    """Parses the name of a grid, a job from whose profile to make one, or a file of times."""
+    name, _, rest = text.partition(":")
+    if name == _PROFILE and rest:
+        steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
+        return open_job(local_path("grid", rest)).grid_from_profile(steps)
+    if text in GRIDS or name in NUMBERED_GRIDS:
+        return text
+    return _read_numbers("grid", text, float, _GRIDS)
 
 
 def _read_numbers(name: str, text: str, dtype: type, words: str) -> np.ndarray:

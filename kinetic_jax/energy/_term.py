@@ -17,6 +17,7 @@ from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
 from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._protocol import checked_velocity, require_function
+from kinetic_jax.fields._step import require_step
 
 
 class PathState(eqx.Module):
@@ -65,10 +66,10 @@ def energy_term(
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
 
     Raises:
-        ValueError: if `field` is not a velocity field, `cond` not a pytree of arrays, or `mass`
-            negative; when first
-            evaluated, if the field's output does not have the shape and dtype of x, or `mass` does
-            not broadcast to it.
+        ValueError: if `field` is not a velocity field, or one that needs the size of the step
+            (`Field.with_step`) or is on a manifold, `cond` not a pytree of arrays, or `mass`
+            negative; when first evaluated, if the field's output does not have the shape and dtype
+            of x, or `mass` does not broadcast to it.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -82,6 +83,7 @@ def energy_term(
     """
     field, expected = as_field(field), "move in flat space: the steps of Diffrax leave a manifold"
     require(field.manifold is None, "field", type(field.manifold).__name__, expected)
+    require_step(field, "in a solve of your own")
     cond, weights = as_arrays("cond", cond), checked_mass(mass)
     return diffrax.ODETerm(PathVectorField(field, cond, weights))
 

@@ -12,7 +12,7 @@ from kinetic_jax._checks import positive_scalar
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import EventShape, State, optional_event_shape
-from kinetic_jax.fields._field import ModelField, WrappedField
+from kinetic_jax.fields._field import Field, ModelField, WrappedField
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
@@ -20,6 +20,7 @@ from kinetic_jax.fields._protocol import (
     require_function,
     traced_args,
 )
+from kinetic_jax.fields._step import checked_step
 
 
 class VectorFieldAdapter(ModelField):
@@ -46,7 +47,8 @@ def from_vector_field(
     Args:
         vf: a function of time, state and `args`; the state is one sample, an array or a pytree.
         args: a pytree; its arrays and Python floats are traced, not baked in: weights belong
-            here. A condition per sample does not reach `vf`, so `cfg` refuses the field.
+            here. Neither a condition per sample, so that `cfg` refuses the field, nor the size of
+            the step reaches `vf`.
         event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
 
     Returns:
@@ -76,6 +78,13 @@ class OtherClockField(WrappedField):
     time_scale: Float[Array, ""]
     tau_split = None
 
+    def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
+        """The step of the model's own clock, `time_scale dt`, positive in both directions."""
+        if not self.needs_step:
+            return self
+        step = checked_step(dt)
+        return super().with_step(self.time_scale.astype(step.dtype) * step)
+
     def arrival(self, dtype: np.dtype) -> None:
         """None."""
         del dtype
@@ -96,7 +105,8 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
 
     With s = 1 − t the model's own time in [0, 1] and v = dx/ds its velocity,
     `u(t, x) = −v(time_scale (1 − t), x)`. `time_scale` is only the clock the network reads (often
-    0 to 1,000): the velocity stays per unit of s.
+    0 to 1,000): the velocity stays per unit of s. A model that takes the size of the step (see
+    `Field.with_step`) receives that of its own clock, `time_scale dt`, positive though s falls.
 
     Args:
         field: the model, a field of its own clock.
@@ -128,7 +138,8 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
     """A model that runs from noise to data on a clock from 0 to `time_scale`.
 
     `u(t, x) = v(time_scale t, x)`: `time_scale` is only the clock the network reads (often 0 to
-    1,000); the velocity stays per unit of t. `from_reversed_time` is for models that run from
+    1,000); the velocity stays per unit of t. A model that takes the size of the step receives
+    `time_scale dt`. `from_reversed_time` is for models that run from
     data to noise.
 
     Args:

@@ -90,6 +90,36 @@ class Field(eqx.Module):
         del dtype
         return None
 
+    @property
+    def needs_step(self) -> bool:
+        """True if a model inside takes the size of the step, and `with_step` has bound none."""
+        return False
+
+    def with_step(self, dt: Float[ArrayLike, ""]) -> "Field":
+        """The field at steps of size `dt`, for models that take it (shortcut, MeanFlow).
+
+        `sample` and `sweep` bind the size of every step of a fixed grid, for all of its stages. A
+        step that is bound before stays: bind one to call such a field yourself, or to sample it by
+        adaptive steps, to which no size belongs. Other fields are returned unchanged.
+
+        Args:
+            dt: the size of the step, not negative; traced.
+
+        Raises:
+            ValueError: if a model takes the step, and `dt` is not finite and at least 0.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from kinetic_jax.fields import as_field
+            >>> field = as_field(lambda t, x, cond, dt: (1 + dt) * jnp.ones_like(x))
+            >>> field.needs_step, field.with_step(0.5).needs_step
+            (True, False)
+            >>> field.with_step(0.5)(jnp.array(0.0), jnp.zeros(2))
+            Array([1.5, 1.5], dtype=float32)
+        """
+        del dt
+        return self
+
     def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Raises a ValueError, naming the argument, for conditions that the field does not know."""
 
@@ -154,6 +184,17 @@ class WrappedField(Field):
     def manifold(self) -> Manifold | None:
         """Where the samples of the field inside move."""
         return self.field.manifold
+
+    @property
+    def needs_step(self) -> bool:
+        """True if the field inside needs the size of the step."""
+        return self.field.needs_step
+
+    def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
+        """The same around the field inside with the step `dt`, if that needs one."""
+        if not self.needs_step:
+            return self
+        return eqx.tree_at(lambda outer: outer.field, self, self.field.with_step(dt))
 
     def arrival(self, dtype: np.dtype) -> ArrayLike | None:
         """The last time at which a solver may look at the field inside."""

@@ -1,5 +1,6 @@
 """Fields made of Flax networks: batch-first modules of linen and NNX."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +18,10 @@ from kinetic_jax.fields._field import ModelField
 from kinetic_jax.fields._protocol import (
     require_function,
     require_one_array,
+    takes_step,
     traced_args,
 )
+from kinetic_jax.fields._step import SteppedField
 
 
 def _batch_of_one(tree: PyTree[Any]) -> PyTree[Any]:
@@ -68,7 +71,7 @@ def _hint(call: str) -> Iterator[None]:
         raise
 
 
-class LinenField(ModelField):
+class LinenField(ModelField, SteppedField):
     """See `from_linen`."""
 
     variables: PyTree[Any]
@@ -84,13 +87,15 @@ class LinenField(ModelField):
         }
         args, call = _untrained((self.args, self.call))
         variables = type(self.variables)(mask)
-        return LinenField(self.shape, variables, args, call, self.module)
+        trained = dataclasses.replace(self, variables=variables, args=args, call=call)
+        return self.without_training_step(trained)
 
     def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
         call = _call_linen if self.call is None else self.call
         given = () if self.args is None else (self.args,)
-        output = call(self.module, self.variables, *given, *_batch_of_one((t, x, cond)))
+        inputs, step = _batch_of_one(((t, x, cond), self.step_argument(t, x)))
+        output = call(self.module, self.variables, *given, *inputs, **step)
         return _one_velocity(output, x, type(self.module).__name__)
 
 
@@ -111,6 +116,8 @@ def from_linen(
             shape (batch,), `x` of shape (batch, *event), a leading batch axis on every leaf of
             `cond` (or None). Default: `module.apply(variables, t, x)`, and `cond` after `x` where
             there is one. Pass it for another order of arguments, for `train=False`, and so on.
+            With a last parameter `dt` it also receives the size of the step, of shape (batch,);
+            see `Field.with_step`.
         args: a pytree of what `call` needs besides, which is then
             `call(module, variables, args, t, x, cond)`; its arrays and Python floats are traced,
             and not trained by `fit`.
@@ -143,22 +150,25 @@ def from_linen(
     leaves = jax.tree.leaves(variables) if isinstance(variables, Mapping) else [None]
     are_arrays = all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)
     require(are_arrays, "variables", type(variables).__name__, "be what module.init returned")
-    call, args = _checked_call(call, args, "module", "variables")
-    return LinenField(optional_event_shape(event_shape), variables, args, call, module)
+    call, args, takes_dt = _checked_call(call, args, "module", "variables")
+    shape = optional_event_shape(event_shape)
+    return LinenField(shape, variables, args, call, module, takes_dt=takes_dt)
 
 
-def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any]]:
-    """`call` and its `args` as pytrees.
+def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any], bool]:
+    """`call` and its `args` as pytrees, and whether it takes the step.
 
     Raises:
         ValueError: if `call` is not a function of `model`, args (if there are any), t, x and cond.
     """
     if call is None:
         require(args is None, "args", args, "come with a call that takes them")
-        return None, None
-    given = () if args is None else ("args",)
-    require_function("call", call, *model, *given, "t", "x", "cond")
-    return as_pytree(call), traced_args(args)
+        return None, None, False
+    arguments = (*model, *(() if args is None else ("args",)), "t", "x", "cond")
+    takes_dt = callable(call) and takes_step(call, len(arguments))
+    if not takes_dt:
+        require_function("call", call, *arguments)
+    return as_pytree(call), traced_args(args), takes_dt
 
 
 def _untrained(tree: PyTree[Any]) -> PyTree[Any]:
@@ -171,7 +181,7 @@ def _call_nnx(model: Any, t: Array, x: State, cond: PyTree[Any]) -> Any:
         return model(*inputs)
 
 
-class NNXField(ModelField):
+class NNXField(ModelField, SteppedField):
     """See `from_nnx`."""
 
     state: PyTree[Any]
@@ -185,7 +195,8 @@ class NNXField(ModelField):
         is_param = [issubclass(kind, nnx.Param) for kind in self.kinds]
         mask = jax.tree.unflatten(jax.tree.structure(self.state), is_param)
         args, call = _untrained((self.args, self.call))
-        return NNXField(self.shape, mask, args, call, self.graphdef, self.kinds)
+        trained = dataclasses.replace(self, state=mask, args=args, call=call)
+        return self.without_training_step(trained)
 
     def without_streams(self) -> "NNXField":
         """The field without the keys and counters of its random streams; it cannot be called."""
@@ -193,16 +204,16 @@ class NNXField(ModelField):
         # Of a field that is being trained the parameters are None here.
         leaves, structure = jax.tree.flatten(self.state, is_leaf=lambda leaf: leaf is None)
         kept = [None if drawn else leaf for leaf, drawn in zip(leaves, is_drawn, strict=True)]
-        state = jax.tree.unflatten(structure, kept)
-        return NNXField(self.shape, state, self.args, self.call, self.graphdef, self.kinds)
+        return dataclasses.replace(self, state=jax.tree.unflatten(structure, kept))
 
     def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
         model = nnx.merge(self.graphdef, self.state)
-        name, inputs = type(model).__name__, _batch_of_one((t, x, cond))
-        output = self._output(model, inputs)
+        name = type(model).__name__
+        inputs = _batch_of_one(((t, x, cond), self.step_argument(t, x)))
+        output = self._output(model, *inputs)
         changed = self._changed(model)
-        if set(changed.values()) == {nnx.RngCount} and not self._is_random(inputs):
+        if set(changed.values()) == {nnx.RngCount} and not self._is_random(*inputs):
             changed = {}
         require(
             not changed,
@@ -212,9 +223,9 @@ class NNXField(ModelField):
         )
         return _one_velocity(output, x, name)
 
-    def _output(self, model: nnx.Module, inputs: tuple[Any, ...]) -> Any:
+    def _output(self, model: nnx.Module, inputs: tuple[Any, ...], step: dict[str, Array]) -> Any:
         call = _call_nnx if self.call is None else self.call
-        return call(model, *(() if self.args is None else (self.args,)), *inputs)
+        return call(model, *(() if self.args is None else (self.args,)), *inputs, **step)
 
     def _changed(self, model: nnx.Module) -> dict[str, type]:
         """The variables that a call changed, and of which kind they are."""
@@ -222,7 +233,7 @@ class NNXField(ModelField):
         before = zip(_leaves_with_names(self.state), self.kinds, strict=True)
         return {path: kind for (path, leaf), kind in before if after.get(path) is not leaf}
 
-    def _is_random(self, inputs: tuple[Any, ...]) -> bool:
+    def _is_random(self, inputs: tuple[Any, ...], step: dict[str, Array]) -> bool:
         """True if the output depends on a random key; otherwise a counter that moves is no state.
 
         `vmap` tells: mapped over the keys alone, it refuses an output that depends on them.
@@ -233,7 +244,7 @@ class NNXField(ModelField):
 
         def output_of(keys: PyTree[Any]) -> Any:
             model = nnx.merge(self.graphdef, eqx.combine(keys, rest))
-            return self._output(model, inputs)
+            return self._output(model, inputs, step)
 
         keys = jax.tree.map(lambda key: key[None], keys)
         try:
@@ -264,7 +275,9 @@ def from_nnx(
         model: the model, with its weights.
         call: `call(model, t, x, cond)` returns the velocities of a batch: `t` of shape (batch,),
             `x` of shape (batch, *event), a leading batch axis on every leaf of `cond` (or None).
-            Default: `model(t, x)`, and `cond` after `x` where there is one.
+            Default: `model(t, x)`, and `cond` after `x` where there is one. With a last parameter
+            `dt` it also receives the size of the step, of shape (batch,), for networks that take it
+            (shortcut, MeanFlow); see `Field.with_step`.
         args: a pytree of what `call` needs besides, which is then `call(model, args, t, x, cond)`;
             its arrays and Python floats are traced, and not trained by `fit`.
         event_shape: the shape of one sample, where it is known; `sample` then checks `x0`.
@@ -287,6 +300,12 @@ def from_nnx(
         >>> field = from_nnx(model, call=lambda model, t, x, cond: 0 * model(x) + t[:, None])
         >>> field(jnp.array(0.5), jnp.ones(3))
         Array([0.5, 0.5, 0.5], dtype=float32)
+
+        A network that takes the size of the step:
+
+        >>> field = from_nnx(model, call=lambda net, t, x, cond, dt: 0 * net(x) + dt[:, None])
+        >>> field.with_step(0.25)(jnp.array(0.5), jnp.ones(3))
+        Array([0.25, 0.25, 0.25], dtype=float32)
     """
     require(isinstance(model, nnx.Module), "model", type(model).__name__, "be a flax.nnx Module")
     graphdef, state = nnx.split(model)
@@ -295,6 +314,6 @@ def from_nnx(
     graphdef, state = nnx.split(view)
     variables = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, nnx.Variable))
     kinds = tuple(type(variable) for variable in variables for _ in jax.tree.leaves(variable))
-    call, args = _checked_call(call, args, "model")
+    call, args, takes_dt = _checked_call(call, args, "model")
     shape = optional_event_shape(event_shape)
-    return NNXField(shape, nnx.as_pure(state), args, call, graphdef, kinds)
+    return NNXField(shape, nnx.as_pure(state), args, call, graphdef, kinds, takes_dt=takes_dt)

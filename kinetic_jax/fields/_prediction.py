@@ -134,7 +134,7 @@ def from_prediction(
 
     Raises:
         ValueError: if `predicts` is none of these, `schedule` is not a `Schedule`, or the model
-            cannot be called so.
+            cannot be called so, or takes the size of the step.
 
     Example:
         >>> import jax.numpy as jnp
@@ -161,6 +161,11 @@ def from_prediction(
         given = () if args is None else ("args",)
         require_function("call", call, "model", *given, "r", "x", "cond")
         inner = as_field(_Called(as_pytree(model), as_pytree(call), traced_args(args)))
+    expected = (
+        "not take the size of the step, as only a velocity at one time can be moved to another "
+        "path (from_reversed_time and from_scaled_time take such a model of the linear path)"
+    )
+    require(not inner.needs_step, "model", "one with an argument dt", expected)
     return PredictionField(inner, schedule, shape, predicts)
 
 

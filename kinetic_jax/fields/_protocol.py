@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,16 +16,18 @@ from kinetic_jax._checks import float_array, require, short
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import State
 from kinetic_jax.fields._field import Field
+from kinetic_jax.fields._step import SteppedField
 
 
 @runtime_checkable
 class VelocityField(Protocol):
     """A velocity field `v(t, x)` of ONE sample: anything callable as `field(t, x, cond=None)`.
 
-    Time runs from noise (t = 0) to data (t = 1). The library maps a field over a batch with
-    `jax.vmap`; `equinox.filter_jit(field)` compiles one. A field is best a pytree whose leaves are
-    its arrays (every field of this package is an `equinox.Module`): it then passes through `jit`,
-    `vmap` and `grad` as an argument, and a changed weight never recompiles.
+    Time runs from noise (t = 0) to data (t = 1). A function `v(t, x, cond, dt)` also receives the
+    size of the step; see `Field.with_step`. The library maps a field over a batch with `jax.vmap`;
+    `equinox.filter_jit(field)` compiles one. A field is best a pytree whose leaves are its arrays
+    (every field of this package is an `equinox.Module`): it then passes through `jit`, `vmap` and
+    `grad` as an argument, and a changed weight never recompiles.
 
     A plain function works too. Each `sample` reads its closure, its defaults and the globals that
     it names, through functions, partials, methods, inner `jit`s, lists, dicts, pytrees and plain
@@ -51,15 +54,22 @@ class VelocityField(Protocol):
         ...
 
 
-class FunctionField(Field):
+class FunctionField(SteppedField):
     """A callable of the user's as a field that declares nothing."""
 
     function: Callable[..., Any]
 
+    def trainable(self) -> PyTree[bool] | None:
+        """All floating arrays but the step."""
+        if self.dt is None:
+            return None
+        return self.without_training_step(jax.tree.map(eqx.is_inexact_array, self))
+
     def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample, in the dtype of x."""
         try:
-            return checked_velocity(self.function(t, x, cond), x)
+            step = self.step_argument(t, x)
+            return checked_velocity(self.function(t, x, cond, **step), x)
         except Exception as error:
             if isinstance(self.function, nn.Module | nnx.Module):
                 error.add_note(
@@ -71,6 +81,8 @@ class FunctionField(Field):
 
 def as_field(field: Any, name: str = "field") -> Field:
     """`field`, the argument `name`, as a `Field`; its arrays are leaves.
+
+    A function may have a fourth argument, named `dt`: see `Field.with_step`.
 
     Raises:
         ValueError: if it is not a function of three arguments, saying what it may be instead.
@@ -84,6 +96,8 @@ def as_field(field: Any, name: str = "field") -> Field:
         raise ValueError(f"{expected} {field!r:.60}")
     if not unbound and _takes(field, 3):
         return FunctionField(as_pytree(field))
+    if not unbound and takes_step(field, 3):
+        return FunctionField(as_pytree(field), takes_dt=True)
     for network, how in (
         (nnx.Module, "from_nnx(model)"),
         (nn.Module, "from_linen(module, variables)"),
@@ -101,12 +115,20 @@ def as_field(field: Any, name: str = "field") -> Field:
 
 def unwrapped(field: Field) -> VelocityField:
     """The callable that `as_field` wrapped, or the field itself: both are pytrees."""
-    return field.function if isinstance(field, FunctionField) else field
+    return field.function if isinstance(field, FunctionField) and field.dt is None else field
 
 
-def _takes(function: Any, count: int) -> bool:
+def takes_step(function: Any, count: int) -> bool:
+    """True if `function` takes `count` arguments, and needs one more that is named `dt`.
+
+    A `dt` with a default is the user's own number, as in `functools.partial(f, dt=0.1)`.
+    """
+    return not _takes(function, count) and _takes(function, count, dt=None)
+
+
+def _takes(function: Any, count: int, **named: None) -> bool:
     try:
-        inspect.signature(function).bind(*[None] * count)
+        inspect.signature(function).bind(*[None] * count, **named)
     except TypeError:
         return False
     except ValueError:  # a built-in without a signature

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from kinetic_jax._checks import real_number, require, short, whole_number
+from kinetic_jax._digest import digest
 from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
@@ -31,6 +32,8 @@ About = dict[str, Any]  # the contents of `job.json`
 DESCRIPTION = "job.json"
 FORMAT = 1
 GENERATOR = "threefry2x32"  # independent of the machine and of the batches
+MAX_LISTED = 100  # longer lists of labels are stored as digests
+MAX_TIMES = 1_024  # a grid's times are listed up to here, to be read
 _EXTRA = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
 _OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "probes"}
 _DEFAULTS = {
@@ -46,9 +49,24 @@ def to_bytes(about: About) -> bytes:
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
 
 
+def values_or_digest(values: np.ndarray, most: int = MAX_LISTED) -> list[Any] | dict[str, Any]:
+    """The values as a list, or the digest of more than `most` of them."""
+    if values.size <= most:
+        return values.tolist()
+    return {"number": values.size, "sha256": digest([values])}
+
+
+def _as_before(about: About) -> About:
+    """The description as older versions have it, in which a long grid is a digest."""
+    times = about.get("grid")
+    if not isinstance(times, list):
+        return about
+    return about | {"grid": values_or_digest(np.asarray(times, np.float64))}
+
+
 def as_owner(about: About) -> Owner:
     """The job's identity in its shards; the digest omits the probes, which rounding changes."""
-    exact = {name: value for name, value in about.items() if name != "probes"}
+    exact = {name: value for name, value in _as_before(about).items() if name != "probes"}
     return Owner(hashlib.sha256(to_bytes(exact)).hexdigest(), about.get("probes"))
 
 
@@ -111,7 +129,7 @@ def matching_description(folder: Path, about: About) -> About | None:
             "that job are kept"
         ) from error
     names = sorted({*stored, *about} - {"probes"})
-    before, now = _DEFAULTS | stored, _DEFAULTS | about
+    before, now = (_DEFAULTS | _as_before(one) for one in (stored, about))
     differing = [name for name in names if before.get(name) != now.get(name)]
     if differing:
         values = "; ".join(_difference(n, before.get(n), now.get(n)) for n in differing)

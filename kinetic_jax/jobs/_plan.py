@@ -26,7 +26,14 @@ from kinetic_jax._state import (
     spec_of,
 )
 from kinetic_jax.fields import Field, VelocityField
-from kinetic_jax.jobs._description import FORMAT, GENERATOR, About
+from kinetic_jax.fields._step import require_step
+from kinetic_jax.jobs._description import (
+    FORMAT,
+    GENERATOR,
+    MAX_TIMES,
+    About,
+    values_or_digest,
+)
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.jobs._shards import paths_of
 from kinetic_jax.networks import Scaling
@@ -38,7 +45,6 @@ from kinetic_jax.sampling._probes import held_arrays, probed
 from kinetic_jax.transforms import Transform, cfg, chain, kts
 
 MAX_PROBED_CLASSES = 64
-MAX_LISTED = 100  # longer lists of labels or times are stored as digests
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
 _OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
@@ -100,7 +106,9 @@ def make_plan(
     dtype = dtype_of(jax.eval_shape(lambda: noise(job_key(0), 0, as_event_shape(shape))))
     if x0 is not None:
         dtype = dtype_of(_checked_starts(x0, np.zeros(1, np.uint32), shape))
-    if settings.rtol is None:
+    if settings.rtol is not None:
+        require_step(field, "with rtol and atol, which try steps of many sizes")
+    else:
         time_nodes(settings.grid, settings.num_steps, settings.t0, settings.t1, dtype)
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
@@ -239,9 +247,9 @@ def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) ->
     }
     about["steps"] = about.pop("num_steps")  # as jobs have it since the first
     about["cfg_interval"] = list(settings.cfg_interval)
-    about["labels"] = labels if labels is None else _values_or_digest(labels)
+    about["labels"] = labels if labels is None else values_or_digest(labels)
     if not isinstance(settings.grid, str):
-        about["grid"] = _values_or_digest(np.asarray(settings.grid))
+        about["grid"] = values_or_digest(np.asarray(settings.grid), MAX_TIMES)
     if about.pop("cond") is not None:
         leaves = jax.tree.leaves_with_path(settings.cond)
         about["cond"] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}
@@ -251,9 +259,3 @@ def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) ->
         "num_classes": classes if classes is None else int(classes),
         "scaling": dataclasses.asdict(scaling if isinstance(scaling, Scaling) else Scaling()),
     }
-
-
-def _values_or_digest(values: np.ndarray) -> list[Any] | dict[str, Any]:
-    if values.size <= MAX_LISTED:
-        return values.tolist()
-    return {"number": values.size, "sha256": digest([values])}

@@ -5,12 +5,22 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
+from kinetic_jax._checks import require
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._state import EventShape, as_event_shape, checked_event_shape
 from kinetic_jax.jobs._description import About, as_owner, read_description, shard_layout
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
+from kinetic_jax.sampling._profile_grid import (
+    DEFAULT_FLOOR,
+    Bending,
+    bending_of,
+    grid_of_bending,
+)
 
 MAX_LISTED = 10  # failed samples or shards that a message names
 
@@ -105,6 +115,42 @@ class Job:
             if (error := self.error_of(number)) is not None:
                 raise ValueError(f"{self.path(number)} {error}")
             yield read_shard(self.path(number))
+
+    def grid_from_profile(
+        self, num_steps: int, *, floor: float = DEFAULT_FLOOR
+    ) -> Float[np.ndarray, " nodes"]:
+        """The time grid that `kinetic_jax.sampling.grid_from_profile` makes of all its samples.
+
+        Args:
+            num_steps: steps of the grid.
+            floor: the least density, in units of its mean.
+
+        Returns:
+            N + 1 times from the job's t0 to its t1, for `JobSettings(grid=)` or `sample(grid=)`.
+
+        Raises:
+            ValueError: if the job was run without `profile=True`, a shard is missing or damaged, a
+                number is out of range, or no sample is finite.
+
+        Example:
+            >>> import jax, tempfile
+            >>> from kinetic_jax.jobs import JobSettings, run_job
+            >>> from kinetic_jax.networks import network_field
+            >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     pilot = run_job(field, folder, JobSettings(n=5, profile=True), say=None)
+            ...     pilot.grid_from_profile(4)  # an untrained network does not move
+            array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+        """
+        require(self.about["profile"], "profile", False, f"be a setting of the job {self.folder}")
+        total: Bending | None = None
+        for shard in self.shards():
+            if shard.profile is not None:
+                bending = bending_of(shard.profile.ts, shard.profile.bend2, shard.status)
+                total = bending if total is None else total.plus(bending)
+        if total is None:
+            raise ValueError(f"{self.folder} must hold profiles, got none")
+        return grid_of_bending(total, num_steps, self.about.get("t1", 1.0), floor)
 
 
 def open_job(folder: PathLike) -> Job:

@@ -20,7 +20,7 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
-from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, time_nodes
+from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, named_grid, time_nodes
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
 
@@ -58,7 +58,7 @@ class JobSettings:
         k: steepness of the exponential shapes.
         allow_reversal: allow strengths that stop or reverse the flow; see `kts`.
         num_steps: steps of the time grid, 100 by default.
-        grid: "uniform", "cosine" or N + 1 times from t0 to t1.
+        grid: "uniform", "cosine", "shifted:3" (see `shifted_grid`) or N + 1 times from t0 to t1.
         solver: "euler" (the default), "midpoint", "heun", "bosh3", "tsit5" (the default with
             rtol and atol) or "dopri5".
         labels: one class, or a cycle of classes: sample i has class labels[i mod their number];
@@ -169,8 +169,8 @@ def _checked_grid(settings: JobSettings) -> str | np.ndarray:
     """The name of the grid, or its times in float64."""
     span = settings.t0, settings.t1, np.float64
     if isinstance(settings.grid, str):
-        time_nodes(settings.grid, 1, *span)  # refuses an unknown name
-        return settings.grid
+        name, number = named_grid(settings.grid)
+        return name if number is None else f"{name}:{number!r}"  # "shifted:3" is "shifted:3.0"
     grid = numbers("grid", settings.grid)
     return np.asarray(time_nodes(grid, settings.num_steps, *span)[0])
 

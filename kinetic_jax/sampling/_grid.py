@@ -24,6 +24,10 @@ GRIDS = {
     "uniform": lambda fraction: fraction,
     "cosine": lambda fraction: (1 - np.cos(np.pi * fraction)) / 2,
 }
+# Those with a positive number in their name, as in "shifted:3".
+NUMBERED_GRIDS = {
+    "shifted": lambda fraction, s: fraction / (fraction + s * (1 - fraction)),
+}
 
 
 def time_nodes(
@@ -44,11 +48,12 @@ def time_nodes(
     if num_steps is not None:
         num_steps = whole_number("num_steps", num_steps, 1)
     if isinstance(grid, str):
-        expected = f"be {', '.join(map(repr, GRIDS))} or an array of times"
-        require(grid in GRIDS, "grid", repr(grid), expected)
+        name, number = named_grid(grid)
         start, end = checked_span(t0, t1)
         steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
-        return start + (end - start) * GRIDS[grid](np.arange(steps + 1) / steps), start, end
+        fraction = np.arange(steps + 1) / steps
+        way = GRIDS[name](fraction) if number is None else NUMBERED_GRIDS[name](fraction, number)
+        return start + (end - start) * way, start, end
     known = is_concrete(grid)
     nodes: Any = real_array("grid", grid) if known else as_array("grid", grid)
     shape = f"shape {nodes.shape}"
@@ -72,8 +77,28 @@ def time_nodes(
     return nodes, start, end
 
 
+def named_grid(grid: str) -> tuple[str, float | None]:
+    """The name of a grid and its number: ("cosine", None), or ("shifted", 3.0) of "shifted:3".
+
+    Raises:
+        ValueError: if there is no such grid, or its number is not finite and positive.
+    """
+    name, colon, text = grid.partition(":")
+    numbered = ", ".join(f"'{known}:S'" for known in NUMBERED_GRIDS)
+    expected = f"be {', '.join(map(repr, GRIDS))}, {numbered} (S > 0) or an array of times"
+    if name not in NUMBERED_GRIDS:
+        require(grid in GRIDS, "grid", repr(grid), expected)
+        return name, None
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    require(bool(colon) and 0 < number < np.inf, "grid", repr(grid), expected)
+    return name, number
+
+
 def shifted_grid(num_steps: int, shift: float) -> np.ndarray:
-    """The grid t' = t / (t + s (1 − t)) of N uniform steps, for `sample(grid=)`.
+    """The grid t' = t / (t + s (1 − t)) of N uniform steps: that of `sample(grid="shifted:3")`.
 
     For s > 1 its steps are finer near the noise, as Stable Diffusion 3 and FLUX take them. Their
     schedulers apply the shift themselves: a grid that comes from one is shifted already.
@@ -98,8 +123,7 @@ def shifted_grid(num_steps: int, shift: float) -> np.ndarray:
     """
     num_steps, shift = whole_number("num_steps", num_steps, 1), real_number("shift", shift)
     require(shift > 0, "shift", shift, "be positive")
-    t = np.arange(num_steps + 1) / num_steps
-    return t / (t + shift * (1 - t))
+    return NUMBERED_GRIDS["shifted"](np.arange(num_steps + 1) / num_steps, shift)
 
 
 def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:

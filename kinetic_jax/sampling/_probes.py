@@ -14,7 +14,7 @@ from kinetic_jax._dtypes import dtype_of
 from kinetic_jax._json import as_number
 from kinetic_jax._open import opened
 from kinetic_jax._state import State
-from kinetic_jax.fields import NNXField
+from kinetic_jax.fields import NNXField, as_field
 from kinetic_jax.sampling._sample import sample
 
 _NUMBER = 8
@@ -169,7 +169,7 @@ def _computes_in_half(field: Callable[..., Any], x0: State, cond: PyTree[Any]) -
     def row(leaf: Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
-    t = jax.ShapeDtypeStruct((), dtype_of(x0))
+    t, stepping = jax.ShapeDtypeStruct((), dtype_of(x0)), as_field(field).with_step(STEP)
     one, given = jax.tree.map(row, x0), jax.tree.map(row, cond)
-    program = jax.make_jaxpr(lambda t, x, c: field(t, x, c))(t, one, given)
+    program = jax.make_jaxpr(lambda t, x, c: stepping(t, x, c))(t, one, given)
     return re.search(r"\bb?f(16|8_\w+)\[\d", str(program)) is not None

@@ -15,6 +15,7 @@ from kinetic_jax._open import call_opened
 from kinetic_jax.energy._mass import Mass
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._field import arrival_of
+from kinetic_jax.fields._step import require_step
 from kinetic_jax.sampling._adaptive import (
     AdaptivePlan,
     checked_adaptive_solver,
@@ -65,7 +66,8 @@ def sample(
         solver: an explicit one-step Diffrax solver. Default: `Euler()`; `Tsit5()` with a
             controller.
         num_steps: steps of a fixed grid, 100 by default.
-        grid: "uniform", "cosine" (½(1 − cos πi/N)), or an array of N + 1 times.
+        grid: "uniform", "cosine" (½(1 − cos πi/N)), "shifted:3" (`shifted_grid`; any number > 0),
+            or an array of N + 1 times, such as `grid_from_profile` makes.
         controller: a Diffrax step size controller, for adaptive steps per sample. Steps end on
             `field.tau_split` if the field carries one (its gain has a kink there).
         dt0: the first step of an adaptive solve; None lets the controller choose.
@@ -140,6 +142,7 @@ def sample(
     expected = "be left out for a field on a manifold, whose steps are those of a fixed grid"
     require(field.manifold is None, "controller", type(controller).__name__, expected)
     refuse_varying("controller", type(controller).__name__, field, x0, given)
+    require_step(field, "with a controller, which tries steps of many sizes")
     require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
     is_default = isinstance(grid, str) and grid == "uniform"
     require(is_default, "grid", grid, "be left out with a controller")

@@ -9,6 +9,7 @@ from kinetic_jax.energy._path_energy import (
 )
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._protocol import checked_velocity
+from kinetic_jax.fields._step import over_step
 from kinetic_jax.sampling._explicit import advance, stage_point, weighted_sum
 from kinetic_jax.sampling._geodesic import geodesic_step
 from kinetic_jax.sampling._plan import FixedPlan, Given, Spent
@@ -36,6 +37,7 @@ def step_of_one(
         previous: the mean velocity of the step before (on a manifold: that of arriving at x).
         given: the condition and the mass.
     """
+    field = over_step(field, t0, t1)
     if field.manifold is not None:
         return geodesic_step(field, field.manifold, plan.stages, t0, t1, x, previous, given)
     stages, velocities, mass = plan.stages, list[Array](), given.mass

@@ -15,12 +15,14 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._field import check_inputs
+from kinetic_jax.fields._step import require_step
 
 
 def checked_data(
     field: Field, data: ArrayLike, cond: PyTree, null_cond: PyTree
 ) -> tuple[Float[Array, "rows *event"], PyTree, PyTree]:
-    """Data, conditions and null condition as arrays that fit each other."""
+    """Data, conditions and null condition as arrays that fit each other and the field."""
+    require_step(field, "in training")
     refuse_memmap("data", data)
     refuse_memmap("cond", cond)
     rows = as_array("data", data)

@@ -12,6 +12,7 @@ from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
 from kinetic_jax.fields._protocol import checked_velocity
+from kinetic_jax.fields._step import require_step
 
 
 def cfm_loss(
@@ -40,7 +41,8 @@ def cfm_loss(
 
     Raises:
         ValueError: naming the argument with the wrong type or shape; if the field's output does
-            not have the shape and dtype of a sample.
+            not have the shape and dtype of a sample; for a field that needs the size of the step
+            (`Field.with_step`).
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -53,8 +55,10 @@ def cfm_loss(
     References:
         Lipman et al., Flow matching for generative modeling, arXiv 2210.02747, equation 9.
     """
+    field = as_field(field)
+    require_step(field, "in training")
     require_key("key", key)
-    field, rows, _ = flattened("x1", as_field(field), x1)
+    field, rows, _ = flattened("x1", field, x1)
     samples = as_array("x1", rows)
     is_floating = jnp.issubdtype(samples.dtype, jnp.floating)
     require(is_floating, "x1", f"dtype {samples.dtype}", "be floating")

@@ -12,7 +12,8 @@ from kinetic_jax._checks import is_concrete, require, whole_number
 from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._open import call_opened
 from kinetic_jax._state import State
-from kinetic_jax.fields import VelocityField, WrappedField, as_field
+from kinetic_jax.fields import Field, VelocityField, WrappedField, as_field
+from kinetic_jax.fields._step import checked_step
 from kinetic_jax.transforms._gain import Gain, gain_at
 
 
@@ -23,12 +24,26 @@ class ClockMatchedField(WrappedField):
         rate: η at the nodes.
         clock: s at the nodes, increasing.
         nodes: times.
+        step: the size of the step in t, for a field inside that takes it.
     """
 
     rate: Float[Array, " nodes"]
     clock: Float[Array, " nodes"]
     nodes: Float[Array, " nodes"]
+    step: Float[Array, ""] | None = None
     tau_split = None
+
+    @property
+    def needs_step(self) -> bool:
+        """True if the field inside needs the size of the step."""
+        return self.field.needs_step and self.step is None
+
+    def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
+        """The same with the step `dt`, which is η(t) dt on the clock of the field inside."""
+        if not self.needs_step:
+            return self
+        step = checked_step(dt)
+        return eqx.tree_at(lambda outer: outer.step, self, step, is_leaf=lambda node: node is None)
 
     def arrival(self, dtype: np.dtype) -> None:
         """None: the last time that the field inside declares is of its own clock."""
@@ -38,8 +53,13 @@ class ClockMatchedField(WrappedField):
         """The velocity of one sample."""
         time = as_time(t, x)
         s = jnp.interp(time, self.nodes, self.clock)
-        eta = jnp.where(s < 1, jnp.interp(time, self.nodes, self.rate), 0.0)
-        velocity = self.field(jnp.minimum(s, 1.0).astype(dtype_of(x)), x, cond)
+        is_moving, pace = s < 1, jnp.interp(time, self.nodes, self.rate)
+        eta = jnp.where(is_moving, pace, 0.0)
+        field = self.field
+        if self.step is not None:
+            # Not eta, which is 0 once s is 1, where a model of log dt would be infinite.
+            field = field.with_step(pace * self.step.astype(pace.dtype))
+        velocity = field(jnp.minimum(s, 1.0).astype(dtype_of(x)), x, cond)
         return jax.tree.map(lambda v: eta.astype(v.dtype) * v, velocity)
 
 
@@ -60,7 +80,8 @@ def clock_matched(gain: Gain, *, num_nodes: int = 2001) -> ClockMatched:
 
     It runs the path of v itself, at the pace of the gain: the network receives the time at which
     it would be at x, where a gain alone leaves it at t. From s = 1 on it stands still. What the
-    gain does beyond a change of pace is the difference between the two.
+    gain does beyond a change of pace is the difference between the two. A network that takes the
+    size of the step receives η(t) dt.
 
     Args:
         gain: a transform of `kts`, `ssc` or `gain`, whose numbers are known.

@@ -26,6 +26,16 @@ class GuidedField(WrappedField):
         """False if both fields ignore their condition."""
         return self.field.takes_cond or self.other.takes_cond
 
+    @property
+    def needs_step(self) -> bool:
+        """True if one of the fields needs the size of the step."""
+        return self.field.needs_step or self.other.needs_step
+
+    def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
+        """The same with the step `dt` for both fields."""
+        inside = self.field.with_step(dt), self.other.with_step(dt)
+        return eqx.tree_at(lambda outer: (outer.field, outer.other), self, inside)
+
     def arrival(self, dtype: np.dtype) -> ArrayLike | None:
         """The earlier of the last times at which a solver evaluates the two fields."""
         times = [field.arrival(dtype) for field in (self.field, self.other)]

@@ -22,7 +22,7 @@ CRAFTED = {
     "t1": [0.0, 2.0, None],
     "launch": ["steep", None, ["linear"]],
     "solver": ["rk", ["euler"], {}],
-    "grid": ["log", [0.0, 0.2, 0.5, 0.7, 2.0], None, {"number": 3}],
+    "grid": ["log", "shifted:0", [0.0, 0.2, 0.5, 0.7, 2.0], None, {"number": 3}],
     "labels": ["all", [[0]], [0.5], {"number": -1, "sha256": "0" * 64}, {"evil": 1}],
     "cond": [[1.0], {"": "x"}],
     "cfg_interval": [None, [0.0], [0.0, None], ["a", "b"]],

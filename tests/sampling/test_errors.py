@@ -50,7 +50,7 @@ BAD = {
     "grid nan": ({"grid": np.array([0.0, np.nan, 1.0])}, "grid must be finite"),
     "grid of one": ({"grid": np.array([0.0])}, r"grid must have N \+ 1 >= 2 times, got shape \(1,"),
     "grid matrix": ({"grid": np.zeros((2, 2))}, r"grid must have .* got shape \(2, 2\)"),
-    "grid name": ({"grid": "quadratic"}, "grid must be 'uniform', 'cosine' .* got 'quadratic'"),
+    "grid name": ({"grid": "quadratic"}, "grid must be 'uniform', 'cosine'.* got 'quadratic'"),
     "steps contradict": (
         {"grid": np.array([0.0, 0.5, 1.0]), "num_steps": 3},
         "num_steps must .* agree with the grid's 2 steps, got 3",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinetic_jax import sample
-from kinetic_jax.sampling import shifted_grid
+from kinetic_jax.sampling import shifted_grid, sweep
 
 
 def test_time_shift():
@@ -22,6 +22,19 @@ def test_it_is_applied_once():
     run = sample(lambda t, x, cond=None: 0 * x + t, np.zeros((1, 1), np.float32), grid=grid)
     np.testing.assert_allclose(run.x1, np.sum(grid[:-1] * np.diff(grid)), rtol=1e-6)
     np.testing.assert_allclose(run.profile.ts, grid[:-1], rtol=1e-6)
+
+
+def test_by_name():
+    """In a part of [0, 1] it is the whole grid made smaller, as for the other names."""
+    times = lambda t, x, cond=None: 0 * x + t  # noqa: E731
+    x0 = np.zeros((1, 1), np.float32)
+    named = sample(times, x0, grid="shifted:3", num_steps=4).profile.ts
+    np.testing.assert_allclose(named, shifted_grid(4, 3.0)[:-1], rtol=1e-6)
+    part = sweep(times, x0, grid="shifted:0.5", num_steps=4, t0=0.2, t1=0.6).profile.ts
+    np.testing.assert_allclose(part, 0.2 + 0.4 * shifted_grid(4, 0.5)[:-1], rtol=1e-6)
+    for wrong in ("shifted", "shifted:", "shifted:0", "shifted:inf", "shifted:x", "uniform:1"):
+        with pytest.raises(ValueError, match=r"grid must be .*'shifted:S' \(S > 0\)"):
+            sample(times, x0, grid=wrong)
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, np.inf, "3"])
