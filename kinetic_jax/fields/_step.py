@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_scalar, is_concrete, require, require_finite
 from kinetic_jax._dtypes import as_time
+from kinetic_jax._state import State
 from kinetic_jax.fields._field import Field
 
 
@@ -34,7 +35,7 @@ class SteppedField(Field):
         step = checked_step(dt)
         return eqx.tree_at(lambda field: field.dt, self, step, is_leaf=lambda node: node is None)
 
-    def step_argument(self, t: ArrayLike, x: Array) -> dict[str, Array]:
+    def step_argument(self, t: ArrayLike, x: State) -> dict[str, Array]:
         """The argument `dt` in the dtype of t, for a function that takes it."""
         require_step(self, "when it is called")
         return {} if self.dt is None else {"dt": self.dt.astype(as_time(t, x).dtype)}

@@ -35,7 +35,7 @@ GENERATOR = "threefry2x32"  # independent of the machine and of the batches
 MAX_LISTED = 100  # longer lists of labels are stored as digests
 MAX_TIMES = 1_024  # a grid's times are listed up to here, to be read
 _EXTRA = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
-_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "probes"}
+_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "mass", "probes"}
 _DEFAULTS = {
     setting.name: setting.default
     for setting in dataclasses.fields(JobSettings)
@@ -203,12 +203,12 @@ def _check_settings(settings: dict[str, Any]) -> None:
     if settings["steps"] is not None:
         whole_number("steps", settings["steps"], 1, 2**31 - 1)
     settings["num_steps"] = settings.pop("steps")
-    if "cond" in settings:
-        cond = settings["cond"]
-        require(isinstance(cond, dict), "cond", _as_json(cond), "hold digests")
-        for path, sha256 in cond.items():
-            _check_hash(f"cond{path}", sha256)
-        settings["cond"] = np.zeros(1)
+    for name in {"cond", "mass"} & settings.keys():
+        digests = settings[name]
+        require(isinstance(digests, dict), name, _as_json(digests), "hold digests")
+        for path, sha256 in digests.items():
+            _check_hash(f"{name}{path}", sha256)
+        settings[name] = np.zeros(1)
     JobSettings(**settings)
 
 

@@ -47,7 +47,7 @@ from kinetic_jax.transforms import Transform, cfg, chain, kts
 MAX_PROBED_CLASSES = 64
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
-_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps")
+_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps", "mass")
 _GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
 Start = Callable[[np.ndarray], ArrayLike | PyTree[ArrayLike]]
 
@@ -75,6 +75,19 @@ class Plan(NamedTuple):
         if self.labels is not None:
             return jnp.asarray(self.labels_of(index))
         return jax.tree.map(lambda rows: _rows_of(rows, index), self.settings.cond)
+
+    def mass_of(self, index: np.ndarray, x0: State) -> PyTree[Any] | None:
+        """Weights of the energy: their rows where they have one for each sample."""
+        mass = self.settings.mass
+        own: Any = jax.tree.structure(mass)
+        if mass is None or own != jax.tree.structure(x0):
+            return mass
+
+        def of_array(leaf: np.ndarray, like: Array) -> ArrayLike:
+            has_rows = leaf.ndim == like.ndim and leaf.shape[0] == self.settings.n
+            return _rows_of(leaf, index) if has_rows else leaf
+
+        return jax.tree.map(of_array, mass, x0)
 
     def solve_options(self) -> dict[str, Any]:
         """Keyword arguments of `sample`."""
@@ -239,20 +252,26 @@ def _probe_inputs(plan: Plan, field: Field) -> tuple[State, PyTree[Any]]:
     return x0, jax.tree.map(lambda *rows: jnp.concatenate(rows), *conds)
 
 
+def _differs(settings: JobSettings, setting: "dataclasses.Field[Any]") -> bool:
+    value = getattr(settings, setting.name)
+    return value is not None if setting.default is None else value != setting.default
+
+
 def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) -> About:
     about: About = {
         setting.name: getattr(settings, setting.name)
         for setting in dataclasses.fields(settings)
-        if setting.name not in _OPTIONAL or getattr(settings, setting.name) != setting.default
+        if setting.name not in _OPTIONAL or _differs(settings, setting)
     }
     about["steps"] = about.pop("num_steps")  # as jobs have it since the first
     about["cfg_interval"] = list(settings.cfg_interval)
     about["labels"] = labels if labels is None else values_or_digest(labels)
     if not isinstance(settings.grid, str):
         about["grid"] = values_or_digest(np.asarray(settings.grid), MAX_TIMES)
-    if about.pop("cond") is not None:
-        leaves = jax.tree.leaves_with_path(settings.cond)
-        about["cond"] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}
+    for name in ("cond", "mass"):
+        if (arrays := about.pop(name, None)) is not None:
+            leaves = jax.tree.leaves_with_path(arrays)
+            about[name] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}
     classes, scaling = field.num_classes, field.scaling
     return about | {
         "format": FORMAT,

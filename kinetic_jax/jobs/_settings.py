@@ -20,6 +20,7 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
+from kinetic_jax.energy._mass import checked_mass
 from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, named_grid, time_nodes
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
@@ -75,6 +76,8 @@ class JobSettings:
         max_steps: step limit of an adaptive solve.
         cond: conditions other than labels: an array or a pytree of arrays (memmaps, say) with n
             rows, one per sample, or one row for all.
+        mass: weights of the energy, as in `sample`: arrays that broadcast to a sample, or that have
+            n rows, one per sample.
 
     Raises:
         ValueError: naming the setting that is out of range.
@@ -110,6 +113,7 @@ class JobSettings:
     atol: float | None = None
     max_steps: int = MAX_STEPS
     cond: PyTree[Any] | None = None
+    mass: PyTree[Any] | None = None
 
     def __post_init__(self) -> None:
         keep = functools.partial(object.__setattr__, self)
@@ -138,6 +142,7 @@ class JobSettings:
             keep("num_steps", self.num_steps or fixed)
         keep("labels", _checked_labels(self.labels, self.n))
         keep("cond", _checked_cond(self))
+        keep("mass", jax.tree.map(np.asarray, checked_mass(self.mass)))
         keep("cfg_interval", _checked_interval(self))
 
 

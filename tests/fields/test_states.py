@@ -1,5 +1,7 @@
 """States that are pytrees give the numbers of the same states as vectors."""
 
+import dataclasses
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -182,10 +184,20 @@ def test_jobs(tmp_path):
     with pytest.raises(ValueError, match="holds a job with field = another"):
         run_job(kts(0.2)(tree_field), tmp_path, settings, event_shape=SHAPE, say=None)
     given = tmp_path / "given"
-    settings = JobSettings(n=5, shard_size=3, num_steps=4)
+    weights = tree(np.random.default_rng(4).uniform(size=(5, 8)))
+    settings = JobSettings(n=5, shard_size=3, num_steps=4, mass=weights)
     job = run_job(field, given, settings, x0=lambda index: tree(X0[index % 3]), say=None)
-    expected = sample(field, tree(X0), num_steps=4).x1
-    np.testing.assert_allclose(flat(next(job.shards()).x1), flat(expected), rtol=1e-6, atol=1e-6)
+    first, second = job.check().shards()
+    run = sample(field, tree(X0), num_steps=4, mass=jax.tree.map(lambda rows: rows[:3], weights))
+    np.testing.assert_allclose(flat(first.x1), flat(run.x1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(first.energy.total, run.energy.total, rtol=1e-6)
+    np.testing.assert_raises(  # rows of its own for the fourth sample, which begins as the first
+        AssertionError, np.testing.assert_allclose, second.energy.total[0], run.energy.total[0]
+    )
+    run_job(field, given, settings, x0=lambda index: tree(X0[index % 3]), say=None)
+    settings = dataclasses.replace(settings, mass=None)
+    with pytest.raises(ValueError, match="holds a job with mass ="):
+        run_job(field, given, settings, x0=lambda index: tree(X0[index % 3]), say=None)
 
 
 def test_memorisation_in_an_embedding():
