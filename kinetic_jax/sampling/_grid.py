@@ -98,7 +98,11 @@ def shifted_grid(num_steps: int, shift: float) -> np.ndarray:
     """
     num_steps, shift = whole_number("num_steps", num_steps, 1), real_number("shift", shift)
     require(shift > 0, "shift", shift, "be positive")
-    t = np.arange(num_steps + 1) / num_steps
+    return shifted(np.arange(num_steps + 1) / num_steps, shift)
+
+
+def shifted(t: np.ndarray, shift: float) -> np.ndarray:
+    """Times with the signal-to-noise ratio t / (1 − t) divided by `shift`."""
     return t / (t + shift * (1 - t))
 
 
