@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from kinetic_jax import load_field, save_field
+from kinetic_jax import kts, load_field, sample, save_field
 from kinetic_jax._cli._sample import find_field
 from kinetic_jax._torch_file import read_torch_file
 from kinetic_jax.networks import AUTHORS_UNET, Scaling, load_authors_checkpoint
@@ -51,9 +51,17 @@ def test_a_checkpoint_of_a_training_loop():
     """Of several devices ("module."), with other entries, colours and a single level."""
     field = load_authors_checkpoint(FILES / "training.pt", sides=(8, 8))
     assert field.event_shape == (8, 8, 3)
-    assert field.spec.config["multiples"] == (1,)
+    assert field.spec.config["multiples"] == (2,)
     got = mapped(field, TIMES, OUTPUTS["small_x"])
     np.testing.assert_allclose(got, OUTPUTS["small_velocity"], rtol=0, atol=3e-5)
+
+
+def test_the_authors_loop_ends_where_sample_does():
+    """Euler under KTS, each step in the bin int(999 t)."""
+    field = load_authors_checkpoint(FILES / "training.pt", sides=(8, 8))
+    run = sample(kts(alpha0=0.05, beta0=0.02)(field), OUTPUTS["small_x"], num_steps=20)
+    assert np.abs(OUTPUTS["small_end"] - OUTPUTS["small_x"]).max() > 1
+    np.testing.assert_allclose(run.x1, OUTPUTS["small_end"], rtol=0, atol=5e-5)
 
 
 def leaves(field):
@@ -122,7 +130,7 @@ def changed(state, **arrays):
     [
         (
             {"final_block.conv.bias": None, "encoder_blocks.0.dense.bias": None},
-            "must have 89 tensors, got none of encoder_blocks.0.dense.bias, final_block.conv.bias$",
+            "must have 91 tensors, got none of encoder_blocks.0.dense.bias, final_block.conv.bias$",
         ),
         (
             {"label_emb.weight": np.zeros((2, 2), np.float32)},
@@ -130,12 +138,12 @@ def changed(state, **arrays):
         ),
         (
             {"decoder_blocks.1.block2.conv.weight": np.zeros((8, 8, 1, 1), np.float32)},
-            r"^decoder_blocks.1.block2.conv.weight in .* must have shape \(8, 8, 3, 3\), got shape "
-            r"\(8, 8, 1, 1\)$",
+            r"^decoder_blocks.1.block2.conv.weight in .* must have shape \(16, 16, 3, 3\), got "
+            r"shape \(8, 8, 1, 1\)$",
         ),
         (
             {"encoder_blocks.0.dense.weight": np.zeros((8, 16), np.float32)},
-            r"^encoder_blocks.0.dense.weight in .* must have shape \(8, 32\), got shape \(8, 16\)$",
+            r"^encoder_blocks.0.dense.weight in .* must have shape \(16, 32\), got .*\(8, 16\)$",
         ),
         (
             {"time_embeddings.time_mlp.0.weight": np.zeros((1000, 8), np.float32)},
