@@ -25,6 +25,10 @@ hypothesis.settings.register_profile("kinetic_jax", deadline=None)
 hypothesis.settings.load_profile("kinetic_jax")
 
 
+# Programs that made the files beside them by packages that the tests do without.
+collect_ignore_glob = ["*/make.py"]
+
+
 @pytest.fixture
 def x64():
     """Runs a test in double precision; everything else runs in single, as users do."""

@@ -34,10 +34,10 @@ ELSEWHERE = (
     *("AUTHORS_UNET", "ImageClassifier", "Images", "PatchMixer", "ResidualMLP", "Scaling", "UNet"),
     *("from_scaled_time", "load_images", "network_field", "sweep"),
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
-    *("vp_schedule", "edm_denoiser", "from_prediction"),
+    *("vp_schedule", "edm_denoiser", "from_prediction", "schedule_from_scheduler"),
+    *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint"),
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "on_manifold"),
-    *("cfg_zero_star", "clock_matched", "grid_from_profile", "guide", "shifted_grid", "smooth"),
-    "ssc",
+    *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
 
@@ -86,6 +86,7 @@ def calls(folder: Path) -> dict[str, Call]:
     linen = Linen()
     variables = linen.init(key, jnp.zeros(1), jnp.zeros((1, 2)))
     two = {"samples": rows[:4], "train": rows}
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}
     pair = {"a": rows, "b": rows + 1}
     found = {
         "EmpiricalField": Call(kj.EmpiricalField, {"data": rows}),
@@ -183,6 +184,10 @@ def calls(folder: Path) -> dict[str, Call]:
         "grid_from_profile": Call(
             kj.sampling.grid_from_profile, {"profile": saved, "num_steps": 3}
         ),
+        "grid_from_scheduler": Call(
+            kj.sampling.grid_from_scheduler,
+            {"config": flow, "num_steps": 4, "image_seq_len": 4096},
+        ),
         "guide": Call(kj.transforms.guide, {"other": plain, "weight": 0.5}),
         "guide()": Call(kj.transforms.guide(plain, 0.5), {"field": plain}),
         "identity": Call(kj.identity, {}),
@@ -198,6 +203,11 @@ def calls(folder: Path) -> dict[str, Call]:
             {"field": exact, "learned": plain, "trajectories": saved, "start": 0.4},
         ),
         "linear_schedule": Call(kj.fields.linear_schedule, {}),
+        "load_authors_checkpoint": Call(
+            # No file of PyTorch is at hand here: the other arguments are checked before it is read.
+            kj.networks.load_authors_checkpoint,
+            {"path": folder / "Model_0"},
+        ),
         "load_field": Call(kj.load_field, {"directory": folder / "field"}),
         "load_images": Call(kj.data.load_images, {"name_or_path": "digits"}),
         "memorization": Call(kj.memorization, two),
@@ -234,6 +244,7 @@ def calls(folder: Path) -> dict[str, Call]:
             kj.sample,
             {"field": plain, "x0": x0, "controller": diffrax.PIDController(rtol=1e-2, atol=1e-2)},
         ),
+        "schedule_from_scheduler": Call(kj.fields.schedule_from_scheduler, {"config": flow}),
         "save_field": Call(kj.save_field, {"directory": folder / "field", "field": plain}),
         "shifted_grid": Call(kj.sampling.shifted_grid, {"num_steps": 4, "shift": 3.0}),
         "single_atom": Call(kj.exact.single_atom, {"gain": 1.0, "t": 0.5}),

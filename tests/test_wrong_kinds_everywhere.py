@@ -34,13 +34,17 @@ NAN, TEXTS = "NaN", "an array of strings"
 ALLOWED = {
     "a path": {
         ("fit", "checkpoint_dir"): (TEXT,),
+        ("grid_from_scheduler", "config"): (TEXT,),
+        ("load_authors_checkpoint", "path"): (TEXT,),
         ("load_field", "directory"): (TEXT,),
         ("load_images", "name_or_path"): (TEXT,),
         ("load_images", "data"): (TEXT,),
         ("open_job", "folder"): (TEXT,),
         ("run_job", "out"): (TEXT,),
         ("save_field", "directory"): (TEXT,),
+        ("schedule_from_scheduler", "config"): (TEXT,),
     },
+    "a key of a dictionary": {("load_authors_checkpoint", "entry"): (TEXT,)},
     "None is a choice, though not the default": {
         ("fit", "ema"): ("None",),
         ("run_job", "say"): ("None",),

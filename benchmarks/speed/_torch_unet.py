@@ -94,14 +94,16 @@ class Embedding(nn.Module):
         super().__init__()
         self.inner, self.outer = _linear(source.inner), _linear(source.outer)
         self.half, self.bins, self.fastest = source.dim // 2, source.time_bins, source.max_frequency
+        self.gelu = nn.GELU("none" if source.exact_gelu else "tanh")
 
     def forward(self, t: Tensor) -> Tensor:
         if self.bins is not None:
-            t = torch.clamp(torch.floor(t * self.bins), 0, self.bins - 1) / self.bins
+            last = self.bins - 1
+            t = torch.clamp(torch.floor(t * last), 0, last) / last
         frequencies = torch.exp(torch.arange(self.half) * (-math.log(1e4) / (self.half - 1)))
         angles = self.fastest * t[:, None] * frequencies
         waves = torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
-        return self.outer(F.gelu(self.inner(waves), approximate="tanh"))
+        return self.outer(self.gelu(self.inner(waves)))
 
 
 class UNet(nn.Module):

@@ -17,7 +17,7 @@ from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax._pretrained import MODELS, pretrained
 from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._settings import SOLVERS
-from kinetic_jax.networks import NetworkField
+from kinetic_jax.networks import NetworkField, load_authors_checkpoint
 from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, GRIDS, NUMBERED_GRIDS
 from kinetic_jax.training import load_field
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
@@ -45,7 +45,8 @@ _GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFI
 # fmt: off
 @click.command("sample")
 @click.option("--field", required=True,
-              help="Folder of save_field or fit (the demo leaves one), or a model's name.")
+              help="Folder of save_field or fit (the demo leaves one), a checkpoint of the KTS "
+                   "authors' PyTorch code (32 × 32 images), or a model's name.")
 @click.option("--n", type=_POSITIVE, required=True, help="Number of samples.")
 @click.option("--out", type=FOLDER, required=True,
               help="Folder for the shards.")
@@ -124,8 +125,10 @@ def _join_processes() -> None:
 
 
 def find_field(where: str, *, ema: bool = True) -> NetworkField:
-    """Loads a field from a folder of `save_field` or `fit`, or a pretrained model by name."""
+    """Loads a field from a folder, from a checkpoint of the KTS authors, or a model by name."""
     folder = local_path("field", where)
+    if folder.is_file():
+        return load_authors_checkpoint(folder)
     if folder.is_dir():
         try:
             return load_field(folder, ema=ema)
@@ -138,8 +141,8 @@ def find_field(where: str, *, ema: bool = True) -> NetworkField:
     if where in MODELS:
         return pretrained(where)
     raise ValueError(
-        f"field must be a folder of save_field or fit, or the name of a model ("
-        f"{', '.join(MODELS)}), got {where!r}: there is no such folder"
+        f"field must be a folder of save_field or fit, a checkpoint of the KTS authors' code, or "
+        f"the name of a model ({', '.join(MODELS)}), got {where!r}: there is no such folder or file"
     )
 
 

@@ -20,3 +20,4 @@ from kinetic_jax.fields._schedule import ddpm_schedule as ddpm_schedule
 from kinetic_jax.fields._schedule import edm_schedule as edm_schedule
 from kinetic_jax.fields._schedule import linear_schedule as linear_schedule
 from kinetic_jax.fields._schedule import vp_schedule as vp_schedule
+from kinetic_jax.fields._scheduler import schedule_from_scheduler as schedule_from_scheduler

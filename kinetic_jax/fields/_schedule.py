@@ -280,10 +280,11 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     The model is evaluated in whole bins, at the one whose t is nearest.
 
     Args:
-        alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1).
+        alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1). The last may be 0
+            (no signal at all) for a model that predicts v or data.
 
     Raises:
-        ValueError: if they are not a vector of two or more numbers that fall within (0, 1).
+        ValueError: if they are not a vector of two or more numbers that fall within [0, 1).
 
     Example:
         >>> import numpy as np
@@ -297,8 +298,8 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     require(is_vector, "alphas_cumprod", f"shape {squares.shape}", "be a vector of two or more")
     if is_concrete(squares):
         known = np.asarray(squares)
-        falls = bool(np.all(known > 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
-        require(falls, "alphas_cumprod", (known[0], known[-1]), "fall within (0, 1)")
+        falls = bool(np.all(known >= 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
+        require(falls, "alphas_cumprod", (known[0], known[-1]), "fall within [0, 1)")
     alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
     times = alpha / (alpha + sigma)
     ends = (squares.size - 1.0, 0.0)

@@ -1,5 +1,6 @@
 """Networks for velocity fields, in Flax NNX."""
 
+from kinetic_jax.networks._authors import load_authors_checkpoint as load_authors_checkpoint
 from kinetic_jax.networks._classifier import ImageClassifier as ImageClassifier
 from kinetic_jax.networks._mixer import PatchMixer as PatchMixer
 from kinetic_jax.networks._mlp import ResidualMLP as ResidualMLP

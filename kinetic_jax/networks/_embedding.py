@@ -36,8 +36,9 @@ class Embedding(nnx.Module):
         max_frequency: angular frequency of the fastest sinusoid, per unit of time. The usual
             1,000 suits a thousand time steps; for solvers with steps of 1/100, lower values give
             a smoother field.
-        time_bins: number of bins to which the time is rounded down, as in the KTS authors'
-            network; None disables it.
+        time_bins: number of times, evenly from 0 to 1, to which the time is rounded down, as in
+            the KTS authors' network; None disables it.
+        exact_gelu: compute GELU by the error function, as PyTorch does, not by tanh.
         dtype: the dtype to compute in; parameters stay float32.
         rngs: random number generators for the initial weights.
     """
@@ -50,14 +51,18 @@ class Embedding(nnx.Module):
         *,
         max_frequency: float = 1000.0,
         time_bins: int | None = None,
+        exact_gelu: bool = False,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         require(dim >= 4 and dim % 2 == 0, "dim", dim, "be even and >= 4")
+        if time_bins is not None:
+            require(time_bins >= 2, "time_bins", time_bins, "be a whole number >= 2, or None")
         self.dim = dim
         self.num_classes = num_classes
         self.max_frequency = max_frequency
         self.time_bins = time_bins
+        self.exact_gelu = exact_gelu
         self.inner = nnx.Linear(dim, features, dtype=dtype, rngs=rngs)
         self.outer = nnx.Linear(features, features, dtype=dtype, rngs=rngs)
         if num_classes is not None:
@@ -68,8 +73,10 @@ class Embedding(nnx.Module):
     ) -> Float[Array, "batch features"]:
         """The embedding; without a label, the null class is used."""
         if self.time_bins is not None:
-            t = jnp.clip(jnp.floor(t * self.time_bins), 0, self.time_bins - 1) / self.time_bins
-        embedding = self.outer(jax.nn.gelu(self.inner(sinusoids(t, self.dim, self.max_frequency))))
+            last = self.time_bins - 1
+            t = jnp.clip(jnp.floor(t * last), 0, last) / last
+        h = self.inner(sinusoids(t, self.dim, self.max_frequency))
+        embedding = self.outer(jax.nn.gelu(h, approximate=not self.exact_gelu))
         if self.num_classes is None:
             require(label is None, "cond", "a label", "be None for a network without classes")
             return embedding

@@ -129,10 +129,15 @@ def described_field(description: object, stored: int) -> NetworkField:
 
     `stored` is the number of stored arrays. Building stops early if the network has many more.
     """
-    spec = NetworkSpec.from_json(description)
-    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly(stored)), call=_call))
-    count = len(jax.tree.leaves(shapes))
+    field = field_of_shapes(NetworkSpec.from_json(description), stored)
+    count = len(jax.tree.leaves(field.velocity))
     require(count == stored, "field.config", f"{count:,} arrays", f"fit {stored:,} stored arrays")
+    return field
+
+
+def field_of_shapes(spec: NetworkSpec, stored: int) -> NetworkField:
+    """A field with shapes for weights; building stops early if it has many more than `stored`."""
+    shapes = eqx.filter_eval_shape(lambda: from_nnx(spec.build(_StructureOnly(stored)), call=_call))
     return NetworkField(shapes, spec)
 
 

@@ -24,10 +24,15 @@ GRIDS = {
     "uniform": lambda fraction: fraction,
     "cosine": lambda fraction: (1 - np.cos(np.pi * fraction)) / 2,
 }
+
+
+def shifted(t: np.ndarray, shift: float) -> np.ndarray:
+    """Times with the signal-to-noise ratio t / (1 − t) divided by `shift`."""
+    return t / (t + shift * (1 - t))
+
+
 # Those with a positive number in their name, as in "shifted:3".
-NUMBERED_GRIDS = {
-    "shifted": lambda fraction, s: fraction / (fraction + s * (1 - fraction)),
-}
+NUMBERED_GRIDS = {"shifted": shifted}
 
 
 def time_nodes(
@@ -123,7 +128,7 @@ def shifted_grid(num_steps: int, shift: float) -> np.ndarray:
     """
     num_steps, shift = whole_number("num_steps", num_steps, 1), real_number("shift", shift)
     require(shift > 0, "shift", shift, "be positive")
-    return NUMBERED_GRIDS["shifted"](np.arange(num_steps + 1) / num_steps, shift)
+    return shifted(np.arange(num_steps + 1) / num_steps, shift)
 
 
 def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:

@@ -114,14 +114,15 @@ def test_time_enters(network):
 def test_time_bins():
     binned = random_field("unet", time_bins=4)
     smooth = random_field("unet")  # the same weights: bins have none
-    bins = [(0.0, 0.1, 0.249), (0.25, 0.3, 0.499), (0.5, 0.74), (0.75, 0.9, 0.999, 1.0)]
+    # int(3 t), as the authors' code has int(999 t): the last bin is t = 1 alone.
+    bins = [(0.0, 0.1, 0.332), (0.334, 0.5, 0.666), (0.668, 0.9, 0.999), (1.0,)]
     seen = []
     for number, times in enumerate(bins):
         outputs = at_times(binned, *times)
         for output in outputs[1:]:
             np.testing.assert_array_equal(output, outputs[0])
         # A bin is the network at the bin's left end.
-        want = at_times(smooth, number / 4)[0]
+        want = at_times(smooth, number / 3)[0]
         np.testing.assert_allclose(outputs[0], want, rtol=1e-5, atol=1e-6)
         seen.append(outputs[0])
     for i in range(4):
