@@ -131,8 +131,8 @@ def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Sc
     """The linear path, `α = r`, `σ = 1 − r`: this library's own.
 
     Args:
-        reverse: for models that run from data (r = 0) to noise, as SiT, SD3 and FLUX do:
-            `α = 1 − r`, `σ = r`.
+        reverse: for models that run from data (r = 0) to noise, as SD3, FLUX and the SiT of
+            diffuse_nnx do: `α = 1 − r`, `σ = r`.
         time_scale: the model reads `time_scale r`, often 1,000 r.
 
     Raises:

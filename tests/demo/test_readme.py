@@ -16,7 +16,7 @@ RESULTS = Results.from_json(json.loads((ROOT / "benchmarks/results/demo/results.
 CLAIMS = json.loads((ROOT / "benchmarks/results/claims/results.json").read_text())["claims"]
 README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "docs" / "results.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 
 
 def test_table_is_the_committed_one():
