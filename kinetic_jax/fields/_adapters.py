@@ -75,6 +75,7 @@ class OtherClockField(WrappedField):
 
     time_scale: Float[Array, ""]
     tau_split = None
+    untrained = ("time_scale",)
 
     def arrival(self, dtype: np.dtype) -> None:
         """None."""
@@ -102,7 +103,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
 
     Args:
         field: the model, a field of its own clock.
-        time_scale: the largest reading of that clock, positive.
+        time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
 
     Raises:
         ValueError: if `time_scale` is not finite and positive.
@@ -137,7 +138,7 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
 
     Args:
         field: the model, a field of its own clock.
-        time_scale: the largest reading of that clock, positive; traced.
+        time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
 
     Raises:
         ValueError: if `field` is not a velocity field, or `time_scale` not finite and positive.

@@ -19,6 +19,7 @@ from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
     checked_event_shape,
+    checked_velocity,
     require_function,
     traced_args,
 )
@@ -36,6 +37,7 @@ class PredictionField(WrappedField):
     shape: tuple[int, ...] | None = eqx.field(static=True)
     predicts: Prediction = eqx.field(static=True)
     tau_split = None
+    untrained = ("schedule",)
 
     @property
     def event_shape(self) -> tuple[int, ...] | None:
@@ -127,10 +129,10 @@ def from_prediction(
         model: called as `model(time_scale r, x_r, cond)` on ONE sample; or an NNX model, which
             is wrapped by `from_nnx`. `from_linen(...)` is such a model.
         predicts: "velocity", "data", "noise", "v" or "score".
-        schedule: the path that the model was trained on.
+        schedule: the path that the model was trained on; `fit` does not train its numbers.
         call: for an NNX model as in `from_nnx`; for others `call(model, r, x, cond)` of one
             sample, or `call(model, args, r, x, cond)`.
-        args: arrays that `call` needs besides, traced.
+        args: arrays that `call` needs besides, traced, and not trained by `fit`.
         event_shape: the shape of one sample, where it is known.
 
     Raises:
@@ -161,20 +163,21 @@ def from_prediction(
     else:
         given = () if args is None else ("args",)
         require_function("call", call, "model", *given, "r", "x", "cond")
-        inner = as_field(_Called(as_pytree(model), as_pytree(call), traced_args(args)))
+        inner = _Called(as_pytree(model), as_pytree(call), traced_args(args))
     return PredictionField(inner, schedule, shape, predicts)
 
 
-class _Called(eqx.Module):
+class _Called(Field):
     """A model that is called through glue of the user's."""
 
     model: Any
     call: Callable[..., Any]
     args: PyTree[Any]
+    untrained = ("call", "args")
 
-    def __call__(self, r: Array, x: Array, cond: PyTree[Any] | None = None) -> Any:
+    def __call__(self, t: Array, x: Array, cond: PyTree[Any] | None = None) -> Array:
         given = () if self.args is None else (self.args,)
-        return self.call(self.model, *given, r, x, cond)
+        return checked_velocity(self.call(self.model, *given, t, x, cond), x)
 
 
 class Preconditioned(WrappedField):
@@ -182,6 +185,7 @@ class Preconditioned(WrappedField):
 
     sigma_data: Float[Array, ""]
     tau_split = None
+    untrained = ("sigma_data",)
 
     def __call__(
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
@@ -202,7 +206,7 @@ def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Prec
 
     Args:
         network: F, called as `network(log(σ)/4, c_in x, cond)` on one sample.
-        sigma_data: the standard deviation of the data.
+        sigma_data: the standard deviation of the data; `fit` does not train it.
 
     Raises:
         ValueError: if `network` is not a field, or `sigma_data` not finite and positive.
