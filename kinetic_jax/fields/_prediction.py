@@ -192,9 +192,19 @@ class Preconditioned(WrappedField):
     ) -> Float[Array, "*event"]:
         """The denoised x at noise level t."""
         sigma, data = as_time(t, x).astype(x.dtype), self.sigma_data.astype(x.dtype)
-        total = jnp.sqrt(sigma**2 + data**2)
-        output = self.field(jnp.log(sigma) / 4, x / total, cond)
-        return (data / total) ** 2 * x + (sigma * data / total) * output
+        reading, size, of_x, of_output = preconditioning(sigma, data)
+        return of_x * x + of_output * self.field(reading, size * x, cond)
+
+
+def preconditioning(
+    sigma: Float[Array, ""], data: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """The network's clock, the scale of its x, and the coefficients of the denoised x.
+
+    It is `of_x x + of_output F(reading, size x)`, for data of standard deviation `data`.
+    """
+    total = jnp.sqrt(sigma**2 + data**2)
+    return jnp.log(sigma) / 4, 1 / total, (data / total) ** 2, sigma * data / total
 
 
 def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Preconditioned:
