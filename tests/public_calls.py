@@ -35,6 +35,7 @@ ELSEWHERE = (
     *("from_scaled_time", "load_images", "network_field", "sweep"),
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
     *("vp_schedule", "edm_denoiser", "from_prediction"),
+    "identify_convention",
     *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
@@ -180,6 +181,10 @@ def calls(folder: Path) -> dict[str, Call]:
         "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
         "guide": Call(kj.transforms.guide, {"other": plain, "weight": 0.5}),
         "guide()": Call(kj.transforms.guide(plain, 0.5), {"field": plain}),
+        "identify_convention": Call(
+            kj.training.identify_convention,
+            {"model": network, "data": rows, "key": key, "cond": np.zeros(6, int)},
+        ),
         "identity": Call(kj.identity, {}),
         "identity()": Call(kj.identity(), {"field": plain}),
         "kde_support": Call(kj.kde_support, {"x": rows, "reference": rows}),

@@ -121,6 +121,8 @@ def from_prediction(
     | "v" | α N − σ D | from D and N (Salimans & Ho 2022) |
     | "velocity" | dx_r/dr = α' D + σ' N | from D and N |
 
+    `kinetic_jax.training.identify_convention` finds out which of these a trained model is.
+
     Noise and score say nothing about the data at t = 0: before t = 0.001 the model is evaluated at
     that time, and outside of the schedule's span at its nearer end. Energies then differ from the
     exact ones by less than 1%.
