@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_key, require_known, short, whole_number
 from kinetic_jax._dtypes import at_least_float32
-from kinetic_jax._mesh import refuse_split
+from kinetic_jax._mesh import gathered
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy._path_energy import squared_norm
 from kinetic_jax.exact import GaussianField
@@ -83,9 +83,7 @@ class Identification:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
                 head.append(f"As good, within 1%: {'; '.join(names[:SHOWN])}{more}.")
             if self.losses[best.name] > INFORMS * self.gaussian_loss:
-                head.append(
-                    "No better than a Gaussian flow, which is right for Gaussian data alone."
-                )
+                head.append("No better than a Gaussian flow: right only if the data are Gaussian.")
         rows = [(loss, name) for name, loss in self.losses.items() if np.isfinite(loss)]
         rows = [*rows[:6], (self.gaussian_loss, "(the Gaussian of the data's mean and scale)")]
         table = [f"{loss:9.4g}  {name}" for loss, name in sorted(rows)]
@@ -166,8 +164,8 @@ preconditions, with 0.5, 1 or the data's own standard deviation |
     require_known("data", data)
     require_known("cond", cond)
     rows, cond, _ = checked_data(field, data, cond, None)
-    refuse_split("data", rows)
-    refuse_split("cond", cond)
+    rows = gathered("data", rows)
+    cond = jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
     number = whole_number("num_samples", num_samples, 16)
     own = _checked_schedules(schedules)
     gaussian = _gaussian_of(rows)

@@ -15,6 +15,7 @@ from kinetic_jax.fields import (
     Field,
     Schedule,
     VelocityField,
+    WrappedField,
     as_field,
     cosine_schedule,
     ddpm_schedule,
@@ -50,6 +51,15 @@ class _Turned(eqx.Module):
         return f"lambda model, r, x, cond: {sign}model({reading}, x, cond)"
 
 
+class _Glued(WrappedField):
+    """A field called through glue, which still declares what it declares."""
+
+    call: _Turned
+
+    def __call__(self, t: Array, x: Array, cond: PyTree[Any] | None = None) -> Array:
+        return self.call(self.field, t, x, cond)
+
+
 @dataclasses.dataclass(frozen=True)
 class Convention:
     """One way to read a model.
@@ -59,20 +69,24 @@ class Convention:
         code: the line of Python that makes the field of `model`.
         predicts: what the model predicts, as in `from_prediction`.
         schedule: the path on which it does.
-        call: glue that changes the sign or turns the clock; None where neither is needed.
+        call: glue that changes the sign or turns the clock, as `from_prediction` takes it; None
+            where neither is needed.
         sigma_data: for a preconditioned network, the argument of `edm_denoiser`; else None.
+        adapter: makes the field where a plainer function than `from_prediction` does; else None.
     """
 
     name: str
     code: str
     predicts: Prediction
     schedule: Schedule
-    call: Callable[..., Any] | None = None
+    call: _Turned | None = None
     sigma_data: float | None = None
     adapter: Callable[[Field], Field] | None = dataclasses.field(default=None, repr=False)
 
     def field(self, model: VelocityField) -> Field:
         """The model, read so, as a velocity field on the linear path.
+
+        It declares what the model declares: its classes, its null condition, its shape.
 
         Args:
             model: the model, called as `model(reading, x, cond)` on one sample.
@@ -85,13 +99,9 @@ class Convention:
             return self.adapter(inner)
         if self.sigma_data is not None:
             inner = edm_denoiser(inner, sigma_data=self.sigma_data)
-        return from_prediction(
-            inner,
-            predicts=self.predicts,
-            schedule=self.schedule,
-            call=self.call,
-            event_shape=inner.event_shape,
-        )
+        if self.call is not None:
+            inner = _Glued(inner, self.call)
+        return from_prediction(inner, predicts=self.predicts, schedule=self.schedule)
 
 
 class Clock(NamedTuple):

@@ -52,7 +52,7 @@ ALPHAS_CUMPROD = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
 def vp(r):  # Song et al. 2021, eq. 11 and 33
     integral = 0.1 * r + 19.9 * r**2 / 2
-    return jnp.exp(-integral / 2), jnp.sqrt(1 - jnp.exp(-integral))
+    return jnp.exp(-integral / 2), jnp.sqrt(-jnp.expm1(-integral))
 
 
 def ddpm(n):
@@ -121,6 +121,7 @@ WAYS = [
     (preconditioned, {"a network that EDM preconditions, sigma_data 0.5"}),
 ]  # fmt: skip
 
+NETWORK = network_field("mlp", (2,), key=KEY, num_classes=3, width=4, depth=1)
 HIDDEN = [RNG.standard_normal(shape).astype(np.float32) for shape in ((2, 32), (1, 32), (32, 2))]
 
 
@@ -139,13 +140,17 @@ SILENT = {
 }
 
 
+# A noise prediction that is a little off: its velocity is off by 1/t times as much.
+ROUGH = lambda r, x, c: noise_of(vp, r, x, c) + 0.2 * jnp.sin(9 * x)  # noqa: E731
+
+
 class Presented(Field):
     """One of the models above by a traced number, so that one program serves all."""
 
     way: jax.Array
 
     def __call__(self, t, x, cond=None):
-        models = [model for model, _ in WAYS] + list(SILENT.values())
+        models = [*(model for model, _ in WAYS), *SILENT.values(), ROUGH]
         return jax.lax.switch(self.way, [lambda r, x, m=m: m(r, x, cond) for m in models], t, x)
 
 
@@ -194,6 +199,25 @@ def test_models_that_say_nothing(name, data):
     if name == "infinite":
         assert not np.isfinite(list(answer.losses.values())).any()
         assert "106 are not finite." in str(answer)
+
+
+def test_small_errors_of_a_prediction_do_not_decide():
+    """Unweighted, those of the noise near t = 0 make the loss greater than the Gaussian's."""
+    model, name = presented(len(WAYS) + len(SILENT)), f"noise {VP} (data) to 1 (noise)"
+    answer = identify_convention(model, ROWS, key=KEY)
+    assert (answer.fits, answer.convention.name) == (True, name)
+    unweighted = [
+        np.mean(kj.cfm_loss(field, KEY, np.tile(ROWS, (10, 1))))
+        for field in (answer.convention.field(ROUGH), kj.GaussianField(ROWS.mean(0), ROWS.std(0)))
+    ]
+    assert unweighted[0] > 2 * unweighted[1]
+
+
+def test_the_field_declares_what_the_model_declares():
+    for clock in known_clocks():
+        for convention in clock.conventions():
+            field = convention.field(NETWORK)
+            assert (field.event_shape, field.num_classes, int(field.null_cond)) == ((2,), 3, 3)
 
 
 def test_losses_are_sorted_and_those_that_are_not_finite_last():
@@ -297,7 +321,6 @@ def test_schedules_of_ones_own_and_data_of_another_scale():
         np.testing.assert_allclose(field(t, x), wanted, rtol=1e-3, atol=1e-3)
 
 
-NETWORK = network_field("mlp", (2,), key=KEY, num_classes=3, width=4, depth=1)
 ERRORS = {
     "model": ({"model": nnx.Linear(2, 2, rngs=nnx.Rngs(0))}, "model must be .*from_nnx"),
     "its output": ({"model": lambda r, x, c: x[0]}, "the field's output must have the shape"),
