@@ -1,4 +1,4 @@
-"""Finding out in which convention a model speaks."""
+"""The convention of a trained model: its sign, direction, clock and prediction."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -52,6 +52,7 @@ class Identification:
             are last.
         codes: the line of code of each convention by its name.
         gaussian_loss: that of the Gaussian flow.
+        model: the model.
     """
 
     fits: bool
@@ -69,7 +70,7 @@ class Identification:
         Raises:
             ValueError: if none fits.
         """
-        require(self.fits, "model", "none that fits", "speak in one of the conventions tried")
+        require(self.fits, "model", "one that fits none", "fit one of the conventions tried")
         return self.convention.field(self.model)
 
     def __repr__(self) -> str:
@@ -136,7 +137,7 @@ preconditions, with 0.5, 1 or the data's own standard deviation |
         key: a JAX random key.
         cond: a pytree with one entry per row on every leaf (class labels, say), or None.
         num_samples: rows drawn, each at a time of its own; the model is evaluated so many times on
-            each of 15 clocks.
+            each of 14 clocks, 15 if the data's standard deviation is neither 0.5 nor 1.
         schedules: schedules of your own to try besides, by name.
 
     Returns:

@@ -194,7 +194,7 @@ def test_models_that_say_nothing(name, data):
     assert not answer.fits
     assert str(answer).startswith("None of 106 conventions fits.")
     assert len(answer.losses) == 106
-    with pytest.raises(ValueError, match="model must speak in one of the conventions tried"):
+    with pytest.raises(ValueError, match="model must fit one of the conventions tried"):
         answer.field  # noqa: B018
     if name == "infinite":
         assert not np.isfinite(list(answer.losses.values())).any()
