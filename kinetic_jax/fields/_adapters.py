@@ -77,6 +77,7 @@ class OtherClockField(WrappedField):
 
     time_scale: Float[Array, ""]
     tau_split = None
+    untrained = ("time_scale",)
 
     def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
         """The step of the model's own clock, `time_scale dt`, positive in both directions."""
@@ -110,7 +111,7 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
 
     Args:
         field: the model, a field of its own clock.
-        time_scale: the largest reading of that clock, positive.
+        time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
 
     Raises:
         ValueError: if `time_scale` is not finite and positive.
@@ -144,7 +145,7 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
 
     Args:
         field: the model, a field of its own clock.
-        time_scale: the largest reading of that clock, positive; traced.
+        time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
 
     Raises:
         ValueError: if `field` is not a velocity field, or `time_scale` not finite and positive.

@@ -1,7 +1,7 @@
 """The base class of fields: a velocity, and what a field declares about itself."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -35,7 +35,12 @@ class Field(eqx.Module):
         >>> sample(field, jnp.zeros((4, 3)))
         Traceback (most recent call last):
         ValueError: x0 must have the field's event shape, (2,), got rows of shape (3,)
+
+    Attributes:
+        untrained: names of attributes that are settings, which `fit` leaves as they are.
     """
+
+    untrained: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
@@ -123,9 +128,20 @@ class Field(eqx.Module):
     def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Raises a ValueError, naming the argument, for conditions that the field does not know."""
 
-    def trainable(self) -> PyTree[bool] | None:
-        """A mask of the arrays that `fit` trains; None for all floating ones."""
-        return None
+    def trainable(self) -> PyTree[bool]:
+        """A mask of the arrays that `fit` trains.
+
+        Floating ones, but none of the `untrained` attributes; a field inside masks its own.
+        """
+        is_child = lambda node: node is not self  # noqa: E731
+        children, structure = jax.tree.flatten_with_path(self, is_leaf=is_child)
+
+        def mask(path: tuple[Any, ...], child: Any) -> PyTree[bool]:
+            if path[0].name in self.untrained:
+                return jax.tree.map(lambda leaf: False, child)
+            return trained(child)
+
+        return jax.tree.unflatten(structure, [mask(*child) for child in children])
 
 
 class ModelField(Field):
@@ -142,7 +158,8 @@ class ModelField(Field):
 class WrappedField(Field):
     """A field made of another one, with the same x and the same cond.
 
-    It declares what the field inside declares.
+    It declares what the field inside declares, which of its arrays are trained among the rest.
+    Arrays of the wrapper itself are trained, unless their attribute is named in `untrained`.
 
     Attributes:
         field: the field inside; `as_field` makes one of any callable.
@@ -203,6 +220,18 @@ class WrappedField(Field):
     def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Raises for conditions that the field inside does not know."""
         self.field.check_cond(cond, name)
+
+
+def trained(tree: PyTree[Any]) -> PyTree[bool]:
+    """A mask of the floating arrays in `tree`, without those that a field in it does not train."""
+
+    def mask(node: Any) -> PyTree[bool]:
+        is_floating = jax.tree.map(eqx.is_inexact_array, node)
+        if not isinstance(node, Field):
+            return is_floating
+        return jax.tree.map(lambda a, b: a and b, is_floating, node.trainable())
+
+    return jax.tree.map(mask, tree, is_leaf=lambda node: isinstance(node, Field))
 
 
 def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:

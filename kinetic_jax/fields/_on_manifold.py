@@ -15,6 +15,7 @@ class ManifoldField(WrappedField):
     """See `on_manifold`."""
 
     space: Manifold
+    untrained = ("space",)
 
     @property
     def manifold(self) -> Manifold:

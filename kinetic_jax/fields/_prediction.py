@@ -19,6 +19,7 @@ from kinetic_jax.fields._flax import from_nnx
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
+    checked_velocity,
     require_function,
     traced_args,
 )
@@ -36,6 +37,7 @@ class PredictionField(WrappedField):
     shape: tuple[int, ...] | StateSpec | None = eqx.field(static=True)
     predicts: Prediction = eqx.field(static=True)
     tau_split = None
+    untrained = ("schedule",)
 
     @property
     def event_shape(self) -> EventShape | None:
@@ -118,6 +120,8 @@ def from_prediction(
     | "v" | α N − σ D | from D and N (Salimans & Ho 2022) |
     | "velocity" | dx_r/dr = α' D + σ' N | from D and N |
 
+    `kinetic_jax.training.identify_convention` finds out which of these a trained model is.
+
     Noise and score say nothing about the data at t = 0: before t = 0.001 the model is evaluated at
     that time, and outside of the schedule's span at its nearer end. Energies then differ from the
     exact ones by less than 1%.
@@ -126,10 +130,10 @@ def from_prediction(
         model: called as `model(time_scale r, x_r, cond)` on ONE sample; or an NNX model, which
             is wrapped by `from_nnx`. `from_linen(...)` is such a model.
         predicts: "velocity", "data", "noise", "v" or "score".
-        schedule: the path that the model was trained on.
+        schedule: the path that the model was trained on; `fit` does not train its numbers.
         call: for an NNX model as in `from_nnx`; for others `call(model, r, x, cond)` of one
             sample, or `call(model, args, r, x, cond)`.
-        args: arrays that `call` needs besides, traced.
+        args: arrays that `call` needs besides, traced, and not trained by `fit`.
         event_shape: the shape of one sample, where it is known.
 
     Raises:
@@ -160,7 +164,7 @@ def from_prediction(
     else:
         given = () if args is None else ("args",)
         require_function("call", call, "model", *given, "r", "x", "cond")
-        inner = as_field(_Called(as_pytree(model), as_pytree(call), traced_args(args)))
+        inner = _Called(as_pytree(model), as_pytree(call), traced_args(args))
     expected = (
         "not take the size of the step, as only a velocity at one time can be moved to another "
         "path (from_reversed_time and from_scaled_time take such a model of the linear path)"
@@ -169,16 +173,17 @@ def from_prediction(
     return PredictionField(inner, schedule, shape, predicts)
 
 
-class _Called(eqx.Module):
+class _Called(Field):
     """A model that is called through glue of the user's."""
 
     model: Any
     call: Callable[..., Any]
     args: PyTree[Any]
+    untrained = ("call", "args")
 
-    def __call__(self, r: Array, x: State, cond: PyTree[Any] | None = None) -> Any:
+    def __call__(self, t: Array, x: State, cond: PyTree[Any] | None = None) -> State:
         given = () if self.args is None else (self.args,)
-        return self.call(self.model, *given, r, x, cond)
+        return checked_velocity(self.call(self.model, *given, t, x, cond), x)
 
 
 class Preconditioned(WrappedField):
@@ -186,15 +191,26 @@ class Preconditioned(WrappedField):
 
     sigma_data: Float[Array, ""]
     tau_split = None
+    untrained = ("sigma_data",)
 
     def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The denoised x at noise level t."""
         dtype = dtype_of(x)
         sigma, data = as_time(t, x).astype(dtype), self.sigma_data.astype(dtype)
-        total = jnp.sqrt(sigma**2 + data**2)
-        output = self.field(jnp.log(sigma) / 4, jax.tree.map(lambda leaf: leaf / total, x), cond)
-        skip, out = (data / total) ** 2, sigma * data / total
-        return jax.tree.map(lambda leaf, change: skip * leaf + out * change, x, output)
+        reading, size, of_x, of_output = preconditioning(sigma, data)
+        output = self.field(reading, jax.tree.map(lambda leaf: size * leaf, x), cond)
+        return jax.tree.map(lambda leaf, out: of_x * leaf + of_output * out, x, output)
+
+
+def preconditioning(
+    sigma: Float[Array, ""], data: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """The network's clock, the scale of its x, and the coefficients of the denoised x.
+
+    It is `of_x x + of_output F(reading, size x)`, for data of standard deviation `data`.
+    """
+    total = jnp.sqrt(sigma**2 + data**2)
+    return jnp.log(sigma) / 4, 1 / total, (data / total) ** 2, sigma * data / total
 
 
 def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Preconditioned:
@@ -206,7 +222,7 @@ def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Prec
 
     Args:
         network: F, called as `network(log(σ)/4, c_in x, cond)` on one sample.
-        sigma_data: the standard deviation of the data.
+        sigma_data: the standard deviation of the data; `fit` does not train it.
 
     Raises:
         ValueError: if `network` is not a field, or `sigma_data` not finite and positive.

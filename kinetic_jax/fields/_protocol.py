@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -58,12 +57,6 @@ class FunctionField(SteppedField):
     """A callable of the user's as a field that declares nothing."""
 
     function: Callable[..., Any]
-
-    def trainable(self) -> PyTree[bool] | None:
-        """All floating arrays but the step."""
-        if self.dt is None:
-            return None
-        return self.without_training_step(jax.tree.map(eqx.is_inexact_array, self))
 
     def __call__(self, t: Float[Array, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample, in the dtype of x."""

@@ -22,6 +22,7 @@ class SteppedField(Field):
 
     dt: Float[Array, ""] | None = eqx.field(default=None, kw_only=True)
     takes_dt: bool = eqx.field(static=True, default=False, kw_only=True)
+    untrained = ("dt",)
 
     @property
     def needs_step(self) -> bool:

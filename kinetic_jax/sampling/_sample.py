@@ -58,7 +58,8 @@ def sample(
     its own, as a plain `diffrax.diffeqsolve` of it alone would.
 
     Args:
-        field: the velocity field of ONE sample, `field(t, x, cond)`; its arrays are traced.
+        field: the velocity field of ONE sample, `field(t, x, cond)`; its arrays are traced. For a
+            model from elsewhere call `kinetic_jax.training.identify_convention` first.
         x0: where the paths begin, shape (batch, *event), float32 or float64; see `noise`. Or a
             pytree of such arrays, of one dtype: the field then takes and returns pytrees.
         cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the

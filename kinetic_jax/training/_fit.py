@@ -116,7 +116,9 @@ def fit(
     Args:
         field: the field to train, without transforms. The parameters of a Flax network
             (`nnx.Param`, the collection "params") are trained, and ALL floating arrays of any other
-            field (including α0, β0 and τ of a `kts` field). A network runs in evaluation mode.
+            field (including α0, β0 and τ of a `kts` field), but those that its class names in
+            `Field.untrained`: the schedule of `from_prediction`, the `time_scale` of
+            `from_reversed_time`. A network runs in evaluation mode.
         data: shape (rows, *event), in memory, in the field's scale, or a pytree of such arrays;
             an array may be split over the devices of a mesh.
         key: a JAX random key.

@@ -70,12 +70,25 @@ def cfm_loss(
     wide = at_least_float32(samples.dtype)
     key_time, key_noise = jax.random.split(key)
     times = jax.random.uniform(key_time, samples.shape[:1], wide)
-    x0 = jax.random.normal(key_noise, samples.shape, wide)
+    times, x, target = points_at(times, key_noise, samples)
 
-    def sample_loss(t: Array, start: Array, end: Array, c: PyTree) -> Array:
+    def sample_loss(t: Array, x: Array, target: Array, c: PyTree) -> Array:
+        velocity = checked_velocity(field(t, x, c), x)
+        return squared_norm(velocity.astype(wide) - target)
+
+    return jax.vmap(sample_loss)(*split_alike((times, x, target, cond)))
+
+
+def points_at(
+    times: Float[Array, " batch"], key: PRNGKeyArray, x1: Float[Array, "batch *event"]
+) -> tuple[Float[Array, " batch"], Float[Array, "batch *event"], Float[Array, "batch *event"]]:
+    """Times, a point of the linear path to each row at its time, and x1 − x0 there."""
+    wide = at_least_float32(x1.dtype)
+    x0 = jax.random.normal(key, x1.shape, wide)
+
+    def point(t: Array, start: Array, end: Array) -> tuple[Array, Array]:
         x = ((1 - t) * start + t * end.astype(wide)).astype(end.dtype)
-        velocity = checked_velocity(field(t, x, c), end)
-        return squared_norm(velocity.astype(wide) - (end.astype(wide) - start))
+        return x, end.astype(wide) - start
 
-    samples, times, x0, cond = split_alike((samples, times, x0, cond))
-    return jax.vmap(sample_loss)(times, x0, samples, cond)
+    x1, times, x0 = split_alike((x1, times, x0))
+    return times, *jax.vmap(point)(times, x0, x1)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from kinetic_jax.fields import Field, VelocityField
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields._field import trained
 from kinetic_jax.training._loss import cfm_loss
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Problem(NamedTuple):
 
 def split_field(field: VelocityField) -> tuple[PyTree[Array], PyTree]:
     """Splits a field into its parameters, of which there must be some, and the untrained part."""
-    parameters, static = eqx.partition(field, _trainable(field))
+    parameters, static = eqx.partition(field, trained(field))
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"field must be a pytree with floating arrays to train, got {type(field).__name__} "
@@ -91,21 +92,6 @@ def field_of(problem: Problem, parameters: PyTree[Array]) -> PyTree:
     """The field with these parameters, cast to its own dtypes."""
     cast = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), parameters, problem.dtypes)
     return eqx.combine(cast, problem.static)
-
-
-def _trainable(field: VelocityField) -> PyTree[bool]:
-    """A mask of the trained leaves: floating arrays, except a Flax model's other variables."""
-
-    def mask(node: PyTree) -> PyTree[bool]:
-        is_floating = jax.tree.map(eqx.is_inexact_array, node)
-        own = node.trainable() if _has_mask(node) else is_floating
-        return jax.tree.map(lambda a, b: a and b, is_floating, own)
-
-    return jax.tree.map(mask, field, is_leaf=_has_mask)
-
-
-def _has_mask(node: object) -> bool:
-    return isinstance(node, Field) and node.trainable() is not None
 
 
 @contextmanager
