@@ -1,5 +1,7 @@
 """Kinetic path energy: its formulas, and its measurement in any solver or loop."""
 
+from kinetic_jax.energy._frame import FrameEnergy as FrameEnergy
+from kinetic_jax.energy._frame import in_frame as in_frame
 from kinetic_jax.energy._loop import EnergyState as EnergyState
 from kinetic_jax.energy._loop import energy_init as energy_init
 from kinetic_jax.energy._loop import energy_result as energy_result

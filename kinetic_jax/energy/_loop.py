@@ -12,7 +12,14 @@ from kinetic_jax._checks import float_array, real_rows, require, require_finite
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._norms import squared_norm
 from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
-from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
+from kinetic_jax.energy._measure import (
+    Frame,
+    Mass,
+    checked_frame,
+    checked_mass,
+    seen_from,
+    spread_rows,
+)
 from kinetic_jax.energy._path_energy import (
     CompensatedSum,
     PathEnergy,
@@ -37,6 +44,7 @@ class EnergyState(eqx.Module):
             long, nearly straight paths.
         tau_split: the end of the launch.
         mass: weights of the squares of velocities, or None.
+        frame: the velocity of the frame of the energy, or None.
         spec: the structure of states that are pytrees, else None; arrays here are flat then.
     """
 
@@ -47,6 +55,7 @@ class EnergyState(eqx.Module):
     drift: Float[Array, "batch *event"]
     tau_split: Float[Array, ""]
     mass: Float[Array, "batch *event"] | None = None
+    frame: Float[Array, "batch *event"] | None = None
     spec: StateSpec | None = eqx.field(static=True, default=None)
 
 
@@ -55,6 +64,7 @@ def energy_init(
     *,
     tau_split: ArrayLike = DEFAULT_TAU_SPLIT,
     mass: Mass | None = None,
+    frame: Frame | None = None,
 ) -> EnergyState:
     """The energy state of a batch of paths that begin at `x0`.
 
@@ -62,10 +72,11 @@ def energy_init(
         x0: start of the paths, an array of shape (batch, *event), or a pytree of such.
         tau_split: the end of the launch, in (0, 1).
         mass: weights of the energy, as in `sample`.
+        frame: the velocity of the frame of the energy, as in `sample`.
 
     Raises:
         ValueError: if `x0` is not an array of real numbers with a batch axis, or a pytree of such,
-            `tau_split` lies outside (0, 1), or `mass` does not fit.
+            `tau_split` lies outside (0, 1), or `mass` or `frame` does not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,19 +90,18 @@ def energy_init(
         >>> energy_result(state, x).total.round(5)
         Array([1., 1., 1.], dtype=float32)
     """
-    spec, weights = None, checked_mass(mass)
+    spec, states, weights, velocity = None, x0, checked_mass(mass), checked_frame(frame)
     if is_pytree_state(x0):
         spec = spec_of("x0", x0)
-        weights = mass_like(weights, x0)
         x0 = flat_rows("x0", x0, spec)
-        weights = None if weights is None else flat_rows("mass", weights, spec)
     x0 = real_rows("x0", x0)
     require(x0.ndim >= 1, "x0", f"shape {x0.shape}", "have a leading batch axis")
     dtype = at_least_float32(x0.dtype)
     zeros = jnp.zeros(x0.shape, dtype)
     totals, duration = no_totals(x0.shape[:1], dtype), no_sum(x0.shape[:1], dtype)
-    tau, weights = checked_tau_split(tau_split), mass_like(weights, x0)
-    return EnergyState(x0, totals, duration, zeros, zeros, tau, weights, spec)
+    tau, states = checked_tau_split(tau_split), x0 if spec is None else states
+    own = spread_rows("mass", weights, states, spec), spread_rows("frame", velocity, states, spec)
+    return EnergyState(x0, totals, duration, zeros, zeros, tau, *own, spec)
 
 
 def energy_update(
@@ -124,7 +134,8 @@ def energy_update(
 def _updated(state: EnergyState, u: Array, time: Array, step: Array) -> EnergyState:
     dtype, axes = state.drift.dtype, tuple(range(1, u.ndim))
     step = jnp.broadcast_to(step, u.shape[:1])
-    power, speed = (rate.astype(dtype) for rate in kinetic_rates(u, axes, state.mass))
+    rates = kinetic_rates(seen_from(state.frame, u), axes, state.mass)
+    power, speed = (rate.astype(dtype) for rate in rates)
     elapsed, duration = state.duration.value, state.duration.add(step)
     velocity = jnp.where(jnp.expand_dims(elapsed == 0, axes), u.astype(dtype), state.velocity)
     relative = u.astype(dtype) - velocity
@@ -135,7 +146,7 @@ def _updated(state: EnergyState, u: Array, time: Array, step: Array) -> EnergySt
     totals = state.totals.credit(power * step, speed * step, excess * step, landing)
     drift = state.drift + jnp.expand_dims(step, axes) * relative
     moved = totals, duration, velocity, drift
-    return EnergyState(state.x0, *moved, state.tau_split, state.mass, state.spec)
+    return EnergyState(state.x0, *moved, state.tau_split, state.mass, state.frame, state.spec)
 
 
 def energy_result(state: EnergyState, x1: ArrayLike | PyTree[ArrayLike]) -> PathEnergy:
@@ -154,7 +165,9 @@ def energy_result(state: EnergyState, x1: ArrayLike | PyTree[ArrayLike]) -> Path
 def _result(state: EnergyState, x1: Array) -> PathEnergy:
     dtype = state.drift.dtype  # a coarse dtype would round the difference of near ends
     difference = x1.astype(dtype) - state.x0.astype(dtype)
-    displacement = squared_norm(difference, tuple(range(1, x1.ndim)), state.mass)
+    axes = tuple(range(1, x1.ndim))
+    duration = jnp.expand_dims(state.duration.value, axes)
+    displacement = squared_norm(seen_from(state.frame, difference, duration), axes, state.mass)
     return path_energy(state.totals, displacement, state.duration.value)
 
 

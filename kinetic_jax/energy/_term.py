@@ -13,7 +13,14 @@ from kinetic_jax._checks import as_arrays, real_rows, require
 from kinetic_jax._dtypes import at_least_float32, dtype_of
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import State, is_pytree_state
-from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
+from kinetic_jax.energy._measure import (
+    Frame,
+    Mass,
+    checked_frame,
+    checked_mass,
+    seen_from,
+    spread_like,
+)
 from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._protocol import checked_velocity, require_function
@@ -40,17 +47,24 @@ class PathVectorField(eqx.Module):
     field: Field
     cond: PyTree[Any]
     mass: State | None = None
+    frame: State | None = None
 
     def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
         """The rates of x, energy and length."""
         del args
         velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
-        power, speed = kinetic_rates(velocity, None, mass_like(self.mass, velocity))
+        mass = spread_like("mass", self.mass, velocity)
+        seen = seen_from(spread_like("frame", self.frame, velocity), velocity)
+        power, speed = kinetic_rates(seen, None, mass)
         return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
 
 
 def energy_term(
-    field: VelocityField, cond: PyTree[Any] | None = None, *, mass: Mass | None = None
+    field: VelocityField,
+    cond: PyTree[Any] | None = None,
+    *,
+    mass: Mass | None = None,
+    frame: Frame | None = None,
 ) -> diffrax.ODETerm:
     """The Diffrax term of ONE sample's path, its energy and its length.
 
@@ -61,6 +75,7 @@ def energy_term(
         field: the velocity field, transformed or not.
         cond: the condition of this sample.
         mass: weights of the energy that broadcast to the event; see `sample`.
+        frame: the velocity of the frame of the energy; see `sample`.
 
     Returns:
         A term whose state is a `PathState`; begin at `energy_state(x0)`.
@@ -69,7 +84,7 @@ def energy_term(
         ValueError: if `field` is not a velocity field, or one that needs the size of the step
             (`Field.with_step`) or is on a manifold, `cond` not a pytree of arrays, or `mass`
             negative; when first evaluated, if the field's output does not have the shape and dtype
-            of x, or `mass` does not broadcast to it.
+            of x, or `mass` or `frame` does not broadcast to it.
 
     Example:
         >>> import diffrax, jax.numpy as jnp
@@ -84,8 +99,8 @@ def energy_term(
     field, expected = as_field(field), "move in flat space: the steps of Diffrax leave a manifold"
     require(field.manifold is None, "field", type(field.manifold).__name__, expected)
     require_step(field, "in a solve of your own")
-    cond, weights = as_arrays("cond", cond), checked_mass(mass)
-    return diffrax.ODETerm(PathVectorField(field, cond, weights))
+    own = as_arrays("cond", cond), checked_mass(mass), checked_frame(frame)
+    return diffrax.ODETerm(PathVectorField(field, *own))
 
 
 def energy_state(x0: ArrayLike | PyTree[ArrayLike]) -> PathState:

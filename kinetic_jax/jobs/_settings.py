@@ -20,7 +20,7 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
-from kinetic_jax.energy._mass import checked_mass
+from kinetic_jax.energy._measure import checked_mass
 from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, named_grid, time_nodes
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from kinetic_jax._checks import require
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import energy_state, energy_term
+from kinetic_jax.energy._measure import seen_from
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
@@ -90,7 +91,8 @@ def solve_adaptive(
         lambda x, own: _solve_one(field, x, own, plan)
     )(x0, given)
     axes, duration = tuple(range(1, x0.ndim)), plan.end - plan.start
-    energy = path_energy(totals, squared_norm(x1 - x0, axes, given.mass), duration)
+    moved = seen_from(given.frame, x1 - x0, duration)
+    energy = path_energy(totals, squared_norm(moved, axes, given.mass), duration)
     # In the frame the path is about as short as its excess, so that nothing is lost here.
     shift = squared_norm((x1 - x0) / duration - frame, axes, given.mass)
     excess = energy.excess - duration * shift / 2
@@ -119,9 +121,9 @@ def _solve_one(
     if plan.times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
     solution = diffrax.diffeqsolve(
-        energy_term(field, given.cond, mass=given.mass),
+        energy_term(field, given.cond, mass=given.mass, frame=given.frame),
         SplitSolver(
-            plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0, given.mass
+            plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0, given
         ),
         t0=plan.start,
         t1=plan.end,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import varied_as, varying_loop
 from kinetic_jax._norms import squared_norm
+from kinetic_jax.energy._measure import seen_from
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     has_finite_energy,
@@ -141,7 +142,8 @@ def completed(
     """The result for a batch that has arrived."""
     batch, axes, nodes = x0.shape[0], tuple(range(1, x0.ndim)), plan.nodes
     if field.manifold is None:
-        moved2 = squared_norm(motion.x - x0, axes, given.mass)
+        moved = seen_from(given.frame, motion.x - x0, nodes[-1] - nodes[0])
+        moved2 = squared_norm(moved, axes, given.mass)
     else:
         moved2 = jax.vmap(field.manifold.distance)(x0, motion.x) ** 2
     energy = path_energy(motion.totals, moved2, nodes[-1] - nodes[0])

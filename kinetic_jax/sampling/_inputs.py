@@ -1,4 +1,4 @@
-"""Checks of the field, the start points, their conditions and their mass."""
+"""Checks of the field, the start points, their conditions, their mass and their frame."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require, short
 from kinetic_jax._mesh import checked_mesh, refuse_split
-from kinetic_jax._state import StateSpec, flat_rows
-from kinetic_jax.energy._mass import checked_mass, mass_like
+from kinetic_jax._state import StateSpec
+from kinetic_jax.energy._measure import checked_frame, checked_mass, spread_rows
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     Attributes:
         field: the field.
         x0: where paths begin, an array.
-        given: conditions and masses.
+        given: conditions, masses and frames.
         spec: the structure of a state that is a pytree, else None.
     """
 
@@ -37,23 +37,24 @@ class Inputs(NamedTuple):
     spec: StateSpec | None
 
 
-def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> Inputs:
-    """The field as a pytree; x0, cond and mass as arrays.
+def checked_inputs(
+    field: Any, x0: Any, cond: PyTree[Any], mass: Any = None, frame: Any = None
+) -> Inputs:
+    """The field as a pytree; x0, cond, mass and frame as arrays.
 
     Raises:
         ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows
             or a pytree of such, `cond` of another size, one of them a memmap, the field refuses
-            them, or `mass` does not fit.
+            them, or `mass` or `frame` does not fit.
     """
     field = as_field(field)
     refuse_memmap("field", field)
     refuse_memmap("x0", x0)
     refuse_memmap("cond", cond)
-    states, weights = x0, checked_mass(mass)
+    states, weights, velocity = x0, checked_mass(mass), checked_frame(frame)
     field, x0, spec = flattened("x0", field, states)
-    if spec is not None and weights is not None:
-        weights = flat_rows("mass", mass_like(weights, states), spec)
     x0 = as_array("x0", x0)
+    states = x0 if spec is None else states
     require(
         x0.dtype in (jnp.float32, jnp.float64),
         "x0",
@@ -65,8 +66,11 @@ def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> 
     if field.manifold is not None:
         expected = "be left out on a manifold, which has an inner product of its own"
         require(mass is None, "mass", short(mass), expected)
+        expected = "be left out on a manifold, where no velocity is constant"
+        require(frame is None, "frame", short(frame), expected)
         x0 = _nearest(field.manifold, x0)
-    return Inputs(field, x0, Given(cond, mass_like(weights, x0)), spec)
+    own = spread_rows("mass", weights, states, spec), spread_rows("frame", velocity, states, spec)
+    return Inputs(field, x0, Given(cond, *own), spec)
 
 
 @eqx.filter_jit

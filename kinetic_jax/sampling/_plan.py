@@ -80,10 +80,12 @@ class Given(NamedTuple):
     Attributes:
         cond: its condition.
         mass: weights of its dimensions, in the shape of x; None for 1.
+        frame: the velocity of the frame that its energy is measured in; None for 0.
     """
 
     cond: PyTree[Array]
     mass: Array | None = None
+    frame: Array | None = None
 
 
 class Spent(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from kinetic_jax._checks import float_scalar, require, require_between, short, whole_number
 from kinetic_jax._mesh import refuse_varying
 from kinetic_jax._open import call_opened
-from kinetic_jax.energy._mass import Mass
+from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.fields._step import require_step
@@ -49,6 +49,7 @@ def sample(
     tau_split: ArrayLike | None = None,
     save_at: bool | ArrayLike | Sequence[float] | None = None,
     mass: Mass | None = None,
+    frame: Frame | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Trajectories:
     """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
@@ -89,6 +90,11 @@ def sample(
         mass: weights m >= 0 of the energy, `½ ∫ Σ m u² dt`, such as a mask of padding or weights by
             latitude; in every norm of the result, and nowhere else. An array that broadcasts to
             the event, or to `x0` (a row for each sample); for a pytree of the same structure.
+        frame: m, the velocity of the frame in which energies are measured, `½ ∫ ||u − m||² dt`, in
+            the shapes that `mass` may have. On the linear path the mean velocity of an exact flow
+            is the mean of the data: in that frame, or in the one of each sample's class, energy
+            does not depend on where the data lie. The excess is the same in every frame; `length`
+            and `profile.speed2` are of u − m.
         mesh: split the batch over the devices of this mesh, those of other processes included
             (`jax.distributed`; every process passes the same arguments). The results stay split
             over the mesh, with no exchange between devices; if the batch does not divide by their
@@ -104,8 +110,8 @@ def sample(
     Raises:
         ValueError: before anything compiles, for settings that are out of range or contradict
             each other, `x0` and `cond` of different batch sizes, a field whose output has not the
-            shape and dtype of x, a solver that is not explicit and one-step, a mass that does not
-            fit, a memmap.
+            shape and dtype of x, a solver that is not explicit and one-step, a mass or a
+            frame that does not fit, a memmap.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -115,7 +121,7 @@ def sample(
         >>> result.x1.shape, result.energy.total.shape, result.num_evals
         ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
     """
-    field, x0, given, spec = checked_inputs(field, x0, cond, mass)
+    field, x0, given, spec = checked_inputs(field, x0, cond, mass, frame)
     dtype = x0.dtype
     for name, value, kind in (
         ("solver", solver, diffrax.AbstractSolver),

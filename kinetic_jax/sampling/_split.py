@@ -9,12 +9,14 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import PathState
+from kinetic_jax.energy._measure import seen_from
 from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     no_totals,
 )
 from kinetic_jax.sampling._diffrax import scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
+from kinetic_jax.sampling._plan import Given
 
 
 class FramedState(eqx.Module):
@@ -102,7 +104,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         arrival: the last time at which the field is evaluated, or None.
         begin: when the path begins.
         x0: where it begins.
-        mass: weights of the squares of velocities, or None.
+        given: the mass of its dimensions, and the frame of its energy.
     """
 
     solver: diffrax.AbstractSolver  # type: ignore[misc]
@@ -110,7 +112,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
     arrival: Float[Array, ""] | None
     begin: Float[Array, ""]
     x0: Float[Array, "*event"]
-    mass: Float[Array, "*event"] | None = None
+    given: Given
 
     @property
     def term_structure(self) -> Any:
@@ -175,7 +177,8 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         is_first = t0 <= self.begin
         moved = end.x - self.x0
         frame = jnp.where(is_first, moved / (t1 - self.begin), solver_state.frame)
-        displacement = squared_norm(moved, None, self.mass) / (2 * (t1 - self.begin))
+        seen = seen_from(self.given.frame, moved, t1 - self.begin)
+        displacement = squared_norm(seen, None, self.given.mass) / (2 * (t1 - self.begin))
         own = _first_excess(spent.energy, displacement, end.relative)
         relative = jnp.where(is_first, own, end.relative)
         totals = solver_state.totals.add(launch, spent.energy - launch, spent.length, relative)
@@ -188,7 +191,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         zero = jnp.zeros_like(y0.energy)
         start = FramedState(PathState(y0.x, zero, zero), zero)
         rates = term_of(terms).vector_field  # forward in time, as the whole solve
-        held = self.arrival, self.begin, self.x0, frame, self.mass
+        held = self.arrival, self.begin, self.x0, frame, self.given.mass
         field = _StepField(rates, *held, t0, start)
         return with_term(terms, diffrax.ODETerm(field)), start
 

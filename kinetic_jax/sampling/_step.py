@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kinetic_jax._norms import squared_norm
+from kinetic_jax.energy._measure import seen_from
 from kinetic_jax.energy._path_energy import (
     kinetic_rates,
 )
@@ -40,12 +41,12 @@ def step_of_one(
     field = over_step(field, t0, t1)
     if field.manifold is not None:
         return geodesic_step(field, field.manifold, plan.stages, t0, t1, x, previous, given)
-    stages, velocities, mass = plan.stages, list[Array](), given.mass
+    stages, velocities, mass, frame = plan.stages, list[Array](), given.mass, given.frame
     for _ in stages.c:
         t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)
         velocities.append(checked_velocity(field(t, position, given.cond), x))
     mean = weighted_sum(stages.b, velocities)
-    rates = [kinetic_rates(velocity, None, mass) for velocity in velocities]
+    rates = [kinetic_rates(seen_from(frame, velocity), None, mass) for velocity in velocities]
     power, speed = weighted_sum(stages.b, rates)
     before, after = t0 - plan.nodes[0], t1 - plan.nodes[0]
     excess = _excess_rate(stages.b, velocities, mean, x - x0, before, after, mass)
@@ -54,7 +55,7 @@ def step_of_one(
     # may overwrite the old; else XLA copies the batch in every step, which shows in
     # `benchmarks/speed/overhead.py`.
     velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(mean), mean)
-    spent = Spent(power, speed, excess, squared_norm(mean, None, mass), bend2)
+    spent = Spent(power, speed, excess, squared_norm(seen_from(frame, mean), None, mass), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent
 
 

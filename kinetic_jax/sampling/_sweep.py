@@ -25,7 +25,7 @@ from kinetic_jax._checks import (
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import StateSpec
-from kinetic_jax.energy._mass import Mass
+from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
@@ -68,6 +68,7 @@ def sweep(
     t0: ArrayLike | None = None,
     t1: ArrayLike | None = None,
     mass: Mass | None = None,
+    frame: Frame | None = None,
     reduce: Callable[[Trajectories], Any] | None = None,
     at_once: int = 1,
     mesh: Mesh | None = None,
@@ -97,6 +98,7 @@ def sweep(
         t0: as in `sample`.
         t1: as in `sample`.
         mass: as in `sample`.
+        frame: as in `sample`.
         reduce: from one setting's `Trajectories` to what is kept of it (a pytree of arrays);
             traced, as a part of the program. No more than `at_once` settings are then in memory
             together.
@@ -126,7 +128,7 @@ def sweep(
         >>> means.shape
         (2, 1, 1)
     """
-    field, x0, given, spec = checked_inputs(field, x0, cond, mass)
+    field, x0, given, spec = checked_inputs(field, x0, cond, mass, frame)
     is_solver = solver is None or isinstance(solver, diffrax.AbstractSolver)
     require(is_solver, "solver", short(solver), "be an instance of a diffrax.AbstractSolver")
     require(reduce is None or callable(reduce), "reduce", short(reduce), "be a function of one run")
