@@ -36,7 +36,7 @@ ELSEWHERE = (
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
     *("vp_schedule", "edm_denoiser", "from_prediction", "schedule_from_scheduler"),
     *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint"),
-    *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "on_manifold"),
+    *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
     *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
@@ -190,6 +190,10 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "guide": Call(kj.transforms.guide, {"other": plain, "weight": 0.5}),
         "guide()": Call(kj.transforms.guide(plain, 0.5), {"field": plain}),
+        "in_frame": Call(
+            kj.energy.in_frame,
+            {"energy": saved.energy, "x0": x0, "x1": saved.x1, "frame": np.ones(2)},
+        ),
         "identify_convention": Call(
             kj.training.identify_convention,
             {"model": network, "data": rows, "key": key, "cond": np.zeros(6, int)},

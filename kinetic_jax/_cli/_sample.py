@@ -1,5 +1,6 @@
 """`kinetic-jax sample`."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ def _setting(
 
 
 _POSITIVE = click.IntRange(min=1)
-_PROFILE = "profile"
+_PROFILE, _DATA = "profile", "data"
 _GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFILE}:FOLDER"])
 
 
@@ -80,13 +81,16 @@ _GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFI
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
 @_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LOW HIGH")
 @_setting("profile", bool, "Keep speed and bend of every step.", is_flag=True)
+@click.option("--frame", metavar="FILE",
+              help="The frame of the energies: a file with one velocity in the field's scale, or "
+                   "data:FILE for the mean of raw data.")
 @click.option("--raw", is_flag=True,
               help="Use the plain weights of a folder of fit, not their average.")
 @click.option("--distributed", is_flag=True,
               help="One of several processes (found by jax.distributed) that share OUT.")
 def command(
-    field: str, n: int, out: Path, batch_size: int, labels: str | None, grid: str, raw: bool,
-    distributed: bool, **settings: Any,
+    field: str, n: int, out: Path, batch_size: int, labels: str | None, grid: str,
+    frame: str | None, raw: bool, distributed: bool, **settings: Any,
 ) -> None:
     # fmt: on
     """Sample a trained field into a folder; repeat the command to resume.
@@ -102,13 +106,15 @@ def command(
     if len(devices) > 1:
         mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices)
     with advice_on_interrupt(f"the same command goes on from what is in {out}"):
+        network = find_field(field, ema=not raw)
         run_job(
-            find_field(field, ema=not raw),
+            network,
             out,
             JobSettings(
                 n=n,
                 labels=read_labels(labels, n),
                 grid=read_grid(grid, settings["num_steps"]),
+                frame=None if frame is None else read_frame(frame, network),
                 **settings,
             ),
             batch_size=batch_size,
@@ -174,6 +180,18 @@ def read_grid(text: str, num_steps: int | None) -> str | np.ndarray:
     if text in GRIDS or name in NUMBERED_GRIDS:
         return text
     return _read_numbers("grid", text, float, _GRIDS)
+
+
+def read_frame(text: str, field: NetworkField) -> np.ndarray:
+    """Parses a file with a velocity, or `data:` and a file of raw data, whose mean is one."""
+    name, _, rest = text.partition(":")
+    is_data = name == _DATA and bool(rest)
+    array = np.asarray(load_array(local_path("frame", rest if is_data else text)), np.float64)
+    if is_data:
+        array = field.scaling.apply(array.mean(axis=0))
+    shape, size = field.event_shape, math.prod(field.event_shape)
+    require(array.size == size, "frame", f"{array.shape} in {text}", f"have the shape {shape}")
+    return array.reshape(shape).astype(np.float32)
 
 
 def _read_numbers(name: str, text: str, dtype: type, words: str) -> np.ndarray:

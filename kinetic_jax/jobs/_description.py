@@ -35,7 +35,7 @@ GENERATOR = "threefry2x32"  # independent of the machine and of the batches
 MAX_LISTED = 100  # longer lists of labels are stored as digests
 MAX_TIMES = 1_024  # a grid's times are listed up to here, to be read
 _EXTRA = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
-_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "mass", "probes"}
+_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "mass", "frame", "probes"}
 _DEFAULTS = {
     setting.name: setting.default
     for setting in dataclasses.fields(JobSettings)
@@ -203,7 +203,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
     if settings["steps"] is not None:
         whole_number("steps", settings["steps"], 1, 2**31 - 1)
     settings["num_steps"] = settings.pop("steps")
-    for name in {"cond", "mass"} & settings.keys():
+    for name in {"cond", "mass", "frame"} & settings.keys():
         digests = settings[name]
         require(isinstance(digests, dict), name, _as_json(digests), "hold digests")
         for path, sha256 in digests.items():

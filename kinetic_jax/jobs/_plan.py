@@ -47,7 +47,7 @@ from kinetic_jax.transforms import Transform, cfg, chain, kts
 MAX_PROBED_CLASSES = 64
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
-_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps", "mass")
+_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps", "mass", "frame")
 _GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
 Start = Callable[[np.ndarray], ArrayLike | PyTree[ArrayLike]]
 
@@ -76,18 +76,21 @@ class Plan(NamedTuple):
             return jnp.asarray(self.labels_of(index))
         return jax.tree.map(lambda rows: _rows_of(rows, index), self.settings.cond)
 
-    def mass_of(self, index: np.ndarray, x0: State) -> PyTree[Any] | None:
-        """Weights of the energy: their rows where they have one for each sample."""
-        mass = self.settings.mass
-        own: Any = jax.tree.structure(mass)
-        if mass is None or own != jax.tree.structure(x0):
-            return mass
+    def measure_of(self, index: np.ndarray, x0: State) -> dict[str, PyTree[Any]]:
+        """The mass and the frame of the energy: their rows where they have one per sample."""
+        both = {"mass": self.settings.mass, "frame": self.settings.frame}
+        return {name: self._own_rows(values, index, x0) for name, values in both.items()}
+
+    def _own_rows(self, values: PyTree[Any], index: np.ndarray, x0: State) -> PyTree[Any]:
+        own: Any = jax.tree.structure(values)
+        if values is None or own != jax.tree.structure(x0):
+            return values
 
         def of_array(leaf: np.ndarray, like: Array) -> ArrayLike:
             has_rows = leaf.ndim == like.ndim and leaf.shape[0] == self.settings.n
             return _rows_of(leaf, index) if has_rows else leaf
 
-        return jax.tree.map(of_array, mass, x0)
+        return jax.tree.map(of_array, values, x0)
 
     def solve_options(self) -> dict[str, Any]:
         """Keyword arguments of `sample`."""
@@ -268,7 +271,7 @@ def _describe(field: Field, settings: JobSettings, labels: np.ndarray | None) ->
     about["labels"] = labels if labels is None else values_or_digest(labels)
     if not isinstance(settings.grid, str):
         about["grid"] = values_or_digest(np.asarray(settings.grid), MAX_TIMES)
-    for name in ("cond", "mass"):
+    for name in ("cond", "mass", "frame"):
         if (arrays := about.pop(name, None)) is not None:
             leaves = jax.tree.leaves_with_path(arrays)
             about[name] = {jax.tree_util.keystr(path): digest([leaf]) for path, leaf in leaves}

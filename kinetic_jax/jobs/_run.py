@@ -257,8 +257,8 @@ def _sample_batch(
 ) -> dict[str, np.ndarray]:
     """Samples trajectories and returns the arrays of the first `count`."""
     label, x0 = plan.labels_of(index), plan.start_of(index)
-    given = {"cond": plan.cond_of(index), "mass": plan.mass_of(index, x0)}
-    result = sample(plan.velocity, x0, mesh=mesh, **given, **plan.solve_options())
+    options = plan.measure_of(index, x0) | plan.solve_options()
+    result = sample(plan.velocity, x0, plan.cond_of(index), mesh=mesh, **options)
     x1 = dict(zip(x1_names(result.x1), jax.tree.leaves(result.x1), strict=True))
     arrays = x1 | {"status": result.status, "num_evals": result.num_evals}
     arrays |= {name: getattr(result.energy, name) for name in ENERGIES}

@@ -20,7 +20,7 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
-from kinetic_jax.energy._measure import checked_mass
+from kinetic_jax.energy._measure import checked_frame, checked_mass
 from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, named_grid, time_nodes
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
@@ -78,6 +78,7 @@ class JobSettings:
             rows, one per sample, or one row for all.
         mass: weights of the energy, as in `sample`: arrays that broadcast to a sample, or that have
             n rows, one per sample.
+        frame: the velocity of the frame of the energy, as in `sample`, in the same shapes.
 
     Raises:
         ValueError: naming the setting that is out of range.
@@ -114,6 +115,7 @@ class JobSettings:
     max_steps: int = MAX_STEPS
     cond: PyTree[Any] | None = None
     mass: PyTree[Any] | None = None
+    frame: PyTree[Any] | None = None
 
     def __post_init__(self) -> None:
         keep = functools.partial(object.__setattr__, self)
@@ -143,6 +145,7 @@ class JobSettings:
         keep("labels", _checked_labels(self.labels, self.n))
         keep("cond", _checked_cond(self))
         keep("mass", jax.tree.map(np.asarray, checked_mass(self.mass)))
+        keep("frame", jax.tree.map(np.asarray, checked_frame(self.frame)))
         keep("cfg_interval", _checked_interval(self))
 
 
