@@ -42,7 +42,7 @@ class StateSpec(NamedTuple):
         """The leaves behind one another, in the order of `jax.flatten_util.ravel_pytree`."""
         leaves = jax.tree.leaves(state)
         rows = [
-            leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], -1)
+            leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], math.prod(shape))
             for leaf, shape in zip(leaves, self.shapes, strict=True)
         ]
         return jnp.concatenate(rows, axis=-1)
@@ -72,10 +72,16 @@ def spec_of(name: str, states: PyTree) -> StateSpec:
         ValueError: if the leaves have not one batch axis in common, or not one dtype.
     """
     batch_size(name, states)
+    require_one_dtype(name, states)
     leaves, structure = jax.tree.flatten(states)
-    dtypes = sorted({str(leaf.dtype) for leaf in leaves})
-    require(len(dtypes) == 1, name, f"leaves of {', '.join(dtypes)}", "have leaves of one dtype")
     return StateSpec(structure, tuple(tuple(leaf.shape[1:]) for leaf in leaves))
+
+
+def require_one_dtype(name: str, states: PyTree) -> None:
+    """Checks that the arrays of a state have one dtype, as JAX takes them."""
+    leaves = jax.tree.leaves(states)
+    dtypes = sorted({str(jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves})
+    require(len(dtypes) == 1, name, f"leaves of {', '.join(dtypes)}", "have leaves of one dtype")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,10 +96,25 @@ def flat_rows(name: str, states: Any, spec: StateSpec) -> Array:
         ValueError: if the structure or the shapes differ, or a leaf is a memmap.
     """
     refuse_memmap(name, states)
-    got = jax.tree.map(lambda leaf: np.shape(leaf)[1:], states)
-    expected = f"have rows of the structure and shapes {spec.event_shape}"
-    require(got == spec.event_shape, name, f"{got}", expected)
+    leaves, structure = jax.tree.flatten(states)
+    expected: Any = spec.structure  # compared itself: an OrderedDict equals a dict in another order
+    require(structure == expected, name, f"{structure}", f"have the structure {expected}")
+    shapes = [np.shape(leaf)[1:] for leaf in leaves]
+    wanted = f"have rows of the shapes {', '.join(map(str, spec.shapes))}"
+    require(shapes == list(spec.shapes), name, ", ".join(map(str, shapes)), wanted)
     return _flat(spec, jax.tree.map(lambda leaf: as_array(name, leaf), states))
+
+
+def broadcasts(shape: tuple[int, ...], event: tuple[int, ...]) -> bool:
+    """True if an array of this shape broadcasts to that of a sample (or a batch)."""
+    sides = zip(reversed(shape), reversed(event), strict=False)
+    return len(shape) <= len(event) and all(side in (1, other) for side, other in sides)
+
+
+def broadcast_like(array: Array, like: Array) -> Array:
+    """`array` in the shape of `like`; rank promotion may be forbidden, so its rank comes first."""
+    padded = (1,) * (like.ndim - array.ndim) + array.shape
+    return jnp.broadcast_to(array.reshape(padded), like.shape)
 
 
 def checked_event_shape(

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_finite
-from kinetic_jax._state import State, StateSpec, flat_rows
+from kinetic_jax._checks import float_array, refuse_memmap, require, require_finite
+from kinetic_jax._state import State, StateSpec, broadcast_like, broadcasts, flat_rows
 
 Mass: TypeAlias = ArrayLike | PyTree[ArrayLike]
 Frame: TypeAlias = ArrayLike | PyTree[ArrayLike]
@@ -18,12 +18,12 @@ def checked_mass(mass: Any) -> PyTree[Float[Array, "..."]] | None:
     """Weights of squared velocities as floating arrays.
 
     Raises:
-        ValueError: if one is negative or not finite, or they are not arrays of numbers.
+        ValueError: if one is negative or not finite (on the host), or they are not arrays of
+            numbers in memory.
     """
     weights = _checked("mass", mass)
-    for leaf in jax.tree.leaves(weights):
-        if is_concrete(leaf):
-            require(bool(np.all(np.asarray(leaf) >= 0)), "mass", mass, "not be negative")
+    for leaf in _known_on_host(mass):
+        require(bool(np.all(np.asarray(leaf) >= 0)), "mass", leaf, "not be negative")
     return weights
 
 
@@ -31,7 +31,7 @@ def checked_frame(frame: Any) -> PyTree[Float[Array, "..."]] | None:
     """A constant velocity as floating arrays.
 
     Raises:
-        ValueError: if a number is not finite, or it is not an array of numbers.
+        ValueError: if a number is not finite (on the host), or it is no array in memory.
     """
     return _checked("frame", frame)
 
@@ -40,13 +40,17 @@ def _checked(name: str, values: Any) -> PyTree[Float[Array, "..."]] | None:
     if values is None:
         return None
 
-    def checked(leaf: Any) -> Array:
-        array = float_array(leaf, name)
-        require_finite(name, leaf)
-        return array
-
     require(bool(jax.tree.leaves(values)), name, values, "be an array, or a pytree like x")
-    return jax.tree.map(checked, values)
+    refuse_memmap(name, values)
+    arrays = jax.tree.map(lambda leaf: float_array(leaf, name), values)
+    for leaf in _known_on_host(values):
+        require_finite(name, leaf)
+    return arrays
+
+
+def _known_on_host(values: Any) -> list[Any]:
+    """The arrays whose numbers are checked: looking at others would wait for the device."""
+    return [leaf for leaf in jax.tree.leaves(values) if not isinstance(leaf, jax.Array)]
 
 
 def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | None:
@@ -69,12 +73,9 @@ def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | No
     require(got == structure, name, got, f"have the structure of x, {structure}")
 
     def spread(leaf: Array, like: Array) -> Array:
-        shape = leaf.shape
-        padded = (1,) * (like.ndim - len(shape)) + shape
-        sides = zip(padded, like.shape, strict=False)
-        fits = len(padded) == like.ndim and all(side in (1, of_x) for side, of_x in sides)
-        require(fits, name, f"shape {shape}", f"broadcast to the shape of x, {like.shape}")
-        return jnp.broadcast_to(leaf.reshape(padded), like.shape)
+        expected = f"broadcast to the shape of x, {like.shape}"
+        require(broadcasts(leaf.shape, like.shape), name, f"shape {leaf.shape}", expected)
+        return broadcast_like(leaf, like)
 
     return jax.tree.map(spread, values, x)
 

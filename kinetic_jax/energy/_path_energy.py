@@ -29,7 +29,7 @@ class PathEnergy:
             manifold the squared geodesic distance takes the place of ||x1 − x0||².
         excess: ½ ∫ ||u − (x1 − x0)/T||² dt, the straightness excess. It equals total −
             displacement, but is summed about the running mean velocity, because that difference
-            loses all digits on long, nearly straight paths.
+            loses all digits on long, nearly straight paths. (On a manifold it is that difference.)
         length: L = ∫ ||u|| dt (no ½).
 
     For solvers with non-negative weights (Euler, Midpoint, Heun, Bosh3) excess ≥ 0 and

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import as_arrays, real_rows, require
 from kinetic_jax._dtypes import at_least_float32, dtype_of
 from kinetic_jax._pytree import as_pytree
-from kinetic_jax._state import State, is_pytree_state
+from kinetic_jax._state import State, is_pytree_state, require_one_dtype
 from kinetic_jax.energy._measure import (
     Frame,
     Mass,
@@ -120,6 +120,7 @@ def energy_state(x0: ArrayLike | PyTree[ArrayLike]) -> PathState:
     """
     if is_pytree_state(x0):
         x0 = jax.tree.map(lambda leaf: real_rows("x0", leaf), x0)
+        require_one_dtype("x0", x0)
     else:
         x0 = real_rows("x0", x0)
     zero = jnp.zeros((), at_least_float32(dtype_of(x0)))

@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import require, short
 from kinetic_jax._dtypes import as_time
 from kinetic_jax.fields._field import WrappedField
-from kinetic_jax.fields._protocol import VelocityField, as_field
+from kinetic_jax.fields._protocol import VelocityField, as_field, checked_velocity
 from kinetic_jax.manifolds import Manifold
 
 
@@ -26,13 +26,13 @@ class ManifoldField(WrappedField):
         self, t: Float[ArrayLike, ""], x: Float[Array, "*event"], cond: PyTree[Any] | None = None
     ) -> Float[Array, "*event"]:
         """The velocity of one sample, tangent to the manifold at x."""
-        return self.space.tangent(x, self.field(as_time(t, x), x, cond))
+        return self.space.tangent(x, checked_velocity(self.field(as_time(t, x), x, cond), x))
 
 
 def on_manifold(field: VelocityField, manifold: Manifold) -> ManifoldField:
     """A field whose samples move on a manifold.
 
-    `sample`, `sweep` and `run_job`, under any transform, then
+    `sample`, `sweep` and `run_job`, also under transforms, then
 
     - move x0 to the nearest point of the manifold,
     - project velocities onto its tangent spaces,
@@ -42,7 +42,8 @@ def on_manifold(field: VelocityField, manifold: Manifold) -> ManifoldField:
       distance, `d(x0, x1)²/(2T)`: a geodesic has the energy d²/(2T) and the excess 0,
     - compare the velocities of two steps (`bend2`) after moving the first along its geodesic.
 
-    Steps are those of a fixed grid.
+    Steps are those of a fixed grid; `mass` and `frame` belong to flat space. Sphere and rotations
+    may have leading axes, a product of one kind: a pytree of several manifolds is not supported.
 
     Args:
         field: the velocity field; the network behind it may leave the tangent space.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import as_array, require
+from kinetic_jax._checks import as_array, require, short
 from kinetic_jax._digest import digest
 from kinetic_jax._dtypes import dtype_of
 from kinetic_jax._state import (
@@ -25,7 +25,8 @@ from kinetic_jax._state import (
     optional_event_shape,
     spec_of,
 )
-from kinetic_jax.fields import Field, VelocityField
+from kinetic_jax.energy._measure import spread_like
+from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._step import require_step
 from kinetic_jax.jobs._description import (
     FORMAT,
@@ -40,6 +41,8 @@ from kinetic_jax.networks import Scaling
 from kinetic_jax.networks._network_field import own_spec
 from kinetic_jax.networks._spec import NetworkSpec
 from kinetic_jax.sampling import noise
+from kinetic_jax.sampling._explicit import stages_of
+from kinetic_jax.sampling._geodesic import check_stages
 from kinetic_jax.sampling._grid import time_nodes
 from kinetic_jax.sampling._probes import held_arrays, probed
 from kinetic_jax.transforms import Transform, cfg, chain, kts
@@ -64,7 +67,9 @@ class Plan(NamedTuple):
     def start_of(self, index: np.ndarray) -> State:
         shape = checked_event_shape(self.about["event_shape"])
         if self.x0 is None:
-            return noise(job_key(self.settings.seed), jnp.asarray(index), as_event_shape(shape))
+            x0 = noise(job_key(self.settings.seed), jnp.asarray(index), as_event_shape(shape))
+            space = as_field(self.velocity).manifold
+            return x0 if space is None else jax.vmap(space.from_normal)(x0)
         return _checked_starts(self.x0, index, shape)
 
     def labels_of(self, index: np.ndarray) -> np.ndarray | None:
@@ -126,6 +131,7 @@ def make_plan(
         require_step(field, "with rtol and atol, which try steps of many sizes")
     else:
         time_nodes(settings.grid, settings.num_steps, settings.t0, settings.t1, dtype)
+    _check_measure(field, settings, shape)
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": as_event_shape(shape),
@@ -161,6 +167,8 @@ def _sample_shape(
         first = x0(np.zeros(1, np.uint32))
         is_tree = is_pytree_state(first)
         shape = spec_of("x0(index)", first) if is_tree else tuple(np.shape(first)[1:])
+        is_dict = not is_tree or isinstance(first, dict)
+        require(is_dict, "x0(index)", type(first).__name__, "be an array or a dict of arrays")
     expected = "declare its event_shape, or event_shape must be given"
     if shape is None:
         raise ValueError(f"field must {expected}, got {type(field).__name__}")
@@ -172,6 +180,22 @@ def _sample_shape(
         can_store = all(isinstance(name, str) and name.isidentifier() for name in names)
         require(can_store, "event_shape", names, "be a dict by words, under which it is stored")
     return shape
+
+
+def _check_measure(field: Field, settings: JobSettings, shape: tuple[int, ...] | StateSpec) -> None:
+    """Checks the settings that `sample` checks, before anything is written."""
+    check_stages(field, stages_of(SOLVERS[str(settings.solver)]()))
+    if field.manifold is not None:
+        for name in ("rtol", "mass", "frame"):
+            value = getattr(settings, name)
+            require(value is None, name, short(value), "be left out on a manifold")
+    spec = shape if isinstance(shape, StateSpec) else None
+    shapes = (shape,) if spec is None else spec.shapes
+    rows = [jax.ShapeDtypeStruct((settings.n, *sides), np.float32) for sides in shapes]
+    states = rows[0] if spec is None else jax.tree.unflatten(spec.structure, rows)
+    for name in ("mass", "frame"):
+        values = getattr(settings, name)
+        jax.eval_shape(lambda v, x, name=name: spread_like(name, v, x), values, states)
 
 
 def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...] | StateSpec) -> State:

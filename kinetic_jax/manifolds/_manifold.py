@@ -8,11 +8,13 @@ from jaxtyping import Array, Float
 
 
 class Manifold(eqx.Module):
-    """A Riemannian manifold whose points are arrays; all methods take ONE point.
+    """A Riemannian manifold in flat space, whose points are arrays; all methods take ONE point.
 
     `kinetic_jax.fields.on_manifold(field, manifold)` makes a field move on it: steps follow
     geodesics, and energies are in its inner product. A subclass of your own overrides what is
-    abstract here.
+    abstract here. Its metric is that of the surrounding space, up to a factor: then projections and
+    `exp` keep the order of a solver of two stages. Of coordinates with a metric of their own (a
+    chart), Euler alone keeps its order.
     """
 
     @abc.abstractmethod
@@ -26,6 +28,10 @@ class Manifold(eqx.Module):
     @abc.abstractmethod
     def nearest(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
         """The point of the manifold nearest to an array."""
+
+    def from_normal(self, z: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        """The point that a job makes of normal noise: uniform on the manifolds here."""
+        return self.nearest(z)
 
     def tangent(
         self, x: Float[Array, "*event"], v: Float[Array, "*event"]

@@ -55,12 +55,7 @@ class SpecialOrthogonal(Manifold):
 
     def nearest(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
         """The rotation of the polar decomposition of `x`."""
-        with jax.default_matmul_precision("highest"):
-            left, _, right = jnp.linalg.svd(x)
-            sign = jnp.sign(jnp.linalg.det(left @ right))
-            ones = jnp.ones((*x.shape[:-2], self.n - 1), x.dtype)
-            signs = jnp.concatenate([ones, sign[..., None]], axis=-1)
-            return (left * signs[..., None, :]) @ right
+        return _rotation_of(x)
 
     def tangent(
         self, x: Float[Array, "*event"], v: Float[Array, "*event"]
@@ -85,3 +80,37 @@ class SpecialOrthogonal(Manifold):
 
 def _transposed(x: Float[Array, "*event"]) -> Float[Array, "*event"]:
     return jnp.swapaxes(x, -1, -2)
+
+
+@jax.custom_jvp
+def _rotation_of(x: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """The rotation nearest to each matrix."""
+    left, _, right = _signed_svd(x)
+    with jax.default_matmul_precision("highest"):
+        return left @ right
+
+
+@_rotation_of.defjvp
+def _derivative_of_rotation(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """With x = Q S: dQ = Q Ω, where Ω S + S Ω = Qᵀ dx − dxᵀ Q.
+
+    The derivative of the singular vectors, which is infinite where singular values are equal, as
+    those of a rotation are, is not needed.
+    """
+    left, values, right = _signed_svd(primals[0])
+    with jax.default_matmul_precision("highest"):
+        rotation = left @ right
+        turn = _transposed(left) @ tangents[0] @ _transposed(right)
+        sums = values[..., :, None] + values[..., None, :]
+        turn = (turn - _transposed(turn)) / jnp.where(sums == 0, 1, sums)
+        return rotation, left @ turn @ right
+
+
+def _signed_svd(x: Float[Array, "*event"]) -> tuple[Array, Array, Array]:
+    """The singular value decomposition, with the last value negative where `x` is no rotation."""
+    with jax.default_matmul_precision("highest"):
+        left, values, right = jnp.linalg.svd(x)
+        sign = jnp.sign(jnp.linalg.det(left @ right))
+    last = jnp.arange(x.shape[-1]) == x.shape[-1] - 1
+    signs = jnp.where(last, sign[..., None], jnp.ones_like(values))
+    return left * signs[..., None, :], values * signs, right

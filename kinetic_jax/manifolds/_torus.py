@@ -5,13 +5,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_array, is_concrete, require, require_finite
 from kinetic_jax._norms import norm_from_squared
+from kinetic_jax._state import broadcast_like, broadcasts
 from kinetic_jax.manifolds._manifold import Manifold
 
 
 class FlatTorus(Manifold):
     """Numbers modulo a period, in [0, period): angles, fractional coordinates of crystals.
 
-    With the default period of 1, normal noise is uniform on it (to 1e-8).
+    Normal noise modulo a period of 1 is uniform (to 1e-8); for other periods see `from_normal`.
 
     Args:
         period: the period, one positive number or an array that broadcasts to the event; traced.
@@ -48,16 +49,18 @@ class FlatTorus(Manifold):
 
     def nearest(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
         """`x` modulo the period."""
-        return jnp.mod(x, self._period(x))
+        period = self._period(x)
+        point = jnp.mod(x, period)
+        return jnp.where(point >= period, jnp.zeros_like(point), point)  # of −1e-9 by rounding
+
+    def from_normal(self, z: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        """`period z` modulo the period, uniform to 1e-8."""
+        return self.nearest(self._period(z) * z)
 
     def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         """Refuses events to which the periods do not broadcast."""
-        own = self.period.shape
-        sides = zip(reversed(own), reversed(shape), strict=False)
-        fits = len(own) <= len(shape) and all(a in (1, b) for a, b in sides)
-        expected = f"be arrays to which periods of shape {own} broadcast"
-        require(fits, name, f"rows of shape {shape}", expected)
+        expected = f"be arrays to which periods of shape {self.period.shape} broadcast"
+        require(broadcasts(self.period.shape, shape), name, f"rows of shape {shape}", expected)
 
     def _period(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
-        padded = (1,) * (x.ndim - self.period.ndim) + self.period.shape
-        return jnp.broadcast_to(self.period.reshape(padded), x.shape).astype(x.dtype)
+        return broadcast_like(self.period, x).astype(x.dtype)

@@ -109,16 +109,20 @@ def before_arrival(
     A field that is 0/0 at the end of its path has a limit along the path that arrives there. On
     a straight path, as one atom's is, the chord is the path, and the limit is exact.
     """
-    beyond = t > arrival
-    # Never further back than half way: steps may be far smaller than 1 − arrival.
-    time = jnp.where(beyond, jnp.maximum(arrival, t0 + (t - t0) / 2), t)
-    length = t - t0  # 0 where a saved time lies on a node
-    share = (time - t0) / jnp.where(length == 0, jnp.ones_like(length), length)
+    time, share = share_before(arrival, t0, t)
 
     def move(start: Array, end: Array) -> Array:
-        return jnp.where(beyond, start + share.astype(end.dtype) * (end - start), end)
+        return jnp.where(t > arrival, start + share.astype(end.dtype) * (end - start), end)
 
     return time, jax.tree.map(move, y0, y)
+
+
+def share_before(arrival: Float[Array, ""], t0: Array, t: Array) -> tuple[Array, Array]:
+    """The time of a stage, moved back if past `arrival`, and its share of the way from t0 to t."""
+    # Never further back than half way: steps may be far smaller than 1 − arrival.
+    time = jnp.where(t > arrival, jnp.maximum(arrival, t0 + (t - t0) / 2), t)
+    length = t - t0  # 0 where a saved time lies on a node
+    return time, (time - t0) / jnp.where(length == 0, jnp.ones_like(length), length)
 
 
 def weighted_sum(weights: tuple[float, ...], ks: list[PyTree[Any]]) -> PyTree[Any]:

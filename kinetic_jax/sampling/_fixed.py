@@ -21,6 +21,7 @@ from kinetic_jax.energy._path_energy import (
     path_energy,
 )
 from kinetic_jax.fields import Field
+from kinetic_jax.sampling._geodesic import geodesic_energy, starts_of
 from kinetic_jax.sampling._plan import FixedPlan, Given, SavePlan, Spent
 from kinetic_jax.sampling._step import step_of_one
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
@@ -140,16 +141,14 @@ def completed(
     records: Records,
 ) -> Trajectories:
     """The result for a batch that has arrived."""
-    batch, axes, nodes = x0.shape[0], tuple(range(1, x0.ndim)), plan.nodes
+    batch, nodes = x0.shape[0], plan.nodes
+    duration = nodes[-1] - nodes[0]
     if field.manifold is None:
-        moved = seen_from(given.frame, motion.x - x0, nodes[-1] - nodes[0])
-        moved2 = squared_norm(moved, axes, given.mass)
+        moved = seen_from(given.frame, motion.x - x0, duration)
+        moved2 = squared_norm(moved, tuple(range(1, x0.ndim)), given.mass)
+        energy = path_energy(motion.totals, moved2, duration)
     else:
-        moved2 = jax.vmap(field.manifold.distance)(x0, motion.x) ** 2
-    energy = path_energy(motion.totals, moved2, nodes[-1] - nodes[0])
-    if field.manifold is not None:  # a path of geodesic steps is never shorter than one geodesic
-        excess = jnp.maximum(energy.total - energy.displacement, 0)
-        energy = dataclasses.replace(energy, excess=excess)
+        energy = geodesic_energy(field.manifold, x0, motion.x, motion.totals, duration)
     # An x1 that is not finite makes the displacement so.
     finite = motion.finite & has_finite_energy(energy)
     return Trajectories(
@@ -166,6 +165,7 @@ def solve_fixed(
     field: Field, x0: Float[Array, "batch *event"], given: Given, plan: FixedPlan
 ) -> Trajectories:
     """Trajectories of a batch on a fixed grid."""
+    x0 = starts_of(field, x0)
     loop = loop_over_steps(field, x0, given, plan, at_start(x0, plan))
     motion, records = jax.lax.scan(*loop)[0]
     run = completed(field, x0, given, plan, motion, records)

@@ -1,5 +1,7 @@
 """One step of one sample on a manifold, along a geodesic."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,11 +9,36 @@ from jaxtyping import Array, Float
 from kinetic_jax._checks import require
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._norms import norm_from_squared
+from kinetic_jax.energy._path_energy import PathEnergy, PhaseTotals, path_energy
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.manifolds import Manifold
-from kinetic_jax.sampling._explicit import Stages, stage_time, weighted_sum
-from kinetic_jax.sampling._plan import Given, Spent
+from kinetic_jax.sampling._explicit import Stages, share_before, stage_time, weighted_sum
+from kinetic_jax.sampling._plan import FixedPlan, Given, Spent
+
+
+def starts_of(field: Field, x0: Float[Array, "batch *event"]) -> Float[Array, "batch *event"]:
+    """Where a batch of paths begins: on a manifold, at the points nearest to `x0`."""
+    return x0 if field.manifold is None else jax.vmap(field.manifold.nearest)(x0)
+
+
+def geodesic_energy(
+    manifold: Manifold,
+    x0: Float[Array, "batch *event"],
+    x1: Float[Array, "batch *event"],
+    totals: PhaseTotals,
+    duration: Float[Array, ""],
+) -> PathEnergy:
+    """The energies of paths on a manifold, whose excess is what no geodesic needs.
+
+    A path of geodesic steps is never shorter than the geodesic between its ends, so that only
+    rounding makes the difference negative.
+    """
+    energy = path_energy(totals, jax.vmap(manifold.distance)(x0, x1) ** 2, duration)
+    excess = energy.total - energy.displacement
+    rounding = 16 * float(jnp.finfo(excess.dtype).eps) * energy.total
+    excess = jnp.where(excess >= -rounding, jnp.maximum(excess, 0), excess)
+    return dataclasses.replace(energy, excess=excess)
 
 
 def check_stages(field: Field, stages: Stages) -> None:
@@ -24,7 +51,7 @@ def check_stages(field: Field, stages: Stages) -> None:
 def geodesic_step(
     field: Field,
     manifold: Manifold,
-    stages: Stages,
+    plan: FixedPlan,
     t0: Float[Array, ""],
     t1: Float[Array, ""],
     x: Float[Array, "*event"],
@@ -40,18 +67,21 @@ def geodesic_step(
     Args:
         field: the velocity field.
         manifold: where it moves.
-        stages: the solver's.
+        plan: the solver's stages, and the last time at which the field is evaluated.
         t0: where the step begins.
         t1: where it ends.
         x: the start of the step.
         previous: the velocity with which the step before arrived at x.
         given: the condition.
     """
-    step, velocities, squares = t1 - t0, list[Array](), list[Array]()
+    step, stages, velocities, squares = t1 - t0, plan.stages, list[Array](), list[Array]()
     for c, weights in zip(stages.c, stages.a, strict=True):
-        rate = weighted_sum(weights, velocities)
-        position = x if rate is None else manifold.exp(x, step * manifold.tangent(x, rate))
-        output = field(stage_time(c, t0, t1), position, given.cond)
+        time, rate, length = stage_time(c, t0, t1), weighted_sum(weights, velocities), step
+        if plan.arrival is not None and c != 0:  # back along the geodesic
+            time, share = share_before(plan.arrival, t0, time)
+            length = share * step
+        position = x if rate is None else manifold.exp(x, length * manifold.tangent(x, rate))
+        output = field(time, position, given.cond)
         velocity = manifold.tangent(position, checked_velocity(output, x))
         velocities.append(velocity)
         squares.append(_square(manifold, position, velocity))

@@ -58,7 +58,9 @@ def time_nodes(
         steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
         fraction = np.arange(steps + 1) / steps
         way = GRIDS[name](fraction) if number is None else NUMBERED_GRIDS[name](fraction, number)
-        return start + (end - start) * way, start, end
+        named = start + (end - start) * way
+        _check_increase(named, dtype)
+        return named, start, end
     known = is_concrete(grid)
     nodes: Any = real_array("grid", grid) if known else as_array("grid", grid)
     shape = f"shape {nodes.shape}"

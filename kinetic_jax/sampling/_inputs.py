@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -16,7 +15,6 @@ from kinetic_jax.energy._measure import checked_frame, checked_mass, spread_rows
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
-from kinetic_jax.manifolds import Manifold
 from kinetic_jax.sampling._plan import Given
 from kinetic_jax.sampling._trajectories import Trajectories
 
@@ -68,15 +66,8 @@ def checked_inputs(
         require(mass is None, "mass", short(mass), expected)
         expected = "be left out on a manifold, where no velocity is constant"
         require(frame is None, "frame", short(frame), expected)
-        x0 = _nearest(field.manifold, x0)
     own = spread_rows("mass", weights, states, spec), spread_rows("frame", velocity, states, spec)
     return Inputs(field, x0, Given(cond, *own), spec)
-
-
-@eqx.filter_jit
-def _nearest(manifold: Manifold, x0: Array) -> Array:
-    """The nearest points of a manifold."""
-    return jax.vmap(manifold.nearest)(x0)
 
 
 def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
@@ -87,7 +78,7 @@ def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
     return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
 
 
-def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
+def mesh_for(mesh: Any, x0: Array, given: Given) -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:
@@ -101,5 +92,7 @@ def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
         require(same, "mesh", mesh.shape, f"have the axes of the mesh that is set, {current.shape}")
         return mesh
     refuse_split("x0", x0)
-    refuse_split("cond", cond)
+    refuse_split("cond", given.cond)
+    refuse_split("mass", given.mass)
+    refuse_split("frame", given.frame)
     return None

@@ -76,7 +76,9 @@ def probed(
         cond: their conditions.
         span: t0 and t1, between which the field is defined.
     """
-    length = span[1] - span[0]
+    length, manifold = span[1] - span[0], as_field(field).manifold
+    if manifold is not None:  # where `sample` begins
+        x0 = jax.vmap(manifold.nearest)(x0)
     before = _numbers_of(x0)
     velocities = []
     with jax.default_matmul_precision("highest"):

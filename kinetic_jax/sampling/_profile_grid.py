@@ -17,17 +17,17 @@ class Bending(NamedTuple):
 
     Attributes:
         ts: left ends of the steps.
-        roots: Σ ||u_i − u_{i−1}||^(1/2) over the samples, for each step.
+        changes: Σ ||u_i − u_{i−1}|| over the samples, for each step.
         num_samples: their number.
     """
 
     ts: Float[np.ndarray, " steps"]
-    roots: Float[np.ndarray, " steps"]
+    changes: Float[np.ndarray, " steps"]
     num_samples: int
 
     def plus(self, other: "Bending") -> "Bending":
         """The sums over the samples of both, which share their steps."""
-        return Bending(self.ts, self.roots + other.roots, self.num_samples + other.num_samples)
+        return Bending(self.ts, self.changes + other.changes, self.num_samples + other.num_samples)
 
 
 def bending_of(ts: object, bend2: object, status: object) -> Bending:
@@ -35,7 +35,7 @@ def bending_of(ts: object, bend2: object, status: object) -> Bending:
     times, squares = real_array("profile.ts", ts), real_array("profile.bend2", bend2)
     rows = squares.reshape(-1, times.size)
     ok = np.all(np.isfinite(rows), axis=1) & (np.asarray(status).reshape(-1) == OK)
-    return Bending(times, np.sum(rows[ok] ** 0.25, axis=0), int(np.sum(ok)))
+    return Bending(times, np.sum(np.sqrt(rows[ok]), axis=0), int(np.sum(ok)))
 
 
 def grid_of_bending(
@@ -51,7 +51,7 @@ def grid_of_bending(
     require(ts[-1] < end <= 1, "t1", t1, f"lie in ({ts[-1]:g}, 1], after the profile's last step")
     nodes = np.append(ts, end)
     middles = (nodes[1:] + nodes[:-1]) / 2
-    density = bending.roots[1:] / bending.num_samples / np.sqrt(np.diff(middles))
+    density = np.sqrt(bending.changes[1:] / bending.num_samples / np.diff(middles))
     # Nothing is known before the first middle and after the last.
     edges = np.concatenate([nodes[:1], middles[1:-1], nodes[-1:]])
     widths = np.diff(edges)
@@ -72,11 +72,11 @@ def grid_from_profile(
 ) -> Float[np.ndarray, " nodes"]:
     """The grid of N steps whose density is that of the bending of a pilot run (SharpEuler).
 
-    `ρ(t) ∝ E ||dv/dt||^(1/2)`, which minimises the sum of the errors ½ h² ||dv/dt|| of Euler steps
-    of size h = 1/(N ρ). The pilot has its mean velocities u_i at the middles m_i of its steps, and
-    ρ is `E (||u_i − u_{i−1}|| / (m_i − m_{i−1}))^(1/2)` between two middles, constant there, and
-    towards the ends. The nodes are its quantiles at i/N, so they resolve no more than the pilot's
-    steps. Straight paths have the uniform grid.
+    `ρ(t) ∝ (E ||dv/dt||)^(1/2)`, which minimises the sum of the mean errors ½ h² E||dv/dt|| of
+    Euler steps of size h = 1/(N ρ). The pilot has its mean velocities u_i at the middles m_i of its
+    steps, and ρ is `(E ||u_i − u_{i−1}|| / (m_i − m_{i−1}))^(1/2)` between two middles, constant
+    there, and towards the ends. The nodes are its quantiles at i/N, so they resolve no more than
+    the pilot's steps. Straight paths have the uniform grid.
 
     Args:
         profile: that of the pilot (its `KineticProfile`), or its `Trajectories`: of the same field

@@ -71,7 +71,8 @@ def sample(
         grid: "uniform", "cosine" (½(1 − cos πi/N)), "shifted:3" (`shifted_grid`; any number > 0),
             or an array of N + 1 times, such as `grid_from_profile` makes.
         controller: a Diffrax step size controller, for adaptive steps per sample. Steps end on
-            `field.tau_split` if the field carries one (its gain has a kink there).
+            `field.tau_split` if the field carries one (its gain has a kink there). A norm of its
+            own sees the arrays of a pytree as one vector.
         dt0: the first step of an adaptive solve; None lets the controller choose.
         max_steps: step limit of an adaptive solve, accepted and rejected steps together.
         adjoint: how an adaptive solve is differentiated. `diffrax.RecursiveCheckpointAdjoint()`,
@@ -131,7 +132,7 @@ def sample(
         is_kind = value is None or isinstance(value, kind)
         require(is_kind, name, short(value), f"be an instance of a diffrax.{kind.__name__}")
     max_steps = whole_number("max_steps", max_steps, 1)
-    mesh = mesh_for(mesh, x0, given.cond)
+    mesh = mesh_for(mesh, x0, given)
     tau = field.tau_split if tau_split is None else tau_split
     tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
     arrival = arrival_of(field, dtype)

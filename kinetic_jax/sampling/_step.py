@@ -40,7 +40,7 @@ def step_of_one(
     """
     field = over_step(field, t0, t1)
     if field.manifold is not None:
-        return geodesic_step(field, field.manifold, plan.stages, t0, t1, x, previous, given)
+        return geodesic_step(field, field.manifold, plan, t0, t1, x, previous, given)
     stages, velocities, mass, frame = plan.stages, list[Array](), given.mass, given.frame
     for _ in stages.c:
         t, position = stage_point(stages, velocities, t0, t1, x, plan.arrival)

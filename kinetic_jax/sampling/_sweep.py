@@ -30,7 +30,7 @@ from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
 from kinetic_jax.sampling._fixed import at_start, completed, loop_over_steps
-from kinetic_jax.sampling._geodesic import check_stages
+from kinetic_jax.sampling._geodesic import check_stages, starts_of
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh, solve_together
@@ -134,7 +134,7 @@ def sweep(
     require(reduce is None or callable(reduce), "reduce", short(reduce), "be a function of one run")
     at_once = whole_number("at_once", at_once, 1)
     require_flag("allow_reversal", allow_reversal)
-    mesh = mesh_for(mesh, x0, given.cond)
+    mesh = mesh_for(mesh, x0, given)
     nodes, _, _ = time_nodes(grid, num_steps, t0, t1, x0.dtype)
     stages = stages_of(diffrax.Euler() if solver is None else solver)
     check_stages(field, stages)
@@ -206,6 +206,7 @@ class SweepPlan(eqx.Module):
 @eqx.filter_jit
 def _solve(field: Field, x0: Array, given: Given, plan: SweepPlan) -> Any:
     """All settings, one after the other: τ, then α0, then β0."""
+    x0 = starts_of(field, x0)
 
     def of_tau(tau: Array) -> Any:
         shared = plan.is_shared(tau)

@@ -18,7 +18,8 @@ OK, NOT_FINITE, STEP_LIMIT = 0, 1, 2
 class KineticProfile:
     """Speed and bending of each sample's path, step by step on a fixed grid.
 
-    With u_i = (x_{i+1} − x_i) / h_i, the mean velocity of step i:
+    With u_i = (x_{i+1} − x_i) / h_i, the mean velocity of step i. Norms are those of the energies:
+    weighted under a mass, by the inner product of a manifold; in a frame m, `speed2` is of u_i − m.
 
     Attributes:
         ts: left ends of the steps, shape (steps,).

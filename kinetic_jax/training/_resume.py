@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 from kinetic_jax._digest import digest
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields._flat import FlatField
 from kinetic_jax.sampling._probes import checked_probes, held_arrays, probed, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
 from kinetic_jax.training._step import Problem, TrainingState, field_of
@@ -41,9 +42,17 @@ def stored_settings(
         "field": describe_field(field),
         "optimizer": hashlib.sha256(optimizer.encode()).hexdigest(),
     }
+    if isinstance(field, FlatField):
+        leaves = jax.tree.leaves_with_path(field.spec.event_shape, is_leaf=_is_shape)
+        shapes = {jax.tree_util.keystr(path): list(sides) for path, sides in leaves}
+        settings |= {"data": digest([problem.data]) + json.dumps(shapes)}
     if settings["field"] is None:
         settings |= _identity_of(problem, parameters)
     return json.loads(json.dumps(settings))
+
+
+def _is_shape(node: object) -> bool:
+    return isinstance(node, tuple) and all(isinstance(side, int) for side in node)
 
 
 def resume(

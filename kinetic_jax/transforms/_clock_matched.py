@@ -39,7 +39,7 @@ class ClockMatchedField(WrappedField):
         return self.field.needs_step and self.step is None
 
     def with_step(self, dt: Float[ArrayLike, ""]) -> Field:
-        """The same with the step `dt`, which is η(t) dt on the clock of the field inside."""
+        """The same with the step `dt`, which is |η(t)| dt on the clock of the field inside."""
         if not self.needs_step:
             return self
         step = checked_step(dt)
@@ -58,7 +58,7 @@ class ClockMatchedField(WrappedField):
         field = self.field
         if self.step is not None:
             # Not eta, which is 0 once s is 1, where a model of log dt would be infinite.
-            field = field.with_step(pace * self.step.astype(pace.dtype))
+            field = field.with_step(jnp.abs(pace) * self.step.astype(pace.dtype))
         velocity = field(jnp.minimum(s, 1.0).astype(dtype_of(x)), x, cond)
         return jax.tree.map(lambda v: eta.astype(v.dtype) * v, velocity)
 

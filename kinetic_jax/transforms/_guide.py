@@ -67,6 +67,8 @@ class Guide(eqx.Module):
         shapes = self.other.event_shape, field.event_shape
         fits = None in shapes or shapes[0] == shapes[1]
         require(fits, "other", f"event shape {shapes[0]}", f"have the field's, {shapes[1]}")
+        other, own = (type(each.manifold).__name__ for each in (self.other, field))
+        require(other == own, "other", other, f"be on the field's manifold, {own}")
         return GuidedField(field, self.other, self.weight)
 
 
@@ -84,7 +86,7 @@ def guide(other: VelocityField, weight: ArrayLike) -> Guide:
 
     Raises:
         ValueError: if `other` is not a field, or the weight not finite; when applied, if the
-            fields declare samples of different shapes.
+            fields declare samples of different shapes, or move on different manifolds.
 
     Example:
         >>> import jax.numpy as jnp

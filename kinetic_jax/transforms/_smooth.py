@@ -36,7 +36,11 @@ class SmoothedField(WrappedField):
         draws = jax.random.normal(self.key, (self.num, flat.size), wide).astype(flat.dtype)
 
         def at_point(draw: Array) -> Array:
-            return ravel_pytree(self.field(t, restored(flat + sigma * draw), cond))[0]
+            if self.manifold is None:
+                point = restored(flat + sigma * draw)
+            else:
+                point = self.manifold.exp(x, self.manifold.tangent(x, restored(sigma * draw)))
+            return ravel_pytree(self.field(t, point, cond))[0]
 
         return restored(jnp.mean(jax.vmap(at_point)(draws), axis=0, dtype=wide).astype(flat.dtype))
 
@@ -57,7 +61,8 @@ def smooth(sigma: ArrayLike, num: int, key: PRNGKeyArray) -> Smooth:
     """The velocity averaged over `num` points around x: `mean_j v(t, x + σ ε_j)`.
 
     The ε_j ~ N(0, I) are drawn once, from `key`: the same for all samples and times, so that the
-    field is a function of (t, x). `num` evaluations of the network count as one.
+    field is a function of (t, x). On a manifold, `exp` of their tangent parts leads to the points.
+    `num` evaluations of the network count as one.
 
     Args:
         sigma: σ, the size of the neighbourhood, not negative; traced.

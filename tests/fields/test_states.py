@@ -1,6 +1,7 @@
 """States that are pytrees give the numbers of the same states as vectors."""
 
 import dataclasses
+from collections import OrderedDict
 
 import diffrax
 import jax
@@ -143,8 +144,12 @@ class Network(nnx.Module):
         self.layer = nnx.Linear(9, 8, rngs=rngs)
 
     def __call__(self, t, x):
-        rows = jnp.concatenate([x["positions"].reshape(-1, 6), x["types"], t[:, None]], axis=1)
-        return tree(self.layer(rows))
+        leaves, structure = jax.tree.flatten(x)
+        rows = [leaf.reshape(leaf.shape[0], -1) for leaf in leaves]
+        out = self.layer(jnp.concatenate([*rows, t[:, None]], axis=1))
+        parts = jnp.split(out, [rows[0].shape[1]], axis=1)
+        shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return jax.tree.unflatten(structure, shaped)
 
 
 class FlatNetwork(Network):
@@ -166,6 +171,15 @@ def test_training(tmp_path):
     assert ours.field.event_shape == SHAPE
     again = fit(field, tree(X0), checkpoint_dir=tmp_path / "ours", **settings)
     assert again.resumed_at == 6
+    other = from_nnx(Network(nnx.Rngs(0)))  # which declares no shape
+    renamed = {"a": np.asarray(X0)[:, :6].reshape(3, 2, 3), "b": np.asarray(X0)[:, 6:]}
+    with pytest.raises(ValueError, match="data must be what the checkpoints"):
+        fit(other, renamed, checkpoint_dir=tmp_path / "ours", **settings)
+
+
+def test_no_samples():
+    run = sample(tree_field, tree(X0[:0]), num_steps=2)
+    assert run.x1["positions"].shape == (0, 2, 3)
 
 
 def test_jobs(tmp_path):
@@ -223,6 +237,24 @@ def test_what_does_not_fit(own_messages):
             "x0 must have leaves of one dtype, got leaves of bfloat16, float32",
         ),
         (lambda: sample(lambda t, x, c: x["types"], x0), "the field's output must have the struc"),
+        (
+            lambda: energy_update(energy_init(x0), OrderedDict(reversed(x0.items())), 0.0, 1.0),
+            "u must have the structure",
+        ),
+        (
+            lambda: run_job(tree_field, "/nonexistent", JobSettings(n=1), x0=lambda i: (X0, X0)),
+            "x0.index. must be an array or a dict of arrays, got tuple",
+        ),
+        (
+            lambda: run_job(
+                tree_field,
+                "/nonexistent",
+                JobSettings(n=9, mass=tree(MASS[None].repeat(3, 0))),
+                event_shape=SHAPE,
+                batch_size=3,
+            ),
+            "mass must broadcast to the shape of x",
+        ),
         (lambda: sample(tree_field, x0, mass=MASS), "mass must be one number, or have the struct"),
         (lambda: from_nnx(Network(nnx.Rngs(0)), event_shape={"types": 2}), "event_shape must be"),
         (lambda: memorization(x0, x0), "embed must be given for rows that are pytrees"),
