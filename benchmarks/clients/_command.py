@@ -50,9 +50,8 @@ LAST_LINES = 5  # of a traceback
 @click.option(
     "--out",
     type=FILE,
-    default=RECORD,
-    help="File of the record; benchmarks/results/clients.json by default. Clients that are not "
-    "run stay in it.",
+    help="File of the record, with --write benchmarks/results/clients.json by default, else one in "
+    "the folder of the environments. Clients that are not run stay in it.",
 )
 @click.option(
     "--write",
@@ -60,7 +59,7 @@ LAST_LINES = 5  # of a traceback
     help="Puts what pages print into the pages, and the table into docs/gallery/README.md.",
 )
 def command(
-    names: tuple[str, ...], python: str | None, environments: Path, out: Path, write: bool
+    names: tuple[str, ...], python: str | None, environments: Path, out: Path | None, write: bool
 ) -> None:
     """Runs pages of docs/gallery (all by default), each in the environment of its client.
 
@@ -74,9 +73,10 @@ def command(
     if unknown:
         raise click.BadParameter(f"no client {unknown[0]}; there are {', '.join(known)}")
     chosen = list(dict.fromkeys(names)) or list(known)
-    python = python or newest_python()
-    failures = []
-    with advice_on_interrupt(f"the clients that were run are in {out}; name others to go on"):
+    python, failures = python or newest_python(), list[str]()
+    out = out or (RECORD if write else environments / RECORD.name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with advice_on_interrupt(f"clients that were run to the end are in {out}; name the others"):
         for number, name in enumerate(chosen, 1):
             say(f"[{number}/{len(chosen)}] {name}")
             client = run_client(name, python, environments)

@@ -19,6 +19,7 @@ from kinetic_jax._pretrained import MODELS, pretrained
 from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._settings import SOLVERS
 from kinetic_jax.networks import NetworkField, load_authors_checkpoint
+from kinetic_jax.sampling import grid_from_scheduler
 from kinetic_jax.sampling._grid import DEFAULT_NUM_STEPS, GRIDS, NUMBERED_GRIDS
 from kinetic_jax.training import load_field
 from kinetic_jax.transforms._kts import LANDING_SHAPES, LAUNCH_SHAPES
@@ -41,6 +42,7 @@ def _setting(
 _POSITIVE = click.IntRange(min=1)
 _PROFILE, _DATA = "profile", "data"
 _GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFILE}:FOLDER"])
+_SCHEDULER = ".json"
 
 
 # fmt: off
@@ -66,8 +68,8 @@ _GRIDS = ", ".join([*GRIDS, *(f"{name}:S" for name in NUMBERED_GRIDS), f"{_PROFI
 @click.option("--num-steps", type=_POSITIVE, show_default=str(DEFAULT_NUM_STEPS),
               help="Steps of the time grid.")
 @_setting("grid", str,
-          f"The time grid: {_GRIDS} (a job with --profile: finer where its paths bend), or a file "
-          "of times.")
+          f"The time grid: {_GRIDS} (a job with --profile: finer where its paths bend), a "
+          "diffusers scheduler_config.json, or a file of times (.npy, .txt).")
 @click.option("--solver", type=click.Choice(list(SOLVERS)),
               show_default="euler; tsit5 with tolerances", help="The solver.")
 @_setting("t0", float, "Where the paths begin, in [0, 1).")
@@ -179,6 +181,9 @@ def read_grid(text: str, num_steps: int | None) -> str | np.ndarray:
         return open_job(local_path("grid", rest)).grid_from_profile(steps)
     if text in GRIDS or name in NUMBERED_GRIDS:
         return text
+    if text.endswith(_SCHEDULER):
+        steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
+        return grid_from_scheduler(local_path("grid", text), steps)
     return _read_numbers("grid", text, float, _GRIDS)
 
 

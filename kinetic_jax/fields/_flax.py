@@ -79,6 +79,9 @@ class LinenField(ModelField, SteppedField):
     call: Callable[..., Any] | None
     module: nn.Module = eqx.field(static=True)
 
+    def __repr__(self) -> str:
+        return _summary(self, type(self.module).__name__)
+
     def trainable(self) -> "LinenField":
         """Marks the leaves that are parameters: those of the collection "params"."""
         mask = {
@@ -181,6 +184,13 @@ def _call_nnx(model: Any, t: Array, x: State, cond: PyTree[Any]) -> Any:
         return model(*inputs)
 
 
+def _summary(field: Any, model: str) -> str:
+    """The short form of a field around a network, whose weights and graph would fill pages."""
+    arrays = [leaf for leaf in jax.tree.leaves(field) if eqx.is_array(leaf)]
+    size = sum(leaf.size for leaf in arrays)
+    return f"{type(field).__name__}({model}, {len(arrays)} arrays of {size:,} numbers)"
+
+
 class NNXField(ModelField, SteppedField):
     """See `from_nnx`."""
 
@@ -197,6 +207,9 @@ class NNXField(ModelField, SteppedField):
         args, call = _untrained((self.args, self.call))
         trained = dataclasses.replace(self, state=mask, args=args, call=call)
         return self.without_training_step(trained)
+
+    def __repr__(self) -> str:
+        return _summary(self, type(nnx.merge(self.graphdef, self.state)).__name__)
 
     def without_streams(self) -> "NNXField":
         """The field without the keys and counters of its random streams; it cannot be called."""

@@ -64,11 +64,15 @@ class FunctionField(SteppedField):
             step = self.step_argument(t, x)
             return checked_velocity(self.function(t, x, cond, **step), x)
         except Exception as error:
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            shapes = jax.tree.map(jnp.shape, x)
+            advice = "has a batch axis that a function may map over with jax.vmap"
             if isinstance(self.function, nn.Module | nnx.Module):
-                error.add_note(
-                    f"{type(self.function).__name__} was called as a velocity field of ONE sample; "
-                    "a network written for batches is wrapped by kinetic_jax.from_nnx or from_linen"
-                )
+                advice = "is wrapped by kinetic_jax.from_nnx or from_linen"
+            error.add_note(
+                f"{name} was called as a velocity field of ONE sample, (t, x, cond) with t of shape "
+                f"() and x of shape {shapes}; a network written for batches {advice}"
+            )
             raise
 
 
@@ -87,6 +91,7 @@ def as_field(field: Any, name: str = "field") -> Field:
     unbound = isinstance(field, nn.Module) and field.scope is None
     if not callable(field):
         raise ValueError(f"{expected} {field!r:.60}")
+    _refuse_misnamed(name, field)
     if not unbound and _takes(field, 3):
         return FunctionField(as_pytree(field))
     if not unbound and takes_step(field, 3):
@@ -100,10 +105,28 @@ def as_field(field: Any, name: str = "field") -> Field:
                 f"{name} must be a velocity field of one sample, got the network "
                 f"{type(field).__name__}: wrap it by kinetic_jax.{how}"
             )
-    raise ValueError(
-        f"{expected}, which takes other arguments (a transform is applied to a field first, as in "
-        "kts(...)(field))"
-    )
+    advice = "a transform is applied to a field first, as in kts(...)(field)"
+    if _takes(field, 2):
+        advice = "add a third parameter, cond=None"
+    elif _takes(field, 4):
+        advice = "the size of the step comes last, and is named dt"
+    raise ValueError(f"{expected}, which takes other arguments ({advice})")
+
+
+def _refuse_misnamed(name: str, function: Any) -> None:
+    """Refuses a plain function whose parameters say that it means others than (t, x, cond)."""
+    if not inspect.isfunction(function):
+        return
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    got = f"{function.__name__}({', '.join(names)})"
+    expected = "be callable as field(t, x, cond)"
+    require(names[:2] != ["x", "t"], name, got, f"{expected}, with the time first")
+    require(names[2:3] != ["dt"], name, got, f"{expected} or field(t, x, cond, dt)")
+    step = parameters.get("dt")
+    is_free = step is None or step.default is inspect.Parameter.empty
+    wanted = "have no default for dt, to receive the step (functools.partial binds a number)"
+    require(is_free, name, got, wanted)
 
 
 def unwrapped(field: Field) -> VelocityField:

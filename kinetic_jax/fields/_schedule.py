@@ -299,7 +299,10 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     if is_concrete(squares):
         known = np.asarray(squares)
         falls = bool(np.all(known >= 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
-        require(falls, "alphas_cumprod", (known[0], known[-1]), "fall within [0, 1)")
+        expected = "fall within [0, 1)"
+        if np.all(np.diff(known) >= 0):
+            expected += " (of betas take numpy.cumprod(1 - betas))"
+        require(falls, "alphas_cumprod", (float(known[0]), float(known[-1])), expected)
     alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
     times = alpha / (alpha + sigma)
     ends = (squares.size - 1.0, 0.0)

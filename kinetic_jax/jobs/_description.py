@@ -148,6 +148,9 @@ def _difference(name: str, before: object, now: object) -> str:
     if name == "field":  # digests would not help a reader
         return "field = another one: its arrays differ, or the settings of its network"
     setting = "num_steps" if name == "steps" else name
+    if isinstance(before, dict) and isinstance(now, dict):  # only what differs
+        names = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        before, now = ({key: side.get(key) for key in names} for side in (before, now))
     return f"{setting} = {_as_json(before)}, got {_as_json(now)}"
 
 

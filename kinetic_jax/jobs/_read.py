@@ -29,6 +29,9 @@ MAX_LISTED = 10  # failed samples or shards that a message names
 class Job:
     """A folder of samples written by `run_job`; see `open_job`.
 
+    `shards()` yields its samples, `check()` verifies them, `grid_from_profile(num_steps)` makes a
+    time grid of them.
+
     Attributes:
         folder: path of the folder.
         about: the contents of `job.json`: all settings that decide the samples.
@@ -36,6 +39,9 @@ class Job:
 
     folder: Path
     about: About
+
+    def __repr__(self) -> str:
+        return f"Job({str(self.folder)!r}: {self.n:,} samples in {self.num_shards:,} shards)"
 
     @property
     def n(self) -> int:
@@ -142,7 +148,8 @@ class Job:
             ...     pilot.grid_from_profile(4)  # an untrained network does not move
             array([0.  , 0.25, 0.5 , 0.75, 1.  ])
         """
-        require(self.about["profile"], "profile", False, f"be a setting of the job {self.folder}")
+        expected = f"be kept by the job {self.folder}: run one with JobSettings(profile=True)"
+        require(self.about["profile"], "profile", False, expected)
         total: Bending | None = None
         for shard in self.shards():
             if shard.profile is not None:

@@ -49,7 +49,8 @@ class JobSettings:
 
     Attributes:
         n: number of samples; sample i depends on (seed, i) alone.
-        seed: seed of the noise, 64 bits.
+        seed: seed of the noise, 64 bits: sample i begins at `noise(jax.random.key(seed), i,
+            event_shape)` (with JAX's default generator, for seeds below 2³²).
         shard_size: samples per file.
         alpha0: strength of the launch; see `kts`.
         beta0: strength of the landing.

@@ -19,7 +19,8 @@ def noise(key: PRNGKeyArray, index: int | Integer[ArrayLike, "*batch"], shape: E
 
     Args:
         key: a JAX random key.
-        index: global sample indices, a scalar or of shape (batch,).
+        index: global sample indices, of shape (batch,), such as `jnp.arange(8)` for eight samples;
+            a scalar for ONE sample, without a batch axis.
         shape: the event's shape; a dict of shapes for states that are dicts.
 
     Returns:

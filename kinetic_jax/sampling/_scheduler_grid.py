@@ -41,7 +41,8 @@ def grid_from_scheduler(
 
     Pipelines such as FLUX's pass these levels. Without any, as Stable Diffusion 3's does,
     diffusers takes N levels from 1 to the least of training, which it shifts twice
-    (diffusers issue 13243). `sigmas=numpy.linspace(1, 1 / 1000, N)` are those shifted once.
+    (diffusers issue 13243). `sigmas=numpy.linspace(1, 1 / 1000, N)` are those shifted once;
+    `sigmas=numpy.linspace(1, s / (999 + s), N)`, with s its `shift`, are that pipeline's own.
 
     Args:
         config: `scheduler_config.json` or the folder that holds it, or its content as a

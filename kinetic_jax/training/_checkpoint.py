@@ -101,7 +101,7 @@ def load_field(directory: PathLike, *, step: int | None = None, ema: bool = True
         try:
             current = latest_step(folder) if step is None else step
             if current is None or not (folder / str(current)).is_dir():
-                raise FileNotFoundError(f"no complete checkpoint in {folder}")
+                raise FileNotFoundError(_lacking(folder, step))
             return _load(folder, current, ema)
         except (ValueError, FileNotFoundError):
             # A writer may have replaced the checkpoint while it was read.
@@ -146,3 +146,12 @@ def _with_dtype(leaf: jax.ShapeDtypeStruct | Array, dtype: DTypeLike) -> jax.Sha
 
 def _is_weight(leaf: object) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_inexact_array(leaf)
+
+
+def _lacking(folder: Path, step: int | None) -> str:
+    latest = latest_step(folder)
+    if step is None or latest is None:
+        return f"no complete checkpoint in {folder}"
+    steps = sorted(int(each.name) for each in folder.iterdir() if each.name.isdigit())
+    kept = ", ".join(map(str, steps))
+    return f"no checkpoint of step {step} in {folder}, which holds {kept} (fit(checkpoints_kept=))"
