@@ -75,9 +75,7 @@ def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | No
     def spread(leaf: Array, like: Array) -> Array:
         expected = f"broadcast to the shape of x, {like.shape}"
         if leaf.ndim < like.ndim and leaf.shape == like.shape[: leaf.ndim]:
-            expected += (
-                " (its last axis to the last of x: add axes behind, as by values[..., None])"
-            )
+            expected += " (from the last axis on: add axes behind, as by values[..., None])"
         require(broadcasts(leaf.shape, like.shape), name, f"shape {leaf.shape}", expected)
         return broadcast_like(leaf, like)
 

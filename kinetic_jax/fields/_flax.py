@@ -199,6 +199,7 @@ class NNXField(ModelField, SteppedField):
     call: Callable[..., Any] | None
     graphdef: nnx.GraphDef = eqx.field(static=True)
     kinds: tuple[type, ...] = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="model", kw_only=True)
 
     def trainable(self) -> "NNXField":
         """Marks the leaves that are parameters (`nnx.Param`), not statistics or constants."""
@@ -209,7 +210,7 @@ class NNXField(ModelField, SteppedField):
         return self.without_training_step(trained)
 
     def __repr__(self) -> str:
-        return _summary(self, type(nnx.merge(self.graphdef, self.state)).__name__)
+        return _summary(self, self.name)
 
     def without_streams(self) -> "NNXField":
         """The field without the keys and counters of its random streams; it cannot be called."""
@@ -329,4 +330,5 @@ def from_nnx(
     kinds = tuple(type(variable) for variable in variables for _ in jax.tree.leaves(variable))
     call, args, takes_dt = _checked_call(call, args, "model")
     shape = optional_event_shape(event_shape)
-    return NNXField(shape, nnx.as_pure(state), args, call, graphdef, kinds, takes_dt=takes_dt)
+    name, arrays = type(model).__name__, nnx.as_pure(state)
+    return NNXField(shape, arrays, args, call, graphdef, kinds, takes_dt=takes_dt, name=name)

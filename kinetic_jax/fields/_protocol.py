@@ -70,8 +70,8 @@ class FunctionField(SteppedField):
             if isinstance(self.function, nn.Module | nnx.Module):
                 advice = "is wrapped by kinetic_jax.from_nnx or from_linen"
             error.add_note(
-                f"{name} was called as a velocity field of ONE sample, (t, x, cond) with t of shape "
-                f"() and x of shape {shapes}; a network written for batches {advice}"
+                f"{name} was called as a velocity field of ONE sample, (t, x, cond) with t of "
+                f"shape () and x of shape {shapes}; a network written for batches {advice}"
             )
             raise
 

@@ -130,8 +130,8 @@ def cfg(
     Raises:
         ValueError: if the scale or the null condition is not finite, the null condition is empty,
             or the interval is reversed or not within [0, 1]; when applied, if the field declares
-            that it ignores its condition; when first called, if `cond` and `null_cond` differ in structure or
-            shape.
+            that it ignores its condition; when first called, if `cond` and `null_cond` differ in
+            structure or shape.
 
     Example:
         >>> import jax.numpy as jnp
