@@ -1,6 +1,6 @@
 """The mass of a sample's dimensions, weights of their squared velocities in the energy."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from kinetic_jax._state import State
 Mass: TypeAlias = ArrayLike | PyTree[ArrayLike]
 
 
-def checked_mass(mass: Any, name: str = "mass") -> PyTree[Float[Array, "..."]] | None:
+def checked_mass(mass: Mass | None, name: str = "mass") -> PyTree[Float[Array, "..."]] | None:
     """The weights as floating arrays.
 
     Raises:
@@ -22,7 +22,7 @@ def checked_mass(mass: Any, name: str = "mass") -> PyTree[Float[Array, "..."]] |
     if mass is None:
         return None
 
-    def checked(leaf: Any) -> Array:
+    def checked(leaf: ArrayLike) -> Array:
         weights = float_array(leaf, name)
         require_finite(name, leaf)
         if is_concrete(weights):
@@ -44,12 +44,12 @@ def mass_like(mass: PyTree[Array] | None, x: State) -> State | None:
     """
     if mass is None:
         return None
-    structure: Any = jax.tree.structure(x)
+    structure: object = jax.tree.structure(x)
     if jax.tree_util.all_leaves([mass]) and not jax.tree_util.all_leaves([x]):
         expected = f"be one number, or have the structure of x, {structure}"
         require(mass.shape == (), "mass", f"an array of shape {mass.shape}", expected)
         mass = jax.tree.map(lambda _: mass, x)
-    got: Any = jax.tree.structure(mass)
+    got: object = jax.tree.structure(mass)
     require(got == structure, "mass", got, f"have the structure of x, {structure}")
 
     def spread(leaf: Array, like: Array) -> Array:

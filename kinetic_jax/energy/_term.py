@@ -41,10 +41,10 @@ class PathVectorField(eqx.Module):
     cond: PyTree[Any]
     mass: State | None = None
 
-    def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
+    def __call__(self, t: ArrayLike, y: PathState, args: PyTree[Any]) -> PathState:
         """The rates of x, energy and length."""
         del args
-        velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
+        velocity = checked_velocity(self.field(jnp.asarray(t), y.x, self.cond), y.x)
         power, speed = kinetic_rates(velocity, None, mass_like(self.mass, velocity))
         return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
 

@@ -95,7 +95,7 @@ def rates_of(
 
 
 def from_prediction(
-    model: Any,
+    model: Callable[..., Any] | PyTree[Any],
     *,
     predicts: Prediction,
     schedule: Schedule,
@@ -172,7 +172,7 @@ def from_prediction(
 class _Called(eqx.Module):
     """A model that is called through glue of the user's."""
 
-    model: Any
+    model: PyTree[Any]
     call: Callable[..., Any]
     args: PyTree[Any]
 

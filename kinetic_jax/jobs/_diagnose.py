@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,15 +238,18 @@ def diagnose_job(
     )
 
 
-def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
+def _shaped_rows(name: str, data: Rows | Sequence[Any], job: Job) -> Rows:
     """`data` reshaped to the shape of the samples, without reading it if possible."""
-    data = data if hasattr(data, "shape") else numbers(name, data)
+    if isinstance(data, Sequence) or not hasattr(data, "shape"):
+        data = numbers(name, data)
     event = _array_shape(job)
     size, event_size = math.prod(data.shape[1:]), math.prod(event)
     expected = f"have rows of {event_size} numbers, as the samples of shape {event} do"
-    require(data.ndim >= 1 and size == event_size, name, f"shape {data.shape}", expected)
+    require(len(data.shape) >= 1 and size == event_size, name, f"shape {data.shape}", expected)
     shape = (data.shape[0], *event)
-    return data if data.shape == shape else data.reshape(shape)
+    if tuple(data.shape) == shape:
+        return data
+    return data.reshape(shape) if hasattr(data, "reshape") else np.asarray(data).reshape(shape)
 
 
 def _array_shape(job: Job) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from kinetic_jax._state import (
     optional_event_shape,
     spec_of,
 )
+from kinetic_jax._streaming import Rows
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._step import require_step
 from kinetic_jax.jobs._description import (
@@ -79,7 +80,7 @@ class Plan(NamedTuple):
     def mass_of(self, index: np.ndarray, x0: State) -> PyTree[Any] | None:
         """Weights of the energy: their rows where they have one for each sample."""
         mass = self.settings.mass
-        own: Any = jax.tree.structure(mass)
+        own: object = jax.tree.structure(mass)
         if mass is None or own != jax.tree.structure(x0):
             return mass
 
@@ -175,7 +176,7 @@ def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...] | State
     starts = x0(index)
     if not isinstance(shape, StateSpec):
         return _checked_start(starts, (index.size, *shape))
-    got: Any = jax.tree.structure(starts)
+    got: object = jax.tree.structure(starts)
     require(got == shape.structure, "x0(index)", got, f"have the structure {shape.structure}")
     pairs = zip(jax.tree.leaves(starts), shape.shapes, strict=True)
     leaves = [_checked_start(leaf, (index.size, *sides)) for leaf, sides in pairs]
@@ -191,7 +192,7 @@ def _checked_start(start: ArrayLike, shape: tuple[int, ...]) -> Array:
     return rows
 
 
-def _rows_of(rows: Any, index: np.ndarray) -> Array:
+def _rows_of(rows: Rows, index: np.ndarray) -> Array:
     """Rows with these indices, or the single shared row; lazy arrays are read as one slice."""
     if rows.shape[0] == 1:
         index = np.zeros_like(index)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
+from kinetic_jax.sampling._diffrax import Scalar
 
 
 class Stages(NamedTuple):
@@ -102,7 +103,7 @@ def stage_time(c: float, t0: Float[Array, ""], t1: Float[Array, ""]) -> Float[Ar
 
 
 def before_arrival(
-    arrival: Float[Array, ""], t0: Float[Array, ""], y0: PyTree[Any], t: Array, y: PyTree[Any]
+    arrival: Float[Array, ""], t0: Scalar, y0: PyTree[Any], t: Scalar, y: PyTree[Any]
 ) -> tuple[Array, PyTree[Any]]:
     """A stage at (t, y) of a step from (t0, y0), moved back along their chord if past `arrival`.
 

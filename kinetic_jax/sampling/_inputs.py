@@ -7,12 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require, short
 from kinetic_jax._mesh import checked_mesh, refuse_split
 from kinetic_jax._state import StateSpec, flat_rows
-from kinetic_jax.energy._mass import checked_mass, mass_like
+from kinetic_jax.energy._mass import Mass, checked_mass, mass_like
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
@@ -37,7 +37,12 @@ class Inputs(NamedTuple):
     spec: StateSpec | None
 
 
-def checked_inputs(field: Any, x0: Any, cond: PyTree[Any], mass: Any = None) -> Inputs:
+def checked_inputs(
+    field: object,
+    x0: ArrayLike | PyTree[ArrayLike],
+    cond: PyTree[Any],
+    mass: Mass | None = None,
+) -> Inputs:
     """The field as a pytree; x0, cond and mass as arrays.
 
     Raises:
@@ -83,7 +88,7 @@ def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
     return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
 
 
-def mesh_for(mesh: Any, x0: Array, cond: PyTree[Any]) -> Mesh | None:
+def mesh_for(mesh: Mesh | None, x0: Array, cond: PyTree[Any]) -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:
