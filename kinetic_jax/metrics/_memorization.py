@@ -253,11 +253,11 @@ def check_rule(
 
 
 def _checked_sets(
-    samples: PyTree[ArrayLike],
-    train: PyTree[ArrayLike],
-    held_out: PyTree[ArrayLike] | None,
+    samples: PyTree[ArrayLike | Rows],
+    train: PyTree[ArrayLike | Rows],
+    held_out: PyTree[ArrayLike | Rows] | None,
     embed: Embedding | None,
-) -> tuple[PyTree[ArrayLike], PyTree[ArrayLike], PyTree[ArrayLike] | None]:
+) -> tuple[PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows] | None]:
     """The three sets of rows, checked to fit each other."""
     if not is_pytree_state(train):
         train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
