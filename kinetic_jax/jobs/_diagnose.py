@@ -240,8 +240,7 @@ def diagnose_job(
 
 def _shaped_rows(name: str, data: Rows | Sequence[Any], job: Job) -> Rows:
     """`data` reshaped to the shape of the samples, without reading it if possible."""
-    if isinstance(data, Sequence) or not hasattr(data, "shape"):
-        data = numbers(name, data)
+    data = numbers(name, data) if isinstance(data, Sequence) or not hasattr(data, "shape") else data
     event = _array_shape(job)
     size, event_size = math.prod(data.shape[1:]), math.prod(event)
     expected = f"have rows of {event_size} numbers, as the samples of shape {event} do"
@@ -321,10 +320,9 @@ def _failures(status: np.ndarray, is_valid: np.ndarray) -> Failures:
 
 
 def _spread(values: np.ndarray) -> Spread:
-    nan = math.nan
-    quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [nan] * 5
-    mean = float(values.mean()) if values.size else nan
-    sd = float(values.std(ddof=1)) if values.size > 1 else nan
+    mean = float(values.mean()) if values.size else math.nan
+    sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
+    quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [math.nan] * 5
     return Spread(mean, sd, *map(float, quartiles))
 
 
