@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from kinetic_jax._streaming import Rows
+
 NUMBERS_AT_ONCE = 2**22
 
 
@@ -21,7 +23,7 @@ def digest(arrays: Iterable[Any]) -> str:
         array = leaf
         if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
             array = jax.random.key_data(array)
-        if isinstance(array, jax.Array) or not hasattr(array, "shape"):
+        if isinstance(array, jax.Array | np.generic) or not hasattr(array, "shape"):
             array = np.asarray(array)
         checksum.update(f"{array.shape}{array.dtype}".encode())
         for rows in _chunks(array):
@@ -29,7 +31,7 @@ def digest(arrays: Iterable[Any]) -> str:
     return checksum.hexdigest()
 
 
-def _chunks(array: Any) -> Iterator[np.ndarray]:
+def _chunks(array: Rows) -> Iterator[np.ndarray]:
     if not array.shape:
         yield np.asarray(array)
         return

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 
 def as_number(value: float) -> float | None:
@@ -10,7 +11,7 @@ def as_number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def without_nan(tree: Any) -> Any:
+def without_nan(tree: PyTree[Any]) -> PyTree[Any]:
     """`tree` of dictionaries and lists, with None in place of NaN."""
     if isinstance(tree, dict):
         return {name: without_nan(value) for name, value in tree.items()}

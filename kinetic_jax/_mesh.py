@@ -3,19 +3,21 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import is_concrete, require, short
 
+T = TypeVar("T")
 
-def checked_mesh(mesh: Any) -> Mesh:
+
+def checked_mesh(mesh: object) -> Mesh:
     """`mesh` with axes of type Auto: results then behave like any other array.
 
     (Arrays on Explicit axes, the default of `jax.make_mesh`, carry their sharding in their type,
@@ -24,11 +26,12 @@ def checked_mesh(mesh: Any) -> Mesh:
     Raises:
         ValueError: if it is not a mesh of devices.
     """
-    require(isinstance(mesh, Mesh), "mesh", short(mesh), "be a jax.sharding.Mesh of devices")
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"mesh must be a jax.sharding.Mesh of devices, got {short(mesh)}")
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
-def refuse_split(name: str, tree: Any) -> None:
+def refuse_split(name: str, tree: PyTree[Any]) -> None:
     """Raises if an array is split over Explicit axes of a mesh, which must then be named.
 
     Raises:
@@ -43,19 +46,20 @@ def refuse_split(name: str, tree: Any) -> None:
             )
 
 
-def _explicit_axes(leaf: Any) -> list[Any]:
+def _explicit_axes(leaf: object) -> list[str | tuple[str, ...]]:
     """The Explicit axes of a mesh that an array is split over."""
     sharding = jax.typeof(leaf).sharding if isinstance(leaf, jax.Array) else None
     return [axis for axis in getattr(sharding, "spec", ()) if axis is not None]
 
 
-def gathered(name: str, array: Any) -> Any:
+def gathered(name: str, array: T) -> T | np.ndarray:
     """`array`, in the host's memory if it is split over Explicit axes: for work on the host.
 
     Raises:
         ValueError: if other processes hold parts of it.
     """
-    if not _explicit_axes(array) or not is_concrete(array):
+    is_split = bool(_explicit_axes(array)) and is_concrete(array)
+    if not isinstance(array, jax.Array) or not is_split:
         return array
     where = f"an array split over {_explicit_axes(array)} with parts in other processes"
     require(array.is_fully_addressable, name, where, "be whole in this process")
@@ -63,7 +67,7 @@ def gathered(name: str, array: Any) -> Any:
 
 
 @contextlib.contextmanager
-def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
+def alone_on(mesh: Mesh, arrays: PyTree[Any]) -> Iterator[bool]:
     """Unsets the caller's mesh while a program for `mesh` runs.
 
     In a trace, where a mesh cannot be unset, the one that is set takes the types of `mesh`. Yields
@@ -74,7 +78,9 @@ def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
         return
     free = is_concrete(arrays)
     try:
-        context: Any = jax.set_mesh(None) if free else contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[object] = (
+            jax.set_mesh(None) if free else contextlib.nullcontext()
+        )
     except ValueError:  # in a trace over other arrays than these
         free, context = False, contextlib.nullcontext()
     with context, contextlib.ExitStack() as stack:
@@ -83,7 +89,7 @@ def alone_on(mesh: Mesh, arrays: Any) -> Iterator[bool]:
         yield free
 
 
-def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
+def in_caller_types(tree: T, mesh: Mesh, specs: PyTree[PartitionSpec]) -> T:
     """`tree`, laid out on Auto axes of `mesh` by `specs`, resharded to the caller's mesh.
 
     Without a mesh of the same axes and of Explicit types nothing changes.
@@ -96,7 +102,7 @@ def in_caller_types(tree: Any, mesh: Mesh, specs: Any) -> Any:
     return jax.tree.map(jax.reshard, tree, specs)
 
 
-def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
+def untyped_axes(work: Callable[..., T]) -> Callable[..., T]:
     """`work(*args)` with the Explicit axes of a mesh as Auto ones; its results are replicated.
 
     A program that indexes, or loops over what is split, needs it. Under `jax.vmap` only axes of
@@ -104,7 +110,7 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(work)
-    def call(*args: Any) -> Any:
+    def call(*args: PyTree[Any]) -> T:
         arrays, static = eqx.partition(args, eqx.is_array)
         own = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays))
         meshes = (jax.sharding.get_abstract_mesh(), *own)
@@ -112,7 +118,7 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
         if mesh is None:
             return work(*args)
 
-        def run(arrays: Any) -> Any:
+        def run(arrays: PyTree[Any]) -> T:
             return work(*eqx.combine(arrays, static))
 
         spec = NamedSharding(mesh, PartitionSpec())
@@ -121,13 +127,13 @@ def untyped_axes(work: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def mesh_of(tree: Any) -> Mesh | None:
+def mesh_of(tree: PyTree[Any]) -> Mesh | None:
     """The mesh on which an array of `tree` lies, if one does."""
     shardings = (leaf.sharding for leaf in jax.tree.leaves(tree) if _is_on_mesh(leaf))
     return next((sharding.mesh for sharding in shardings), None)
 
 
-def with_axes_of(mesh: Mesh, tree: Any) -> Any:
+def with_axes_of(mesh: Mesh, tree: T) -> T:
     """`tree` with the arrays that lie on a mesh split alike on `mesh`, of the same devices."""
     return jax.tree.map(
         lambda leaf: (
@@ -139,12 +145,13 @@ def with_axes_of(mesh: Mesh, tree: Any) -> Any:
     )
 
 
-def _is_on_mesh(leaf: Any) -> bool:
-    is_known = isinstance(leaf, jax.Array) and is_concrete(leaf)
-    return is_known and isinstance(leaf.sharding, NamedSharding)
+def _is_on_mesh(leaf: object) -> bool:
+    if not isinstance(leaf, jax.Array) or not is_concrete(leaf):
+        return False
+    return isinstance(leaf.sharding, NamedSharding)
 
 
-def split_alike(tree: Any) -> Any:
+def split_alike(tree: T) -> T:
     """`tree` with leading axes split as that of its first array split over Explicit axes.
 
     `jax.vmap` asks for that; where no array is split so, nothing changes.
@@ -164,7 +171,7 @@ def split_alike(tree: Any) -> Any:
     return jax.tree.map(place, tree)
 
 
-def _leading_axis(array: Array) -> Any:
+def _leading_axis(array: Array) -> str | tuple[str, ...] | None:
     """The Explicit mesh axes over which the first axis of an array is split, if it is."""
     spec = jax.typeof(array).sharding.spec
     return spec[0] if spec else None
@@ -181,7 +188,7 @@ def is_checked() -> bool:
     return any(jax.typeof(own) != jax.typeof(jnp.zeros((), own.dtype)) for own in numbers)
 
 
-def refuse_varying(name: str, value: Any, *trees: Any) -> None:
+def refuse_varying(name: str, value: object, *trees: PyTree[Any]) -> None:
     """Raises if an array may differ between the devices of a checked `jax.shard_map`.
 
     Raises:
@@ -199,7 +206,7 @@ def refuse_varying(name: str, value: Any, *trees: Any) -> None:
         )
 
 
-def varied_as(tree: Any, function: Callable[..., Any], *args: Any) -> Any:
+def varied_as(tree: T, function: Callable[..., PyTree[Any]], *args: PyTree[Any]) -> T:
     """`tree` marked as varying over devices where the outputs of `function(*args)` do.
 
     Zeros are the same on every device, and a `jax.shard_map` with its checks on refuses a loop
@@ -214,29 +221,31 @@ def varied_as(tree: Any, function: Callable[..., Any], *args: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.where(mark, leaf, leaf), tree)
 
 
-def varying_loop(step: Callable[..., Any], start: Any, xs: Any) -> tuple[Callable[..., Any], Any]:
+def varying_loop(
+    step: Callable[..., Any], start: T, xs: PyTree[Array]
+) -> tuple[Callable[..., Any], T]:
     """`step` and `start` of `jax.lax.scan(step, start, xs)`, typed for a checked `shard_map`."""
     if not is_checked():
         return step, start
 
-    def once() -> Any:
+    def once() -> tuple[T, T]:
         return start, step(start, jax.tree.map(lambda leaf: leaf[0], xs))[0]
 
-    def alike(carry: Any, x: Any) -> Any:
+    def alike(carry: T, x: PyTree[Array]) -> tuple[T, PyTree[Array]]:
         after, y = step(carry, x)
         return varied_as(after, lambda: carry), y
 
     return alike, varied_as(start, once)
 
 
-def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+def placed(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
     """`tree` with its arrays where `spec` says; with several processes, each gives its part.
 
     Arrays that are already placed are not moved, nor are those of a trace over several processes.
     """
     sharding = NamedSharding(mesh, spec)
 
-    def place(leaf: Any) -> Any:
+    def place(leaf: ArrayLike) -> Array:
         if isinstance(leaf, jax.core.Tracer) and not sharding.is_fully_addressable:
             return leaf
         # `device_put` to devices of other processes would first compare the arrays of all.
@@ -248,7 +257,7 @@ def placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
     return jax.tree.map(place, tree)
 
 
-def replicated(tree: Any, mesh: Mesh) -> Any:
+def replicated(tree: T, mesh: Mesh) -> T:
     """`tree` with its arrays whole on every device of a mesh, so that no later call moves them."""
     arrays, static = eqx.partition(tree, eqx.is_array)
     return eqx.combine(placed(arrays, checked_mesh(mesh), PartitionSpec()), static)

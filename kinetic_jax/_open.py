@@ -13,18 +13,21 @@ import sys
 import sysconfig
 import types
 from abc import ABC
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from kinetic_jax._checks import is_concrete
 from kinetic_jax._pytree import PlainFunction
 from kinetic_jax._template import Held, Node, Template, reference
+
+T = TypeVar("T")
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), range, np.generic)
 _JITTED = type(jax.jit(lambda x: x))
@@ -72,14 +75,14 @@ class OpenFunction(eqx.Module):
         return result
 
 
-def call_opened(function: Callable[..., Any], *args: Any) -> Any:
+def call_opened(function: Callable[..., T], *args: PyTree[Any]) -> T:
     """`function(*args)`, a compiled one, with the plain functions in `args` opened.
 
     Where the numbers of an array are needed outside of JAX, NumPy's and integer arrays become
     constants of the program, and, if that is not enough, all arrays of the functions.
     """
     traced = opened(args)
-    structure: Any = jax.tree.structure(traced)
+    structure: object = jax.tree.structure(traced)
     constants = known = _CONSTANTS.get(structure, SMALL_NUMPY)
     while True:
         if constants != SMALL_NUMPY:
@@ -96,7 +99,7 @@ def call_opened(function: Callable[..., Any], *args: Any) -> Any:
         return result
 
 
-def opened(tree: Any, constants: int = SMALL_NUMPY, *, streams: bool = True) -> Any:
+def opened(tree: PyTree[Any], constants: int = SMALL_NUMPY, *, streams: bool = True) -> PyTree[Any]:
     """`tree` with every plain function in it as an `OpenFunction`.
 
     Args:
@@ -105,7 +108,7 @@ def opened(tree: Any, constants: int = SMALL_NUMPY, *, streams: bool = True) -> 
         streams: read the random streams of NNX modules, without which none can be called.
     """
 
-    def open_leaf(leaf: Any) -> Any:
+    def open_leaf(leaf: object) -> object:
         if not _is_function(leaf):
             return leaf
         template, arrays = _read(leaf, constants, streams)
@@ -115,14 +118,14 @@ def opened(tree: Any, constants: int = SMALL_NUMPY, *, streams: bool = True) -> 
     return jax.tree.map(open_leaf, tree, is_leaf=_is_function)
 
 
-def _read(function: Any, constants: int, streams: bool) -> tuple[Template, list[Any]]:
+def _read(function: object, constants: int, streams: bool) -> tuple[Template, list[Any]]:
     """The template of a function, and the arrays that it holds."""
-    values: list[Any] = []
+    values: list[object] = []
     numbers: dict[int, int] = {}
     nodes: list[Node] = []
     arrays: list[Any] = []
 
-    def number_of(value: Any) -> int:
+    def number_of(value: object) -> int:
         if isinstance(value, PlainFunction):
             value = _with_open_call(value.same.fn)
         number = numbers.setdefault(id(value), len(values))
@@ -164,7 +167,7 @@ def _reaching_arrays(nodes: Sequence[Node]) -> set[int]:
     return reaching
 
 
-def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
+def _parts(value: object) -> tuple[str, Any, Iterable[Any]]:
     """The kind of a value that is not an argument, its static data, and the values in it."""
     kind = type(value)
     if isinstance(value, _ATOMS):
@@ -179,16 +182,16 @@ def _parts(value: Any) -> tuple[str, Any, Iterable[Any]]:
         return "partial", (kind, tuple(keywords)), held
     if isinstance(value, _JITTED):
         return "jit", None, (vars(value)["__wrapped__"],)
-    if kind in (list, tuple, dict):
+    if isinstance(value, list | tuple | dict) and kind in (list, tuple, dict):
         is_empty_list = kind is list and not value  # the function may take notes in it
         if is_empty_list or _NOTES.get(id(value)) is value or _is_long_and_plain(value):
             return ("held" if kind is tuple else kind.__name__), Held(value), ()
-        if kind is dict:
+        if isinstance(value, dict):
             return "dict", tuple(_held(key)[1] for key in value), tuple(value.values())
         return kind.__name__, None, tuple(value)
     if not jax.tree_util.all_leaves([value]):
 
-        def apart(node: Any) -> bool:
+        def apart(node: object) -> bool:
             return node is not value and isinstance(node, (*_FUNCTIONS, nnx.RngState))
 
         leaves, treedef = jax.tree.flatten(value, is_leaf=apart)
@@ -220,7 +223,7 @@ def _function_parts(function: types.FunctionType) -> tuple[str, Any, Iterable[An
     return "function", (code, home, tuple(parts)), parts.values()
 
 
-def _held(value: Any) -> tuple[str, Any, tuple[()]]:
+def _held(value: object) -> tuple[str, Any, tuple[()]]:
     """A value that is not opened: compared by value if it has one, else by identity."""
     kind = type(value)
     key: tuple[Any, ...] | None = None
@@ -234,7 +237,7 @@ def _held(value: Any) -> tuple[str, Any, tuple[()]]:
     return "held", Held(value, key), ()
 
 
-def _has_numbers(value: Any) -> bool:
+def _has_numbers(value: object) -> TypeGuard[jax.Array | np.ndarray]:
     """True for arrays compared by their numbers; large JAX arrays never change."""
     if isinstance(value, jax.Array):
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
@@ -242,7 +245,7 @@ def _has_numbers(value: Any) -> bool:
     return type(value) is np.ndarray and not value.dtype.hasobject
 
 
-def _is_argument(value: Any, constants: int) -> bool:
+def _is_argument(value: object, constants: int) -> bool:
     if isinstance(value, jax.Array):
         is_inexact = not jnp.issubdtype(value.dtype, np.integer) and value.dtype != bool
         is_kept = constants == SMALL_NUMPY or (constants == NUMPY_AND_INTEGERS and is_inexact)
@@ -253,7 +256,7 @@ def _is_argument(value: Any, constants: int) -> bool:
     return dtype.isnative and (dtype.kind == "b" or jnp.issubdtype(dtype, np.number))
 
 
-def _is_long_and_plain(values: Any) -> bool:
+def _is_long_and_plain(values: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> bool:
     if len(values) <= _LONG:
         return False
     items = values.values() if isinstance(values, dict) else values
@@ -264,11 +267,11 @@ def _is_long_and_plain(values: Any) -> bool:
     return all(isinstance(leaf, _ATOMS) for leaf in leaves)
 
 
-def _is_function(node: Any) -> bool:
+def _is_function(node: object) -> bool:
     return isinstance(node, _FUNCTIONS)
 
 
-def _with_open_call(value: Any) -> Any:
+def _with_open_call(value: object) -> object:
     """A callable object of a user's class as a method, so that its `__call__` is opened too."""
     call = getattr(type(value), "__call__", None)  # noqa: B004
     if isinstance(call, types.FunctionType) and not _is_installed(call.__code__.co_filename):
@@ -276,7 +279,7 @@ def _with_open_call(value: Any) -> Any:
     return value
 
 
-def _has_hash(value: Any) -> bool:
+def _has_hash(value: object) -> bool:
     try:
         hash(value)
     except TypeError:
@@ -315,11 +318,11 @@ def _is_own(kind: type) -> bool:
     )
 
 
-def _item_ids(values: Any) -> list[int]:
+def _item_ids(values: list[Any] | dict[Any, Any]) -> list[int]:
     return list(map(id, values.values() if isinstance(values, dict) else values))
 
 
-def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+def _remember(memory: dict[Any, Any], key: Hashable, value: object) -> None:
     if len(memory) >= 1024:
         memory.clear()
     memory[key] = value

@@ -1,7 +1,7 @@
 """Pytrees: plain functions as static nodes, results that survive `jax.export`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import equinox as eqx
@@ -66,7 +66,7 @@ def result(cls: type[T]) -> type[T]:
     def flatten(node: T) -> tuple[list[tuple[Any, Any]], None]:
         return [(jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names], None
 
-    def unflatten(_: None, children: Any) -> T:
+    def unflatten(_: None, children: Iterable[object]) -> T:
         node = object.__new__(frozen)
         for name, child in zip(names, children, strict=True):
             object.__setattr__(node, name, child)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, refuse_memmap, require, short, whole_numbers
@@ -25,7 +26,7 @@ class StateSpec(NamedTuple):
         shapes: the shapes of its leaves, without a batch axis.
     """
 
-    structure: Any
+    structure: PyTreeDef
     shapes: tuple[tuple[int, ...], ...]
 
     @property
@@ -47,7 +48,7 @@ class StateSpec(NamedTuple):
         ]
         return jnp.concatenate(rows, axis=-1)
 
-    def restored(self, flat: ArrayLike) -> Any:
+    def restored(self, flat: ArrayLike) -> PyTree[Array]:
         """The pytree of what `flat` made one vector; of NumPy arrays for NumPy's."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
         parts = (np if isinstance(flat, np.ndarray) else jnp).split(flat, ends, axis=-1)
@@ -89,7 +90,7 @@ def _flat(spec: StateSpec, states: PyTree) -> Array:
     return spec.flat(states)
 
 
-def flat_rows(name: str, states: Any, spec: StateSpec) -> Array:
+def flat_rows(name: str, states: PyTree[ArrayLike], spec: StateSpec) -> Array:
     """A batch of states as rows, checked to be of that structure.
 
     Raises:
@@ -97,7 +98,9 @@ def flat_rows(name: str, states: Any, spec: StateSpec) -> Array:
     """
     refuse_memmap(name, states)
     leaves, structure = jax.tree.flatten(states)
-    expected: Any = spec.structure  # compared itself: an OrderedDict equals a dict in another order
+    expected: object = (
+        spec.structure
+    )  # compared itself: an OrderedDict equals a dict in another order
     require(structure == expected, name, f"{structure}", f"have the structure {expected}")
     shapes = [np.shape(leaf)[1:] for leaf in leaves]
     wanted = f"have rows of the shapes {', '.join(map(str, spec.shapes))}"
@@ -118,7 +121,7 @@ def broadcast_like(array: Array, like: Array) -> Array:
 
 
 def checked_event_shape(
-    event_shape: Any, name: str = "event_shape", least: int = 1
+    event_shape: object, name: str = "event_shape", least: int = 1
 ) -> "tuple[int, ...] | StateSpec":
     """The shape of one sample, a tuple of whole numbers or a dict of such; hashable.
 
@@ -138,7 +141,7 @@ def _is_no_container(node: object) -> bool:
     return not isinstance(parts, Iterable) or not any(isinstance(p, Iterable) for p in parts)
 
 
-def optional_event_shape(event_shape: Any) -> "tuple[int, ...] | StateSpec | None":
+def optional_event_shape(event_shape: object) -> "tuple[int, ...] | StateSpec | None":
     """`checked_event_shape`, for an argument that may be None."""
     return None if event_shape is None else checked_event_shape(event_shape)
 

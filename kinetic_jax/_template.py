@@ -10,9 +10,11 @@ import types
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+
+T = TypeVar("T")
 
 Node = tuple[str, Hashable, tuple[int, ...]]
 """The kind of a value, its static data, and the numbers of the values it holds."""
@@ -21,7 +23,7 @@ Node = tuple[str, Hashable, tuple[int, ...]]
 class Held:
     """An opaque value, compared by `key`, or by identity if there is none."""
 
-    def __init__(self, value: Any, key: Hashable = None):
+    def __init__(self, value: object, key: Hashable = None):
         self.key = id(value) if key is None else key
         self.get = reference(value)
         self._by_identity = key is None
@@ -36,12 +38,16 @@ class Held:
         return hash(self.key)
 
 
-def reference(value: Any) -> Callable[[], Any]:
+def reference(value: object) -> Callable[[], Any]:
     """A weak reference, or a strong one to an object that has no weak references."""
     try:
         return weakref.ref(value)
     except TypeError:
         return lambda: value
+
+
+FunctionParts = tuple[types.CodeType, Held | str | None, tuple[tuple[str, Any], ...]]
+"""A function's code, its module (by name, if it is the user's), and where each value goes."""
 
 
 class Template:
@@ -87,21 +93,21 @@ class Template:
         return function
 
 
-def _partial(static: Any, items: Sequence[Any]) -> Any:
+def _partial(static: tuple[Callable[..., T], tuple[str, ...]], items: Sequence[Any]) -> T:
     kind, names = static
     args = items[: len(items) - len(names)]
     return kind(*args, **dict(zip(names, items[len(args) :], strict=True)))
 
 
-def _empty_function(static: Any) -> types.FunctionType:
+def _empty_function(static: FunctionParts) -> types.FunctionType:
     code, module, _ = static
-    is_own = isinstance(module, str | None)
-    namespace = {"__builtins__": builtins, "__name__": module} if is_own else module.get()
+    own = {"__builtins__": builtins, "__name__": module}
+    namespace = module.get() if isinstance(module, Held) else own
     cells = tuple(types.CellType() for _ in code.co_freevars)
     return types.FunctionType(code, namespace, None, None, cells)
 
 
-def _fill_function(function: types.FunctionType, static: Any, items: list[Any]) -> None:
+def _fill_function(function: types.FunctionType, static: FunctionParts, items: list[Any]) -> None:
     parts: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
     for (part, name), item in zip(static[2], items, strict=True):
         parts[part][name] = item

@@ -25,7 +25,9 @@ class LocalPath(click.Path):
     def __init__(self, **options: Any):
         super().__init__(path_type=Path, **options)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
         try:
             return super().convert(local_path("it", value), param, ctx)
         except ValueError as error:

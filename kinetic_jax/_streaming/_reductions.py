@@ -69,6 +69,16 @@ class Together(Reduction):
         return tuple(reduction.across(own, axis) for reduction, own in pairs)
 
 
+def product(
+    query: Float[Array, " size"], rows: Float[Array, "chunk size"]
+) -> Float[Array, " chunk"]:
+    """`query·r` of each row, at the highest precision, which is not a TPU's default.
+
+    As query @ rows.T: mapped over queries it has the shape (queries, chunk) directly.
+    """
+    return jnp.matmul(query, rows.astype(query.dtype).T, precision=jax.lax.Precision.HIGHEST)
+
+
 def product_scores(
     query: Float[Array, " size"],
     rows: Float[Array, "chunk size"],
@@ -77,13 +87,10 @@ def product_scores(
 ) -> Float[Array, " chunk"]:
     """`scale q·r − ½ scale² ||r||²`, which equals ½||q||² − ½ ||q − scale r||².
 
-    Nearer rows score higher. Mapped over queries it is one matrix product at the highest
-    precision, which is not a TPU's default. For near copies the two terms cancel, so their
-    distances must be recomputed by differences.
+    Nearer rows score higher. For near copies the two terms cancel, so their distances must be
+    recomputed by differences.
     """
-    # query @ rows.T, not rows @ query: mapped over queries it has shape (queries, chunk) directly.
-    products = jnp.matmul(query, rows.T, precision=jax.lax.Precision.HIGHEST)
-    return scale * products - (scale * scale / 2) * squares
+    return scale * product(query, rows) - (scale * scale / 2) * squares
 
 
 def lowest(dtype: DTypeLike) -> float:

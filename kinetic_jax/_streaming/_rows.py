@@ -1,4 +1,4 @@
-"""Rows of data, in memory or read from the host in chunks."""
+"""Rows of data, in memory or read from the host in chunks, and what is known of each."""
 
 import dataclasses
 import functools
@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from kinetic_jax._checks import numbers, require
+from kinetic_jax._checks import float_array, is_concrete, numbers, require, require_finite
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import untyped_axes
+from kinetic_jax._streaming._reductions import lowest
 
 DEFAULT_CHUNK_SIZE = 4096
 
@@ -56,6 +57,39 @@ def checked_rows(name: str, data: Any) -> tuple[int, ...]:
     is_real = real or dtype == jnp.bfloat16 or dtype.kind == "b"
     require(is_real, name, f"dtype {dtype}", "hold real numbers")
     return shape
+
+
+def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
+    """Classes as int32.
+
+    Raises:
+        ValueError: if they are not whole numbers from 0 to 2³¹ − 1, one a row.
+    """
+    given = numbers("labels", labels) if is_concrete(labels) else jnp.asarray(labels)
+    is_integer = jnp.issubdtype(given.dtype, jnp.integer)
+    require(is_integer, "labels", f"dtype {given.dtype}", "be whole numbers")
+    require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
+    if is_concrete(given):
+        require(int(given.min()) >= 0, "labels", given.min(), "not be negative")
+        require(int(given.max()) < 2**31, "labels", given.max(), "be below 2³¹")
+    return jnp.asarray(given.astype(np.int32))
+
+
+def checked_log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
+    """Logarithms of weights, the lowest number for a weight of 0.
+
+    Raises:
+        ValueError: if they are not finite numbers, one a row, none negative and one positive.
+    """
+    given = float_array(weights, "weights").astype(jax.dtypes.canonicalize_dtype(float))
+    require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")
+    require_finite("weights", given)
+    if is_concrete(given):
+        values = np.asarray(given)
+        require(bool(np.all(values >= 0)), "weights", values.min(), "not be negative")
+        require(bool(np.any(values > 0)), "weights", "zeros alone", "be positive somewhere")
+    positive = given > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, given, 1.0)), lowest(given.dtype))
 
 
 def as_numbers(data: Rows) -> Array | np.ndarray:
@@ -147,6 +181,24 @@ def _median_size(rows: Float[Array, "rows *event"]) -> Float[Array, ""]:
 def center_of(first: Float[Array, "chunk size"]) -> Float[Array, " size"]:
     """The mean of the first chunk of rows, around which squared norms are small."""
     return jnp.mean(jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first)), axis=0)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def centered_squares(
+    data: Float[Array, "rows *event"], count: int
+) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
+    """The mean c of the first `count` rows, and ||x_i − c||²: not finite for rows that are not.
+
+    The other rows are copies of the last, which fill up devices. The centre has no derivatives:
+    no result depends on where it is.
+    """
+    rows = data.reshape(data.shape[0], -1)
+    fixed, spare = jax.lax.stop_gradient(rows), rows.shape[0] - count
+    center = jnp.mean(fixed, axis=0)
+    if spare:
+        center = center + (center - fixed[-1]) * (spare / count)
+    center = jnp.where(jnp.isfinite(center), center, 0.0)  # so that a bad row spoils no other
+    return center, jnp.sum((rows - center[None, :]) ** 2, axis=1)
 
 
 def to_power_of_two(index: np.ndarray) -> np.ndarray:

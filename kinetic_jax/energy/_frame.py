@@ -1,7 +1,5 @@
 """Energies in another frame, after the fact."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
@@ -9,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import batch_size, positive_scalar, real_rows, require
 from kinetic_jax._norms import squared_norm
 from kinetic_jax._pytree import result
+from kinetic_jax._state import State
 from kinetic_jax.energy._measure import (
     Frame,
     Mass,
@@ -88,7 +87,7 @@ def in_frame(
     velocity = spread_like("frame", checked_frame(frame), start)
     weights = spread_like("mass", checked_mass(mass), start)
 
-    def square(x: Any) -> Array:
+    def square(x: State) -> Array:
         def of_array(leaf: Array, mass: Array | None = None) -> Array:
             return squared_norm(leaf, tuple(range(1, leaf.ndim)), mass)
 

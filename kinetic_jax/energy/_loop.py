@@ -1,7 +1,5 @@
 """Energy in a hand-written sampling loop over a batch: init, update, result."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -24,6 +22,7 @@ from kinetic_jax.energy._path_energy import (
     CompensatedSum,
     PathEnergy,
     PhaseTotals,
+    excess_rate,
     kinetic_rates,
     no_sum,
     no_totals,
@@ -139,9 +138,8 @@ def _updated(state: EnergyState, u: Array, time: Array, step: Array) -> EnergySt
     elapsed, duration = state.duration.value, state.duration.add(step)
     velocity = jnp.where(jnp.expand_dims(elapsed == 0, axes), u.astype(dtype), state.velocity)
     relative = u.astype(dtype) - velocity
-    mean = state.drift / jnp.expand_dims(_unless_zero(elapsed), axes)
-    share = elapsed / _unless_zero(duration.value)
-    excess = share * squared_norm(relative - mean, axes, state.mass) / 2
+    times = elapsed, jnp.where(duration.value == 0, jnp.ones_like(step), duration.value)
+    excess = excess_rate((1.0,), [relative], relative, state.drift, *times, state.mass, axes)
     landing = is_landing(time, state.tau_split)
     totals = state.totals.credit(power * step, speed * step, excess * step, landing)
     drift = state.drift + jnp.expand_dims(step, axes) * relative
@@ -171,13 +169,13 @@ def _result(state: EnergyState, x1: Array) -> PathEnergy:
     return path_energy(state.totals, displacement, state.duration.value)
 
 
-def _check_state(state: Any) -> None:
+def _check_state(state: object) -> None:
     is_state = isinstance(state, EnergyState)
     expected = "be what energy_init or energy_update returned"
     require(is_state, "state", type(state).__name__, expected)
 
 
-def _rows_like_x0(state: EnergyState, name: str, value: Any) -> Array:
+def _rows_like_x0(state: EnergyState, name: str, value: ArrayLike | PyTree[ArrayLike]) -> Array:
     if state.spec is not None:
         value = flat_rows(name, value, state.spec)
     rows = real_rows(name, value)
@@ -194,7 +192,3 @@ def _per_sample(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.d
     fits = number.shape in ((), shape)
     require(fits, name, f"shape {number.shape}", f"be a number or have shape {shape}")
     return number.astype(dtype)
-
-
-def _unless_zero(duration: Array) -> Array:
-    return jnp.where(duration == 0, jnp.ones_like(duration), duration)

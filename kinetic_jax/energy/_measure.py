@@ -1,6 +1,6 @@
 """The measure of a velocity: the mass of its dimensions, and the frame that it is seen from."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ Mass: TypeAlias = ArrayLike | PyTree[ArrayLike]
 Frame: TypeAlias = ArrayLike | PyTree[ArrayLike]
 
 
-def checked_mass(mass: Any) -> PyTree[Float[Array, "..."]] | None:
+def checked_mass(mass: Mass | None) -> PyTree[Float[Array, "..."]] | None:
     """Weights of squared velocities as floating arrays.
 
     Raises:
@@ -27,7 +27,7 @@ def checked_mass(mass: Any) -> PyTree[Float[Array, "..."]] | None:
     return weights
 
 
-def checked_frame(frame: Any) -> PyTree[Float[Array, "..."]] | None:
+def checked_frame(frame: Frame | None) -> PyTree[Float[Array, "..."]] | None:
     """A constant velocity as floating arrays.
 
     Raises:
@@ -36,7 +36,7 @@ def checked_frame(frame: Any) -> PyTree[Float[Array, "..."]] | None:
     return _checked("frame", frame)
 
 
-def _checked(name: str, values: Any) -> PyTree[Float[Array, "..."]] | None:
+def _checked(name: str, values: PyTree[ArrayLike] | None) -> PyTree[Float[Array, "..."]] | None:
     if values is None:
         return None
 
@@ -48,7 +48,7 @@ def _checked(name: str, values: Any) -> PyTree[Float[Array, "..."]] | None:
     return arrays
 
 
-def _known_on_host(values: Any) -> list[Any]:
+def _known_on_host(values: PyTree[ArrayLike]) -> list[ArrayLike]:
     """The arrays whose numbers are checked: looking at others would wait for the device."""
     return [leaf for leaf in jax.tree.leaves(values) if not isinstance(leaf, jax.Array)]
 
@@ -64,12 +64,12 @@ def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | No
     """
     if values is None:
         return None
-    structure: Any = jax.tree.structure(x)
+    structure: object = jax.tree.structure(x)
     if jax.tree_util.all_leaves([values]) and not jax.tree_util.all_leaves([x]):
         expected = f"be one number, or have the structure of x, {structure}"
         require(values.shape == (), name, f"an array of shape {values.shape}", expected)
         values = jax.tree.map(lambda _: values, x)
-    got: Any = jax.tree.structure(values)
+    got: object = jax.tree.structure(values)
     require(got == structure, name, got, f"have the structure of x, {structure}")
 
     def spread(leaf: Array, like: Array) -> Array:

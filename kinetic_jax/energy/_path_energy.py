@@ -113,6 +113,49 @@ def kinetic_rates(
     return squared / 2, norm_from_squared(squared)
 
 
+def excess_rate(
+    weights: tuple[float, ...],
+    velocities: list[Float[Array, "*event"]],
+    mean: Float[Array, "*event"],
+    moved: Float[Array, "*event"],
+    before: Float[Array, "*batch"],
+    after: Float[Array, "*batch"],
+    mass: Float[Array, "*event"] | None,
+    axes: tuple[int, ...] | None = None,
+) -> Float[Array, "*batch"]:
+    """The mean integrand ½ (Σ b_i ||k_i − u||² + T/(T + h) ||u − m||²) of the excess over a step.
+
+    Velocities may be relative to a constant one, and `moved` then to its path.
+
+    Args:
+        weights: the solver's b_i.
+        velocities: the stages' k_i.
+        mean: u, the step's mean velocity.
+        moved: the way up to the step, so that m = moved/T is the mean velocity up to there.
+        before: T, the time up to the step.
+        after: T + h, not 0.
+        mass: weights of the squares.
+        axes: those of an event, in a batch with times of shape (batch,); None for ONE sample.
+    """
+    weighted = [(b, k) for b, k in zip(weights, velocities, strict=True) if b != 0]
+    elapsed = jnp.where(before == 0, jnp.ones_like(before), before)
+    so_far = moved / jnp.expand_dims(elapsed, axes or ())
+    unit = weighted[0][0]  # factored out: equal weights then need no product
+    squares, share = (mean - so_far) ** 2, before / (unit * after)
+    if len(weighted) == 1:  # the one velocity is the mean
+        return share / 2 * _sum(squares, mass, axes)
+    squares = jnp.expand_dims(share, axes or ()) * squares
+    for weight, velocity in weighted:
+        square = (velocity - mean) ** 2
+        squares = squares + (square if weight == unit else weight / unit * square)
+    return unit / 2 * _sum(squares, mass, axes)
+
+
+def _sum(squares: Array, mass: Array | None, axes: tuple[int, ...] | None) -> Array:
+    squares = squares if mass is None else mass.astype(squares.dtype) * squares
+    return jnp.sum(squares, axis=axes)
+
+
 def path_energy(
     totals: PhaseTotals, squared_displacement: Float[Array, "*batch"], duration: Float[Array, "..."]
 ) -> PathEnergy:

@@ -49,10 +49,10 @@ class PathVectorField(eqx.Module):
     mass: State | None = None
     frame: State | None = None
 
-    def __call__(self, t: Any, y: PathState, args: PyTree[Any]) -> PathState:
+    def __call__(self, t: ArrayLike, y: PathState, args: PyTree[Any]) -> PathState:
         """The rates of x, energy and length."""
         del args
-        velocity = checked_velocity(self.field(t, y.x, self.cond), y.x)
+        velocity = checked_velocity(self.field(jnp.asarray(t), y.x, self.cond), y.x)
         mass = spread_like("mass", self.mass, velocity)
         seen = seen_from(spread_like("frame", self.frame, velocity), velocity)
         power, speed = kinetic_rates(seen, None, mass)

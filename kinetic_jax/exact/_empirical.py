@@ -1,7 +1,7 @@
 """Empirical flow matching: the exact flow of a finite data set."""
 
 import contextlib
-import functools
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import (
@@ -25,13 +26,16 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
 from kinetic_jax._streaming import (
+    Rows,
     Shards,
     as_numbers,
     center_of,
+    centered_squares,
+    checked_labels,
+    checked_log_weights,
     checked_rows,
     checked_shards,
     is_on_host,
-    lowest,
     read_rows,
     split_rows,
 )
@@ -46,7 +50,7 @@ from kinetic_jax.exact._empirical_values import (
     values_of,
     values_on_batch,
 )
-from kinetic_jax.exact._posterior import Atoms, centered_squares
+from kinetic_jax.exact._posterior import Atoms, Beside
 from kinetic_jax.fields import Field
 
 ROWS_AT_ONCE = 2048
@@ -63,9 +67,9 @@ class EmpiricalField(Field):
     heaviest rows are recomputed by differences, so that near duplicates stay distinct up
     to the rounding of x. Nothing of size batch × rows is held beyond a chunk, under `grad` neither.
 
-    At t = 1, v* is 0/0. The field stays finite there, by stopping its clock at
-    1 − √ε of the dtype; for stages that look beyond `arrival`, `sample` takes the limit along the
-    arriving path, so that solvers which look at t = 1 (Heun, Tsit5) arrive where they should.
+    At t = 1, v* is 0/0. The field stays finite there, as its clock stops at 1 − √ε of the dtype;
+    for stages beyond `arrival`, `sample` takes the limit along the arriving path, so that solvers
+    which look at t = 1 (Heun, Tsit5) arrive where they should.
 
     Args:
         data: the rows, shape (rows, *event), finite. A NumPy memmap (or any array-like with a
@@ -94,7 +98,7 @@ class EmpiricalField(Field):
                [ 4.,  1.]], dtype=float32)
     """
 
-    data: Any
+    data: Any  # an array, or the host's rows
     squares: Float[Array, " rows"] | None
     center: Float[Array, " size"] | None
     labels: Int[Array, " rows"] | None
@@ -104,7 +108,7 @@ class EmpiricalField(Field):
 
     def __init__(
         self,
-        data: Any,
+        data: Rows | Sequence[Any],
         *,
         labels: Int[ArrayLike, " rows"] | None = None,
         weights: Float[ArrayLike, " rows"] | None = None,
@@ -112,27 +116,29 @@ class EmpiricalField(Field):
         mesh: Mesh | None = None,
         axis: str | None = None,
     ):
-        data = data if hasattr(data, "shape") else numbers("data", data)
         shape = checked_rows("data", data)
+        if isinstance(data, Sequence) or not hasattr(data, "shape"):
+            data = numbers("data", data)
         self.chunk_size = whole_number("chunk_size", chunk_size, 1)
         self.labels = None if labels is None else checked_labels(labels, shape[0])
         self.log_weights = None if weights is None else checked_log_weights(weights, shape[0])
-        self.shards = checked_shards(mesh, axis, shape[0])
-        if self.shards is None:
+        self.shards = shards = checked_shards(mesh, axis, shape[0])
+        if shards is None:
             refuse_split("data", data)
-        if self.shards is None and is_on_host(data):
-            self.data, self.squares, self.center = data, None, None
-            return
-        with contextlib.nullcontext() if self.shards is None else alone_on(self.shards.mesh, data):
-            rows = jnp.asarray(as_numbers(data)) if self.shards is None else data
-            if self.shards is not None:
+            if is_on_host(data):
+                self.data, self.squares, self.center = data, None, None
+                return
+        with contextlib.nullcontext() if shards is None else alone_on(shards.mesh, data):
+            if shards is None:
+                rows = jnp.asarray(as_numbers(data))
+            else:
                 arrays = (data, self.labels, self.log_weights)
-                split = functools.partial(split_rows, shards=self.shards)
-                rows, self.labels, self.log_weights = jax.tree.map(split, arrays)
+                arrays = jax.tree.map(lambda array: split_rows(array, shards), arrays)
+                rows, self.labels, self.log_weights = arrays
             self.data = rows.astype(at_least_float32(rows.dtype))
             self.center, self.squares = centered_squares(self.data, shape[0])
-            if self.shards is not None:
-                self.center = placed(self.center, self.shards.mesh, PartitionSpec())
+            if shards is not None:
+                self.center = placed(self.center, shards.mesh, PartitionSpec())
             finite = jnp.isfinite(self.squares)
             if is_concrete(finite) and not bool(jnp.all(finite)):
                 row = int(jnp.argmin(finite))
@@ -222,7 +228,7 @@ class EmpiricalField(Field):
             ValueError: if shapes do not fit, or a row of the data is not finite.
         """
         check_progress(progress)
-        t, x, cond = map(gathered, ("t", "x", "cond"), (t, x, cond))
+        t, x, cond = gathered("t", t), gathered("x", x), gathered("cond", cond)
         if cond is not None:
             self.check_cond(cond)
         event = self.event_shape
@@ -260,8 +266,7 @@ class EmpiricalField(Field):
     def partition_specs(self) -> list[PartitionSpec]:
         """The layout of the arrays on `mesh`: all split but the centre."""
         split = PartitionSpec() if self.shards is None else self.shards.spec
-        leaves = jax.tree.leaves(self)
-        return [PartitionSpec() if leaf is self.center else split for leaf in leaves]
+        return [PartitionSpec() if leaf is self.center else split for leaf in jax.tree.leaves(self)]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -273,7 +278,7 @@ class EmpiricalField(Field):
         """The class that stands for the whole data set, for `cfg`; None without labels."""
         return None if self.labels is None else jnp.array(-1, jnp.int32)
 
-    def arrival(self, dtype: Any) -> float:
+    def arrival(self, dtype: DTypeLike) -> float:
         """The last time at which a stage of `sample` looks at the field: 1 − ε^(1/3).
 
         Earlier than `1 − stop`, because a solver's weights multiply the rounding of x, which is
@@ -281,11 +286,11 @@ class EmpiricalField(Field):
         """
         return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
 
-    def stop(self, dtype: Any) -> float:
+    def stop(self, dtype: DTypeLike) -> float:
         """The time before t = 1 at which the clock stops, √ε: x − t x_i keeps half its digits."""
         return float(np.sqrt(jnp.finfo(dtype).eps))
 
-    def check_cond(self, cond: Any, name: str = "cond") -> None:
+    def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Refuses classes without rows, where they are concrete."""
         if self.labels is None:
             raise ValueError(f"{name} must be None for an EmpiricalField without labels")
@@ -304,7 +309,8 @@ class EmpiricalField(Field):
                 f"of shape {self.data.shape}: use on_batch, or pass the rows as an array"
             )
         rows = self.data.reshape(self.data.shape[0], -1)
-        return Atoms(rows, self.squares, self.center, self.log_weights, self.labels, self.shards)
+        beside = Beside(self.squares, self.log_weights, self.labels)
+        return Atoms(rows, self.center, beside, self.shards)
 
     def _without_host(self) -> "EmpiricalField":
         """The field for programs that do not look at the rows, which may be no array of JAX's."""
@@ -313,56 +319,22 @@ class EmpiricalField(Field):
         shape = jax.ShapeDtypeStruct(self.data.shape, self.data.dtype)
         return eqx.tree_at(lambda field: field.data, self, shape)
 
-    def _checked(self, t: Any, x: Any, cond: Any) -> tuple[Array, Array, Any]:
+    def _checked(
+        self, t: ArrayLike, x: ArrayLike, cond: PyTree[Any]
+    ) -> tuple[Array, Array, Array | None]:
         """Time, point and class as arrays, at least in float32."""
         self.atoms()  # refuses data on the host
-        point, event = float_array(x, "x"), self.event_shape
-        require(
-            point.shape == event, "x", f"shape {point.shape}", f"have the data's shape, {event}"
-        )
+        point, expected = float_array(x, "x"), f"have the data's shape, {self.event_shape}"
+        require(point.shape == self.event_shape, "x", f"shape {point.shape}", expected)
         point = point.astype(at_least_float32(point.dtype))
         if cond is not None:
             self.check_cond(cond)
             cond = as_array("cond", cond)
         time = float_scalar(t, "t").astype(point.dtype)
         require_finite("t", time)
-        arguments = time, point, cond
         if self.shards is None:
-            return arguments
-        return placed(arguments, self.shards.mesh, PartitionSpec())
-
-
-def checked_labels(labels: ArrayLike, rows: int) -> Int[Array, " rows"]:
-    """Classes as int32.
-
-    Raises:
-        ValueError: if they are not whole numbers from 0 to 2³¹ − 1, one a row.
-    """
-    given: Any = numbers("labels", labels) if is_concrete(labels) else jnp.asarray(labels)
-    is_integer = jnp.issubdtype(given.dtype, jnp.integer)
-    require(is_integer, "labels", f"dtype {given.dtype}", "be whole numbers")
-    require(given.shape == (rows,), "labels", f"shape {given.shape}", f"have shape {(rows,)}")
-    if is_concrete(given):
-        require(int(given.min()) >= 0, "labels", given.min(), "not be negative")
-        require(int(given.max()) < 2**31, "labels", given.max(), "be below 2³¹")
-    return jnp.asarray(given.astype(np.int32))
-
-
-def checked_log_weights(weights: ArrayLike, rows: int) -> Float[Array, " rows"]:
-    """Logarithms of weights, the lowest number for a weight of 0.
-
-    Raises:
-        ValueError: if they are not finite numbers, one a row, none negative and one positive.
-    """
-    given = float_array(weights, "weights").astype(jax.dtypes.canonicalize_dtype(float))
-    require(given.shape == (rows,), "weights", f"shape {given.shape}", f"have shape {(rows,)}")
-    require_finite("weights", given)
-    if is_concrete(given):
-        values = np.asarray(given)
-        require(bool(np.all(values >= 0)), "weights", values.min(), "not be negative")
-        require(bool(np.any(values > 0)), "weights", "zeros alone", "be positive somewhere")
-    positive = given > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, given, 1.0)), lowest(given.dtype))
+            return time, point, cond
+        return placed((time, point, cond), self.shards.mesh, PartitionSpec())
 
 
 def check_classes(name: str, cond: ArrayLike, labels: Int[Array, " rows"]) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import (
     as_array,
@@ -24,7 +24,9 @@ from kinetic_jax._checks import (
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import alone_on, in_caller_types, is_inside, untyped_axes
 from kinetic_jax._streaming import (
+    Best,
     Highest,
+    Rows,
     SoftmaxMean,
     SoftmaxSum,
     Together,
@@ -35,6 +37,7 @@ from kinetic_jax._streaming import (
 )
 from kinetic_jax.exact._posterior import (
     REMEASURED,
+    Beside,
     Posterior,
     around,
     heaviest,
@@ -44,6 +47,14 @@ from kinetic_jax.exact._posterior import (
     scores_at,
     weighted,
 )
+from kinetic_jax.fields import Field
+
+if TYPE_CHECKING:
+    from kinetic_jax.exact._empirical import EmpiricalField
+else:  # which imports this file
+    EmpiricalField = Field
+
+T = TypeVar("T")
 
 _HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
 
@@ -67,9 +78,22 @@ class EmpiricalValues(NamedTuple):
     shift: Float[Array, "*shape"]
 
 
-jax.export.register_namedtuple_serialization(
-    EmpiricalValues, serialized_name="kinetic_jax.EmpiricalValues"
-)
+class HeaviestAtoms(NamedTuple):
+    """The result of `EmpiricalField.posterior`.
+
+    Attributes:
+        weights: posterior weights, the greatest first.
+        indices: which rows they are of.
+    """
+
+    weights: Float[Array, " k"]
+    indices: Int[Array, " k"]
+
+
+for _kind in (EmpiricalValues, HeaviestAtoms):
+    jax.export.register_namedtuple_serialization(
+        _kind, serialized_name=f"kinetic_jax.{_kind.__name__}"
+    )
 
 
 def log_volume(size: int, left: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -84,14 +108,9 @@ def values_of(
     total: Float[Array, "..."],
     shape: tuple[int, ...],
 ) -> EmpiricalValues:
-    """The values at a point, or at a batch of them.
+    """The values at a point or at a batch of them, flat in `x`, before that of shape `shape`.
 
-    Args:
-        statistics: of the posterior there.
-        x: the points, flat.
-        left: 1 − t.
-        total: log of the number of rows that count, or of the sum of their weights.
-        shape: of the points as they were given.
+    `left` is 1 − t, and `total` that of `log_total`.
     """
     velocity = ((statistics.base - x) + statistics.shift) / left[..., None]
     return EmpiricalValues(
@@ -103,9 +122,10 @@ def values_of(
     )
 
 
-def log_total(field: Any, cond: Int[Array, ""] | None, dtype: DTypeLike) -> Float[Array, ""]:
+def log_total(
+    field: EmpiricalField, cond: Int[Array, ""] | None, dtype: DTypeLike
+) -> Float[Array, ""]:
     """Log of the number of rows that count, or of the sum of their weights; by chunks."""
-    known = tuple(array for array in (field.log_weights, field.labels) if array is not None)
     if field.log_weights is None and (field.labels is None or cond is None):
         return jnp.asarray(np.log(field.rows), dtype)
 
@@ -115,7 +135,7 @@ def log_total(field: Any, cond: Int[Array, ""] | None, dtype: DTypeLike) -> Floa
     peak, total = stream(
         score,
         SoftmaxSum(),
-        jnp.zeros((known[0].shape[0], 0), dtype),
+        jnp.zeros((field.data.shape[0], 0), dtype),
         (field.log_weights, field.labels),
         dtype=dtype,
         chunk_size=field.chunk_size,
@@ -125,31 +145,14 @@ def log_total(field: Any, cond: Int[Array, ""] | None, dtype: DTypeLike) -> Floa
     return peak + jnp.log(total)
 
 
-class HeaviestAtoms(NamedTuple):
-    """The result of `EmpiricalField.posterior`.
-
-    Attributes:
-        weights: posterior weights, the greatest first.
-        indices: which rows they are of.
-    """
-
-    weights: Float[Array, " k"]
-    indices: Int[Array, " k"]
-
-
-jax.export.register_namedtuple_serialization(
-    HeaviestAtoms, serialized_name="kinetic_jax.HeaviestAtoms"
-)
-
-
-def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
+def on_shards(work: Callable[..., T]) -> Callable[..., T]:
     """`work(field, *args)` on every device that holds a part of the field's rows, if any do.
 
     Inside `sample` over the same mesh the code already is that of one device.
     """
 
     @functools.wraps(work)
-    def call(field: Any, *args: Any) -> Any:
+    def call(field: EmpiricalField, *args: PyTree[Any]) -> T:
         shards = field.shards
         if shards is None or is_inside(shards.axis):
             return work(field, *args)
@@ -158,7 +161,7 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
         own = field.partition_specs()
         specs = own + [PartitionSpec()] * (len(leaves) - len(own))
 
-        def local(leaves: list[Any]) -> Any:
+        def local(leaves: list[Array]) -> T:
             field, args = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
             return work(field, *args)
 
@@ -181,14 +184,16 @@ def on_shards(work: Callable[..., Any]) -> Callable[..., Any]:
 @eqx.filter_jit
 @untyped_axes
 @on_shards
-def values_at(field: Any, t: Array, x: Array, cond: Any) -> EmpiricalValues:
+def values_at(field: EmpiricalField, t: Array, x: Array, cond: Array | None) -> EmpiricalValues:
     """See `EmpiricalField.values`."""
     time, flat, statistics = _posterior(field, t, x, cond)
     return values_of(statistics, flat, 1 - time, log_total(field, cond, x.dtype), x.shape)
 
 
 @eqx.filter_jit
-def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> EmpiricalValues:
+def values_on_batch(
+    field: EmpiricalField, t: Array, x: Array, classes: Array | None
+) -> EmpiricalValues:
     """The values at a batch of points, in blocks of 256."""
     return jax.lax.map(lambda point: values_at(field, *point), (t, x, classes), batch_size=256)
 
@@ -196,7 +201,9 @@ def values_on_batch(field: Any, t: Array, x: Array, classes: Array | None) -> Em
 @eqx.filter_jit
 @untyped_axes
 @on_shards
-def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAtoms:
+def heaviest_at(
+    field: EmpiricalField, t: Array, x: Array, cond: Array | None, k: int
+) -> HeaviestAtoms:
     """See `EmpiricalField.posterior`."""
     time, flat, statistics = _posterior(field, t, x, cond)
     atoms = field.atoms()
@@ -204,7 +211,7 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
     # no derivative; their weights have.
     frozen = jax.lax.stop_gradient((atoms, time, flat))
     first, _ = heaviest(*frozen, cond, count=k + 8, chunk_size=field.chunk_size)
-    rows, log_weights, _ = atoms.take(first.number)
+    rows, log_weights = atoms.take(first.number)
     winners = measured_again(time, flat, rows, first.number, first.scores, log_weights)
     weights = jnp.exp(winners.relative + winners.first - statistics.log_sum)
     top, place = jax.lax.top_k(weights, k)
@@ -214,20 +221,22 @@ def heaviest_at(field: Any, t: Array, x: Array, cond: Any, k: int) -> HeaviestAt
 @eqx.filter_jit
 @untyped_axes
 @on_shards
-def log_total_of(field: Any, cond: Any, dtype: Any) -> Array:
+def log_total_of(field: EmpiricalField, cond: Array | None, dtype: DTypeLike) -> Array:
     """Log of the number of rows that count, or of the sum of their weights."""
     return log_total(field, cond, dtype)
 
 
 @eqx.filter_jit
-def log_totals_of(field: Any, classes: Array | None, dtype: Any) -> Array:
+def log_totals_of(field: EmpiricalField, classes: Array | None, dtype: DTypeLike) -> Array:
     """`log_total_of` each class; of the whole data set for None."""
     if classes is None:
         return log_total(field, None, dtype)
     return jax.lax.map(lambda cond: log_total(field, cond, dtype), classes)
 
 
-def _posterior(field: Any, t: Array, x: Array, cond: Any) -> tuple[Array, Array, Posterior]:
+def _posterior(
+    field: EmpiricalField, t: Array, x: Array, cond: Array | None
+) -> tuple[Array, Array, Posterior]:
     flat = x.reshape(-1)
     time, atoms = jnp.minimum(t, 1 - field.stop(x.dtype)), field.atoms()
     return time, flat, posterior(atoms, time, flat, cond, chunk_size=field.chunk_size)
@@ -243,13 +252,12 @@ class PosteriorScore(eqx.Module):
         squares: Float[Array, " chunk"],
         beside: tuple[Array | None, Array | None],
     ) -> Float[Array, " chunk"]:
-        """See `scores_at` and `weighted`."""
-        t, y, cond = query
-        return weighted(scores_at(t, y, rows, squares), *beside, cond)
+        """See `scores_at`."""
+        return scores_at(*query, rows, Beside(squares, *beside))
 
 
 def posterior_on_batch(
-    data: Any,
+    data: Rows,
     log_weights: Float[Array, " rows"] | None,
     labels: Int[Array, " rows"] | None,
     t: Float[Array, " batch"],
@@ -291,17 +299,17 @@ def posterior_on_batch(
 
 @eqx.filter_jit
 def _refined(
-    t: Any,
-    x: Any,
-    rows: Any,
-    place: Any,
-    index: Any,
-    scores: Any,
-    sums: Any,
-    log_weights: Any,
-    center: Any,
+    t: Float[Array, " batch"],
+    x: Float[Array, "batch size"],
+    rows: Float[Array, "distinct size"],
+    place: Int[Array, "batch count"],
+    index: Int[Array, "batch count"],
+    scores: Float[Array, "batch count"],
+    sums: Best,
+    log_weights: Float[Array, " rows"] | None,
+    center: Float[Array, " size"],
 ) -> Posterior:
-    def one(query: Any) -> Posterior:
+    def one(query: tuple[Array, Array, Array, Array, Array, Best]) -> Posterior:
         t, x, place, number, scores, sums = query
         own = None if log_weights is None else log_weights[number]
         winners = measured_again(t, x, rows[place], number, scores, own)
@@ -311,7 +319,7 @@ def _refined(
 
 
 def checked_batch(
-    t: Any, x: Any, cond: Any, event: tuple[int, ...]
+    t: ArrayLike, x: ArrayLike, cond: ArrayLike | None, event: tuple[int, ...]
 ) -> tuple[Array, Array, Array | None]:
     """Times (batch,), points (batch, size) and classes (batch,) of a batch.
 
@@ -323,12 +331,9 @@ def checked_batch(
     points = float_array(x, "x")
     points = points.astype(at_least_float32(points.dtype))
     shape = points.shape
-    require(
-        shape[1:] == event and len(shape) > len(event),
-        "x",
-        f"shape {shape}",
-        f"have shape (batch, {', '.join(map(str, event))})",
-    )
+    fits = shape[1:] == event and len(shape) > len(event)
+    expected = f"have shape (batch, {', '.join(map(str, event))})"
+    require(fits, "x", f"shape {shape}", expected)
     require(shape[0] >= 1, "x", f"shape {shape}", "have points")
     times = float_array(t, "t").astype(points.dtype)
     fits = times.shape in ((), shape[:1])

@@ -21,10 +21,10 @@ from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._mesh import untyped_axes
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax._pytree import result
-from kinetic_jax._streaming import Highest, lowest, stream
+from kinetic_jax._streaming import Highest, lowest, product, stream
 from kinetic_jax.exact._empirical import EmpiricalField
 from kinetic_jax.exact._empirical_values import log_total_of, log_volume, on_shards
-from kinetic_jax.exact._posterior import log_ratio, product, weighted
+from kinetic_jax.exact._posterior import Beside, log_ratio, weighted
 
 
 @result
@@ -186,18 +186,17 @@ def farthest(
     center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
     moved = x - center
 
-    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
+    def score(rows: Array, known: Beside) -> Array:
         squares, log_weights, labels = known
         scores = squares.astype(x.dtype) - 2 * product(moved, rows)
         counts = weighted(jnp.zeros_like(scores), log_weights, labels, cond)
         return jnp.where(counts > lowest(x.dtype), scores, lowest(x.dtype))
 
-    beside = (atoms.squares, atoms.log_weights, atoms.labels)
     over = atoms.over(x.dtype, field.chunk_size) | {"recompute": True, "center": center}
-    scores, _ = stream(score, Highest(1), atoms.rows, beside, **over)
+    scores, _ = stream(score, Highest(1), atoms.rows, atoms.beside, **over)
     square = jnp.sum(moved * moved)
     # Rounding error of differences, a sum of squares and a product of that many terms.
-    highest = jax.lax.stop_gradient(jnp.max(atoms.squares))
+    highest = jax.lax.stop_gradient(jnp.max(atoms.beside.squares))
     if atoms.shards is not None:
         highest = jax.lax.pmax(highest, atoms.shards.axis)
     longest = jnp.sqrt(square) + jnp.sqrt(highest).astype(x.dtype)

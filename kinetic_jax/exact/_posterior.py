@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kinetic_jax._streaming import (
@@ -20,6 +21,7 @@ from kinetic_jax._streaming import (
     Together,
     WeightedSum,
     lowest,
+    product,
     product_scores,
     stream,
     take_rows,
@@ -30,23 +32,27 @@ from kinetic_jax._streaming import (
 REMEASURED = 12
 
 
+class Beside(NamedTuple):
+    """What is known of each row, or of each of some."""
+
+    squares: Float[Array, " some"]  # ||x_i − c||²
+    log_weights: Float[Array, " some"] | None  # None for equal weights
+    labels: Int[Array, " some"] | None  # classes
+
+
 class Atoms(eqx.Module):
     """The training rows and what is known of each.
 
     Attributes:
         rows: flat, shape (rows, size).
-        squares: ||x_i − c||².
         center: c, the same for all devices.
-        log_weights: logarithms of the rows' weights, or None for equal ones.
-        labels: the rows' classes, or None.
+        beside: streamed with the rows.
         shards: how all rows are split over devices, if these are one device's part.
     """
 
     rows: Float[Array, "rows size"]
-    squares: Float[Array, " rows"]
     center: Float[Array, " size"]
-    log_weights: Float[Array, " rows"] | None
-    labels: Int[Array, " rows"] | None
+    beside: Beside
     shards: Shards | None = eqx.field(static=True, default=None)
 
     @property
@@ -54,35 +60,14 @@ class Atoms(eqx.Module):
         """The number of rows on all devices."""
         return self.rows.shape[0] if self.shards is None else self.shards.total
 
-    def over(self, dtype: Any, chunk_size: int) -> dict[str, Any]:
+    def over(self, dtype: DTypeLike, chunk_size: int) -> dict[str, Any]:
         """The options with which the rows are streamed."""
         return {"dtype": dtype, "chunk_size": chunk_size, "shards": self.shards}
 
-    def take(self, number: Int[Array, " some"]) -> tuple[Array, Array | None, Array | None]:
-        """Some of the rows, with their log weights and labels, on every device."""
-
-        def taken(array: Array) -> Array:
-            return take_rows(array, number, self.shards)
-
-        return jax.tree.map(taken, (self.rows, self.log_weights, self.labels))
-
-
-@functools.partial(jax.jit, static_argnames="count")
-def centered_squares(
-    data: Float[Array, "rows *event"], count: int
-) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
-    """The mean c of the first `count` rows, and ||x_i − c||²: not finite for rows that are not.
-
-    The other rows are copies of the last, which fill up devices. The centre has no derivatives:
-    no result depends on where it is.
-    """
-    rows = data.reshape(data.shape[0], -1)
-    fixed, spare = jax.lax.stop_gradient(rows), rows.shape[0] - count
-    center = jnp.mean(fixed, axis=0)
-    if spare:
-        center = center + (center - fixed[-1]) * (spare / count)
-    center = jnp.where(jnp.isfinite(center), center, 0.0)  # so that a bad row spoils no other
-    return center, jnp.sum((rows - center[None, :]) ** 2, axis=1)
+    def take(self, number: Int[Array, " some"]) -> tuple[Array, Array | None]:
+        """Some of the rows, with their log weights, on every device."""
+        take = functools.partial(take_rows, number=number, shards=self.shards)
+        return jax.tree.map(take, (self.rows, self.beside.log_weights))
 
 
 def weighted(
@@ -93,11 +78,8 @@ def weighted(
 ) -> Float[Array, " some"]:
     """The scores of rows with their log weights; the lowest of all for rows of another class."""
     if log_weights is not None:
-        scores = jnp.where(
-            log_weights > lowest(log_weights.dtype),
-            scores + log_weights.astype(scores.dtype),
-            lowest(scores.dtype),
-        )
+        counts = log_weights > lowest(log_weights.dtype)
+        scores = jnp.where(counts, scores + log_weights.astype(scores.dtype), lowest(scores.dtype))
     if labels is not None and cond is not None:
         scores = jnp.where((cond < 0) | (labels == cond), scores, lowest(scores.dtype))
     return scores
@@ -115,11 +97,14 @@ def around(
 def scores_at(
     t: Float[Array, ""],
     y: Float[Array, " size"],
+    cond: Int[Array, ""] | None,
     rows: Float[Array, "chunk size"],
-    squares: Float[Array, " chunk"],
+    beside: Beside,
 ) -> Float[Array, " chunk"]:
-    """ℓ_i + ||y||²/(2 (1 − t)²) of centred rows, without weights, by the expanded square."""
-    return product_scores(y, rows, squares.astype(y.dtype), t) / (1 - t) ** 2
+    """ℓ_i + ||y||²/(2 (1 − t)²) of centred rows, by the expanded square; see `weighted`."""
+    squares, log_weights, labels = beside
+    scores = product_scores(y, rows, squares.astype(y.dtype), t) / (1 - t) ** 2
+    return weighted(scores, log_weights, labels, cond)
 
 
 def log_ratio(
@@ -164,21 +149,13 @@ class Posterior(NamedTuple):
 
 
 class Winners(NamedTuple):
-    """The heaviest rows, measured by differences.
+    """The heaviest rows, measured by differences."""
 
-    Attributes:
-        number: their numbers, heaviest score first.
-        rows: the rows.
-        relative: ℓ_j − ℓ_0.
-        scores: their unrefined scores.
-        first: ℓ_0.
-    """
-
-    number: Int[Array, " count"]
+    number: Int[Array, " count"]  # heaviest score first
     rows: Float[Array, "count size"]
-    relative: Float[Array, " count"]
-    scores: Float[Array, " count"]
-    first: Float[Array, ""]
+    relative: Float[Array, " count"]  # ℓ_j − ℓ_0
+    scores: Float[Array, " count"]  # unrefined
+    first: Float[Array, ""]  # ℓ_0
 
 
 def measured_again(
@@ -209,12 +186,7 @@ def posterior_of(
 ) -> Posterior:
     """The refined posterior: recomputed scores of the heaviest rows, streamed sums of the others.
 
-    Args:
-        t: the time.
-        x: the query.
-        winners: the heaviest rows.
-        sums: of `SoftmaxMean` over all rows less `center`.
-        center: the centre of the rows.
+    `sums` are those of `SoftmaxMean` over all rows less `center`.
     """
     first, y = jnp.argmax(winners.relative), around(center, t, x)
     near = winners.rows - center.astype(x.dtype)[None, :]
@@ -234,8 +206,8 @@ def posterior_of(
     noise = (4 * winners.scores.size * jnp.finfo(y.dtype).eps + doubt) * sums.others
     counts = (rest > noise) & (doubt < 1)
     rest = jnp.where(counts, rest, 0.0)
-    product = jnp.matmul(streamed, near, precision=jax.lax.Precision.HIGHEST)
-    moved = sums.moved - product + missing * sums.row - rest * base
+    removed = jnp.matmul(streamed, near, precision=jax.lax.Precision.HIGHEST)
+    moved = sums.moved - removed + missing * sums.row - rest * base
     moved = jnp.where(counts, moved, 0.0)
     top = jnp.maximum(jnp.max(winners.relative), 0.0)
     weights = jnp.exp(winners.relative - top)
@@ -262,21 +234,15 @@ def heaviest(
     atoms: Atoms, t: Array, x: Array, cond: Array | None, *, count: int, chunk_size: int
 ) -> tuple[Winners, Best]:
     """The `count` heaviest rows, and the sums over all, less their centre."""
-    y = around(atoms.center, t, x)
-
-    def score(rows: Array, known: tuple[Any, Any, Any]) -> Array:
-        squares, log_weights, labels = known
-        return weighted(scores_at(t, y, rows, squares), log_weights, labels, cond)
-
     sums, (scores, index) = stream(
-        score,
+        functools.partial(scores_at, t, around(atoms.center, t, x), cond),
         Together(SoftmaxMean(), Highest(min(count, atoms.count))),
         atoms.rows,
-        (atoms.squares, atoms.log_weights, atoms.labels),
+        atoms.beside,
         center=atoms.center,
         **atoms.over(x.dtype, chunk_size),
     )
-    rows, log_weights, _ = atoms.take(index)
+    rows, log_weights = atoms.take(index)
     return measured_again(t, x, rows, index, scores, log_weights), sums
 
 
@@ -290,7 +256,12 @@ def posterior(
 
 
 @posterior.def_jvp
-def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
+def _posterior_jvp(
+    primals: tuple[Atoms, Array, Array, Array | None],
+    tangents: tuple[Atoms | None, Array | None, Array | None, None],
+    *,
+    chunk_size: int,
+) -> tuple[Posterior, Posterior]:
     """`d Σ w_i x_i = Σ w_i (dx_i + (x_i − mean) dℓ_i)`, and `d log Σ exp ℓ_i = Σ w_i dℓ_i`.
 
     What all dℓ_i have in common drops out of the first and is left out of the sums. All of it
@@ -299,7 +270,7 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     atoms, t, x, cond = primals
     d_atoms, dt, dy, _ = tangents
     d_rows = None if d_atoms is None else d_atoms.rows
-    d_weights = None if d_atoms is None else d_atoms.log_weights
+    d_weights = None if d_atoms is None else d_atoms.beside.log_weights
     statistics = posterior(atoms, t, x, cond, chunk_size=chunk_size)
     center = jax.lax.stop_gradient(atoms.center).astype(x.dtype)
     y, base, left = around(center, t, x), statistics.base - center, 1 - t
@@ -307,14 +278,12 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
     if dt is not None:
         dy = -dt * center if dy is None else dy - dt * center
 
-    def weights(rows: Array, known: Any) -> Array:
-        scores = scores_at(t, y, rows, known.squares)
-        scores = weighted(scores, known.log_weights, known.labels, cond)
-        return jnp.exp(scores - statistics.score_sum)
+    def weights(rows: Array, known: Beside) -> Array:
+        return jnp.exp(scores_at(t, y, cond, rows, known) - statistics.score_sum)
 
-    def change(rows: Array, known: Any) -> Array:
+    def change(rows: Array, beside: tuple[Beside, Array | None, Array | None]) -> Array:
         """w_i times the part of dℓ_i that differs between rows."""
-        known, d_part, d_log_weights = known
+        known, d_part, d_log_weights = beside
         total = jnp.zeros_like(known.squares, y.dtype)
         if dy is not None:
             total += t * (product(dy, rows) - jnp.sum(mean * dy)) / left**2
@@ -329,20 +298,16 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
 
     base_rate = _time_rate(t, y, base[None, :], jnp.sum(base**2)[None])[0]
     over = atoms.over(y.dtype, chunk_size) | {"recompute": True}
-
-    def at_heaviest(array: Array) -> Array:
-        return take_rows(array, statistics.number, atoms.shards)
-
-    beside = (_Beside(atoms.squares, atoms.log_weights, atoms.labels), d_rows, d_weights)
+    at_heaviest = functools.partial(take_rows, number=statistics.number, shards=atoms.shards)
+    beside = (atoms.beside, d_rows, d_weights)
     total, moved = stream(change, WeightedSum(), atoms.rows, beside, center=center, **over)
     d_mean = moved - total * mean
     if d_rows is not None:
-        known = (atoms.rows, beside[0])
 
-        def again(_: Array, known: Any) -> Array:
+        def again(_: Array, known: tuple[Array, Beside]) -> Array:
             return weights(known[0].astype(y.dtype) - center[None, :], known[1])
 
-        d_mean += stream(again, WeightedSum(), d_rows, known, **over)[1]
+        d_mean += stream(again, WeightedSum(), d_rows, (atoms.rows, atoms.beside), **over)[1]
     d_log_sum, d_score_sum = total, total
     if dy is not None:
         # total holds Σ w_i t (x_i − mean)·dx, which is 0 but for rounding.
@@ -364,18 +329,8 @@ def _posterior_jvp(primals: Any, tangents: Any, *, chunk_size: int) -> Any:
         apart -= at_heaviest(d_weights).astype(y.dtype)
     d_others = (1 - statistics.others) * apart
     d_base = jnp.zeros_like(mean) if d_rows is None else at_heaviest(d_rows).astype(y.dtype)
-    d_shift = d_mean - d_base
-    return statistics, Posterior(d_log_sum, None, d_base, d_shift, d_score_sum, d_others)  # type: ignore[arg-type]
-
-
-class _Beside(NamedTuple):
-    squares: Array
-    log_weights: Array | None
-    labels: Array | None
-
-
-def product(query: Array, rows: Array) -> Array:
-    return jnp.matmul(query, rows.astype(query.dtype).T, precision=jax.lax.Precision.HIGHEST)
+    changes = d_log_sum, None, d_base, d_mean - d_base, d_score_sum, d_others
+    return statistics, Posterior(*changes)  # type: ignore[arg-type]
 
 
 def _time_rate(t: Array, y: Array, rows: Array, squares: Array) -> Array:

@@ -96,7 +96,7 @@ class _Constant(TimeGain):
         return self.value
 
 
-def _gain_of(gain: Any, dtype: np.dtype) -> TimeGain:
+def _gain_of(gain: Gain | Callable[..., Any] | ArrayLike, dtype: np.dtype) -> TimeGain:
     """`gain` as a function of time."""
     if isinstance(gain, Gain):
         return gain.fn

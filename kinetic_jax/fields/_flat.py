@@ -1,6 +1,6 @@
 """Fields of pytrees as fields of flat vectors, which is how they are sampled and trained."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
@@ -9,6 +9,8 @@ from kinetic_jax._checks import require
 from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
 from kinetic_jax.fields._field import Field, WrappedField
 from kinetic_jax.fields._protocol import checked_velocity
+
+T = TypeVar("T")
 
 
 class FlatField(WrappedField):
@@ -33,7 +35,7 @@ class FlatField(WrappedField):
         return self.spec.flat(checked_velocity(self.field(t, state, cond), state))
 
 
-def flattened(name: str, field: Field, states: Any) -> tuple[Field, Any, StateSpec | None]:
+def flattened(name: str, field: Field, states: T) -> tuple[Field, T | Array, StateSpec | None]:
     """A field of pytrees and a batch of them as a field of vectors, their rows and structure.
 
     Of arrays nothing is changed, and the structure is None.

@@ -30,17 +30,17 @@ def _batch_of_one(tree: PyTree[Any]) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[None], tree)
 
 
-def _one_velocity(output: Any, x: State, name: str) -> Any:
+def _one_velocity(output: PyTree[Any], x: State, name: str) -> State:
     if isinstance(x, jax.Array):
         return _row_of_one(output, x, name)
-    expected: Any = jax.tree.structure(x)
-    got: Any = jax.tree.structure(output)
+    expected: object = jax.tree.structure(x)
+    got: object = jax.tree.structure(output)
     wanted = f"have the structure of its input, {expected}"
     require(got == expected, f"the output of {name}", got, wanted)
     return jax.tree.map(lambda leaf, like: _row_of_one(leaf, like, name), output, x)
 
 
-def _row_of_one(output: Any, x: Array, name: str) -> Array:
+def _row_of_one(output: PyTree[Any], x: Array, name: str) -> Array:
     name = f"the output of {name}"
     wanted = f"have the shape of its input, {(1, *x.shape)} for a batch of one"
     require_one_array(name, output, wanted)
@@ -158,7 +158,9 @@ def from_linen(
     return LinenField(shape, variables, args, call, module, takes_dt=takes_dt)
 
 
-def _checked_call(call: Any, args: PyTree[Any], *model: str) -> tuple[Any, PyTree[Any], bool]:
+def _checked_call(
+    call: Callable[..., Any] | None, args: PyTree[Any], *model: str
+) -> tuple[Callable[..., Any] | None, PyTree[Any], bool]:
     """`call` and its `args` as pytrees, and whether it takes the step.
 
     Raises:
@@ -178,7 +180,7 @@ def _untrained(tree: PyTree[Any]) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: False, tree)
 
 
-def _call_nnx(model: Any, t: Array, x: State, cond: PyTree[Any]) -> Any:
+def _call_nnx(model: Callable[..., Any], t: Array, x: State, cond: PyTree[Any]) -> Any:
     inputs = (t, x) if cond is None else (t, x, cond)
     with _hint("call=lambda model, t, x, cond: model(x, t)"):
         return model(*inputs)

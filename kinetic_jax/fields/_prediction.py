@@ -97,7 +97,7 @@ def rates_of(
 
 
 def from_prediction(
-    model: Any,
+    model: Callable[..., Any] | PyTree[Any],
     *,
     predicts: Prediction,
     schedule: Schedule,
@@ -177,7 +177,7 @@ def from_prediction(
 class _Called(Field):
     """A model that is called through glue of the user's."""
 
-    model: Any
+    model: PyTree[Any]
     call: Callable[..., Any]
     args: PyTree[Any]
     untrained = ("call", "args")

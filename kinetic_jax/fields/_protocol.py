@@ -76,7 +76,7 @@ class FunctionField(SteppedField):
             raise
 
 
-def as_field(field: Any, name: str = "field") -> Field:
+def as_field(field: object, name: str = "field") -> Field:
     """`field`, the argument `name`, as a `Field`; its arrays are leaves.
 
     A function may have a fourth argument, named `dt`: see `Field.with_step`.
@@ -134,7 +134,7 @@ def unwrapped(field: Field) -> VelocityField:
     return field.function if isinstance(field, FunctionField) and field.dt is None else field
 
 
-def takes_step(function: Any, count: int) -> bool:
+def takes_step(function: Callable[..., Any], count: int) -> bool:
     """True if `function` takes `count` arguments, and needs one more that is named `dt`.
 
     A `dt` with a default is the user's own number, as in `functools.partial(f, dt=0.1)`.
@@ -142,7 +142,7 @@ def takes_step(function: Any, count: int) -> bool:
     return not _takes(function, count) and _takes(function, count, dt=None)
 
 
-def _takes(function: Any, count: int, **named: None) -> bool:
+def _takes(function: Callable[..., Any], count: int, **named: None) -> bool:
     try:
         inspect.signature(function).bind(*[None] * count, **named)
     except TypeError:
@@ -152,7 +152,7 @@ def _takes(function: Any, count: int, **named: None) -> bool:
     return True
 
 
-def checked_velocity(velocity: Any, x: State) -> Any:
+def checked_velocity(velocity: PyTree[Any], x: State) -> State:
     """`velocity`, what a field returned at `x`, in the dtype of x: half precision is cast.
 
     Raises:
@@ -160,13 +160,13 @@ def checked_velocity(velocity: Any, x: State) -> Any:
     """
     if isinstance(x, jax.Array | np.ndarray):
         return _checked_array(velocity, x)
-    expected: Any = jax.tree.structure(x)
-    got: Any = jax.tree.structure(velocity)
+    expected: object = jax.tree.structure(x)
+    got: object = jax.tree.structure(velocity)
     require(got == expected, "the field's output", got, f"have the structure of x, {expected}")
     return jax.tree.map(_checked_array, velocity, x)
 
 
-def _checked_array(velocity: Any, x: Array | np.ndarray) -> Array:
+def _checked_array(velocity: PyTree[Any], x: Array | np.ndarray) -> Array:
     name, wanted = "the field's output", f"have the shape {x.shape} and dtype {x.dtype} of x"
     require_one_array(name, velocity, wanted)
     shape, dtype = velocity.shape, velocity.dtype
@@ -177,13 +177,13 @@ def _checked_array(velocity: Any, x: Array | np.ndarray) -> Array:
     return velocity if dtype == x.dtype else velocity.astype(x.dtype)
 
 
-def require_one_array(name: str, output: Any, wanted: str) -> None:
+def require_one_array(name: str, output: object, wanted: str) -> None:
     """Checks that a model's output is an array, not a tuple, a dict or a number of Python's."""
     is_array = isinstance(output, jax.Array | np.ndarray | np.generic)
     require(is_array, name, f"a {type(output).__name__}", wanted)
 
 
-def require_function(name: str, function: Any, *arguments: str) -> None:
+def require_function(name: str, function: object, *arguments: str) -> None:
     """Checks that `function` can be called with so many arguments."""
     takes = callable(function) and _takes(function, len(arguments))
     require(takes, name, short(function), f"be callable as {name}({', '.join(arguments)})")
@@ -192,7 +192,7 @@ def require_function(name: str, function: Any, *arguments: str) -> None:
 def traced_args(args: PyTree[Any]) -> PyTree[Any]:
     """A pytree of arguments, its Python floats as arrays and its plain functions as pytrees."""
 
-    def traced(leaf: Any) -> Any:
+    def traced(leaf: object) -> object:
         if isinstance(leaf, float):
             return float_array(leaf, "args")
         return as_pytree(leaf) if callable(leaf) else leaf

@@ -1,6 +1,6 @@
 """The size of the step, for models that take it: shortcut models, MeanFlow."""
 
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from kinetic_jax._checks import float_scalar, is_concrete, require, require_fini
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._state import State
 from kinetic_jax.fields._field import Field
+
+T = TypeVar("T")
 
 
 class SteppedField(Field):
@@ -41,7 +43,7 @@ class SteppedField(Field):
         require_step(self, "when it is called")
         return {} if self.dt is None else {"dt": self.dt.astype(as_time(t, x).dtype)}
 
-    def without_training_step(self, mask: Any) -> Any:
+    def without_training_step(self, mask: T) -> T:
         """A mask of the field's trained arrays, its step not among them."""
         return mask if self.dt is None else eqx.tree_at(lambda field: field.dt, mask, False)
 

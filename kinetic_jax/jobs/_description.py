@@ -161,9 +161,10 @@ def write_description(folder: Path, about: About) -> None:
         write_checked(path, to_bytes(about))
 
 
-def _check(about: Any) -> None:
+def _check(about: object) -> None:
     """Raises `ValueError` naming the first missing, unknown or invalid field."""
-    require(isinstance(about, dict), "it", type(about).__name__, "be a JSON object")
+    if not isinstance(about, dict):
+        raise ValueError(f"it must be a JSON object, got {type(about).__name__}")
     require(about.get("format") == FORMAT, "format", _as_json(about.get("format")), f"be {FORMAT}")
     settings = {setting.name for setting in dataclasses.fields(JobSettings)}
     known = settings - {"num_steps"} | {"steps"} | _EXTRA | _OPTIONAL
@@ -184,13 +185,14 @@ def _check(about: Any) -> None:
         checked_probes(about["probes"])
 
 
-def _check_shape(shape: Any) -> None:
+def _check_shape(shape: object) -> None:
     if isinstance(shape, dict):
         require(bool(shape), "event_shape", _as_json(shape), "hold shapes")
         for inner in shape.values():
             _check_shape(inner)
         return
-    require(isinstance(shape, list), "event_shape", _as_json(shape), "be a list")
+    if not isinstance(shape, list):
+        raise ValueError(f"event_shape must be a list, got {_as_json(shape)}")
     for side in shape:
         whole_number("event_shape", side, 1, 2**31)
 
@@ -226,9 +228,9 @@ def _check_hash(name: str, value: object) -> None:
     require(is_hash, name, _as_json(value), "be a sha256 in hexadecimal")
 
 
-def _check_scaling(value: Any) -> None:
-    is_pair = isinstance(value, dict) and value.keys() == {"shift", "scale"}
-    require(is_pair, "scaling", _as_json(value), "hold shift and scale")
+def _check_scaling(value: object) -> None:
+    if not isinstance(value, dict) or value.keys() != {"shift", "scale"}:
+        raise ValueError(f"scaling must hold shift and scale, got {_as_json(value)}")
     for name, number in value.items():
         real_number(f"scaling.{name}", number)
     require(value["scale"] != 0, "scaling.scale", value["scale"], "not be 0")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,15 +238,17 @@ def diagnose_job(
     )
 
 
-def _shaped_rows(name: str, data: Any, job: Job) -> Rows:
+def _shaped_rows(name: str, data: Rows | Sequence[Any], job: Job) -> Rows:
     """`data` reshaped to the shape of the samples, without reading it if possible."""
-    data = data if hasattr(data, "shape") else numbers(name, data)
+    data = numbers(name, data) if isinstance(data, Sequence) or not hasattr(data, "shape") else data
     event = _array_shape(job)
     size, event_size = math.prod(data.shape[1:]), math.prod(event)
     expected = f"have rows of {event_size} numbers, as the samples of shape {event} do"
-    require(data.ndim >= 1 and size == event_size, name, f"shape {data.shape}", expected)
+    require(len(data.shape) >= 1 and size == event_size, name, f"shape {data.shape}", expected)
     shape = (data.shape[0], *event)
-    return data if data.shape == shape else data.reshape(shape)
+    if tuple(data.shape) == shape:
+        return data
+    return data.reshape(shape) if hasattr(data, "reshape") else np.asarray(data).reshape(shape)
 
 
 def _array_shape(job: Job) -> tuple[int, ...]:
@@ -318,10 +320,9 @@ def _failures(status: np.ndarray, is_valid: np.ndarray) -> Failures:
 
 
 def _spread(values: np.ndarray) -> Spread:
-    nan = math.nan
-    quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [nan] * 5
-    mean = float(values.mean()) if values.size else nan
-    sd = float(values.std(ddof=1)) if values.size > 1 else nan
+    mean = float(values.mean()) if values.size else math.nan
+    sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
+    quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [math.nan] * 5
     return Spread(mean, sd, *map(float, quartiles))
 
 

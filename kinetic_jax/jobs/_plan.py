@@ -25,6 +25,7 @@ from kinetic_jax._state import (
     optional_event_shape,
     spec_of,
 )
+from kinetic_jax._streaming import Rows
 from kinetic_jax.energy._measure import spread_like
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._step import require_step
@@ -87,7 +88,7 @@ class Plan(NamedTuple):
         return {name: self._own_rows(values, index, x0) for name, values in both.items()}
 
     def _own_rows(self, values: PyTree[Any], index: np.ndarray, x0: State) -> PyTree[Any]:
-        own: Any = jax.tree.structure(values)
+        own: object = jax.tree.structure(values)
         if values is None or own != jax.tree.structure(x0):
             return values
 
@@ -202,7 +203,7 @@ def _checked_starts(x0: Start, index: np.ndarray, shape: tuple[int, ...] | State
     starts = x0(index)
     if not isinstance(shape, StateSpec):
         return _checked_start(starts, (index.size, *shape))
-    got: Any = jax.tree.structure(starts)
+    got: object = jax.tree.structure(starts)
     require(got == shape.structure, "x0(index)", got, f"have the structure {shape.structure}")
     pairs = zip(jax.tree.leaves(starts), shape.shapes, strict=True)
     leaves = [_checked_start(leaf, (index.size, *sides)) for leaf, sides in pairs]
@@ -218,7 +219,7 @@ def _checked_start(start: ArrayLike, shape: tuple[int, ...]) -> Array:
     return rows
 
 
-def _rows_of(rows: Any, index: np.ndarray) -> Array:
+def _rows_of(rows: Rows, index: np.ndarray) -> Array:
     """Rows with these indices, or the single shared row; lazy arrays are read as one slice."""
     if rows.shape[0] == 1:
         index = np.zeros_like(index)

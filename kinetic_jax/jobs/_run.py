@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -146,13 +145,14 @@ def run_job(
     return job
 
 
-def _checked_part(part: Any) -> tuple[int, int]:
+def _checked_part(part: object) -> tuple[int, int]:
     if part is None:
         return jax.process_index(), jax.process_count()
-    is_pair = isinstance(part, tuple | list) and len(part) == 2
-    require(is_pair, "part", short(part), "be a pair (p, count) with 0 <= p < count")
+    expected = "be a pair (p, count) with 0 <= p < count"
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        raise ValueError(f"part must {expected}, got {short(part)}")
     process, count = (whole_number("part", number) for number in part)
-    require(0 <= process < count, "part", part, "be a pair (p, count) with 0 <= p < count")
+    require(0 <= process < count, "part", part, expected)
     return process, count
 
 

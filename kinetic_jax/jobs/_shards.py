@@ -102,14 +102,14 @@ class Shard:
         return cls(x1, join("index"), label, *rest)
 
 
-def paths_of(tree: Any) -> list[tuple[str, ...]]:
+def paths_of(tree: PyTree[Any]) -> list[tuple[str, ...]]:
     """The keys of each leaf of nested dicts of arrays or shapes; no keys for a single one."""
     if not isinstance(tree, Mapping):
         return [()]
     return [(name, *path) for name in sorted(tree) for path in paths_of(tree[name])]
 
 
-def x1_names(tree: Any) -> list[str]:
+def x1_names(tree: PyTree[Any]) -> list[str]:
     """The names in a shard of the arrays of x1, in the order of the leaves of a pytree."""
     return [".".join(("x1", *path)) for path in paths_of(tree)]
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from kinetic_jax._checks import numbers, real_array, require, short
 from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import progress_bar
-from kinetic_jax._streaming import checked_rows, is_on_host
+from kinetic_jax._streaming import Rows, checked_rows, is_on_host
 
 Embedding = Callable[[Any], ArrayLike]
 
@@ -54,8 +54,13 @@ def two_sets(
 
 
 def embedded(
-    name: str, rows: Any, embed: Embedding | None, *, chunk_size: int, progress: bool | None
-) -> Any:
+    name: str,
+    rows: PyTree[Rows],
+    embed: Embedding | None,
+    *,
+    chunk_size: int,
+    progress: bool | None,
+) -> PyTree[Rows]:
     """`embed(rows)`, in memory, or in a temporary file for rows on the host.
 
     Of a pytree, `embed` receives a pytree of arrays of the same rows. Rows that are not finite

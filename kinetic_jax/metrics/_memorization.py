@@ -253,8 +253,11 @@ def check_rule(
 
 
 def _checked_sets(
-    samples: Any, train: Any, held_out: Any, embed: Embedding | None
-) -> tuple[Any, Any, Any]:
+    samples: PyTree[ArrayLike | Rows],
+    train: PyTree[ArrayLike | Rows],
+    held_out: PyTree[ArrayLike | Rows] | None,
+    embed: Embedding | None,
+) -> tuple[PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows] | None]:
     """The three sets of rows, checked to fit each other."""
     if not is_pytree_state(train):
         train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
@@ -262,11 +265,11 @@ def _checked_sets(
         return _checked_set("samples", samples, train), train, held_out
     if embed is None:
         raise ValueError("embed must be given for rows that are pytrees, got None")
-    expected: Any = jax.tree.structure(train)
+    expected: object = jax.tree.structure(train)
     batch_size("train", train)
     given = {"samples": samples} | ({} if held_out is None else {"held_out": held_out})
     for name, rows in given.items():
-        got: Any = jax.tree.structure(rows)
+        got: object = jax.tree.structure(rows)
         require(got == expected, name, got, f"have the structure of train, {expected}")
         batch_size(name, rows)
         jax.tree.map(functools.partial(_checked_set, name), rows, train)

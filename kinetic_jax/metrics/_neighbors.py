@@ -119,7 +119,8 @@ def find_neighbors(
     for name, rows in zip(names, (queries, reference), strict=True):
         require_known(name, rows)
     if mesh is None:
-        queries, reference = map(gathered, names, (queries, reference))
+        queries = gathered(names[0], queries)
+        reference = gathered(names[1], reference)
     points = flat_rows(names[0], queries)
     data = reference if hasattr(reference, "shape") else numbers(names[1], reference)
     shape = checked_rows(names[1], data)

@@ -7,7 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._norms import squared_norm
@@ -155,20 +155,22 @@ def _blind(
     return PathController(controller)
 
 
-def _status(result: Any) -> Array:
+def _status(result: diffrax.RESULTS) -> Array:
     stopped = jnp.where(result == STOPPED_NOT_FINITE, NOT_FINITE, STEP_LIMIT)
     return jnp.where(result == diffrax.RESULTS.successful, OK, stopped)
 
 
-def _num_evals(solver: diffrax.AbstractSolver, num_steps: Array, controller_state: Any) -> Array:
+def _num_evals(
+    solver: diffrax.AbstractSolver, num_steps: Array, controller_state: PyTree[Any]
+) -> Array:
     inner: Any = _inner(solver)
     calls = 3 if isinstance(solver, diffrax.HalfSolver) else 1
     if isinstance(inner, diffrax.Euler):
         stages, reused = 1, 0
     else:
         stages, reused = inner.tableau.num_stages, int(inner.tableau.fsal)
-    searched: Any = 0
-    fresh_steps: Any = 1
+    searched: Array | int = 0
+    fresh_steps: Array | int = 1
     if isinstance(controller_state, PathControllerState):
         searched, fresh_steps = controller_state.searched, controller_state.fresh_steps
     # FSAL: the first stage is the last one of the step before, except in a fresh step (of a

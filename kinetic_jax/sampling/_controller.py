@@ -1,14 +1,16 @@
 """A step size controller that ignores the energy and stops at NaN."""
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
 from kinetic_jax.energy import PathState, energy_state
-from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE, with_term
+from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE, Scalar, Terms, with_term
 
 
 class PathControllerState(eqx.Module):
@@ -21,7 +23,7 @@ class PathControllerState(eqx.Module):
         fresh_steps: how many steps so far could not, rejected ones included.
     """
 
-    controller: Any
+    controller: PyTree[Any]
     searched: Int[Array, ""]
     fresh: Bool[Array, ""]
     fresh_steps: Int[Array, ""]
@@ -36,25 +38,25 @@ class PathController(diffrax.AbstractStepSizeController):
 
     controller: diffrax.AbstractStepSizeController
 
-    def wrap(self, direction: Any) -> "PathController":
+    def wrap(self, direction: int | Array | np.ndarray) -> "PathController":
         """As the wrapped controller."""
         return PathController(self.controller.wrap(direction))
 
     def init(
         self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
+        terms: Terms,
+        t0: Scalar,
+        t1: Scalar,
         y0: PathState,
-        dt0: Any,
+        dt0: Scalar | None,
         args: PyTree[Any],
-        func: Any,
-        error_order: Any,
-    ) -> Any:
+        func: Callable[..., PathState],
+        error_order: Scalar | None,
+    ) -> tuple[Scalar, PathControllerState]:
         """The wrapped controller's first step, for the ODE of x."""
         searches = False
 
-        def func_of_x(_: Any, t: Any, x: Array, args: Any) -> Array:
+        def func_of_x(_: object, t: Scalar, x: Array, args: PyTree[Any]) -> Array:
             nonlocal searches
             searches = True
             return func(terms, t, energy_state(x), args).x
@@ -68,14 +70,14 @@ class PathController(diffrax.AbstractStepSizeController):
 
     def adapt_step_size(
         self,
-        t0: Any,
-        t1: Any,
+        t0: Scalar,
+        t1: Scalar,
         y0: PathState,
         y1_candidate: PathState,
         args: PyTree[Any],
         y_error: PathState | None,
-        error_order: Any,
-        controller_state: Any,
+        error_order: Scalar,
+        controller_state: PathControllerState,
     ) -> Any:
         """The wrapped controller's verdict on the step of x."""
         error = None if y_error is None else y_error.x

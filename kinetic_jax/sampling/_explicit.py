@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
+from kinetic_jax.sampling._diffrax import Scalar
 
 
 class Stages(NamedTuple):
@@ -102,7 +103,7 @@ def stage_time(c: float, t0: Float[Array, ""], t1: Float[Array, ""]) -> Float[Ar
 
 
 def before_arrival(
-    arrival: Float[Array, ""], t0: Float[Array, ""], y0: PyTree[Any], t: Array, y: PyTree[Any]
+    arrival: Float[Array, ""], t0: Scalar, y0: PyTree[Any], t: Scalar, y: PyTree[Any]
 ) -> tuple[Array, PyTree[Any]]:
     """A stage at (t, y) of a step from (t0, y0), moved back along their chord if past `arrival`.
 
@@ -117,11 +118,11 @@ def before_arrival(
     return time, jax.tree.map(move, y0, y)
 
 
-def share_before(arrival: Float[Array, ""], t0: Array, t: Array) -> tuple[Array, Array]:
+def share_before(arrival: Float[Array, ""], t0: Scalar, t: Scalar) -> tuple[Array, Array]:
     """The time of a stage, moved back if past `arrival`, and its share of the way from t0 to t."""
     # Never further back than half way: steps may be far smaller than 1 − arrival.
     time = jnp.where(t > arrival, jnp.maximum(arrival, t0 + (t - t0) / 2), t)
-    length = t - t0  # 0 where a saved time lies on a node
+    length = jnp.asarray(t - t0)  # 0 where a saved time lies on a node
     return time, (time - t0) / jnp.where(length == 0, jnp.ones_like(length), length)
 
 

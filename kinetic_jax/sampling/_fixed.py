@@ -79,7 +79,7 @@ def loop_over_steps(
 ) -> tuple[Callable[..., Any], tuple[Motion, Records], PyTree[Array]]:
     """The arguments of the `jax.lax.scan` that moves a batch over all steps, or the active ones."""
 
-    def step(carry: tuple[Motion, Records], xs: Any) -> Any:
+    def step(carry: tuple[Motion, Records], xs: PyTree[Array]) -> Any:
         motion, records = carry
         i, t0, t1, slot, is_active = xs
         move = jax.vmap(functools.partial(step_of_one, field, plan, t0, t1))

@@ -1,10 +1,10 @@
 """Fixed time grids, and where on them a path is saved."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import (
@@ -38,10 +38,10 @@ NUMBERED_GRIDS = {"shifted": shifted}
 def time_nodes(
     grid: str | ArrayLike | Sequence[float],
     num_steps: int | None,
-    t0: Any,
-    t1: Any,
-    dtype: Any,
-) -> tuple[np.ndarray | ArrayLike, float, float]:
+    t0: object,
+    t1: object,
+    dtype: DTypeLike,
+) -> tuple[np.ndarray | Array, float, float]:
     """The nodes of a fixed grid, in float64 (a traced grid is passed through), and its ends.
 
     An array of times also says where it begins and ends; `t0` and `t1` may repeat that.
@@ -61,8 +61,7 @@ def time_nodes(
         named = start + (end - start) * way
         _check_increase(named, dtype)
         return named, start, end
-    known = is_concrete(grid)
-    nodes: Any = real_array("grid", grid) if known else as_array("grid", grid)
+    nodes = real_array("grid", grid) if is_concrete(grid) else as_array("grid", grid)
     shape = f"shape {nodes.shape}"
     require(nodes.ndim == 1 and nodes.size >= 2, "grid", shape, "have N + 1 >= 2 times")
     require(
@@ -71,7 +70,7 @@ def time_nodes(
         num_steps,
         f"be left out or agree with the grid's {nodes.size - 1} steps",
     )
-    if not known:
+    if not isinstance(nodes, np.ndarray):
         return nodes, *checked_span(t0, t1)
     _check_increase(nodes, dtype)
     span = f"[{nodes[0]:g}, {nodes[-1]:g}]"
@@ -133,12 +132,12 @@ def shifted_grid(num_steps: int, shift: float) -> np.ndarray:
     return shifted(np.arange(num_steps + 1) / num_steps, shift)
 
 
-def nodes_as(nodes: Any, dtype: Any) -> Float[Array, " nodes"]:
+def nodes_as(nodes: Array | np.ndarray, dtype: DTypeLike) -> Float[Array, " nodes"]:
     """The nodes in the dtype of a solve; known ones are cast by NumPy, which compiles nothing."""
     return jnp.asarray(nodes.astype(dtype), dtype)
 
 
-def _check_increase(nodes: np.ndarray, dtype: Any) -> None:
+def _check_increase(nodes: np.ndarray, dtype: DTypeLike) -> None:
     require(bool(np.all(np.isfinite(nodes))), "grid", nodes, "be finite")
     steps = np.diff(nodes.astype(dtype))
     if not np.all(steps > 0):
@@ -149,7 +148,7 @@ def _check_increase(nodes: np.ndarray, dtype: Any) -> None:
         )
 
 
-def checked_span(t0: Any, t1: Any) -> tuple[float, float]:
+def checked_span(t0: object, t1: object) -> tuple[float, float]:
     """`t0` and `t1` as floats, 0 and 1 by default.
 
     Raises:

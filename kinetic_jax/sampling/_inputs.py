@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._checks import as_array, batch_size, conditions_of, refuse_memmap, require, short
 from kinetic_jax._mesh import checked_mesh, refuse_split
 from kinetic_jax._state import StateSpec
-from kinetic_jax.energy._measure import checked_frame, checked_mass, spread_rows
+from kinetic_jax.energy._measure import Frame, Mass, checked_frame, checked_mass, spread_rows
 from kinetic_jax.fields import Field, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
@@ -36,7 +36,11 @@ class Inputs(NamedTuple):
 
 
 def checked_inputs(
-    field: Any, x0: Any, cond: PyTree[Any], mass: Any = None, frame: Any = None
+    field: object,
+    x0: ArrayLike | PyTree[ArrayLike],
+    cond: PyTree[Any],
+    mass: Mass | None = None,
+    frame: Frame | None = None,
 ) -> Inputs:
     """The field as a pytree; x0, cond, mass and frame as arrays.
 
@@ -78,7 +82,7 @@ def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
     return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
 
 
-def mesh_for(mesh: Any, x0: Array, given: Given) -> Mesh | None:
+def mesh_for(mesh: Mesh | None, x0: Array, given: Given) -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,6 +19,7 @@ from kinetic_jax.fields._field import own_mesh, partition_specs
 from kinetic_jax.sampling._trajectories import Trajectories
 
 WHOLE = PartitionSpec()
+Plan: TypeAlias = PyTree[Any]  # how a batch is integrated: its arrays are traced
 
 
 def on_mesh(
@@ -56,7 +57,7 @@ def on_mesh(
 
 
 def _solve_whole(
-    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Any
+    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Plan
 ) -> Any:
     """All that the field meets on the devices over which it splits its own arrays."""
     with alone_on(mesh, (field, x0, cond, plan)):
@@ -72,7 +73,7 @@ def _solve_split(
     field: Field,
     x0: Array,
     cond: PyTree[Array],
-    plan: Any,
+    plan: Plan,
 ) -> Trajectories:
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
@@ -90,7 +91,7 @@ def _solve_split(
 
 
 def solve_together(
-    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Any
+    mesh: Mesh, solve: Callable[..., Any], field: Field, x0: Array, cond: PyTree[Array], plan: Plan
 ) -> Any:
     """`solve(field, x0, cond, plan)` as one program that XLA splits over the mesh, by the batch.
 
@@ -111,7 +112,7 @@ def solve_together(
 def _split(field: Field, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ...]]:
     """The layout of the field's arrays on the mesh, and the axes that are left for the batch."""
 
-    def closed(node: Any) -> bool:
+    def closed(node: object) -> bool:
         return isinstance(node, OpenFunction)
 
     functions = filter(closed, jax.tree.leaves(field, is_leaf=closed))
@@ -130,7 +131,7 @@ def _split(field: Field, mesh: Mesh) -> tuple[list[PartitionSpec], tuple[str, ..
     return specs, free
 
 
-def _placed_field(field: Any, specs: list[PartitionSpec], mesh: Mesh) -> Any:
+def _placed_field(field: Field, specs: list[PartitionSpec], mesh: Mesh) -> Field:
     arrays, static = eqx.partition(field, eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     leaves = [placed(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
@@ -144,15 +145,15 @@ def _solve_on_devices(
     axis: int,
     specs: tuple[PartitionSpec, ...],
     free: tuple[str, ...],
-    field: Any,
-    rows: tuple[Any, Any],
-    plan: Any,
+    field: Field,
+    rows: tuple[Array, PyTree[Array]],
+    plan: Plan,
 ) -> Any:
     arrays, static = eqx.partition((field, plan), eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     specs = specs + (WHOLE,) * (len(leaves) - len(specs))
 
-    def local(leaves: list[Array], x0: Array, cond: Any) -> Any:
+    def local(leaves: list[Array], x0: Array, cond: PyTree[Array]) -> Any:
         field, plan = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
         return solve(field, x0, cond, plan)
 
@@ -180,13 +181,13 @@ def _trimmed(run: Trajectories, mesh: Mesh, axis: int, batch: int) -> Trajectori
     return run.map_batch(cut, lambda times: times)
 
 
-def _result_specs(run: Trajectories, axis: int, axes: tuple[str, ...]) -> Any:
+def _result_specs(run: Trajectories, axis: int, axes: tuple[str, ...]) -> PyTree[PartitionSpec]:
     """The layout of a result's arrays on the mesh, the batch (its `axis`) split over `axes`."""
     split = PartitionSpec(*(None,) * axis, axes) if axes else WHOLE
     return run.map_batch(lambda _: split, lambda _: WHOLE)
 
 
-def _is_split(leaf: Any) -> bool:
+def _is_split(leaf: object) -> bool:
     sharding = getattr(leaf, "sharding", None)
     return sharding is not None and not sharding.is_fully_replicated
 

@@ -1,7 +1,5 @@
 """Initial noise, a function of the key and the sample's global index alone."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +55,7 @@ def noise(key: PRNGKeyArray, index: int | Integer[ArrayLike, "*batch"], shape: E
     return draws.reshape(*indices.shape, *shape)
 
 
-def _as_indices(index: Any) -> Array:
+def _as_indices(index: ArrayLike) -> Array:
     if not is_concrete(index):
         indices = jnp.asarray(index)
         kind = jnp.issubdtype(indices.dtype, jnp.integer)

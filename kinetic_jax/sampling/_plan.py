@@ -1,10 +1,11 @@
 """Plans of the steps on a fixed grid: their inputs, their results, and what is kept of a path."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from kinetic_jax.sampling._explicit import Stages
@@ -34,7 +35,7 @@ class SavePlan(eqx.Module):
     between: bool = eqx.field(static=True)
 
 
-def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: Any) -> SavePlan:
+def save_plan(times: np.ndarray, nodes: np.ndarray, dtype: DTypeLike) -> SavePlan:
     """The plan that saves `times` on the grid `nodes`."""
     before, times = snapped(times, nodes)
     kept, which = np.unique(before, return_inverse=True)

@@ -41,13 +41,13 @@ class Probes(TypedDict):
     within: float
 
 
-def held_arrays(field: Any) -> list[Any]:
+def held_arrays(field: PyTree[Any]) -> list[Array | np.ndarray]:
     """The arrays of a field: its leaves, and those that its plain functions hold.
 
     (Without the random streams of Flax models, which no pure call draws from.)
     """
 
-    def is_model(node: Any) -> bool:
+    def is_model(node: object) -> bool:
         return isinstance(node, NNXField)
 
     still = jax.tree.map(
@@ -132,15 +132,15 @@ def same_within_rounding(one: Probes | None, other: Probes | None) -> bool:
     return all(_close(a, b, within * max(_greatest(a), _greatest(b)) + floor) for a, b in pairs)
 
 
-def checked_probes(value: Any) -> Probes:
+def checked_probes(value: object) -> Probes:
     """Probes that were read from a file.
 
     Raises:
         ValueError: naming the part that makes no sense.
     """
     names = Probes.__required_keys__
-    is_known = isinstance(value, dict) and value.keys() == names
-    require(is_known, "probes", short(value), f"hold {sorted(names)}")
+    if not isinstance(value, dict) or value.keys() != names:
+        raise ValueError(f"probes must hold {sorted(names)}, got {short(value)}")
     lists = value["velocity"]
     some = isinstance(lists, list) and 1 <= len(lists) <= MOST_TIMES
     require(some, "probes.velocity", short(lists), f"hold 1 to {MOST_TIMES} lists")
@@ -150,7 +150,7 @@ def checked_probes(value: Any) -> Probes:
             real_number("probes", 0 if number is None else number)
     known = value["within"] in ROUNDINGS
     require(known, "probes.within", short(value["within"]), f"be one of {ROUNDINGS}")
-    return value
+    return Probes(x0=value["x0"], velocity=lists, within=value["within"])
 
 
 def _as_numbers(values: np.ndarray) -> list[float | None]:

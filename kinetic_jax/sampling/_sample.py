@@ -176,14 +176,19 @@ def sample(
 
 
 def _save_plan(
-    save_at: Any, nodes: Any, start: float, end: float, dtype: jnp.dtype
+    save_at: bool | ArrayLike | Sequence[float] | None,
+    nodes: Array | np.ndarray,
+    start: float,
+    end: float,
+    dtype: jnp.dtype,
 ) -> SavePlan | None:
     if save_at is None or save_at is False:
         return None
     if save_at is True:
         return save_every_node(jnp.asarray(nodes, dtype))
     times = checked_save_times(save_at, start, end)
-    require(isinstance(nodes, np.ndarray), "save_at", "times", "be True on a traced grid")
+    if not isinstance(nodes, np.ndarray):
+        raise ValueError("save_at must be True on a traced grid, got times")
     return save_plan(times, nodes, dtype)
 
 

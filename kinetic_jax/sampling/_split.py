@@ -1,10 +1,12 @@
 """A solver that adds up, step by step, what a path spends before and after `tau_split`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._norms import squared_norm
@@ -14,7 +16,7 @@ from kinetic_jax.energy._path_energy import (
     PhaseTotals,
     no_totals,
 )
-from kinetic_jax.sampling._diffrax import scan_kind_of, term_of, with_term
+from kinetic_jax.sampling._diffrax import Scalar, Terms, scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
 from kinetic_jax.sampling._plan import Given
 
@@ -58,16 +60,16 @@ class _StepField(eqx.Module):
     (FSAL), fits. It evaluates the field at no time past `arrival`.
     """
 
-    field: Any
+    field: Callable[..., PathState]
     arrival: Float[Array, ""] | None
-    begin: Any
+    begin: Float[Array, ""]
     x0: Float[Array, "*event"]
     frame: Float[Array, "*event"]
     mass: Float[Array, "*event"] | None
-    t0: Any
+    t0: Scalar
     y0: FramedState
 
-    def __call__(self, t: Any, y: FramedState, args: Any) -> FramedState:
+    def __call__(self, t: Scalar, y: FramedState, args: PyTree[Any]) -> FramedState:
         if self.arrival is not None:
             t, y = before_arrival(self.arrival, self.t0, self.y0, t, y)
         rates = self.field(t, y.path, args)
@@ -134,19 +136,21 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         """That of the solver inside."""
         return scan_kind_of(self.solver)
 
-    def order(self, terms: Any) -> int | None:
+    def order(self, terms: Terms) -> int | None:
         """As the wrapped solver."""
         return self.solver.order(terms)
 
-    def strong_order(self, terms: Any) -> Any:
+    def strong_order(self, terms: Terms) -> Scalar | None:
         """As the wrapped solver."""
         return self.solver.strong_order(terms)
 
-    def error_order(self, terms: Any) -> Any:
+    def error_order(self, terms: Terms) -> Scalar | None:
         """As the wrapped solver."""
         return self.solver.error_order(terms)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: PathState, args: Any) -> SplitState:
+    def init(
+        self, terms: Terms, t0: Scalar, t1: Scalar, y0: PathState, args: PyTree[Any]
+    ) -> SplitState:
         """The wrapped solver's state, and nothing spent."""
         frame = jnp.zeros_like(self.x0)
         terms, start = self._framed(terms, t0, y0, frame)
@@ -155,13 +159,13 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
 
     def step(
         self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
+        terms: Terms,
+        t0: Scalar,
+        t1: Scalar,
         y0: PathState,
-        args: Any,
+        args: PyTree[Any],
         solver_state: SplitState,
-        made_jump: Any,
+        made_jump: bool | Array | np.ndarray,
     ) -> Any:
         """The wrapped solver's step."""
         terms, start = self._framed(terms, t0, y0, solver_state.frame)
@@ -186,7 +190,9 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         error = None if error is None else error.path
         return y1, error, dense_info, SplitState(inner, totals, frame), result
 
-    def _framed(self, terms: Any, t0: Any, y0: PathState, frame: Array) -> tuple[Any, FramedState]:
+    def _framed(
+        self, terms: Terms, t0: Scalar, y0: PathState, frame: Array
+    ) -> tuple[Terms, FramedState]:
         """The term and the initial state of a step."""
         zero = jnp.zeros_like(y0.energy)
         start = FramedState(PathState(y0.x, zero, zero), zero)
@@ -195,6 +201,6 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         field = _StepField(rates, *held, t0, start)
         return with_term(terms, diffrax.ODETerm(field)), start
 
-    def func(self, terms: Any, t0: Any, y0: PathState, args: Any) -> Any:
+    def func(self, terms: Terms, t0: Scalar, y0: PathState, args: PyTree[Any]) -> PathState:
         """As the wrapped solver."""
         return self.solver.func(terms, t0, y0, args)

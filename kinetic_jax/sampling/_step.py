@@ -5,9 +5,7 @@ from jaxtyping import Array, Float
 
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy._measure import seen_from
-from kinetic_jax.energy._path_energy import (
-    kinetic_rates,
-)
+from kinetic_jax.energy._path_energy import excess_rate, kinetic_rates
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.fields._step import over_step
@@ -49,7 +47,7 @@ def step_of_one(
     rates = [kinetic_rates(seen_from(frame, velocity), None, mass) for velocity in velocities]
     power, speed = weighted_sum(stages.b, rates)
     before, after = t0 - plan.nodes[0], t1 - plan.nodes[0]
-    excess = _excess_rate(stages.b, velocities, mean, x - x0, before, after, mass)
+    excess = excess_rate(stages.b, velocities, mean, x - x0, before, after, mass)
     bend2 = squared_norm(mean - previous, None, mass)
     # Never true. It makes velocity and x wait for what is measured of them, so that the new ones
     # may overwrite the old; else XLA copies the batch in every step, which shows in
@@ -57,40 +55,3 @@ def step_of_one(
     velocity = jnp.where(bend2 + jnp.abs(excess) < 0, jnp.zeros_like(mean), mean)
     spent = Spent(power, speed, excess, squared_norm(seen_from(frame, mean), None, mass), bend2)
     return advance(x, velocity, t1 - t0), velocity, spent
-
-
-def _excess_rate(
-    weights: tuple[float, ...],
-    velocities: list[Float[Array, "*event"]],
-    mean: Float[Array, "*event"],
-    moved: Float[Array, "*event"],
-    before: Float[Array, ""],
-    after: Float[Array, ""],
-    mass: Float[Array, "*event"] | None,
-) -> Float[Array, ""]:
-    """The mean integrand ½ (Σ b_i ||k_i − u||² + T/(T + h) ||u − m||²) of the excess over a step.
-
-    Args:
-        weights: the solver's b_i.
-        velocities: the stages' k_i.
-        mean: u, the step's mean velocity.
-        moved: the way up to the step, so that m = moved/T is the mean velocity up to there.
-        before: T, the time up to the step.
-        after: T + h.
-        mass: weights of the squares.
-    """
-    weighted = [(b, k) for b, k in zip(weights, velocities, strict=True) if b != 0]
-    so_far = moved / jnp.where(before == 0, jnp.ones_like(before), before)
-    unit = weighted[0][0]  # factored out: equal weights then need no product
-    squares, share = (mean - so_far) ** 2, before / (unit * after)
-    if len(weighted) == 1:  # the one velocity is the mean
-        return share / 2 * _sum(squares, mass)
-    squares = share * squares
-    for weight, velocity in weighted:
-        square = (velocity - mean) ** 2
-        squares = squares + (square if weight == unit else weight / unit * square)
-    return unit / 2 * _sum(squares, mass)
-
-
-def _sum(squares: Float[Array, "*event"], mass: Float[Array, "*event"] | None) -> Array:
-    return jnp.sum(squares if mass is None else mass.astype(squares.dtype) * squares)

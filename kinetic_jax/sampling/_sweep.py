@@ -48,6 +48,7 @@ from kinetic_jax.transforms._phases import (
 _BEGIN_AT_ZERO = ("exponential", "linear")
 
 Numbers = ArrayLike | Sequence[float]
+Shape = str | Callable[..., Any]
 
 
 def sweep(
@@ -179,18 +180,25 @@ class SweepPlan(eqx.Module):
     k: Float[Array, ""]
     nodes: Float[Array, " nodes"]
     arrival: Float[Array, ""] | None
-    launch: Any
-    landing: Any
+    launch: Shape
+    landing: Shape
     stages: Stages = eqx.field(static=True)
-    reduce: Any
+    reduce: Callable[[Trajectories], Any] | None
     at_once: int = eqx.field(static=True)
 
     def transform(
         self, alpha0: ArrayLike, beta0: ArrayLike, tau: ArrayLike, reversal: bool = True
     ) -> Gain:
         """The gain of one setting."""
-        shapes = {"launch": self.launch, "landing": self.landing, "k": self.k}
-        return kts(alpha0, beta0, tau, **shapes, allow_reversal=reversal)
+        return kts(
+            alpha0,
+            beta0,
+            tau,
+            launch=self.launch,
+            landing=self.landing,
+            k=self.k,
+            allow_reversal=reversal,
+        )
 
     def is_shared(self, tau: Float[Array, ""]) -> Bool[Array, " steps"]:
         """The steps that do not depend on β0: all up to the last whose stages all lie up to τ."""
@@ -236,7 +244,7 @@ def _solve(field: Field, x0: Array, given: Given, plan: SweepPlan) -> Any:
     return results
 
 
-def _vector(name: str, values: Any) -> Float[Array, " values"]:
+def _vector(name: str, values: Numbers) -> Float[Array, " values"]:
     numbers = float_array(as_array(name, values), name)
     is_vector = numbers.ndim <= 1 and numbers.size >= 1
     require(is_vector, name, f"shape {numbers.shape}", "be a number or a vector of numbers")
@@ -244,13 +252,15 @@ def _vector(name: str, values: Any) -> Float[Array, " values"]:
     return jnp.atleast_1d(numbers)
 
 
-def _gain_shape(name: str, shape: Any) -> Any:
-    known = isinstance(shape, str) or callable(shape)
-    require(known, name, repr(shape), "be a shape's name or a callable")
-    return shape if isinstance(shape, str) else as_pytree(shape)
+def _gain_shape(name: str, shape: object) -> Shape:
+    if isinstance(shape, str):
+        return shape
+    if not callable(shape):
+        raise ValueError(f"{name} must be a shape's name or a callable, got {shape!r}")
+    return as_pytree(shape)
 
 
-def _taus(values: Any) -> Float[Array, " taus"]:
+def _taus(values: Numbers) -> Float[Array, " taus"]:
     taus = _vector("tau_split", values)
     if is_concrete(taus):
         for tau in np.asarray(taus):

@@ -168,7 +168,7 @@ preconditions, with 0.5, 1 or the data's own standard deviation |
     require_known("cond", cond)
     field, data, _ = flattened("data", given, data)
     rows, cond, _ = checked_data(field, data, cond, None)
-    rows = gathered("data", rows)
+    rows = jnp.asarray(gathered("data", rows))
     cond = jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
     number = whole_number("num_samples", num_samples, 16)
     own = _checked_schedules(schedules)

@@ -79,8 +79,8 @@ class CFGField(WrappedField):
 
 def _stack(cond: PyTree[Any], null_cond: PyTree[Any]) -> PyTree[Any]:
     """The condition and the null condition, stacked for a single call of the field."""
-    structure: Any = jax.tree.structure(cond)
-    expected: Any = jax.tree.structure(null_cond)
+    structure: object = jax.tree.structure(cond)
+    expected: object = jax.tree.structure(null_cond)
     is_alike = structure == expected
     require(is_alike, "cond", structure, f"have the structure of null_cond, {expected}")
 
