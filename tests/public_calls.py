@@ -143,6 +143,15 @@ def calls(folder: Path) -> dict[str, Call]:
         "ct_score": Call(kj.metrics.ct_score, two | {"held_out": rows + 1}),
         "density_profile": Call(kj.exact.density_profile, {"field": exact, "trajectories": saved}),
         "diagnose_job": Call(kj.jobs.diagnose_job, {"job": job, "train": rows}),
+        "efficiency": Call(
+            kj.metrics.efficiency,
+            {
+                "energy": np.abs(numbers) + 1,
+                "bounds": kj.metrics.transport_bounds(rows),
+                "resamples": 3,
+            },
+        ),
+        "transport_bounds": Call(kj.metrics.transport_bounds, {"data": rows, "key": key}),
         "energy_groups": Call(
             kj.metrics.energy_groups, {"energy": numbers, "values": numbers, "num_groups": 2}
         ),

@@ -101,7 +101,7 @@ CASES = {
     "train(checkpoint_every=1e3)": "checkpoint_every must be a whole number >= 1, got 1000.0",
     "cfm_loss(lambda t, x, c: x[:1], key, x0)": "the field's output must have the shape (3,) and",
     "gain(lambda t: jnp.array([1.0, 2.0]))": "fn must return one number for one time, got shape",
-    "sample(ResidualMLP((3,), width=8, rngs=nnx.Rngs(0)), x0)": "ONE sample; a network written for",
+    "sample(ResidualMLP((3,), width=8, rngs=nnx.Rngs(0)), x0)": "a network written for",
     "energy_update(energy_init(x0), x0, 0.0, np.ones((4, 1)))": "dt must be a number or have sh",
     "network_field('mlp', 2, key=key)": "event_shape must be a tuple of whole numbers >= 1, got 2",
     "network_field('mlp', (2,), key=key, width='a')": "width must be a whole number, got 'a'",

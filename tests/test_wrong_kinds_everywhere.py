@@ -20,6 +20,7 @@ NOT_CALLED = {
     "a protocol or a type": {"Transform", "VelocityField"},
     "a result": {
         *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
+        *("Efficiency", "TransportBounds"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
         *("Images", "Interval", "Job", "KernelDistance", "KineticProfile", "LateEnergy"),

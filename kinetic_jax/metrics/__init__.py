@@ -33,3 +33,7 @@ from kinetic_jax.metrics._ranking import RocAuc as RocAuc
 from kinetic_jax.metrics._ranking import roc_auc as roc_auc
 from kinetic_jax.metrics._support import kde_support as kde_support
 from kinetic_jax.metrics._support import knn_support as knn_support
+from kinetic_jax.metrics._transport import Efficiency as Efficiency
+from kinetic_jax.metrics._transport import TransportBounds as TransportBounds
+from kinetic_jax.metrics._transport import efficiency as efficiency
+from kinetic_jax.metrics._transport import transport_bounds as transport_bounds
