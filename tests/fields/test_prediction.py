@@ -101,13 +101,12 @@ SOLVES = {
     "heun": {"solver": diffrax.Heun(), "num_steps": 100},
     "adaptive": {
         "solver": diffrax.Heun(),
-        # Small: on whole bins the velocity jumps.
-        "controller": diffrax.PIDController(rtol=3e-6, atol=3e-6),
+        "controller": diffrax.PIDController(rtol=1e-4, atol=1e-4),
     },
 }
 
 
-def runs_of(cases, settings):
+def runs_of(cases, settings, x0=X0):
     """The runs of all cases, by one program."""
 
     @jax.jit
@@ -115,7 +114,7 @@ def runs_of(cases, settings):
         of_case = eqx.filter_vmap(lambda number: sample(Chosen(number, cases), x0, **settings))
         return of_case(jnp.arange(len(cases)))
 
-    everything = runs(X0)
+    everything = runs(x0)
     for number in range(len(cases)):
         yield jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), everything)
 
@@ -139,13 +138,19 @@ def test_one_energy(solve):
         assert apart < 4e-3, (schedule, predicts)
 
 
-@pytest.mark.parametrize("solve", SOLVES)
+@pytest.mark.parametrize(
+    "solve", ["euler", "heun", pytest.param("adaptive", marks=pytest.mark.long)]
+)
 def test_mixture_of_two_gaussians(solve):
     """Posterior means that are not linear in x."""
     cases = tuple((schedule, predicts, "mixture") for schedule in FOUR for predicts in PREDICTIONS)
     fine = SOLVES["euler"] if solve == "euler" else {"solver": diffrax.Heun(), "num_steps": 400}
-    exact = sample(exact_velocity, X0, **fine)
-    for (schedule, predicts, _), run in zip(cases, runs_of(cases, SOLVES[solve]), strict=True):
+    x0, settings = X0, SOLVES[solve]
+    if solve == "adaptive":  # many steps: on whole bins the velocity jumps
+        controller = diffrax.PIDController(rtol=1e-6, atol=1e-6)
+        x0, settings = X0[:16], settings | {"controller": controller, "max_steps": 16_384}
+    exact = sample(exact_velocity, x0, **fine)
+    for (schedule, predicts, _), run in zip(cases, runs_of(cases, settings, x0), strict=True):
         error = np.abs(run.energy.total / exact.energy.total - 1).max()
         apart = np.abs(run.x1 - exact.x1).max()
         on_bins = schedule == "ddpm" and predicts in ("noise", "score")
