@@ -189,8 +189,8 @@ def _require_sinusoids(table: np.ndarray, name: str) -> None:
     """Checks the frozen table of the time embedding, for which `UNet` has a formula."""
     bins, dim = table.shape
     is_possible = 2 <= bins <= _MOST_BINS and dim >= 4 and dim % 2 == 0
-    expected = f"be (time bins, at most {_MOST_BINS:,}, and even channels)"
-    require(is_possible, f"{_TABLE} in {name}", table.shape, expected)
+    limits = f"be (time bins, at most {_MOST_BINS:,}, and even channels)"
+    require(is_possible, f"{_TABLE} in {name}", table.shape, limits)
     times = jnp.asarray(np.arange(bins) / (bins - 1), jnp.float32)
     expected = np.asarray(sinusoids(times, dim, bins - 1.0))
     error = float(np.max(np.abs(_float32(table, f"{_TABLE} in {name}") - expected)))
