@@ -33,6 +33,9 @@ _DTYPES: dict[str, np.dtype] = {
     "LongStorage": np.dtype("<i8"),
     "ShortStorage": np.dtype("<i2"),
 }
+_MOST_PARTS = 1000  # of a tuple in however short a pickle
+# Opcodes that leave what they take first, a tuple too if they add nothing to it.
+_SAME = frozenset(("DUP", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"))
 _MOST_AXES = 64  # of PyTorch and of NumPy
 
 
@@ -77,16 +80,43 @@ def _read(archive: zipfile.ZipFile, size: int) -> Any:
 
 
 def _require_small(content: bytes) -> None:
-    """Refuses a pickle that asks for more memory than its length explains.
+    """Refuses a pickle that asks for more memory or time than its length explains.
 
     The unpickler makes room for as many memos as the greatest index says, and for byte arrays
-    before it reads them; `genops` refuses lengths beyond the end.
+    before it reads them; `genops` refuses lengths beyond the end. A tuple of twice the same, many
+    times over, would take its time as the key of a dictionary.
     """
+    length = len(content)
+    stack: list[int | None] = []  # the parts of what is there, counted by path; None for a mark
+    memo: dict[int, int | None] = {}
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            is_possible = isinstance(argument, int) and 0 <= argument <= len(content)
-            expected = f"lie in [0, {len(content)}], its bytes"
-            require(is_possible, "a memo of data.pkl", argument, expected)
+        name = opcode.name
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            index = int(len(memo) if argument is None else argument)
+            expected = f"lie in [0, {length}], its bytes"
+            require(0 <= index <= length, "a memo of data.pkl", index, expected)
+            memo[index] = stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[int(argument or 0)])
+        elif name == "MARK":
+            stack.append(None)
+        else:
+            parts = _popped(stack, [item.name for item in opcode.stack_before])
+            size = 1 + sum(parts) if name.startswith("TUPLE") else 1
+            size = parts[-1] if name in _SAME else size
+            most = max(length, _MOST_PARTS)
+            require(size <= most, "a tuple of data.pkl", size, f"have at most {most} parts")
+            stack.extend(size for _ in opcode.stack_after)
+
+
+def _popped(stack: list[int | None], names: list[str]) -> list[int]:
+    """Takes what an opcode takes, by the names in `pickletools`, off the stack."""
+    parts = []
+    if "mark" in names:
+        names = names[: names.index("mark")]
+        while (top := stack.pop()) is not None:
+            parts.append(top)
+    return parts + [stack.pop() or 0 for _ in names]
 
 
 class _Constant:
@@ -190,7 +220,8 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _parameter(data: Any, *_: Any) -> Any:
+def _parameter(data: Any, *_: Any) -> np.ndarray:
+    require(isinstance(data, np.ndarray), "a parameter", _kind(data), "be a tensor")
     return data
 
 

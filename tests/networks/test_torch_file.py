@@ -181,10 +181,10 @@ def test_memory_is_bounded_by_the_file_members(torch_file):
     refused(file, "must have a name for each member, got 1 duplicates")
 
 
-def test_a_text_that_grows_beyond_the_file_is_never_written(torch_file):
-    """A tuple of twice the same, 40 times over, has a text of a million million characters."""
+def test_what_is_no_storage_or_shape_is_named_by_its_type(torch_file):
+    """The text of nested tuples may be far longer than the file."""
     nested = ()
-    for _ in range(40):
+    for _ in range(5):
         nested = (nested, nested)
     float_storage = torch_file.Name("torch", "FloatStorage")
     for pid in (
@@ -195,6 +195,33 @@ def test_a_text_that_grows_beyond_the_file_is_never_written(torch_file):
         refused(torch_file(torch_file.Pid(pid)), "a storage must have a dtype, a name and a size")
     tensor = torch_file.Tensor(torch_file.storage_of(NUMBERS), 0, (nested,), (1,))
     refused(torch_file(tensor), "a tensor must have whole offset, shape and strides, got others")
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b"0h\x00h\x00\x86q\x00", b"2\x86", b"0(h\x00h\x00tr\x00\x00\x00\x00",
+        b"0h\x00h\x00\x86Nbq\x00", b"0h\x00h\x00\x86(eq\x00", b"0h\x00h\x00\x86(uq\x00",
+    ],
+)  # fmt: skip
+def test_time_is_bounded_by_the_file(twice, torch_file):
+    """A key with 2^40 parts would be hashed for hours."""
+    key = b")q\x00" + twice * 40
+    refused(torch_file(b"\x80\x02}" + key + b"K\x01s."), "tuple of data.pkl must have at most")
+    few = b")q\x00" + twice * 3
+    assert len(read_torch_file(torch_file(b"\x80\x02}" + few + b"K\x01s."))) == 1
+
+
+def test_parameters_are_tensors(torch_file):
+    content = b"\x80\x02ctorch._utils\n_rebuild_parameter\n)\x85R."
+    refused(torch_file(content), "a parameter must be a tensor, got tuple")
+
+
+def test_what_is_shared_is_read(torch_file):
+    shared = (NUMBERS, [1, 2], (3, "text"), {"a": 1.5})
+    tree = {"net": [shared] * 50, "ema": {(0.9, 0.999): shared}}
+    loaded = read_torch_file(torch_file(tree))
+    assert loaded["net"][49][1:] == loaded["ema"][0.9, 0.999][1:] == shared[1:]
 
 
 def test_dictionaries_have_no_state_but_the_metadata_of_pytorch(torch_file):
