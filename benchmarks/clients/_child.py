@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import json
+import math
 import platform
 import sys
 import time
@@ -22,14 +23,19 @@ def run(page: Path, packages: list[str]) -> Client:
         "measured": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in [*packages, *ALWAYS]},
-        "differences": result.differences,
-        "energy": float(f"{result.energies.mean():.6g}"),
+        "differences": {name: _known(gap) for name, gap in result.differences.items()},
+        "energy": _known(float(f"{result.energies.mean():.6g}")),
         "output": output,
         "seconds": round(time.perf_counter() - start, 1),
         "error": None,
     }
 
 
+def _known(number: float) -> float | None:
+    """None for what is not finite, which JSON has no number for."""
+    return number if math.isfinite(number) else None
+
+
 if __name__ == "__main__":
     page, record, *packages = sys.argv[1:]
-    Path(record).write_text(json.dumps(run(Path(page), packages)))
+    Path(record).write_text(json.dumps(run(Path(page), packages), allow_nan=False))

@@ -12,7 +12,9 @@ import click
 from benchmarks.clients._environment import (
     ROOT,
     InstallError,
+    cache,
     environment,
+    make_private,
     newest_python,
     pinned,
     requirements,
@@ -31,6 +33,7 @@ from kinetic_jax._cli._options import FILE, FOLDER, say
 from kinetic_jax._interrupt import advice_on_interrupt
 
 LAST_LINES = 5  # of a traceback
+PAGE_SECONDS = 600.0
 
 
 @click.command("clients")
@@ -43,9 +46,9 @@ LAST_LINES = 5  # of a traceback
 @click.option(
     "--environments",
     type=FOLDER,
-    default=Path(tempfile.gettempdir()) / "kinetic-jax-clients",
-    show_default=True,
-    help="Folder of the environments, which are kept.",
+    default=cache,
+    show_default="~/.cache/kinetic-jax/clients",
+    help="Folder of the environments, which are kept; it must be yours, as they are run.",
 )
 @click.option(
     "--out",
@@ -68,6 +71,10 @@ def command(
     docs/gallery/requirements. One that cannot be made, or a page that fails, is recorded with its
     error; the others go on.
     """
+    try:
+        make_private(environments)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--environments") from error
     known = pages(GALLERY)
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -97,8 +104,13 @@ def command(
         raise click.ClickException(f"{of} failed: {', '.join(failures)}")
 
 
-def run_client(name: str, python: str, environments: Path) -> Client:
-    """Installs a client and runs its page as a process of its own; failures are in the record."""
+def run_client(
+    name: str, python: str, environments: Path, *, timeout: float = PAGE_SECONDS
+) -> Client:
+    """Installs a client and runs its page as a process of its own; failures are in the record.
+
+    A page that has not ended after `timeout` seconds is stopped, and has failed.
+    """
     page = pages(GALLERY)[name]
     pins = pinned(requirements(name, GALLERY))
     today = datetime.date.today().isoformat()
@@ -108,13 +120,17 @@ def run_client(name: str, python: str, environments: Path) -> Client:
         return failure(today, pins, str(error))
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "client.json"
-        process = subprocess.run(
-            [str(own), "-m", "benchmarks.clients._child", str(page), str(record), *pins],
-            cwd=ROOT,
-            env={"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        try:
+            process = subprocess.run(
+                [str(own), "-m", "benchmarks.clients._child", str(page), str(record), *pins],
+                cwd=ROOT,
+                env={"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            return failure(today, pins, f"the page had not ended after {timeout:g} s")
         if process.returncode == 0:
             return json.loads(record.read_text())
     lines = process.stderr.strip().splitlines()[-LAST_LINES:]

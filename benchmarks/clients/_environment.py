@@ -1,10 +1,14 @@
 """An environment of its own for each client, from its pinned requirements."""
 
+import contextlib
+import functools
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +20,7 @@ NEWEST = (3, 13)  # the first Python that the newest JAX supports and the projec
 INSTALLED = "installed"  # a file: an environment without it was interrupted
 WITHOUT_DEPENDENCIES = ".no-deps.txt"
 BASE = "base.txt"
+LINE_SECONDS = 30.0  # between lines while pip works
 
 
 class InstallError(RuntimeError):
@@ -60,6 +65,29 @@ def newest_python() -> str:
         raise ValueError(f"{python} does not run: {advice}. {error}") from error
 
 
+def cache() -> Path:
+    """The folder of environments in the user's cache."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = folder if folder.is_absolute() else Path.home() / ".cache"
+    return folder / "kinetic-jax" / "clients"
+
+
+def make_private(folder: Path) -> None:
+    """Makes the folder, for the user alone.
+
+    Raises:
+        ValueError: if it is there and others could put programs into it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name == "nt":
+        return
+    state = folder.stat()
+    if state.st_uid != os.getuid():
+        raise ValueError(f"{folder} must be yours, as programs in it are run")
+    if state.st_mode & stat.S_IWOTH:
+        raise ValueError(f"{folder} must not be writable by all, as programs in it are run")
+
+
 def environment(
     name: str, python: str, folder: Path, gallery: Path, *, log: Callable[[str], None]
 ) -> Path:
@@ -87,28 +115,42 @@ def environment(
         return own
     log(f"installing {files[0].name} into {place}")
     shutil.rmtree(place, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    _output(python, "-m", "venv", str(place))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    waiting = functools.partial(_output, log=log, doing=f"installing {files[0].name}")
+    waiting(python, "-m", "venv", str(place))
     pip = (str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    _output(*pip, "-r", str(files[0]), "-e", str(ROOT))
+    waiting(*pip, "-r", str(files[0]), "-e", str(ROOT))
     for bare in files[1:]:
-        _output(*pip, "--no-deps", "-r", str(bare))
+        waiting(*pip, "--no-deps", "-r", str(bare))
     write_whole(place / INSTALLED, b"")
     return own
 
 
-def _output(*command: str) -> str:
-    """What a command prints.
+def _output(*command: str, log: Callable[[str], None] = print, doing: str = "waiting") -> str:
+    """What a command prints; while it runs, a line every half minute says so.
 
     Raises:
         InstallError: with its lines that begin with ERROR, or its last ones.
     """
+    start = time.monotonic()
     try:
-        process = subprocess.run(command, capture_output=True, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     except OSError as error:
         raise InstallError(f"{command[0]}: {error.strerror}") from error
+    with process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    output, errors_text = process.communicate(timeout=LINE_SECONDS)
+                    break
+                log(f"still {doing} after {time.monotonic() - start:.0f} s")
+        except BaseException:  # Ctrl-C as well
+            process.kill()
+            raise
     if process.returncode == 0:
-        return process.stdout
-    lines = (process.stderr or process.stdout).strip().splitlines()
+        return output
+    lines = (errors_text or output).strip().splitlines()
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-5:]
     raise InstallError("\n".join(errors) or f"exit status {process.returncode}")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TypedDict
 
-from benchmarks.clients._compare import LIMIT
+from benchmarks.clients._compare import LIMIT, gap_text, is_within
 from benchmarks.clients._environment import pinned, requirements
 from benchmarks.clients._page import GALLERY, Page, pages, read_page
 from kinetic_jax._files import write_whole
@@ -24,8 +24,8 @@ class Client(TypedDict):
         measured: the day, YYYY-MM-DD.
         python: its version.
         versions: of the packages that the requirements pin, and of JAX, Flax and NumPy.
-        differences: the largest of x1, E and whatever else the page compares.
-        energy: the mean of E.
+        differences: the largest of x1, E and whatever else the page compares; None for NaN.
+        energy: the mean of E; None for NaN, or if it did not run.
         output: what the page printed.
         seconds: for the page, without installation.
         error: of pip or of the page; None if it ran.
@@ -34,8 +34,8 @@ class Client(TypedDict):
     measured: str
     python: str
     versions: dict[str, str]
-    differences: dict[str, float]
-    energy: float
+    differences: dict[str, float | None]
+    energy: float | None
     output: str
     seconds: float
     error: str | None
@@ -48,7 +48,7 @@ def failure(measured: str, versions: dict[str, str], error: str) -> Client:
         "python": "",
         "versions": versions,
         "differences": {},
-        "energy": float("nan"),
+        "energy": None,
         "output": "",
         "seconds": 0.0,
         "error": error,
@@ -56,14 +56,11 @@ def failure(measured: str, versions: dict[str, str], error: str) -> Client:
 
 
 def verdict(client: Client) -> str | None:
-    """Why a client does not hold; None if it does.
-
-    NaN is above every limit.
-    """
+    """Why a client does not hold; None if it does."""
     if client["error"] is not None:
         return client["error"]
-    beyond = {name: gap for name, gap in client["differences"].items() if not gap <= LIMIT}
-    gaps = ", ".join(f"{name} by {gap:.0e}" for name, gap in beyond.items())
+    beyond = {name: gap for name, gap in client["differences"].items() if not is_within(gap)}
+    gaps = ", ".join(f"{name} by {gap_text(gap)}" for name, gap in beyond.items())
     return f"differs in {gaps} (limit {LIMIT:.0e})" if beyond else None
 
 
@@ -77,7 +74,7 @@ def write_client(file: Path, name: str, client: Client) -> None:
     clients = {**read_record(file), name: client}
     ordered = dict(sorted(clients.items()))
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"limit": LIMIT, "clients": ordered}, indent=1)
+    text = json.dumps({"limit": LIMIT, "clients": ordered}, indent=1, allow_nan=False)
     write_whole(file, f"{text}\n".encode())
 
 
@@ -128,7 +125,7 @@ def _outcome(client: Client | None) -> str:
     if client["error"] is not None:
         message = " ".join(client["error"].replace("|", "\\|").split())
         return f"failed | | `{message}`"
-    gaps = {name: f"{gap:.0e}" for name, gap in client["differences"].items()}
+    gaps = {name: gap_text(gap) for name, gap in client["differences"].items()}
     ours = [gaps.pop("x1"), gaps.pop("E")]
     return " | ".join([*ours, ", ".join(f"{name} {gap}" for name, gap in gaps.items())])
 

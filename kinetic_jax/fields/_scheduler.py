@@ -1,14 +1,23 @@
 """Schedules from the configurations of diffusers' schedulers."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from kinetic_jax._checks import fraction, real_number, require, short, whole_number
+from kinetic_jax._checks import (
+    fraction,
+    real_number,
+    require,
+    require_between,
+    short,
+    whole_number,
+)
 from kinetic_jax._files import PathLike, local_path, with_size
 from kinetic_jax._schema import from_description
 from kinetic_jax.fields._prediction import Prediction
@@ -25,6 +34,7 @@ _DIFFUSIONS = {
     "DPMSolverMultistepScheduler": 2.0**-24,
 }
 _MOST_BINS = 10**6
+MOST_MU = 20.0  # the shift exp(±μ) leaves no grid in float32 beyond it
 _PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "noise",
     "sample": "data",
@@ -65,7 +75,8 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         whole_number("num_train_timesteps", self.num_train_timesteps, 1)
-        require(self.shift > 0, "shift", self.shift, "be positive")
+        least, most = math.exp(-MOST_MU), math.exp(MOST_MU)
+        require_between("shift", self.shift, least, most, closed=True)
         if self.shift_terminal:
             fraction("shift_terminal", self.shift_terminal)
         is_known = self.time_shift_type in ("exponential", "linear")
@@ -154,7 +165,8 @@ def schedule_from_scheduler(config: PathLike | Mapping[str, Any]) -> tuple[Sched
     Raises:
         ValueError: if the scheduler is none of these, or the configuration has a setting that is
             unknown or leads to another path, which is named: `timestep_type="continuous"`,
-            `use_flow_sigmas`, noise prediction where `rescale_betas_zero_snr` leaves no signal.
+            `use_flow_sigmas`, noise prediction where `rescale_betas_zero_snr` leaves no signal;
+            or if its betas leave ᾱ that do not fall in every bin.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -211,7 +223,11 @@ def _from_json(file: Path) -> Mapping[str, Any]:
 
 
 def _alphas_cumprod(config: DiffusionConfig, last: float) -> np.ndarray:
-    """ᾱ_n in float64, from data to noise; `last` is its end where the SNR is rescaled to zero."""
+    """ᾱ_n in float64, from data to noise; `last` is its end where the SNR is rescaled to zero.
+
+    Linear betas leave less than `last` in the bin before it. diffusers' ᾱ rises there; here the end
+    is half of that bin's, nearer the zero that `last` stands for.
+    """
     betas = _BETAS[config.beta_schedule](config)
     if config.trained_betas is not None:
         betas = np.array([real_number("config.trained_betas", b) for b in config.trained_betas])
@@ -224,5 +240,10 @@ def _alphas_cumprod(config: DiffusionConfig, last: float) -> np.ndarray:
     if config.rescale_betas_zero_snr:
         roots = np.sqrt(squares)
         squares = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
-        squares[-1] = last
+        squares[-1] = last if last < squares[-2] else squares[-2] / 2
+    stored = squares.astype(jax.dtypes.canonicalize_dtype(float))
+    falls = bool(np.all(np.diff(stored) < 0) and stored[0] < 1)
+    got = f"{betas.size} bins with betas from {betas.min():g} to {betas.max():g}"
+    expected = f"give an alphas_cumprod that falls within [0, 1) in {stored.dtype}"
+    require(falls, "config's num_train_timesteps and betas", got, expected)
     return squares

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kinetic_jax._checks import require, short, whole_numbers
+from kinetic_jax._checks import require, require_finite, short, whole_numbers
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._torch_file import read_torch_file
 from kinetic_jax.networks._embedding import sinusoids
@@ -24,6 +24,8 @@ _TABLE = "time_embeddings.time_mlp.0.weight"  # the sinusoids, (time bins, base 
 # DataParallel, torch.compile and averages of weights put these before each name.
 _PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")
 _COUNT = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
+_MOST_BINS = 10**5
+_MOST_SIDE = 4096
 # From the names of `UNet`, in turn.
 _RENAMES = (
     (r"^embedding\.inner", "time_embeddings.time_mlp.1"),
@@ -65,7 +67,7 @@ def load_authors_checkpoint(
         path: the file that `torch.save` wrote: a state dict, with or without "module." before
             its names, or a dictionary that holds one.
         entry: the key of the state dict, in a dictionary that holds several.
-        sides: height and width of the images, which the weights do not determine.
+        sides: height and width of the images, at most 4,096, which the weights do not determine.
         scaling: scaling of the raw data, x = (raw − shift) / scale; stored with the field, not
             applied by it. The authors subtract the mean of the training images, which is not in
             the file. Default: none.
@@ -76,7 +78,7 @@ def load_authors_checkpoint(
 
     Raises:
         ValueError: if the file is no checkpoint of that network, naming the keys and shapes that
-            do not fit, if `entry` is not in it, or if the sides do not halve.
+            do not fit or are not finite, if `entry` is not in it, or if the sides do not halve.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -92,7 +94,8 @@ def load_authors_checkpoint(
     file = local_path("path", path)
     require(entry is None or isinstance(entry, str), "entry", short(entry), "be a key or None")
     sides = whole_numbers("sides", sides)  # type: ignore[assignment]
-    require(len(sides) == 2, "sides", sides, "be (height, width)")
+    require(len(sides) == 2, "sides", short(sides), "be (height, width)")
+    require(max(sides) <= _MOST_SIDE, "sides", short(sides), f"be at most {_MOST_SIDE} each")
     scaling = Scaling() if scaling is None else scaling
     is_scaling = isinstance(scaling, Scaling)
     require(is_scaling, "scaling", short(scaling), "be a Scaling or None")
@@ -114,23 +117,34 @@ def _state_dict(tree: Any, entry: str | None, file: Path) -> dict[str, np.ndarra
     if entry is not None:
         require(entry in names, "entry", repr(entry), f"be one of the keys in {file}: {names}")
         held = {entry: held[entry]}
-    dicts = {key: _unprefixed(value) for key, value in held.items() if isinstance(value, Mapping)}
+    dicts = {key: value for key, value in held.items() if isinstance(value, Mapping)}
     if entry is None:
-        dicts["the file itself"] = _unprefixed(held)
-    state_dicts = [key for key, value in dicts.items() if _FIRST in value]
+        dicts["the file itself"] = held
+    state_dicts = [key for key, value in dicts.items() if _FIRST in _unprefixed(value)]
     expected = f"hold a state dict of the KTS authors' U-Net, with {_FIRST}"
     got = f"the keys {_some(names)}" if isinstance(tree, Mapping) else type(tree).__name__
     where = f"{file}" if entry is None else f"entry {entry!r} of {file}"
     require(len(state_dicts) >= 1, where, got, expected)
     require(len(state_dicts) == 1, "entry", None, f"be one of the state dicts: {state_dicts}")
-    weights = dicts[state_dicts[0]]
+    name, state = f"the state dict in {file}", dicts[state_dicts[0]]
+    kinds = {type(key).__name__ for key in state} - {"str"}
+    require(not kinds, name, f"keys of type {_some(sorted(kinds))}", "have names as keys")
+    weights = {}
+    for key, keys in _unprefixed(state).items():
+        require(len(keys) == 1, name, " and ".join(keys), f"hold {key} once")
+        weights[key] = state[keys[0]]
     others = [key for key, value in weights.items() if not isinstance(value, np.ndarray)]
-    require(not others, f"the state dict in {file}", _some(others), "hold tensors alone")
+    require(not others, name, _some(others), "hold tensors alone")
     return weights
 
 
-def _unprefixed(tree: Mapping[Any, Any]) -> dict[str, Any]:
-    return {_PREFIXES.sub("", str(key)): value for key, value in tree.items() if key != _COUNT}
+def _unprefixed(tree: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """The names in a dictionary by what they are without prefixes."""
+    names: dict[str, list[str]] = {}
+    for key in tree:
+        if isinstance(key, str) and key != _COUNT:
+            names.setdefault(_PREFIXES.sub("", key), []).append(key)
+    return names
 
 
 def _config(weights: Mapping[str, np.ndarray], name: str) -> dict[str, object]:
@@ -174,11 +188,12 @@ def _require_axes(weights: Mapping[str, np.ndarray], name: str, key: str, axes: 
 def _require_sinusoids(table: np.ndarray, name: str) -> None:
     """Checks the frozen table of the time embedding, for which `UNet` has a formula."""
     bins, dim = table.shape
-    is_possible = bins >= 2 and dim >= 4 and dim % 2 == 0
-    require(is_possible, f"{_TABLE} in {name}", table.shape, "be (time bins, even channels)")
+    is_possible = 2 <= bins <= _MOST_BINS and dim >= 4 and dim % 2 == 0
+    limits = f"be (time bins, at most {_MOST_BINS:,}, and even channels)"
+    require(is_possible, f"{_TABLE} in {name}", table.shape, limits)
     times = jnp.asarray(np.arange(bins) / (bins - 1), jnp.float32)
     expected = np.asarray(sinusoids(times, dim, bins - 1.0))
-    error = float(np.max(np.abs(table.astype(np.float32) - expected)))
+    error = float(np.max(np.abs(_float32(table, f"{_TABLE} in {name}") - expected)))
     # Weights in half precision are rounded by 5e-4.
     is_equal = error < 5e-3
     require(is_equal, f"{_TABLE} in {name}", f"{error:.2g} off", "hold sines and cosines")
@@ -197,8 +212,19 @@ def _loaded(state: Any, weights: Mapping[str, np.ndarray], name: str) -> Any:
     for key, shape in wrong.items():
         require(False, f"{key} in {name}", f"shape {shape}", f"have shape {shapes[key]}")
     return jax.tree_util.tree_unflatten(
-        treedef, [jnp.asarray(_channels_last(weights[key]), jnp.float32) for key in keys]
+        treedef,
+        [jnp.asarray(_channels_last(_float32(weights[key], f"{key} in {name}"))) for key in keys],
     )
+
+
+def _float32(array: np.ndarray, name: str) -> np.ndarray:
+    """Floating-point numbers as float32, all of them finite."""
+    is_floating = jnp.issubdtype(array.dtype, jnp.floating)
+    require(is_floating, name, array.dtype, "hold floating-point numbers")
+    with np.errstate(over="ignore"):  # infinite then, and refused by name
+        numbers = array.astype(np.float32)
+    require_finite(name, numbers)
+    return numbers
 
 
 def _torch_name(name: str) -> str:
@@ -215,7 +241,7 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _channels_last(array: np.ndarray) -> np.ndarray:
     """The inverse of `_torch_shape`, for an array."""
     axes = (*range(2, array.ndim), 1, 0) if array.ndim > 1 else (0,)
-    return array.transpose(axes).astype(np.float32)
+    return array.transpose(axes)
 
 
 def _some(names: Collection[object]) -> str:

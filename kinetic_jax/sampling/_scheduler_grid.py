@@ -10,12 +10,11 @@ from jaxtyping import ArrayLike, Float
 from kinetic_jax._checks import real_array, real_number, require, short, whole_number
 from kinetic_jax._files import PathLike
 from kinetic_jax._schema import from_description
-from kinetic_jax.fields._scheduler import FLOW, FlowConfig, read_scheduler
+from kinetic_jax.fields._scheduler import FLOW, MOST_MU, FlowConfig, read_scheduler
 from kinetic_jax.sampling._grid import shifted
 
 _KARRAS_RHO = 7.0
 _BETA_PARAMETER = 0.6
-_MOST_MU = 20.0  # its grid is no longer one in float32
 
 
 def grid_from_scheduler(
@@ -59,7 +58,8 @@ def grid_from_scheduler(
     Raises:
         ValueError: if the scheduler is another one or has unknown settings or
             `stochastic_sampling`, which is no ODE; if `image_seq_len` or `mu` is missing,
-            superfluous or not positive; or if the levels do not fall in (0, 1].
+            superfluous, not positive or too far for a grid in float32; or if the levels do not
+            fall in (0, 1].
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -109,14 +109,19 @@ def _shift(config: FlowConfig, image_seq_len: int | None, mu: float | None) -> f
     if mu is None:
         expected = "be the tokens of the image (or give mu), as the config has use_dynamic_shifting"
         require(image_seq_len is not None, "image_seq_len", None, expected)
-        mu = _mu(config, whole_number("image_seq_len", image_seq_len, 1))
+        length = whole_number("image_seq_len", image_seq_len, 1)
+        mu = _mu(config, length)
+        name, got, verb = "image_seq_len", f"{length}, of which mu is {mu:g}", "give a mu"
     else:
         mu = real_number("mu", mu)
+        name, got, verb = "mu", f"{mu:g}", "lie"
         require(image_seq_len is None, "image_seq_len", short(image_seq_len), "be left out with mu")
     if config.time_shift_type == "linear":
-        require(mu > 0, "mu", f"{mu:g}", "be positive where time_shift_type is linear")
+        least, most = math.exp(-MOST_MU), math.exp(MOST_MU)
+        expected = f"{verb} in [{least:.2g}, {most:.2g}] where time_shift_type is linear"
+        require(least <= mu <= most, name, got, expected)
         return mu
-    require(abs(mu) <= _MOST_MU, "mu", f"{mu:g}", f"lie in [{-_MOST_MU:g}, {_MOST_MU:g}]")
+    require(abs(mu) <= MOST_MU, name, got, f"{verb} in [{-MOST_MU:g}, {MOST_MU:g}]")
     return math.exp(mu)
 
 

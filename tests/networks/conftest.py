@@ -43,6 +43,12 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class Pid(NamedTuple):
+    """Anything in the place of a storage."""
+
+    value: object
+
+
 def storage_of(numbers):
     return Storage(numbers, numbers.size, STORAGES[numbers.dtype.str])
 
@@ -53,6 +59,8 @@ class Writer(pickle._Pickler):
         self.members = []
 
     def persistent_id(self, value):
+        if isinstance(value, Pid):
+            return value.value
         if not isinstance(value, Storage):
             return None
         self.members.append(value.numbers.tobytes())
@@ -91,4 +99,5 @@ def torch_file(tmp_path):
         return file
 
     write.Storage, write.Tensor, write.storage_of = Storage, Tensor, storage_of
+    write.Name, write.Pid = Name, Pid
     return write

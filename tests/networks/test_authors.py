@@ -155,6 +155,27 @@ def changed(state, **arrays):
         ({"init_conv.weight": np.zeros((12, 3, 3, 3), np.float32)}, "multiple of groups, 8"),
         ({"init_conv.weight": None}, "must hold a state dict of the KTS authors' U-Net, with"),
         ({"init_conv.bias": 1.5}, "must hold tensors alone, got init_conv.bias$"),
+        (
+            {"init_conv.bias": np.array([0, 0, np.nan, *[0] * 5], np.float32)},
+            r"^init_conv.bias in .* must be finite, got nan \(at \(2,\)",
+        ),
+        ({"init_conv.bias": np.full(8, 1e300)}, "^init_conv.bias in .* must be finite, got inf"),
+        (
+            {"init_conv.bias": np.zeros(8, np.int64)},
+            "^init_conv.bias in .* must hold floating-point numbers, got int64",
+        ),
+        (
+            {"time_embeddings.time_mlp.0.weight": np.full((1000, 8), np.nan)},
+            "^time_embeddings.time_mlp.0.weight in .* must be finite, got nan",
+        ),
+        (
+            {"time_embeddings.time_mlp.0.weight": np.zeros((10**5 + 1, 8), np.float16)},
+            r"must be \(time bins, at most 100,000, and even channels\), got \(100001, 8\)",
+        ),
+        (
+            {"module.init_conv.bias": np.zeros(8, np.float32)},
+            "must hold init_conv.bias once, got init_conv.bias and module.init_conv.bias$",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(change, message, small, torch_file):
@@ -166,6 +187,8 @@ def test_what_does_not_fit_is_named(change, message, small, torch_file):
 def test_other_content(small, torch_file):
     with pytest.raises(ValueError, match=r"must hold a state dict of .*got list$"):
         load_authors_checkpoint(torch_file([small]))
+    with pytest.raises(ValueError, match=r"must have names as keys, got keys of type int$"):
+        load_authors_checkpoint(torch_file(small | {0: small["init_conv.bias"]}))
     many = {f"layer{number}": 0 for number in range(9)}
     message = "got the keys layer0, layer1, layer2, layer3 and 5 more"
     with pytest.raises(ValueError, match=message):
@@ -178,6 +201,8 @@ def test_arguments(tmp_path):
         load_authors_checkpoint(tmp_path / "Model_0")
     with pytest.raises(ValueError, match=r"sides must be \(height, width\), got \(32, 32, 1\)"):
         load_authors_checkpoint(FILES / "Model_0", sides=(32, 32, 1))
+    with pytest.raises(ValueError, match=r"sides must be at most 4096 each, got \(8, 1000000\)"):
+        load_authors_checkpoint(FILES / "training.pt", sides=(8, 10**6))
     with pytest.raises(ValueError, match="event_shape must have sides divisible by 4"):
         load_authors_checkpoint(FILES / "Model_0", sides=(30, 32))
     with pytest.raises(ValueError, match="scaling must be a Scaling or None, got 2"):

@@ -87,6 +87,12 @@ def test_one_step():
         np.testing.assert_array_equal(grid_from_scheduler(config, 1), [0, 1])
 
 
+def test_the_greatest_and_the_least_shift_leave_a_grid():
+    for shift in (math.exp(-20), math.exp(20)):
+        times = grid_from_scheduler(SD3 | {"shift": shift}, 4)
+        assert np.all(np.diff(times) > 0)
+
+
 def test_files(tmp_path):
     (tmp_path / "scheduler_config.json").write_text(json.dumps(SD3))
     np.testing.assert_array_equal(grid_from_scheduler(tmp_path, 4), shifted_grid(4, 3.0))
@@ -115,7 +121,17 @@ def test_files(tmp_path):
         (
             FLUX | {"time_shift_type": "linear"},
             {"mu": -1},
-            "mu must be positive where time_shift_type",
+            r"mu must lie in \[2.1e-09, 4.9e\+08\] where time_shift_type is linear, got -1",
+        ),
+        (
+            FLUX,
+            {"image_seq_len": 10**9},
+            r"image_seq_len must give a mu in \[-20, 20\], got 1000000000, of which mu is 169",
+        ),
+        (
+            SD3 | {"shift": 1e-30},
+            {},
+            r"config.shift must lie in \[2.06115e-09, 4.85165e\+08\], got 1e-30",
         ),
         (
             FLUX | {"max_image_seq_len": 256},

@@ -1,7 +1,11 @@
 """The command: environments, failures, the record, and pages that it writes."""
 
 import functools
+import json
+import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -12,7 +16,7 @@ from click.testing import CliRunner
 from benchmarks.clients import _command as command
 from benchmarks.clients import _environment as environments
 from benchmarks.clients._page import pages, read_page, run_page, write_output
-from benchmarks.clients._record import failure, read_record, table, write_client
+from benchmarks.clients._record import failure, read_record, table, verdict, write_client
 
 ROOT = Path(__file__).parents[3]
 PAGE = """\
@@ -54,6 +58,7 @@ case "$*" in *missing.txt*)
   echo "WARNING: a mirror is slow" >&2
   echo "ERROR: No matching distribution found for missing==1.0" >&2
   exit 1;;
+*_child*) exec sleep 30;;
 esac
 """
 
@@ -70,6 +75,7 @@ def gallery(tmp_path, monkeypatch):
     for name, text in requirements.items():
         (folder / "requirements" / f"{name}.txt").write_text(text)
     monkeypatch.setattr(command, "GALLERY", folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
 
@@ -150,6 +156,7 @@ def test_failures_are_recorded_and_the_others_go_on(gallery, tmp_path, monkeypat
     assert "2 of 3 failed: differs, missing" in result.output
     assert "FAILED: differs in x1 by 7e-04, E by 2e-03 (limit 1e-05)" in result.output
     clients = read_record(out)
+    assert not re.search(r"NaN|Infinity", out.read_text())  # which are no JSON
     assert list(clients) == ["differs", "holds", "missing"]
     assert clients["missing"]["error"] == "ERROR: no such | package"
     # What a page printed is written only where it holds.
@@ -163,7 +170,7 @@ def test_failures_are_recorded_and_the_others_go_on(gallery, tmp_path, monkeypat
     assert "failed | | `ERROR: no such \\| package` |" in text
     (holds,) = (line for line in lines if "holds.md" in line)
     said = "click 8 | velocity | noise at 0, data at 1 | `from_vector_field` | 4 lines"
-    assert holds.startswith(f"| [A client](holds.md) | {said} | 0e+00 | ")
+    assert holds.startswith(f"| [A client](holds.md) | {said} | < 1e-5 | < 1e-5 |")
 
 
 def test_a_named_client_alone_leaves_the_others_in_the_record(gallery, tmp_path, monkeypatch):
@@ -192,7 +199,7 @@ def test_interrupt_keeps_what_was_run(gallery, tmp_path, monkeypatch):
 
     monkeypatch.setattr(command, "run_client", interrupted)
     out = tmp_path / "clients.json"
-    with pytest.raises(KeyboardInterrupt, match=r"that were run are in .*clients\.json"):
+    with pytest.raises(KeyboardInterrupt, match=r"that were run to the end are in .*clients\.json"):
         command.command.callback((), "python", tmp_path, out, False)
     assert set(read_record(out)) == {"differs"}
 
@@ -225,6 +232,56 @@ def test_error_of_pip_is_the_record(gallery, interpreter, tmp_path):
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(environments.InstallError, match="nowhere: No such file"):
         environments.environment("holds", nowhere, tmp_path / "all", gallery, log=print)
+
+
+def test_a_record_without_numbers_is_json():
+    assert json.loads(json.dumps(failure("2026-01-02", {}, "ERROR"), allow_nan=False))
+    client = {**failure("2026-01-02", {}, ""), "error": None, "differences": {"x1": None}}
+    assert verdict(client) == "differs in x1 by NaN (limit 1e-05)"
+
+
+def test_environments_are_the_users_alone(gallery, tmp_path, monkeypatch):
+    folder = environments.cache()
+    assert folder == tmp_path / "cache" / "kinetic-jax" / "clients"
+    monkeypatch.setattr(command, "run_client", in_process)
+    assert run("holds", "--python", "python").exit_code == 0
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert set(read_record(folder / "clients.json")) == {"holds"}
+    for relative in ("", "cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME", relative)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert environments.cache() == tmp_path / ".cache" / "kinetic-jax" / "clients"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes of files")
+def test_folders_that_others_may_write_are_refused(gallery, tmp_path, monkeypatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    result = run("holds", "--environments", shared)
+    assert result.exit_code == 2
+    assert "must not be writable by all" in " ".join(result.output.replace("│", " ").split())
+    shared.chmod(0o700)
+    environments.make_private(shared)
+    monkeypatch.setattr(os, "getuid", lambda: shared.stat().st_uid + 1)
+    with pytest.raises(ValueError, match="shared must be yours"):
+        environments.make_private(shared)
+
+
+def test_a_page_without_end_is_stopped(gallery, interpreter, tmp_path):
+    """The interpreter sleeps where it is to run a page."""
+    start = time.monotonic()
+    client = command.run_client("holds", str(interpreter), tmp_path / "all", timeout=0.2)
+    assert client["error"] == "the page had not ended after 0.2 s"
+    assert time.monotonic() - start < 5
+
+
+def test_lines_while_pip_works(monkeypatch):
+    monkeypatch.setattr(environments, "LINE_SECONDS", 0.1)
+    lines, slow = [], "import time; time.sleep(0.5); print('done')"
+    output = environments._output(sys.executable, "-c", slow, log=lines.append, doing="installing")
+    assert (output, lines[0]) == ("done\n", "still installing after 0 s")
+    assert len(lines) >= 3
 
 
 def test_newest_python(tmp_path, monkeypatch):

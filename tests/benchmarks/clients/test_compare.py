@@ -7,7 +7,7 @@ import pytest
 
 import kinetic_jax as kj
 from benchmarks.clients import compare
-from benchmarks.clients._compare import LIMIT, euler_loop
+from benchmarks.clients._compare import LIMIT, WITHIN, euler_loop, gap_text
 from benchmarks.clients._record import verdict
 
 X0 = np.array([[1.0, 0.0], [2.0, -1.0]], np.float32)
@@ -47,6 +47,13 @@ def test_other_fields_are_seen(other, differs):
     assert {name for name, gap in gaps.items() if not gap <= LIMIT} >= differs
     client = {"error": None, "differences": gaps}
     assert verdict(client).startswith("differs in x1 by ")
+
+
+def test_printed_differences_are_the_same_on_every_machine():
+    assert float(WITHIN.removeprefix("< ")) == LIMIT
+    result = compare(RUN, X0, velocity, off=(1.001, 1.0), undefined=(np.nan, 0.0))
+    assert str(result).endswith("differences: x1 < 1e-5, E < 1e-5, off 1e-03, undefined NaN")
+    assert [gap_text(gap) for gap in (LIMIT, 1.1e-5, None)] == [WITHIN, "1e-05", "NaN"]
 
 
 def test_differences_are_relative_above_one():

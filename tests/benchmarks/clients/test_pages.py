@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.clients._compare import LIMIT
+from benchmarks.clients._compare import LIMIT, gap_text
 from benchmarks.clients._environment import pinned, requirements
 from benchmarks.clients._page import GALLERY, MAX_GLUE, pages, read_page, run_page
 from benchmarks.clients._record import END, RECORD, START, facts, read_record, table, verdict
@@ -42,7 +42,7 @@ def test_page_shows_what_the_committed_run_printed(name):
     assert {"x1", "E"} <= set(client["differences"])
     assert read_page(PAGES[name]).output == client["output"]
     for difference, gap in client["differences"].items():
-        assert f"{difference} {gap:.0e}" in client["output"]
+        assert f"{difference} {gap_text(gap)}" in client["output"]
 
 
 @pytest.mark.parametrize("name", PAGES)

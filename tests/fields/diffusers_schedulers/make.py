@@ -39,6 +39,15 @@ DIFFUSIONS = {
         "EulerDiscreteScheduler",
         STABLE | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
     ),
+    # In the last bin but one of these two there is less signal than diffusers puts in the last.
+    "zero SNR, nearly, linear": (
+        "EulerDiscreteScheduler",
+        {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+    ),
+    "zero SNR, nearly, linear, data": (
+        "DPMSolverMultistepScheduler",
+        {"prediction_type": "sample", "rescale_betas_zero_snr": True},
+    ),
     "cosine": (
         "DDPMScheduler",
         {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"},
