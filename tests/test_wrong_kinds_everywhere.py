@@ -57,6 +57,11 @@ ALLOWED = {
     },
     "a pytree of weights, which has to fit x, unknown so far": {
         ("energy_term", "mass"): (LIST,),
+        ("energy_term", "frame"): (LIST,),
+        ("JobSettings", "mass"): (LIST,),
+        ("JobSettings", "frame"): (LIST,),
+        ("JobSettings, conditions", "mass"): (LIST,),
+        ("JobSettings, conditions", "frame"): (LIST,),
     },
     "a pytree of the user's own function, which alone knows what it needs": {
         ("from_vector_field", "args"): (TEXT, COMPLEX, LIST, OBJECT, NAN, TEXTS),

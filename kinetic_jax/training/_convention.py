@@ -156,7 +156,7 @@ preconditions, with 0.5, 1 or the data's own standard deviation |
         >>> from kinetic_jax.training import identify_convention
         >>> exact = GaussianField(jnp.array([2.0, 0.0]), 0.5)
         >>> sit = lambda r, x, cond=None: -exact(1 - r / 1000, x)  # a model from elsewhere
-        >>> data = exact.mean + 0.5 * jax.random.normal(jax.random.key(1), (500, 2))
+        >>> data = exact.mean[None] + 0.5 * jax.random.normal(jax.random.key(1), (500, 2))
         >>> print(identify_convention(sit, data, key=jax.random.key(0)).convention.code)
         from_reversed_time(model, time_scale=1000.0)
     """

@@ -86,7 +86,7 @@ def test_a_grid_from_the_profiles_of_a_job(pilot, field):
 
 def test_without_profiles_there_is_none(run, tmp_path):
     job = run(tmp_path)
-    with pytest.raises(ValueError, match=f"profile must be a setting of the job {tmp_path}"):
+    with pytest.raises(ValueError, match=f"profile must be kept by the job {tmp_path}"):
         job.grid_from_profile(4)
 
 
@@ -109,7 +109,7 @@ def test_on_the_command_line(pilot, saved, tmp_path):
     assert (about["grid"], about["steps"]) == ("shifted:3.0", 4)
     for grid, message in (
         ("shifted:-1", "grid must be 'uniform', 'cosine', 'shifted:S' (S > 0)"),
-        (f"profile:{out}", f"profile must be a setting of the job {out}"),
+        (f"profile:{out}", f"profile must be kept by the job {out}"),
         (f"profile:{saved}", f"there is no job in {saved}"),
         ("profile:", "grid must be uniform, cosine, shifted:S, profile:FOLDER, or a file"),
         ("steep", "grid must be uniform, cosine, shifted:S, profile:FOLDER, or a file"),

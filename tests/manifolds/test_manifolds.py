@@ -260,21 +260,21 @@ def test_averages_over_neighbours_on_the_manifold():
 
 
 def test_noise_is_uniform(tmp_path):
-    """Directions, rotations and angles of 2π, at which the runs of a job begin."""
-    still = lambda t, x, cond=None: jnp.zeros_like(x)  # noqa: E731
-    settings, shape = JobSettings(n=4000, shard_size=4000, num_steps=1), (3, 3)
-    for name, manifold in (
-        ("torus", FlatTorus(2 * np.pi)), ("sphere", Sphere()), ("turns", SpecialOrthogonal(3))
-    ):  # fmt: skip
-        folder, field = tmp_path / name, on_manifold(still, manifold)
-        job = run_job(field, folder, settings, event_shape=shape, say=None, batch_size=4000)
-        x1 = np.asarray(next(job.shards()).x1, np.float64)
-        if name == "torus":
-            shares = np.histogram(x1, 4, (0, 2 * np.pi))[0] / x1.size
-            np.testing.assert_allclose(shares, 0.25, atol=0.02)
-        else:
-            np.testing.assert_allclose(x1.mean(axis=0), 0, atol=0.04)
-            np.testing.assert_allclose((x1**2).mean(axis=0), 1 / 3, atol=0.03)
+    """Directions, rotations and angles of 2π; and that is where the runs of a job begin."""
+    z = noise(jax.random.key(3), np.arange(4000), (3, 3))
+    angles = FlatTorus(2 * np.pi)
+    shares = np.histogram(jax.vmap(angles.from_normal)(z), 4, (0, 2 * np.pi))[0] / z.size
+    np.testing.assert_allclose(shares, 0.25, atol=0.02)
+    for manifold in (Sphere(), SpecialOrthogonal(3)):
+        x = np.asarray(jax.vmap(manifold.from_normal)(z), np.float64)
+        np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.04)
+        np.testing.assert_allclose((x**2).mean(axis=0), 1 / 3, atol=0.03)
+    field = on_manifold(lambda t, x, cond=None: jnp.zeros_like(x), angles)
+    settings = JobSettings(n=4, shard_size=4, num_steps=1)
+    job = run_job(field, tmp_path, settings, event_shape=(2,), say=None, batch_size=4)
+    key = jax.random.wrap_key_data(np.zeros(2, np.uint32), impl="threefry2x32")
+    starts = jax.vmap(angles.from_normal)(noise(key, np.arange(4), (2,)))
+    np.testing.assert_allclose(next(job.shards()).x1, starts, rtol=1e-6)
 
 
 class Wrong(Field):
