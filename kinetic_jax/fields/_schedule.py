@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import (
@@ -91,9 +92,12 @@ class Schedule(eqx.Module):
         """The clock r at time t, or at the end of the span that is nearer to t."""
         t = float_array(t, "t")
         noise, data = self.span.astype(t.dtype)
-        t = jnp.clip(t, jnp.maximum(self.time(noise), 0), jnp.minimum(self.time(data), 1))
-        r = self._bisected(t) if self.formula is None else self.formula(t)
-        return jnp.clip(r, jnp.minimum(noise, data), jnp.maximum(noise, data))
+        # No gradient of the times of the ends: the slope of a root at 0 is infinite.
+        first, last = lax.stop_gradient((self.time(noise), self.time(data)))
+        inside = jnp.clip(t, jnp.maximum(first, 0), jnp.minimum(last, 1))
+        r = self._bisected(inside) if self.formula is None else self.formula(inside)
+        r = jnp.clip(r, jnp.minimum(noise, data), jnp.maximum(noise, data))
+        return jnp.where(t <= first, noise, jnp.where(t >= last, data, r))
 
     def _bisected(self, t: Float[Array, "..."]) -> Float[Array, "..."]:
         """The r in the span at which (1 − t) α = t σ; an end of it if there is none."""
@@ -190,7 +194,10 @@ class _VPAlpha(_VariancePreserving):
 class _VPSigma(_VariancePreserving):
     def __call__(self, r: Array) -> Array:
         # 1 − exp(−B), where B is small, without cancellation.
-        return jnp.sqrt(-jnp.expm1(-self.integral(r)))
+        square = -jnp.expm1(-self.integral(r))
+        # At 0 the slope of a root is infinite, and would make gradients of all numbers NaN.
+        inside = square > 0
+        return jnp.where(inside, jnp.sqrt(jnp.where(inside, square, 1)), 0)
 
 
 class _VPReading(_VariancePreserving):

@@ -67,7 +67,7 @@ class Denoiser(eqx.Module):
             )
         if self.predicts == "v":
             return alpha * noise - sigma * data
-        return {"data": data, "noise": noise, "score": -left / variance}[self.predicts]
+        return {"data": data, "noise": noise, "score": -noise / sigma}[self.predicts]
 
 
 def field_of(schedule, predicts, law="gaussian"):
