@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -18,11 +19,18 @@ from kinetic_jax._checks import (
     require,
     require_finite,
     require_flag,
+    short,
 )
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import require_function
 
 PROBES = 257  # at which a schedule's growth is checked
+# A span that covers less of the linear path is a mistake: x0 is then far from N(0, I) at its first
+# end. EDM's own levels reach from 0.0123 to 0.998; data of unit scale need no more than sigma 10.
+LATEST_NOISE, EARLIEST_DATA = 0.2, 0.8
+# A table of few bins reaches less far; 1 − β in place of its product ends at 0.87.
+LATEST_BIN, EARLIEST_BIN = 0.3, 0.7
+NEAR = 0.02  # time(reading(t)) and t, for a reading of the caller's
 BISECTIONS = 64
 
 
@@ -38,12 +46,14 @@ class Schedule(eqx.Module):
         sigma: σ, a function of r; α/(α + σ) must grow all the way from noise to data.
         span: r at noise and r at data. Where t lies outside of what they reach, as in EDM and
             DDPM near 0 and 1, the model is held at the nearer end.
-        reading: r as a function of t, where there is a formula. Default: found by bisection.
+        reading: r as a function of t, where there is a formula, to 0.02 in t. Default: found by
+            bisection.
         time_scale: the model reads `time_scale r`.
 
     Raises:
-        ValueError: if α, σ or the reading are not functions, the span is not a pair of
-            different finite numbers, α/(α + σ) does not grow along it, or `time_scale` is not
+        ValueError: if α, σ or the reading are not functions of one JAX number (NumPy's are not),
+            the span is not a pair of different finite numbers, α/(α + σ) does not grow along it
+            from below 0.2 to above 0.8, the reading is not its inverse, or `time_scale` is not
             positive.
 
     Example:
@@ -79,8 +89,13 @@ class Schedule(eqx.Module):
         require(self.span.shape == (2,), "span", span, "be r at noise and r at data")
         require_finite("span", self.span)
         self.time_scale = positive_scalar(time_scale, "time_scale")
+        functions = {"alpha": self.alpha, "sigma": self.sigma, "reading": self.formula}
+        for name, function in functions.items():
+            if function is not None:
+                _check_scalar(name, function, self.span.dtype)
         if is_concrete(self):
-            self._check_growth()
+            with jax.ensure_compile_time_eval():
+                self._check_values()
 
     def time(self, r: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
         """`t = α/(α + σ)`: when the linear path is where this one is at r."""
@@ -121,14 +136,54 @@ class Schedule(eqx.Module):
 
         return noise + jnp.vectorize(share_at)(t) * (data - noise)
 
-    def _check_growth(self) -> None:
+    def _check_values(self) -> None:
         noise, data = np.asarray(self.span).tolist()
         require(noise != data, "span", (noise, data), "be two different numbers")
-        times = np.asarray(self.time(np.linspace(noise, data, PROBES)))
+        at_probes = self.time(np.linspace(noise, data, PROBES))
+        if not is_concrete(at_probes):  # numbers that the functions close over are traced
+            return
+        times = np.asarray(at_probes)
+        got = f"an array of shape {times.shape} for one of shape ({PROBES},)"
+        require(times.shape == (PROBES,), "alpha and sigma", got, "act elementwise")
         grows = bool(np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0))
         grows = grows and bool(times[0] < times[-1])
         expected = "make alpha/(alpha + sigma) grow from its first end, noise, to its second, data"
         require(grows, "span", (noise, data), expected)
+        if isinstance(self.formula, _NearestBin):  # checked by ddpm_schedule
+            return
+        reaches = bool(times[0] < LATEST_NOISE - 1e-4 and times[-1] > EARLIEST_DATA + 1e-4)
+        expected = (
+            f"make alpha/(alpha + sigma) reach from below {LATEST_NOISE} (noise) to above "
+            f"{EARLIEST_DATA} (data)"
+        )
+        got = f"{(noise, data)}, where it goes from {times[0]:.3g} to {times[-1]:.3g}"
+        require(reaches, "span", got, expected)
+        if self.formula is not None:
+            self._check_reading(np.linspace(times[0], times[-1], PROBES + 2)[1:-1])
+
+    def _check_reading(self, probes: Float[np.ndarray, " times"]) -> None:
+        after = self.time(self.reading(probes))
+        if not is_concrete(after):
+            return
+        reached = np.asarray(after)
+        errors = np.nan_to_num(np.abs(reached - probes), nan=np.inf)
+        worst = int(np.argmax(errors))
+        expected = "be the inverse of t = alpha/(alpha + sigma)"
+        got = f"a function after which t = {probes[worst]:.3g} becomes {reached[worst]:.3g}"
+        require(bool(errors[worst] <= NEAR), "reading", got, expected)
+
+
+def _check_scalar(name: str, function: Callable[..., Any], dtype: np.dtype) -> None:
+    """Checks that JAX can trace a function of one number."""
+    expected = "be a function of JAX numbers, as of jax.numpy"
+    try:
+        result = jax.eval_shape(function, jax.ShapeDtypeStruct((), dtype))
+        is_number = getattr(result, "shape", None) == ()
+        require(is_number, name, f"one that returns {short(result)}", "return one number for one r")
+    except (TypeError, jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
+        first = str(error).partition("\n")[0]
+        got = short(f"{type(error).__name__}: {first}", str)
+        raise ValueError(f"{name} must {expected}, got {got}") from error
 
 
 def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Schedule:
@@ -284,14 +339,16 @@ class _NearestBin(eqx.Module):
 def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     """The steps of DDPM: `α = √ᾱ_n`, `σ = √(1 − ᾱ_n)` in bin n (Ho et al. 2020, eq. 4).
 
-    The model is evaluated in whole bins, at the one whose t is nearest.
+    The model is evaluated in whole bins, at the one whose t is nearest. It receives n as a floating
+    number: a table is read by `n.astype(int)`.
 
     Args:
         alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1). The last may be 0
             (no signal at all) for a model that predicts v or data.
 
     Raises:
-        ValueError: if they are not a vector of two or more numbers that fall within [0, 1).
+        ValueError: if they are not a vector of two or more numbers that fall within [0, 1), or
+            t = α/(α + σ) does not reach from below 0.3 to above 0.7, as where 1 − β is given.
 
     Example:
         >>> import numpy as np
@@ -305,15 +362,29 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     require(is_vector, "alphas_cumprod", f"shape {squares.shape}", "be a vector of two or more")
     if is_concrete(squares):
         known = np.asarray(squares)
-        falls = bool(np.all(known >= 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
-        expected = "fall within [0, 1)"
-        if np.all(np.diff(known) >= 0):
-            expected += " (of betas take numpy.cumprod(1 - betas))"
-        require(falls, "alphas_cumprod", (float(known[0]), float(known[-1])), expected)
+        _check_bins(known)
     alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
     times = alpha / (alpha + sigma)
     ends = (squares.size - 1.0, 0.0)
     return Schedule(_Table(alpha), _Table(sigma), ends, reading=_NearestBin(times))
+
+
+def _check_bins(squares: np.ndarray) -> None:
+    name, advice = "alphas_cumprod", " (of betas take numpy.cumprod(1 - betas))"
+    # The pairs that do not fall, and the numbers outside of [0, 1); NaN compares with nothing.
+    inside = (squares >= 0) & (squares < 1)
+    falls = np.append(np.diff(squares) < 0, True)
+    wrong = np.flatnonzero(~(inside & falls))
+    if wrong.size:
+        first = int(wrong[0])
+        pair = ", ".join(f"{value:g}" for value in squares[first : first + 2])
+        expected = "fall within [0, 1)" + (advice if np.all(np.diff(squares) >= 0) else "")
+        require(False, name, f"{pair} at position {first}", expected)
+    alpha, sigma = np.sqrt(squares[[-1, 0]]), np.sqrt(1 - squares[[-1, 0]])
+    latest, earliest = alpha / (alpha + sigma)
+    expected = f"reach from t below {LATEST_BIN} (noise) to above {EARLIEST_BIN} (data){advice}"
+    got = f"t from {latest:.3g} to {earliest:.3g}, where t = alpha/(alpha + sigma)"
+    require(bool(latest < LATEST_BIN and earliest > EARLIEST_BIN), name, got, expected)
 
 
 # Functions of the module: new ones at each call would compile new programs.
