@@ -143,8 +143,9 @@ def from_prediction(
     Noise and score say nothing about the data at t = 0: before t = 0.001 the model is evaluated at
     that time, and outside of the schedule's span at its nearer end. With the spans that the
     schedules have by default energies then differ from the exact ones by less than 1%. A score is
-    infinite where σ = 0: near t = 1 it is held as predicted data are. On a clock of whole bins (`ddpm_schedule`) the model is read at the
-    bin nearest to t, and x is scaled for that bin: dx/dt is then a step function of t.
+    infinite where σ = 0: near t = 1 it is held as predicted data are. On a clock of whole bins
+    (`ddpm_schedule`) the model is read at the bin nearest to t, and x is scaled for that bin:
+    dx/dt is then a step function of t.
 
     Args:
         model: called as `model(time_scale r, x_r, cond)` on ONE sample, r a floating number also on

@@ -170,7 +170,9 @@ def test_gradients_are_finite(predicts):
     gradient = eqx.filter_grad(loss)(field)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert float(gradient.field.function.weight) != 0
-    slope = jax.jvp(lambda t: field(t, jnp.asarray(X0[0])), (jnp.float32(1.0),), (jnp.float32(1.0),))[1]
+    slope = jax.jvp(
+        lambda t: field(t, jnp.asarray(X0[0])), (jnp.float32(1.0),), (jnp.float32(1.0),)
+    )[1]
     assert np.isfinite(slope).all()
 
 
