@@ -17,7 +17,7 @@ NO_BETTER = 1.02  # times the Gaussian's loss: a greater one fits nothing
 # Times the loss with a constant output, below which a model must be: one that beats the Gaussian,
 # and others. A random correction of a nearly right path can do as well as the Gaussian.
 INFORMS, INFORMS_MUCH = 0.98, 0.8
-LEARNED = 0.8  # of what the smoothed data gain over the Gaussian, which a model must gain
+LEARNED = 0.85  # of what the smoothed data gain over the Gaussian, which a model must gain
 CORRECTED = 0.03  # share of the loss that a linear correction may remove
 LEVEL = 1e-3  # of the test of Gaussian data
 MOST_COORDINATES = 64  # and as many directions

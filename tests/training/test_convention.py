@@ -1,5 +1,7 @@
 """One exact denoiser, presented in many ways, is read rightly; models that say nothing fit none."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,13 @@ import kinetic_jax as kj
 from kinetic_jax.fields import Field, Schedule, ddpm_schedule, vp_schedule
 from kinetic_jax.networks import network_field
 from kinetic_jax.training import identify_convention
+from kinetic_jax.training._evidence import (
+    Reference,
+    may_be_gaussian,
+    products_in_bins,
+    reason_against,
+    share_of_linear_correction,
+)
 from kinetic_jax.training._readings import Convention, known_clocks, known_rates, times_of
 
 KEY = jax.random.key(0)
@@ -172,7 +181,9 @@ WRONG = {
     "another variance-preserving path": (
         lambda r, x, c: noise_of(lambda r: vp(r, 10.0), r, x, c), "of the smoothed flow of other",
     ),
-    "0.7 of the velocity": (lambda r, x, c: 0.7 * velocity(r, x, c), "linear correction"),
+    "0.7 of the velocity": (
+        lambda r, x, c: 0.7 * velocity(r, x, c), "of the smoothed flow of other",
+    ),
     "a clock of its own": (
         lambda r, x, c: posterior_mean(1.0, jnp.exp(r), x, c), "of the smoothed flow of other",
     ),
@@ -252,6 +263,47 @@ def test_readings_that_are_wrong(name):
     assert not answer.fits
     assert WRONG[name][1] in answer.reason
     assert answer.reason in str(answer)
+
+
+@pytest.mark.parametrize(("slope", "wanted"), [(0.0, 0.0), (0.5, 0.2)])
+def test_linear_correction(slope, wanted):
+    """Of a residual `slope f + e`, with f and e independent, f explains slope²/(1 + slope²)."""
+    rng = np.random.default_rng(4)
+    f, e, other = rng.standard_normal((3, 4096, 2))
+    features = [jnp.asarray(each, jnp.float32) for each in (slope * f + e, f, other)]
+    products = products_in_bins(features, jnp.ones(4096))
+    assert share_of_linear_correction(np.asarray(products)) == pytest.approx(wanted, abs=0.015)
+
+
+REASONS = [
+    ({}, ""),
+    ({"loss": np.nan}, "not finite"),
+    ({"loss": 1.1}, "1.1 times that of a Gaussian flow"),
+    ({"constant": 0.505}, "a constant in place of"),
+    ({"loss": 0.99, "constant": 2.0}, "nothing says that the data are Gaussian"),
+    ({"loss": 0.6}, "40.0% below that of a Gaussian flow, that of the smoothed .* 50.0%"),
+    ({"correction": 0.04}, "linear correction of its velocities removes 4.0%"),
+]
+
+
+@pytest.mark.parametrize(("changed", "reason"), REASONS)
+def test_reasons(changed, reason):
+    right = {"loss": 0.5, "constant": 1.0, "correction": 0.01}
+    answer = reason_against(**right | changed, reference=Reference(1.0, 0.5, False))
+    assert re.search(reason, answer)
+    assert bool(answer) == bool(changed)
+    gaussian = Reference(1.0, 1.01, True)
+    assert reason_against(loss=1.0, constant=2.0, correction=0.0, reference=gaussian) == ""
+
+
+def test_data_that_may_be_gaussian():
+    rng = np.random.default_rng(5)
+    gaussian = rng.standard_normal((1000, 3)) * [1, 2, 0.1] + 5
+    ring = gaussian / np.linalg.norm(gaussian - 5, axis=1, keepdims=True)
+    correlated = np.stack([gaussian[:, 0], gaussian[:, 0] + gaussian[:, 1]], axis=1)
+    assert may_be_gaussian(gaussian)
+    for rows in (ring, correlated, ROWS.astype(np.float64), gaussian[:100]):
+        assert not may_be_gaussian(rows)
 
 
 class Plain(Field):
