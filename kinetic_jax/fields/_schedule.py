@@ -19,17 +19,23 @@ from kinetic_jax._checks import (
     require,
     require_finite,
     require_flag,
-    short,
 )
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import require_function
+from kinetic_jax.fields._schedule_parts import (
+    NearestBin,
+    Table,
+    VPAlpha,
+    VPReading,
+    VPSigma,
+    check_bins,
+    check_scalar,
+)
 
 PROBES = 257  # at which a schedule's growth is checked
 # A span that covers less of the linear path is a mistake: x0 is then far from N(0, I) at its first
 # end. EDM's own levels reach from 0.0123 to 0.998; data of unit scale need no more than sigma 10.
 LATEST_NOISE, EARLIEST_DATA = 0.2, 0.8
-# A table of few bins reaches less far; 1 − β in place of its product ends at 0.87.
-LATEST_BIN, EARLIEST_BIN = 0.3, 0.7
 NEAR = 0.02  # time(reading(t)) and t, for a reading of the caller's
 BISECTIONS = 64
 
@@ -92,7 +98,7 @@ class Schedule(eqx.Module):
         functions = {"alpha": self.alpha, "sigma": self.sigma, "reading": self.formula}
         for name, function in functions.items():
             if function is not None:
-                _check_scalar(name, function, self.span.dtype)
+                check_scalar(name, function, self.span.dtype)
         if is_concrete(self):
             with jax.ensure_compile_time_eval():
                 self._check_values()
@@ -149,7 +155,7 @@ class Schedule(eqx.Module):
         grows = grows and bool(times[0] < times[-1])
         expected = "make alpha/(alpha + sigma) grow from its first end, noise, to its second, data"
         require(grows, "span", (noise, data), expected)
-        if isinstance(self.formula, _NearestBin):  # checked by ddpm_schedule
+        if isinstance(self.formula, NearestBin):  # checked by ddpm_schedule
             return
         reaches = bool(times[0] < LATEST_NOISE - 1e-4 and times[-1] > EARLIEST_DATA + 1e-4)
         expected = (
@@ -171,19 +177,6 @@ class Schedule(eqx.Module):
         expected = "be the inverse of t = alpha/(alpha + sigma)"
         got = f"a function after which t = {probes[worst]:.3g} becomes {reached[worst]:.3g}"
         require(bool(errors[worst] <= NEAR), "reading", got, expected)
-
-
-def _check_scalar(name: str, function: Callable[..., Any], dtype: np.dtype) -> None:
-    """Checks that JAX can trace a function of one number."""
-    expected = "be a function of JAX numbers, as of jax.numpy"
-    try:
-        result = jax.eval_shape(function, jax.ShapeDtypeStruct((), dtype))
-        is_number = getattr(result, "shape", None) == ()
-        require(is_number, name, f"one that returns {short(result)}", "return one number for one r")
-    except (TypeError, jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
-        first = str(error).partition("\n")[0]
-        got = short(f"{type(error).__name__}: {first}", str)
-        raise ValueError(f"{name} must {expected}, got {got}") from error
 
 
 def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Schedule:
@@ -226,42 +219,6 @@ def cosine_schedule(*, time_scale: ArrayLike = 1.0) -> Schedule:
     return Schedule(_cosine, _sine, ends, reading=_angle, time_scale=time_scale)
 
 
-class _VariancePreserving(eqx.Module):
-    """`B(r) = β_min r + (β_max − β_min) r²/2`, with α = exp(−B/2)."""
-
-    beta_min: Float[Array, ""]
-    beta_max: Float[Array, ""]
-
-    def integral(self, r: Array) -> Array:
-        slope, start = self._of(r)
-        return start * r + slope * r**2 / 2
-
-    def _of(self, like: Array) -> tuple[Array, Array]:
-        start = self.beta_min.astype(like.dtype)
-        return self.beta_max.astype(like.dtype) - start, start
-
-
-class _VPAlpha(_VariancePreserving):
-    def __call__(self, r: Array) -> Array:
-        return jnp.exp(-self.integral(r) / 2)
-
-
-class _VPSigma(_VariancePreserving):
-    def __call__(self, r: Array) -> Array:
-        # 1 − exp(−B), where B is small, without cancellation.
-        square = -jnp.expm1(-self.integral(r))
-        # At 0 the slope of a root is infinite, and would make gradients of all numbers NaN.
-        inside = square > 0
-        return jnp.where(inside, jnp.sqrt(jnp.where(inside, square, 1)), 0)
-
-
-class _VPReading(_VariancePreserving):
-    def __call__(self, t: Array) -> Array:
-        slope, start = self._of(t)
-        integral = jnp.log1p(((1 - t) / t) ** 2)  # −2 log α
-        return 2 * integral / (start + jnp.sqrt(start**2 + 2 * slope * integral))
-
-
 def vp_schedule(
     beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, *, time_scale: ArrayLike = 1.0
 ) -> Schedule:
@@ -285,8 +242,8 @@ def vp_schedule(
         Array(0.5, dtype=float32)
     """
     betas = positive_scalar(beta_min, "beta_min"), positive_scalar(beta_max, "beta_max")
-    alpha, sigma = _VPAlpha(*betas), _VPSigma(*betas)
-    reading = _VPReading(*betas)
+    alpha, sigma = VPAlpha(*betas), VPSigma(*betas)
+    reading = VPReading(*betas)
     return Schedule(alpha, sigma, (1.0, 0.0), reading=reading, time_scale=time_scale)
 
 
@@ -316,26 +273,6 @@ def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> S
     return Schedule(jnp.ones_like, _same, levels, reading=_noise_level)
 
 
-class _Table(eqx.Module):
-    """Values at bins 0, 1, 2, …, and between them along straight lines."""
-
-    values: Float[Array, " bins"]
-
-    def __call__(self, r: Array) -> Array:
-        bins = jnp.arange(self.values.size, dtype=r.dtype)
-        return jnp.interp(r, bins, self.values.astype(r.dtype))
-
-
-class _NearestBin(eqx.Module):
-    """The bin whose time is nearest; times fall with the bin's number."""
-
-    times: Float[Array, " bins"]
-
-    def __call__(self, t: Array) -> Array:
-        bins = jnp.arange(self.times.size, dtype=t.dtype)
-        return jnp.round(jnp.interp(t, self.times[::-1].astype(t.dtype), bins[::-1]))
-
-
 def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     """The steps of DDPM: `α = √ᾱ_n`, `σ = √(1 − ᾱ_n)` in bin n (Ho et al. 2020, eq. 4).
 
@@ -362,29 +299,11 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     require(is_vector, "alphas_cumprod", f"shape {squares.shape}", "be a vector of two or more")
     if is_concrete(squares):
         known = np.asarray(squares)
-        _check_bins(known)
+        check_bins(known)
     alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
     times = alpha / (alpha + sigma)
     ends = (squares.size - 1.0, 0.0)
-    return Schedule(_Table(alpha), _Table(sigma), ends, reading=_NearestBin(times))
-
-
-def _check_bins(squares: np.ndarray) -> None:
-    name, advice = "alphas_cumprod", " (of betas take numpy.cumprod(1 - betas))"
-    # The pairs that do not fall, and the numbers outside of [0, 1); NaN compares with nothing.
-    inside = (squares >= 0) & (squares < 1)
-    falls = np.append(np.diff(squares) < 0, True)
-    wrong = np.flatnonzero(~(inside & falls))
-    if wrong.size:
-        first = int(wrong[0])
-        pair = ", ".join(f"{value:g}" for value in squares[first : first + 2])
-        expected = "fall within [0, 1)" + (advice if np.all(np.diff(squares) >= 0) else "")
-        require(False, name, f"{pair} at position {first}", expected)
-    alpha, sigma = np.sqrt(squares[[-1, 0]]), np.sqrt(1 - squares[[-1, 0]])
-    latest, earliest = alpha / (alpha + sigma)
-    expected = f"reach from t below {LATEST_BIN} (noise) to above {EARLIEST_BIN} (data){advice}"
-    got = f"t from {latest:.3g} to {earliest:.3g}, where t = alpha/(alpha + sigma)"
-    require(bool(latest < LATEST_BIN and earliest > EARLIEST_BIN), name, got, expected)
+    return Schedule(Table(alpha), Table(sigma), ends, reading=NearestBin(times))
 
 
 # Functions of the module: new ones at each call would compile new programs.
