@@ -53,10 +53,12 @@ class PredictionField(WrappedField):
 
     def _diverges(self) -> Bool[ArrayLike, ""]:
         """True if the velocity is 0/0 or ∞/∞ at t = 1, as (D − x)/(1 − t) is."""
-        if self.predicts != "velocity":
-            return self.predicts == "data"
-        end = self.schedule.span[1]  # where σ may have an infinite slope
-        return ~jnp.isfinite(jax.grad(self.schedule.sigma)(end))
+        if self.predicts == "data":
+            return True
+        end = self.schedule.span[1]
+        if self.predicts == "score":  # −N/σ
+            return self.schedule.sigma(end) == 0
+        return self.predicts == "velocity" and _is_singular(self.schedule, end)
 
     def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample on the linear path."""
@@ -77,6 +79,9 @@ def rates_of(
     """
     if predicts in ("noise", "score"):
         t = jnp.maximum(t, FIRST_TIME)
+    elif predicts == "velocity":
+        is_held = _is_singular(schedule, schedule.span[0])
+        t = jnp.where(is_held, jnp.maximum(t, FIRST_TIME), t)
     r = schedule.reading(t)
     alpha, sigma = schedule.alpha(r), schedule.sigma(r)
     size = alpha + sigma
@@ -90,10 +95,23 @@ def rates_of(
         square = alpha**2 + sigma**2
         of_x, of_output = size * (alpha - sigma) / square, -size / square
     else:
-        d_alpha, d_sigma = (jax.grad(scale)(r) for scale in (schedule.alpha, schedule.sigma))
-        growth = alpha * d_sigma - sigma * d_alpha
+        d_alpha, d_sigma, growth = _slopes(schedule, r)
         of_x, of_output = size * (d_alpha + d_sigma) / growth, -size / growth
     return schedule.time_scale.astype(r.dtype) * r, size, of_x, of_output
+
+
+def _slopes(
+    schedule: Schedule, r: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """`α'`, `σ'` and `α σ' − σ α'`, which is −(α + σ)² dt/dr."""
+    d_alpha, d_sigma = (jax.grad(scale)(r) for scale in (schedule.alpha, schedule.sigma))
+    return d_alpha, d_sigma, schedule.alpha(r) * d_sigma - schedule.sigma(r) * d_alpha
+
+
+def _is_singular(schedule: Schedule, end: Float[Array, ""]) -> Bool[Array, ""]:
+    """True if t has no finite slope at this end, as at the zero of a square root."""
+    *_, growth = _slopes(schedule, end)
+    return ~jnp.isfinite(growth) | (growth == 0)
 
 
 def from_prediction(
@@ -123,12 +141,15 @@ def from_prediction(
     `kinetic_jax.training.identify_convention` finds out which of these a trained model is.
 
     Noise and score say nothing about the data at t = 0: before t = 0.001 the model is evaluated at
-    that time, and outside of the schedule's span at its nearer end. Energies then differ from the
-    exact ones by less than 1%. On a clock of whole bins (`ddpm_schedule`) the model is read at the
-    bin nearest to t, and x is scaled for that bin: dx/dt is then a step function of t.
+    that time, and outside of the schedule's span at its nearer end. With the spans that the
+    schedules have by default energies then differ from the exact ones by less than 1%. A score is
+    infinite where σ = 0: near t = 1 it is held as predicted data are. On a clock of whole bins
+    (`ddpm_schedule`) the model is read at the bin nearest to t, and x is scaled for that bin:
+    dx/dt is then a step function of t.
 
     Args:
-        model: called as `model(time_scale r, x_r, cond)` on ONE sample; or an NNX model, which
+        model: called as `model(time_scale r, x_r, cond)` on ONE sample, r a floating number also on
+            a clock of bins (`n.astype(int)` is the index of a table); or an NNX model, which
             is wrapped by `from_nnx`. `from_linen(...)` is such a model.
         predicts: "velocity", "data", "noise", "v" or "score".
         schedule: the path that the model was trained on; `fit` does not train its numbers.

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import (
@@ -20,8 +22,21 @@ from kinetic_jax._checks import (
 )
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields._protocol import require_function
+from kinetic_jax.fields._schedule_parts import (
+    NearestBin,
+    Table,
+    VPAlpha,
+    VPReading,
+    VPSigma,
+    check_bins,
+    check_scalar,
+)
 
 PROBES = 257  # at which a schedule's growth is checked
+# A span that covers less of the linear path is a mistake: x0 is then far from N(0, I) at its first
+# end. EDM's own levels reach from 0.0123 to 0.998; data of unit scale need no more than sigma 10.
+LATEST_NOISE, EARLIEST_DATA = 0.2, 0.8
+NEAR = 0.02  # time(reading(t)) and t, for a reading of the caller's
 BISECTIONS = 64
 
 
@@ -37,12 +52,14 @@ class Schedule(eqx.Module):
         sigma: σ, a function of r; α/(α + σ) must grow all the way from noise to data.
         span: r at noise and r at data. Where t lies outside of what they reach, as in EDM and
             DDPM near 0 and 1, the model is held at the nearer end.
-        reading: r as a function of t, where there is a formula. Default: found by bisection.
+        reading: r as a function of t, where there is a formula, to 0.02 in t. Default: found by
+            bisection.
         time_scale: the model reads `time_scale r`.
 
     Raises:
-        ValueError: if α, σ or the reading are not functions, the span is not a pair of
-            different finite numbers, α/(α + σ) does not grow along it, or `time_scale` is not
+        ValueError: if α, σ or the reading are not functions of one JAX number (NumPy's are not),
+            the span is not a pair of different finite numbers, α/(α + σ) does not grow along it
+            from below 0.2 to above 0.8, the reading is not its inverse, or `time_scale` is not
             positive.
 
     Example:
@@ -78,8 +95,13 @@ class Schedule(eqx.Module):
         require(self.span.shape == (2,), "span", span, "be r at noise and r at data")
         require_finite("span", self.span)
         self.time_scale = positive_scalar(time_scale, "time_scale")
+        functions = {"alpha": self.alpha, "sigma": self.sigma, "reading": self.formula}
+        for name, function in functions.items():
+            if function is not None:
+                check_scalar(name, function, self.span.dtype)
         if is_concrete(self):
-            self._check_growth()
+            with jax.ensure_compile_time_eval():
+                self._check_values()
 
     def time(self, r: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
         """`t = α/(α + σ)`: when the linear path is where this one is at r."""
@@ -91,9 +113,12 @@ class Schedule(eqx.Module):
         """The clock r at time t, or at the end of the span that is nearer to t."""
         t = float_array(t, "t")
         noise, data = self.span.astype(t.dtype)
-        t = jnp.clip(t, jnp.maximum(self.time(noise), 0), jnp.minimum(self.time(data), 1))
-        r = self._bisected(t) if self.formula is None else self.formula(t)
-        return jnp.clip(r, jnp.minimum(noise, data), jnp.maximum(noise, data))
+        # No gradient of the times of the ends: the slope of a root at 0 is infinite.
+        first, last = lax.stop_gradient((self.time(noise), self.time(data)))
+        inside = jnp.clip(t, jnp.maximum(first, 0), jnp.minimum(last, 1))
+        r = self._bisected(inside) if self.formula is None else self.formula(inside)
+        r = jnp.clip(r, jnp.minimum(noise, data), jnp.maximum(noise, data))
+        return jnp.where(t <= first, noise, jnp.where(t >= last, data, r))
 
     def _bisected(self, t: Float[Array, "..."]) -> Float[Array, "..."]:
         """The r in the span at which (1 − t) α = t σ; an end of it if there is none."""
@@ -117,14 +142,41 @@ class Schedule(eqx.Module):
 
         return noise + jnp.vectorize(share_at)(t) * (data - noise)
 
-    def _check_growth(self) -> None:
+    def _check_values(self) -> None:
         noise, data = np.asarray(self.span).tolist()
         require(noise != data, "span", (noise, data), "be two different numbers")
-        times = np.asarray(self.time(np.linspace(noise, data, PROBES)))
+        at_probes = self.time(np.linspace(noise, data, PROBES))
+        if not is_concrete(at_probes):  # numbers that the functions close over are traced
+            return
+        times = np.asarray(at_probes)
+        got = f"an array of shape {times.shape} for one of shape ({PROBES},)"
+        require(times.shape == (PROBES,), "alpha and sigma", got, "act elementwise")
         grows = bool(np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0))
         grows = grows and bool(times[0] < times[-1])
         expected = "make alpha/(alpha + sigma) grow from its first end, noise, to its second, data"
         require(grows, "span", (noise, data), expected)
+        if isinstance(self.formula, NearestBin):  # checked by ddpm_schedule
+            return
+        reaches = bool(times[0] < LATEST_NOISE - 1e-4 and times[-1] > EARLIEST_DATA + 1e-4)
+        expected = (
+            f"make alpha/(alpha + sigma) reach from below {LATEST_NOISE} (noise) to above "
+            f"{EARLIEST_DATA} (data)"
+        )
+        got = f"{(noise, data)}, where it goes from {times[0]:.3g} to {times[-1]:.3g}"
+        require(reaches, "span", got, expected)
+        if self.formula is not None:
+            self._check_reading(np.linspace(times[0], times[-1], PROBES + 2)[1:-1])
+
+    def _check_reading(self, probes: Float[np.ndarray, " times"]) -> None:
+        after = self.time(self.reading(probes))
+        if not is_concrete(after):
+            return
+        reached = np.asarray(after)
+        errors = np.nan_to_num(np.abs(reached - probes), nan=np.inf)
+        worst = int(np.argmax(errors))
+        expected = "be the inverse of t = alpha/(alpha + sigma)"
+        got = f"a function after which t = {probes[worst]:.3g} becomes {reached[worst]:.3g}"
+        require(bool(errors[worst] <= NEAR), "reading", got, expected)
 
 
 def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Schedule:
@@ -167,39 +219,6 @@ def cosine_schedule(*, time_scale: ArrayLike = 1.0) -> Schedule:
     return Schedule(_cosine, _sine, ends, reading=_angle, time_scale=time_scale)
 
 
-class _VariancePreserving(eqx.Module):
-    """`B(r) = β_min r + (β_max − β_min) r²/2`, with α = exp(−B/2)."""
-
-    beta_min: Float[Array, ""]
-    beta_max: Float[Array, ""]
-
-    def integral(self, r: Array) -> Array:
-        slope, start = self._of(r)
-        return start * r + slope * r**2 / 2
-
-    def _of(self, like: Array) -> tuple[Array, Array]:
-        start = self.beta_min.astype(like.dtype)
-        return self.beta_max.astype(like.dtype) - start, start
-
-
-class _VPAlpha(_VariancePreserving):
-    def __call__(self, r: Array) -> Array:
-        return jnp.exp(-self.integral(r) / 2)
-
-
-class _VPSigma(_VariancePreserving):
-    def __call__(self, r: Array) -> Array:
-        # 1 − exp(−B), where B is small, without cancellation.
-        return jnp.sqrt(-jnp.expm1(-self.integral(r)))
-
-
-class _VPReading(_VariancePreserving):
-    def __call__(self, t: Array) -> Array:
-        slope, start = self._of(t)
-        integral = jnp.log1p(((1 - t) / t) ** 2)  # −2 log α
-        return 2 * integral / (start + jnp.sqrt(start**2 + 2 * slope * integral))
-
-
 def vp_schedule(
     beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, *, time_scale: ArrayLike = 1.0
 ) -> Schedule:
@@ -223,8 +242,8 @@ def vp_schedule(
         Array(0.5, dtype=float32)
     """
     betas = positive_scalar(beta_min, "beta_min"), positive_scalar(beta_max, "beta_max")
-    alpha, sigma = _VPAlpha(*betas), _VPSigma(*betas)
-    reading = _VPReading(*betas)
+    alpha, sigma = VPAlpha(*betas), VPSigma(*betas)
+    reading = VPReading(*betas)
     return Schedule(alpha, sigma, (1.0, 0.0), reading=reading, time_scale=time_scale)
 
 
@@ -254,37 +273,19 @@ def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> S
     return Schedule(jnp.ones_like, _same, levels, reading=_noise_level)
 
 
-class _Table(eqx.Module):
-    """Values at bins 0, 1, 2, …, and between them along straight lines."""
-
-    values: Float[Array, " bins"]
-
-    def __call__(self, r: Array) -> Array:
-        bins = jnp.arange(self.values.size, dtype=r.dtype)
-        return jnp.interp(r, bins, self.values.astype(r.dtype))
-
-
-class _NearestBin(eqx.Module):
-    """The bin whose time is nearest; times fall with the bin's number."""
-
-    times: Float[Array, " bins"]
-
-    def __call__(self, t: Array) -> Array:
-        bins = jnp.arange(self.times.size, dtype=t.dtype)
-        return jnp.round(jnp.interp(t, self.times[::-1].astype(t.dtype), bins[::-1]))
-
-
 def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     """The steps of DDPM: `α = √ᾱ_n`, `σ = √(1 − ᾱ_n)` in bin n (Ho et al. 2020, eq. 4).
 
-    The model is evaluated in whole bins, at the one whose t is nearest.
+    The model is evaluated in whole bins, at the one whose t is nearest. It receives n as a floating
+    number: a table is read by `n.astype(int)`.
 
     Args:
         alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1). The last may be 0
             (no signal at all) for a model that predicts v or data.
 
     Raises:
-        ValueError: if they are not a vector of two or more numbers that fall within [0, 1).
+        ValueError: if they are not a vector of two or more numbers that fall within [0, 1), or
+            t = α/(α + σ) does not reach from below 0.3 to above 0.7, as where 1 − β is given.
 
     Example:
         >>> import numpy as np
@@ -298,15 +299,11 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     require(is_vector, "alphas_cumprod", f"shape {squares.shape}", "be a vector of two or more")
     if is_concrete(squares):
         known = np.asarray(squares)
-        falls = bool(np.all(known >= 0) and np.all(known < 1) and np.all(np.diff(known) < 0))
-        expected = "fall within [0, 1)"
-        if np.all(np.diff(known) >= 0):
-            expected += " (of betas take numpy.cumprod(1 - betas))"
-        require(falls, "alphas_cumprod", (float(known[0]), float(known[-1])), expected)
+        check_bins(known)
     alpha, sigma = jnp.sqrt(squares), jnp.sqrt(1 - squares)
     times = alpha / (alpha + sigma)
     ends = (squares.size - 1.0, 0.0)
-    return Schedule(_Table(alpha), _Table(sigma), ends, reading=_NearestBin(times))
+    return Schedule(Table(alpha), Table(sigma), ends, reading=NearestBin(times))
 
 
 # Functions of the module: new ones at each call would compile new programs.

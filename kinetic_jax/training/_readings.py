@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from kinetic_jax._state import State
 from kinetic_jax.fields import (
     Field,
     Schedule,
@@ -25,12 +27,16 @@ from kinetic_jax.fields import (
     from_reversed_time,
     from_scaled_time,
     linear_schedule,
+    schedule_from_scheduler,
     vp_schedule,
 )
 from kinetic_jax.fields._prediction import Prediction, preconditioning, rates_of
 
 ALL: tuple[Prediction, ...] = ("velocity", "data", "noise", "v", "score")
 BETAS = "np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))"
+# diffusers' names for the bins of Stable Diffusion and of Nichol & Dhariwal 2021.
+SCALED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+SQUARED_COSINE = {"beta_schedule": "squaredcos_cap_v2"}
 
 
 class _Turned(eqx.Module):
@@ -38,17 +44,20 @@ class _Turned(eqx.Module):
 
     sign: int = eqx.field(static=True)
     largest: float | None = eqx.field(static=True)
+    is_tree: bool = eqx.field(static=True, default=False)
 
-    def __call__(self, model: Any, r: Array, x: Array, cond: PyTree[Any]) -> Any:
+    def __call__(self, model: Any, r: Array, x: State, cond: PyTree[Any]) -> State:
         output = model(r if self.largest is None else self.largest - r, x, cond)
-        return output if self.sign > 0 else -output
+        return output if self.sign > 0 else jax.tree.map(jnp.negative, output)
 
     @property
     def code(self) -> str:
         """The same as a line of Python."""
         reading = "r" if self.largest is None else f"{self.largest:g} - r"
-        sign = "" if self.sign > 0 else "-"
-        return f"lambda model, r, x, cond: {sign}model({reading}, x, cond)"
+        call = f"model({reading}, x, cond)"
+        if self.sign < 0:
+            call = f"jax.tree.map(jnp.negative, {call})" if self.is_tree else f"-{call}"
+        return f"lambda model, r, x, cond: {call}"
 
 
 class _Glued(WrappedField):
@@ -56,7 +65,7 @@ class _Glued(WrappedField):
 
     call: _Turned
 
-    def __call__(self, t: Array, x: Array, cond: PyTree[Any] | None = None) -> Array:
+    def __call__(self, t: Array, x: State, cond: PyTree[Any] | None = None) -> State:
         return self.call(self.field, t, x, cond)
 
 
@@ -125,17 +134,18 @@ class Clock(NamedTuple):
     sigma_data: float | None = None
     adapter: tuple[Callable[[Field], Field], str] | None = None
 
-    def conventions(self) -> list[Convention]:
-        """One for each prediction and sign."""
-        return [self._convention(predicts, sign) for predicts, sign in self.signed()]
+    def conventions(self, *, is_tree: bool = False) -> list[Convention]:
+        """One for each prediction and sign, with code for pytrees if the data are one."""
+        return [self._convention(predicts, sign, is_tree) for predicts, sign in self.signed()]
 
     def signed(self) -> list[tuple[Prediction, int]]:
         """The predictions with their signs; nothing predicts minus the data."""
         both = [(predicts, sign) for predicts in self.predictions for sign in (1, -1)]
         return [(predicts, sign) for predicts, sign in both if sign > 0 or predicts != "data"]
 
-    def _convention(self, predicts: Prediction, sign: int) -> Convention:
-        turned = None if (sign, self.largest) == (1, None) else _Turned(sign, self.largest)
+    def _convention(self, predicts: Prediction, sign: int, is_tree: bool) -> Convention:
+        is_plain = (sign, self.largest) == (1, None)
+        turned = None if is_plain else _Turned(sign, self.largest, is_tree)
         # dx/dr on a clock that runs the other way is minus that of the schedule.
         is_turned = predicts == "velocity" and self.largest is not None
         minus = "" if (sign > 0) != is_turned else "minus "
@@ -224,11 +234,21 @@ def known_clocks() -> tuple[Clock, ...]:
     of_edm: tuple[Prediction, ...] = ("data", "noise", "score")
     return (
         *_linear(),
-        *_preserving(),
+        # Before the continuous clock, which would read a table between its entries.
         Clock("in DDPM's 1,000 bins, 0 at data", f"ddpm_schedule({BETAS})", bins),
+        _scheduler("in Stable Diffusion's 1,000 bins, 0 at data", SCALED),
+        *_preserving(),
+        _scheduler("in 1,000 bins of squared cosines, 0 at data", SQUARED_COSINE),
         Clock("on EDM's path, clock sigma", "edm_schedule()", edm_schedule(), of_edm),
         *map(edm_network, (0.5, 1.0)),
     )
+
+
+def _scheduler(name: str, settings: dict[str, Any]) -> Clock:
+    config = {"_class_name": "DDPMScheduler", **settings}
+    text = json.dumps(config)
+    schedule, _ = schedule_from_scheduler(config)
+    return Clock(name, f"schedule_from_scheduler({text})[0]", schedule)
 
 
 class Rates(NamedTuple):
@@ -280,7 +300,7 @@ def _rates_of_clock(clock: Clock, times: Array) -> tuple[Array, Array, Array, Ar
     return jax.vmap(rates, out_axes=(0, 0, 1, 1))(times)
 
 
-@functools.cache
+@functools.lru_cache(4)
 def known_rates(number: int, dtype: str) -> tuple[np.ndarray, ...]:
     """Those of `known_clocks`, the same for every model."""
     return rates_of_clocks(known_clocks(), times_of(number, dtype))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from kinetic_jax import GaussianField, kts, sample
+from kinetic_jax import GaussianField, cfm_loss, kts, sample
 from kinetic_jax.fields import (
     Field,
     Schedule,
@@ -67,7 +67,7 @@ class Denoiser(eqx.Module):
             )
         if self.predicts == "v":
             return alpha * noise - sigma * data
-        return {"data": data, "noise": noise, "score": -left / variance}[self.predicts]
+        return {"data": data, "noise": noise, "score": -noise / sigma}[self.predicts]
 
 
 def field_of(schedule, predicts, law="gaussian"):
@@ -156,6 +156,39 @@ def test_mixture_of_two_gaussians(solve):
         on_bins = schedule == "ddpm" and predicts in ("noise", "score")
         assert error < (1e-2 if on_bins else 1e-3), (schedule, predicts)
         assert apart < (2e-2 if on_bins else 4e-3), (schedule, predicts)
+
+
+class Scaled(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, r, x, cond=None):
+        return self.weight * x
+
+
+@pytest.mark.parametrize("predicts", ["velocity", "data"])
+def test_gradients_are_finite(predicts):
+    """Also in the schedule's numbers: one NaN there makes a clipped gradient all NaN."""
+    field = from_prediction(
+        Scaled(jnp.float32(0.5)), predicts=predicts, schedule=SCHEDULES["variance preserving"]
+    )
+    loss = lambda field: cfm_loss(field, jax.random.key(0), X0).mean()  # noqa: E731
+    gradient = eqx.filter_grad(loss)(field)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert float(gradient.field.function.weight) != 0
+    slope = jax.jvp(
+        lambda t: field(t, jnp.asarray(X0[0])), (jnp.float32(1.0),), (jnp.float32(1.0),)
+    )[1]
+    assert np.isfinite(slope).all()
+
+
+def test_a_velocity_whose_scale_has_an_infinite_slope():
+    """α = √(1 − r), σ = √r, with α' infinite at noise and σ' at data."""
+    path = Schedule(lambda r: jnp.sqrt(1 - r), jnp.sqrt, (1.0, 0.0))
+    exact = Denoiser(path, "velocity")
+    field = from_prediction(exact, predicts="velocity", schedule=path)
+    run = sample(field, X0, num_steps=100, solver=diffrax.Heun())
+    assert (run.status == 0).all()
+    np.testing.assert_allclose(run.x1, MEAN + SCALE * X0, atol=4e-3)
 
 
 def test_kts_acts_at_the_same_signal_to_noise_ratio():

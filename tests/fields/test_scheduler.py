@@ -94,9 +94,9 @@ def test_files(tmp_path):
 
 
 def test_numbers_of_a_scheduler_in_memory():
-    config = DDPM | {"num_train_timesteps": 3, "trained_betas": np.array([0.1, 0.2, 0.5])}
+    config = DDPM | {"num_train_timesteps": 3, "trained_betas": np.array([0.1, 0.2, 0.9])}
     schedule, _ = schedule_from_scheduler(config)
-    np.testing.assert_allclose(schedule.alpha(jnp.arange(3.0)) ** 2, [0.9, 0.72, 0.36], rtol=1e-6)
+    np.testing.assert_allclose(schedule.alpha(jnp.arange(3.0)) ** 2, [0.9, 0.72, 0.072], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
