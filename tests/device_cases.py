@@ -256,6 +256,12 @@ ALONE = {
     "energy_threshold": Case(
         metric("energy_threshold", of=lambda x: (x[:, 0] ** 2, x[:, 1] > 0), **FEW, **QUIET)
     ),
+    "transport_bounds": Case(metric("transport_bounds", key=jax.random.key(0))),
+    "efficiency": Case(
+        metric(
+            "efficiency", kj.metrics.transport_bounds(DATA), of=lambda x: (x[:, 0] ** 2 + 1,), **FEW
+        )
+    ),
     "density_profile": Case(along("density_profile")),
     "late_energy": Case(along("late_energy", gaussian())),
 }
