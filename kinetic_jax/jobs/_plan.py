@@ -179,7 +179,12 @@ def _sample_shape(
     if isinstance(shape, StateSpec):
         names = [name for path in paths_of(shape.event_shape) for name in path]
         can_store = all(isinstance(name, str) and name.isidentifier() for name in names)
-        require(can_store, "event_shape", names, "be a dict by words, under which it is stored")
+        require(
+            can_store,
+            "event_shape",
+            names,
+            "be a dict with identifiers as names, to be stored by them",
+        )
     return shape
 
 

@@ -214,8 +214,8 @@ def test_preconditioning_of_edm():
     for sigma in (0.01, 1.0, 40.0):
         x = X0[0] * sigma
         wanted = MEAN + SCALE**2 / (SCALE**2 + sigma**2) * (x - MEAN)
-        found = denoiser(jnp.float32(sigma), jnp.asarray(x))
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+        denoised = denoiser(jnp.float32(sigma), jnp.asarray(x))
+        np.testing.assert_allclose(denoised, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_glue_and_its_arrays():

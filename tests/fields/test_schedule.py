@@ -31,8 +31,8 @@ def test_the_reading_is_the_inverse_of_time(name):
     schedule = SMOOTH[name]
     reading = jax.jit(lambda s, t: s.reading(t))(schedule, TIMES)
     np.testing.assert_allclose(schedule.time(reading), TIMES, rtol=2e-5)
-    found = Schedule(schedule.alpha, schedule.sigma, schedule.span).reading(TIMES)  # by bisection
-    np.testing.assert_allclose(found, reading, rtol=2e-4, atol=2e-6)
+    inverse = Schedule(schedule.alpha, schedule.sigma, schedule.span).reading(TIMES)  # by bisection
+    np.testing.assert_allclose(inverse, reading, rtol=2e-4, atol=2e-6)
 
 
 def vp(r, beta_min=0.1, beta_max=20.0):

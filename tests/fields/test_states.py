@@ -266,7 +266,7 @@ def test_what_does_not_fit(own_messages):
             lambda: run_job(
                 tree_field, "/nonexistent", JobSettings(n=1), event_shape={"a b": (2,)}
             ),
-            "event_shape must be a dict by words",
+            "event_shape must be a dict with identifiers as names",
         ),
     ):
         with pytest.raises(ValueError, match=message):
