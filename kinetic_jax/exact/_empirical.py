@@ -286,6 +286,10 @@ class EmpiricalField(Field):
         """
         return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """1/(1 − t), up to the time at which the clock stops."""
+        return 1 / jnp.maximum(1 - t, self.stop(t.dtype))
+
     def stop(self, dtype: DTypeLike) -> float:
         """The time before t = 1 at which the clock stops, √ε: x − t x_i keeps half its digits."""
         return float(np.sqrt(jnp.finfo(dtype).eps))

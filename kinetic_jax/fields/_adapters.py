@@ -90,6 +90,14 @@ class OtherClockField(WrappedField):
         """None."""
         del dtype
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """That of a model: a gain inside, on another clock, is a part of it."""
+        return Field.closing_rate(self, t)
+
+    def without_gain(self) -> Field:
+        """Itself."""
+        return self
+
 
 class ReversedTimeField(OtherClockField):
     """See `from_reversed_time`."""

@@ -95,6 +95,19 @@ class Field(eqx.Module):
         del dtype
         return None
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """The rate κ at which a path closes in on where it leads, `u(t, x) = κ(t) (D − x)`.
+
+        D is the sample that the model predicts at the end of the path. A plain velocity field on
+        the linear path has κ = 1/(1 − t); a gain η multiplies it. `sample` integrates it to find
+        how much noise is left on a sample (`Trajectories.residual`).
+        """
+        return 1 / (1 - t)
+
+    def without_gain(self) -> "Field":
+        """The field without the gains on its velocity, which reads t as the level of noise."""
+        return self
+
     @property
     def needs_step(self) -> bool:
         """True if a model inside takes the size of the step, and `with_step` has bound none."""
@@ -201,6 +214,17 @@ class WrappedField(Field):
     def manifold(self) -> Manifold | None:
         """Where the samples of the field inside move."""
         return self.field.manifold
+
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """That of the field inside."""
+        return self.field.closing_rate(t)
+
+    def without_gain(self) -> Field:
+        """The same around the field inside without its gains."""
+        inside = self.field.without_gain()
+        if inside is self.field:
+            return self
+        return eqx.tree_at(lambda outer: outer.field, self, inside)
 
     @property
     def needs_step(self) -> bool:

@@ -51,6 +51,19 @@ class PredictionField(WrappedField):
         early = jnp.minimum(last, 1 - float(jnp.finfo(dtype).eps) ** (1 / 3))
         return jnp.where(self._diverges(), early, last)
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """That of a model: a gain inside, on another clock, is a part of it."""
+        return Field.closing_rate(self, self._clock(t))
+
+    def without_gain(self) -> Field:
+        """Itself."""
+        return self
+
+    def _clock(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """t, or where the velocity is 0/0 at t = 1 the last time before."""
+        stop = 1 - float(jnp.finfo(t.dtype).eps) ** 0.5
+        return jnp.where(self._diverges(), jnp.minimum(t, stop), t)
+
     def _diverges(self) -> Bool[ArrayLike, ""]:
         """True if the velocity is 0/0 or ∞/∞ at t = 1, as (D − x)/(1 − t) is."""
         if self.predicts == "data":
@@ -63,8 +76,7 @@ class PredictionField(WrappedField):
     def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample on the linear path."""
         t = as_time(t, x).astype(dtype_of(x))
-        stop = 1 - float(jnp.finfo(t.dtype).eps) ** 0.5
-        t = jnp.where(self._diverges(), jnp.minimum(t, stop), t)
+        t = self._clock(t)
         reading, size, of_x, of_output = rates_of(self.schedule, self.predicts, t)
         output = self.field(reading, jax.tree.map(lambda leaf: size * leaf, x), cond)
         return jax.tree.map(lambda leaf, out: of_x * leaf + of_output * out, x, output)

@@ -16,10 +16,11 @@ from kinetic_jax.metrics._frechet import frechet_floor as frechet_floor
 from kinetic_jax.metrics._intervals import Interval as Interval
 from kinetic_jax.metrics._kernel import KernelDistance as KernelDistance
 from kinetic_jax.metrics._kernel import kernel_distance as kernel_distance
-from kinetic_jax.metrics._memorization import Excess as Excess
-from kinetic_jax.metrics._memorization import Memorization as Memorization
-from kinetic_jax.metrics._memorization import ThresholdSweep as ThresholdSweep
 from kinetic_jax.metrics._memorization import memorization as memorization
+from kinetic_jax.metrics._memorization_result import Excess as Excess
+from kinetic_jax.metrics._memorization_result import Kept as Kept
+from kinetic_jax.metrics._memorization_result import Memorization as Memorization
+from kinetic_jax.metrics._memorization_result import ThresholdSweep as ThresholdSweep
 from kinetic_jax.metrics._neighbors import Neighbors as Neighbors
 from kinetic_jax.metrics._neighbors import nearest_neighbors as nearest_neighbors
 from kinetic_jax.metrics._novelty import Authenticity as Authenticity

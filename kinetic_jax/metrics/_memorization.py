@@ -1,6 +1,7 @@
 """Memorisation: samples that are copies of training rows."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,26 +27,11 @@ from kinetic_jax._state import is_pytree_state
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.metrics._duplicates import beyond_duplicates, duplicated
 from kinetic_jax.metrics._features import Embedding, embedded, rows_in_memory
-from kinetic_jax.metrics._intervals import Interval, bootstrap_share, newcombe, wilson
+from kinetic_jax.metrics._intervals import bootstrap_share, wilson
+from kinetic_jax.metrics._memorization_result import Kept, Memorization, ThresholdSweep
 from kinetic_jax.metrics._neighbors import find_neighbors
 
 SWEEP = np.linspace(0.05, 1, 20)
-
-
-class ThresholdSweep(NamedTuple):
-    """F_mem at every threshold of a sweep, as NumPy arrays of shape (thresholds,).
-
-    Attributes:
-        thresholds: thresholds of the ratio of the two distances.
-        fraction: the share of valid samples below each.
-        low: lower ends of their Wilson intervals.
-        high: upper ends.
-    """
-
-    thresholds: np.ndarray
-    fraction: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 class NearestTwo(NamedTuple):
@@ -65,74 +51,6 @@ class NearestTwo(NamedTuple):
         return NearestTwo(*(array[samples] for array in self))
 
 
-class Excess(NamedTuple):
-    """F_mem of samples minus that of the held-out data.
-
-    Attributes:
-        fraction: the difference.
-        low: lower end of its Newcombe interval.
-        high: upper end.
-    """
-
-    fraction: float
-    low: float
-    high: float
-
-
-class Memorization(NamedTuple):
-    """The result of `memorization`, as NumPy arrays.
-
-    Attributes:
-        fraction: F_mem, the share of memorised samples among the valid ones.
-        low: lower end of its Wilson interval.
-        high: upper end.
-        distances: distances to the nearest and second nearest training row, shape (n, 2).
-        indices: numbers of those rows, shape (n, 2).
-        ratios: nearest / second nearest, shape (n,); 1 where both are 0, NaN for samples that are
-            not finite.
-        memorized: whether each sample is memorised, shape (n,); count only `valid` samples.
-        invalid: number of samples that are not finite; they are excluded from `fraction`.
-        bootstrap: percentile bootstrap interval of `fraction`.
-        duplicated: whether the two training rows nearest to a sample are duplicates of each
-            other, shape (n,). Unless duplicates are merged, a copy of them does not count as
-            memorised.
-        sweep: F_mem at other thresholds.
-        held_out: the result for the held-out data, if any.
-    """
-
-    fraction: float
-    low: float
-    high: float
-    distances: np.ndarray
-    indices: np.ndarray
-    ratios: np.ndarray
-    memorized: np.ndarray
-    invalid: int
-    bootstrap: Interval
-    duplicated: np.ndarray
-    sweep: ThresholdSweep
-    held_out: "Memorization | None" = None
-
-    @property
-    def valid(self) -> np.ndarray:
-        """True for finite samples, shape (n,)."""
-        return np.isfinite(self.ratios)
-
-    @property
-    def excess(self) -> Excess:
-        """`fraction` minus the held-out data's.
-
-        Raises:
-            ValueError: if no held-out data were given.
-        """
-        other = self.held_out
-        if other is None:
-            raise ValueError("held_out must be given to memorization for an excess over it")
-        ends, other_ends = Interval(self.low, self.high), Interval(other.low, other.high)
-        interval = newcombe(self.fraction, ends, other.fraction, other_ends)
-        return Excess(self.fraction - other.fraction, *interval)
-
-
 def memorization(
     samples: ArrayLike | PyTree[ArrayLike],
     train: Rows | PyTree[Rows],
@@ -140,6 +58,8 @@ def memorization(
     threshold: float = 1 / 3,
     confidence: float = 0.95,
     held_out: ArrayLike | PyTree[ArrayLike] | None = None,
+    completed: ArrayLike | PyTree[ArrayLike] | None = None,
+    plain: ArrayLike | PyTree[ArrayLike] | None = None,
     thresholds: Sequence[float] | np.ndarray | None = None,
     embed: Embedding | None = None,
     merge_duplicates: bool = False,
@@ -161,6 +81,10 @@ def memorization(
         threshold: threshold of the ratio of the two distances, in (0, 1].
         confidence: level of the intervals, in (0, 1).
         held_out: data the model never saw; their score is the floor.
+        completed: the samples completed by `kinetic_jax.sampling.complete`, in the same order:
+            noise that a gain left on a copy hides it from F_mem.
+        plain: the samples from the same noise without the gain, in the same order; needs
+            `completed`, and fills `kept`.
         thresholds: thresholds of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
         embed: maps NumPy rows (chunk, *event), or a pytree of such, to features (chunk, d), between
             which distances are taken; called once for each row, with at most `chunk_size` rows.
@@ -196,25 +120,49 @@ def memorization(
     check_rule(threshold, confidence, at, duplicate_distance, chunk_size)
     check_progress(progress)
     require_flag("merge_duplicates", merge_duplicates)
-    samples, train, held_out = _checked_sets(samples, train, held_out, embed)
+    require(plain is None or completed is not None, "plain", "samples", "be given with completed")
+    others = {"held_out": held_out, "completed": completed, "plain": plain}
+    sets = {"samples": samples} | {name: rows for name, rows in others.items() if rows is not None}
+    train, sets = _checked_sets(sets, train, embed)
     stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     reference = embedded("train", train, embed, **stream)
-    queries = embedded("samples", samples, embed, **stream)
-    number = len(queries)
-    if held_out is not None:  # one search for both
-        queries = np.concatenate([queries, embedded("held_out", held_out, embed, **stream)])
+    queries = {name: embedded(name, rows, embed, **stream) for name, rows in sets.items()}
+    sizes = {name: len(rows) for name, rows in queries.items()}
+    for name in ("completed", "plain"):
+        size = sizes.get(name, sizes["samples"])
+        expected = f"have a row for each of {sizes['samples']} samples"
+        require(size == sizes["samples"], name, f"{size} rows", expected)
+    # One search for all of them.
     nearest = nearest_two(
-        queries,
+        np.concatenate(list(queries.values())) if len(queries) > 1 else queries["samples"],
         reference,
         merge_duplicates=merge_duplicates,
         duplicate_distance=duplicate_distance,
         **stream,
     )
     rule = threshold, at, confidence
-    result = judged(nearest.part(slice(number)), *rule)
-    if held_out is None:
-        return result
-    return result._replace(held_out=judged(nearest.part(slice(number, None)), *rule))
+    ends = np.cumsum([0, *sizes.values()]).tolist()
+    parts = [nearest.part(slice(*pair)) for pair in itertools.pairwise(ends)]
+    results = dict(zip(sizes, (judged(part, *rule) for part in parts), strict=True))
+    measured = results["samples"]._replace(
+        held_out=results.get("held_out"), completed=results.get("completed")
+    )
+    if "plain" not in results:
+        return measured
+    kept, kept_copies = _kept(results["completed"], results["plain"], confidence)
+    return measured._replace(kept=kept, kept_copies=kept_copies)
+
+
+def _kept(completed: Memorization, plain: Memorization, confidence: float) -> tuple[Kept, Kept]:
+    """How many completed samples lie nearest to the row of their plain sample: all, and copies."""
+    is_pair = completed.valid & plain.valid
+    is_same = completed.indices[:, 0] == plain.indices[:, 0]
+
+    def share(among: np.ndarray) -> Kept:
+        count, size = int(np.sum(is_same & among)), int(np.sum(among))
+        return Kept(count / size if size else float("nan"), *wilson(count, size, confidence))
+
+    return share(is_pair), share(is_pair & plain.memorized)
 
 
 def nearest_two(
@@ -253,27 +201,24 @@ def check_rule(
 
 
 def _checked_sets(
-    samples: PyTree[ArrayLike | Rows],
+    sets: dict[str, PyTree[ArrayLike | Rows]],
     train: PyTree[ArrayLike | Rows],
-    held_out: PyTree[ArrayLike | Rows] | None,
     embed: Embedding | None,
-) -> tuple[PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows], PyTree[ArrayLike | Rows] | None]:
-    """The three sets of rows, checked to fit each other."""
+) -> tuple[PyTree[ArrayLike | Rows], dict[str, PyTree[ArrayLike | Rows]]]:
+    """The training rows, and sets of rows by name, checked to fit them."""
     if not is_pytree_state(train):
         train = gathered("train", train) if hasattr(train, "shape") else numbers("train", train)
-        held_out = None if held_out is None else _checked_set("held_out", held_out, train)
-        return _checked_set("samples", samples, train), train, held_out
+        return train, {name: _checked_set(name, rows, train) for name, rows in sets.items()}
     if embed is None:
         raise ValueError("embed must be given for rows that are pytrees, got None")
     expected: object = jax.tree.structure(train)
     batch_size("train", train)
-    given = {"samples": samples} | ({} if held_out is None else {"held_out": held_out})
-    for name, rows in given.items():
+    for name, rows in sets.items():
         got: object = jax.tree.structure(rows)
         require(got == expected, name, got, f"have the structure of train, {expected}")
         batch_size(name, rows)
         jax.tree.map(functools.partial(_checked_set, name), rows, train)
-    return samples, train, held_out
+    return train, sets
 
 
 def _checked_set(name: str, rows: ArrayLike, train: Rows) -> Array | np.ndarray:

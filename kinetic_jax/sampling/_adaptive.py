@@ -87,7 +87,7 @@ def solve_adaptive(
     field: Field, x0: Float[Array, "batch *event"], given: Given, plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
-    x1, totals, frame, num_evals, status, path = jax.vmap(
+    x1, totals, frame, residual, num_evals, status, path = jax.vmap(
         lambda x, own: _solve_one(field, x, own, plan)
     )(x0, given)
     axes, duration = tuple(range(1, x0.ndim)), plan.end - plan.start
@@ -103,20 +103,20 @@ def solve_adaptive(
     failed = (status != OK) | ~has_finite_energy(energy)
     if path is not None:
         failed |= ~jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
-    x1, energy, path = jax.tree.map(
+    x1, energy, residual, path = jax.tree.map(
         lambda leaf: jnp.where(
             jnp.expand_dims(failed, tuple(range(1, leaf.ndim))), jnp.full_like(leaf, jnp.nan), leaf
         ),
-        (x1, energy, path),
+        (x1, energy, residual, path),
     )
     status = jnp.where(failed & (status == OK), NOT_FINITE, status).astype(jnp.int32)
-    return Trajectories(x1, energy, None, num_evals, status, plan.times, path)
+    return Trajectories(x1, energy, None, num_evals, status, plan.times, path, residual)
 
 
 def _solve_one(
     field: Field, x0: Float[Array, "*event"], given: Given, plan: AdaptivePlan
-) -> tuple[Array, PhaseTotals, Array, Array, Array, Array | None]:
-    """ONE sample: its end, totals, frame, number of evaluations, status, and path."""
+) -> tuple[Array, PhaseTotals, Array, Array, Array, Array, Array | None]:
+    """ONE sample: its end, totals, frame, residual, number of evaluations, status, and path."""
     saves = {"end": diffrax.SubSaveAt(t1=True)}
     if plan.times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
@@ -139,7 +139,8 @@ def _solve_one(
     num_evals = _num_evals(plan.solver, solution.stats["num_steps"], solution.controller_state)
     path = None if plan.times is None else solution.ys["path"]
     spent = solution.solver_state
-    return end.x, spent.totals, spent.frame, num_evals, _status(solution.result), path
+    status = _status(solution.result)
+    return end.x, spent.totals, spent.frame, spent.residual, num_evals, status, path
 
 
 def _blind(

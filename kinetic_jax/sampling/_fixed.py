@@ -23,6 +23,7 @@ from kinetic_jax.energy._path_energy import (
 from kinetic_jax.fields import Field
 from kinetic_jax.sampling._geodesic import geodesic_energy, starts_of
 from kinetic_jax.sampling._plan import FixedPlan, Given, SavePlan, Spent
+from kinetic_jax.sampling._residual import residual_of
 from kinetic_jax.sampling._step import step_of_one
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
 from kinetic_jax.transforms._phases import is_landing
@@ -132,7 +133,7 @@ def _recorded(
     return Records(speed2, bend2, records.saved.at[:, slot].set(x, mode="drop"))
 
 
-def completed(
+def finished(
     field: Field,
     x0: Float[Array, "batch *event"],
     given: Given,
@@ -157,6 +158,7 @@ def completed(
         profile=KineticProfile(nodes[:-1], records.speed2, records.bend2),
         num_evals=jnp.full(batch, (nodes.size - 1) * len(plan.stages.c), jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
+        residual=jnp.full(batch, residual_of(field, plan)),
     )
 
 
@@ -168,7 +170,7 @@ def solve_fixed(
     x0 = starts_of(field, x0)
     loop = loop_over_steps(field, x0, given, plan, at_start(x0, plan))
     motion, records = jax.lax.scan(*loop)[0]
-    run = completed(field, x0, given, plan, motion, records)
+    run = finished(field, x0, given, plan, motion, records)
     if plan.save is None or records.saved is None:
         return run
     of_one = functools.partial(_path_of_one, field, plan, plan.save)

@@ -1,6 +1,5 @@
 """A solver that adds up, step by step, what a path spends before and after `tau_split`."""
 
-from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -12,13 +11,12 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import PathState
 from kinetic_jax.energy._measure import seen_from
-from kinetic_jax.energy._path_energy import (
-    PhaseTotals,
-    no_totals,
-)
+from kinetic_jax.energy._path_energy import PhaseTotals, no_totals
+from kinetic_jax.energy._term import PathVectorField
 from kinetic_jax.sampling._diffrax import Scalar, Terms, scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
 from kinetic_jax.sampling._plan import Given
+from kinetic_jax.sampling._residual import residual_rate
 
 
 class FramedState(eqx.Module):
@@ -27,10 +25,12 @@ class FramedState(eqx.Module):
     Attributes:
         path: the sample, and what it has spent since the step began.
         relative: ½ ∫ ||u − frame||² dt since the step began.
+        residual: the share of x0 that would be left on the path to one row.
     """
 
     path: PathState
     relative: Float[Array, ""]
+    residual: Float[Array, ""]
 
     @property
     def x(self) -> Array:
@@ -45,11 +45,13 @@ class SplitState(eqx.Module):
         solver: the wrapped solver's state.
         totals: what the path has spent; in place of the excess ½ ∫ ||u − frame||² dt.
         frame: the mean velocity of the first step (0 within it).
+        residual: the share of x0 that would be left on the path to one row.
     """
 
     solver: PyTree[Any]
     totals: PhaseTotals
     frame: Float[Array, "*event"]
+    residual: Float[Array, ""]
 
 
 class _StepField(eqx.Module):
@@ -60,7 +62,7 @@ class _StepField(eqx.Module):
     (FSAL), fits. It evaluates the field at no time past `arrival`.
     """
 
-    field: Callable[..., PathState]
+    field: PathVectorField
     arrival: Float[Array, ""] | None
     begin: Float[Array, ""]
     x0: Float[Array, "*event"]
@@ -78,7 +80,10 @@ class _StepField(eqx.Module):
         chord = (y.x - self.x0) / jnp.where(started, elapsed, jnp.ones_like(elapsed))
         frame = jnp.where(self.t0 > self.begin, self.frame, chord)
         relative = squared_norm(rates.x - frame, None, self.mass) / 2
-        return FramedState(rates, jnp.where(started, relative, jnp.zeros_like(relative)))
+        relative = jnp.where(started, relative, jnp.zeros_like(relative))
+        start = self.t0, self.y0.residual
+        residual = residual_rate(self.field.field, self.arrival, *start, t, y.residual)
+        return FramedState(rates, relative, residual)
 
 
 def _first_excess(
@@ -152,10 +157,10 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         self, terms: Terms, t0: Scalar, t1: Scalar, y0: PathState, args: PyTree[Any]
     ) -> SplitState:
         """The wrapped solver's state, and nothing spent."""
-        frame = jnp.zeros_like(self.x0)
-        terms, start = self._framed(terms, t0, y0, frame)
+        frame, residual = jnp.zeros_like(self.x0), 1 - jnp.asarray(t0, y0.energy.dtype)
+        terms, start = self._framed(terms, t0, y0, frame, residual)
         totals = no_totals((), y0.energy.dtype)
-        return SplitState(self.solver.init(terms, t0, t1, start, args), totals, frame)
+        return SplitState(self.solver.init(terms, t0, t1, start, args), totals, frame, residual)
 
     def step(
         self,
@@ -168,7 +173,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         made_jump: bool | Array | np.ndarray,
     ) -> Any:
         """The wrapped solver's step."""
-        terms, start = self._framed(terms, t0, y0, solver_state.frame)
+        terms, start = self._framed(terms, t0, y0, solver_state.frame, solver_state.residual)
         end, error, dense_info, inner, result = self.solver.step(
             terms, t0, t1, start, args, solver_state.solver, made_jump
         )
@@ -188,15 +193,16 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         totals = solver_state.totals.add(launch, spent.energy - launch, spent.length, relative)
         y1 = PathState(end.x, y0.energy + spent.energy, y0.length + spent.length)
         error = None if error is None else error.path
-        return y1, error, dense_info, SplitState(inner, totals, frame), result
+        return y1, error, dense_info, SplitState(inner, totals, frame, end.residual), result
 
     def _framed(
-        self, terms: Terms, t0: Scalar, y0: PathState, frame: Array
+        self, terms: Terms, t0: Scalar, y0: PathState, frame: Array, residual: Array
     ) -> tuple[Terms, FramedState]:
         """The term and the initial state of a step."""
         zero = jnp.zeros_like(y0.energy)
-        start = FramedState(PathState(y0.x, zero, zero), zero)
+        start = FramedState(PathState(y0.x, zero, zero), zero, residual)
         rates = term_of(terms).vector_field  # forward in time, as the whole solve
+        assert isinstance(rates, PathVectorField), "the term is that of energy_term"
         held = self.arrival, self.begin, self.x0, frame, self.given.mass
         field = _StepField(rates, *held, t0, start)
         return with_term(terms, diffrax.ODETerm(field)), start

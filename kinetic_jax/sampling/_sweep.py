@@ -29,7 +29,7 @@ from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import Field, VelocityField
 from kinetic_jax.fields._field import arrival_of
 from kinetic_jax.sampling._explicit import Stages, stages_of
-from kinetic_jax.sampling._fixed import at_start, completed, loop_over_steps
+from kinetic_jax.sampling._fixed import at_start, finished, loop_over_steps
 from kinetic_jax.sampling._geodesic import check_stages, starts_of
 from kinetic_jax.sampling._grid import nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
@@ -229,7 +229,7 @@ def _solve(field: Field, x0: Array, given: Given, plan: SweepPlan) -> Any:
                 landing = plan.transform(alpha0, beta0, tau)(field)
                 loop = loop_over_steps(landing, x0, given, steps, launched, ~shared)
                 landed = jax.lax.scan(*loop)[0]
-                run = completed(field, x0, given, steps, *landed)
+                run = finished(landing, x0, given, steps, *landed)
                 return run if plan.reduce is None else plan.reduce(run)
 
             together = None if plan.at_once == 1 else plan.at_once

@@ -48,6 +48,9 @@ class Trajectories:
         ts: the saved times, shape (times,), with `save_at`; else None.
         path: the saved path, shape (batch, times, *event), with `save_at`; else None. A pytree
             like `x0`, if that is one.
+        residual: r, the share of its start that is left on each sample, shape (batch,): on the path
+            to a row X a sample ends at `X + r (x0 − X)`. About 0 without a gain; a landing, or an
+            end before t = 1, leaves more. See `complete`.
     """
 
     x1: State
@@ -57,6 +60,7 @@ class Trajectories:
     status: Int[Array, "*batch"]
     ts: Float[Array, " times"] | None = None
     path: State | None = None
+    residual: Float[Array, "*batch"] | None = None
 
     def map_batch(
         self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]

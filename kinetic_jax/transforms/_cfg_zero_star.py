@@ -21,6 +21,11 @@ class CFGZeroStarField(CFGField):
 
     zero_until: Float[Array, ""]
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """That of the field inside; 0 before `zero_until`."""
+        rate = super().closing_rate(t)
+        return jnp.where(is_landing(t, self.zero_until), rate, jnp.zeros_like(rate))
+
     def _guided(self, t: Array, x: State, cond: PyTree[Any]) -> State:
         conditional, unconditional = self.both(t, x, cond)
         dtype = dtype_of(x)

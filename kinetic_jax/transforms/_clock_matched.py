@@ -49,11 +49,24 @@ class ClockMatchedField(WrappedField):
         """None: the last time that the field inside declares is of its own clock."""
         del dtype
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """η(t) times that of the field inside at s(t); 0 where it stands still."""
+        s, is_moving, pace = self._reading(t)
+        rate = self.field.closing_rate(jnp.where(is_moving, s, 0.0).astype(t.dtype))
+        return jnp.where(is_moving, pace.astype(t.dtype) * rate, jnp.zeros_like(rate))
+
+    def without_gain(self) -> Field:
+        """The field inside."""
+        return self.field.without_gain()
+
+    def _reading(self, t: Float[Array, ""]) -> tuple[Array, Array, Array]:
+        """s(t), whether that is below 1, and η(t)."""
+        s = jnp.interp(t, self.nodes, self.clock)
+        return s, s < 1, jnp.interp(t, self.nodes, self.rate)
+
     def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:
         """The velocity of one sample."""
-        time = as_time(t, x)
-        s = jnp.interp(time, self.nodes, self.clock)
-        is_moving, pace = s < 1, jnp.interp(time, self.nodes, self.rate)
+        s, is_moving, pace = self._reading(as_time(t, x))
         eta = jnp.where(is_moving, pace, 0.0)
         field = self.field
         if self.step is not None:

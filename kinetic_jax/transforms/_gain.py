@@ -15,7 +15,7 @@ from kinetic_jax._dtypes import as_time
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import State
-from kinetic_jax.fields import VelocityField, WrappedField, as_field
+from kinetic_jax.fields import Field, VelocityField, WrappedField, as_field
 from kinetic_jax.fields._protocol import require_function
 from kinetic_jax.transforms._phases import checked_tau_split
 
@@ -65,6 +65,14 @@ class GainField(WrappedField):
         velocity = self.field(t, x, cond)
         eta = self.fn(t)
         return jax.tree.map(lambda v: eta.astype(v.dtype) * v, velocity)
+
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """η(t) times that of the field inside."""
+        return self.fn(t) * self.field.closing_rate(t)
+
+    def without_gain(self) -> Field:
+        """The field inside."""
+        return self.field.without_gain()
 
     @property
     def tau_split(self) -> Float[Array, ""] | None:

@@ -42,6 +42,16 @@ class GuidedField(WrappedField):
         known = [time for time in times if time is not None]
         return functools.reduce(jnp.minimum, known) if known else None
 
+    def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """Those of the two fields, combined as their velocities are."""
+        own, other = self.field.closing_rate(t), self.other.closing_rate(t)
+        return other + self.weight.astype(own.dtype) * (own - other)
+
+    def without_gain(self) -> Field:
+        """The same of the two fields without their gains."""
+        inside = self.field.without_gain(), self.other.without_gain()
+        return eqx.tree_at(lambda outer: (outer.field, outer.other), self, inside)
+
     def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Raises for conditions that one of the fields does not know."""
         self.field.check_cond(cond, name)

@@ -1,0 +1,61 @@
+"""Further models of the claims: other seeds, and centred data."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.claims._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
+from kinetic_jax.data import Images
+
+WEIGHTS = Path(__file__).parent / "weights"
+SEEDS = (1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A model that differs from one of the main two in one thing.
+
+    Attributes:
+        recipe: of its training.
+        is_centred: whether the mean image is subtracted from the images, as the authors do.
+    """
+
+    recipe: Recipe
+    is_centred: bool = False
+
+
+# One checkpoint before the onset of copying, for baselines that compare with an earlier model.
+_FEW = dataclasses.replace(MEMORIZING, marks=(1_000,))
+
+VARIANTS: dict[str, Variant] = {
+    "general-centred": Variant(GENERAL, is_centred=True),
+    **{f"general-seed-{s}": Variant(dataclasses.replace(GENERAL, seed=s)) for s in SEEDS},
+    **{f"memorizing-seed-{s}": Variant(dataclasses.replace(_FEW, seed=s)) for s in SEEDS},
+}
+
+
+def train_variant(
+    name: str, data: Images, folder: Path, *, say: Callable[[str], None] = print
+) -> list[Path]:
+    """Trains a model of `VARIANTS` to files in `folder`; goes on after a kill.
+
+    Args:
+        name: of the model.
+        data: labelled images.
+        folder: made if it is not there; models in it are kept.
+        say: callback for messages.
+    """
+    variant = VARIANTS[name]
+    images = data.images
+    if variant.is_centred:
+        images = images - mean_image(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"{name}: {variant.recipe.steps:,} steps")
+    return train_recipe(variant.recipe, images, data.labels, folder, name, scaling=data.scaling)
+
+
+def mean_image(data: Images) -> np.ndarray:
+    """The mean of the images, shape (height, width, channels)."""
+    return data.images.mean(axis=0, dtype=np.float64).astype(data.images.dtype)
