@@ -189,6 +189,12 @@ TRACED = {
     "sweep, reduce": Case(
         swept(reduce=lambda run: run.energy.total.mean()), True, True, NEEDS_MESH
     ),
+    "complete": Case(
+        lambda x, mesh: kj.sampling.complete(gaussian(), x, residual=0.1, mesh=mesh),
+        True,
+        True,
+        NEEDS_MESH,
+    ),
     "noise": Case(lambda x, mesh: kj.noise(jax.random.key(0), jnp.int32(9 * x[:, 0] ** 2), (2,))),
     "cfm_loss": Case(lambda x, mesh: kj.cfm_loss(gaussian(), jax.random.key(0), x), grad=True),
     "GaussianField": Case(at(gaussian), grad=True),

@@ -37,7 +37,7 @@ ELSEWHERE = (
     *("vp_schedule", "edm_denoiser", "from_prediction", "schedule_from_scheduler"),
     *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint"),
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
-    *("cfg_zero_star", "clock_matched", "guide", "shifted_grid", "smooth", "ssc"),
+    *("cfg_zero_star", "clock_matched", "complete", "guide", "shifted_grid", "smooth", "ssc"),
 )
 
 
@@ -140,6 +140,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "edm_schedule": Call(kj.fields.edm_schedule, {}),
         "cfm_loss": Call(kj.cfm_loss, {"field": plain, "key": key, "x1": x0}),
         "chain": Call(lambda transforms: kj.chain(transforms), {"transforms": kj.identity()}),
+        "complete": Call(kj.sampling.complete, {"field": plain, "run": x0, "residual": 0.1}),
         "ct_score": Call(kj.metrics.ct_score, two | {"held_out": rows + 1}),
         "density_profile": Call(kj.exact.density_profile, {"field": exact, "trajectories": saved}),
         "diagnose_job": Call(kj.jobs.diagnose_job, {"job": job, "train": rows}),
@@ -227,7 +228,7 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "load_field": Call(kj.load_field, {"directory": folder / "field"}),
         "load_images": Call(kj.data.load_images, {"name_or_path": "digits"}),
-        "memorization": Call(kj.memorization, two),
+        "memorization": Call(kj.memorization, two | {"completed": rows, "plain": rows}),
         "nearest_neighbors": Call(kj.nearest_neighbors, {"queries": rows, "reference": rows}),
         "network_field": Call(
             kj.networks.network_field,

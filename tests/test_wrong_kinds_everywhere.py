@@ -23,7 +23,7 @@ NOT_CALLED = {
         *("Efficiency", "TransportBounds"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
-        *("Images", "Interval", "Job", "KernelDistance", "KineticProfile", "LateEnergy"),
+        *("Images", "Interval", "Job", "Kept", "KernelDistance", "KineticProfile", "LateEnergy"),
         *("Memorization", "Neighbors", "PairedDifference", "PathEnergy", "PrecisionRecall"),
         *("RocAuc", "Scales", "Shard", "ShardProfile", "Spread", "ThresholdSweep", "Trajectories"),
     },

@@ -25,10 +25,27 @@ from kinetic_jax.metrics import Memorization, memorization
 @click.argument("samples", type=ROWS)
 @click.argument("train", type=ROWS)
 @click.option("--held-out", type=ROWS, help="Data the model never saw, scored for comparison.")
+@click.option(
+    "--completed",
+    type=ROWS,
+    help="SAMPLES completed by kinetic_jax.sampling.complete: their copies are no longer hidden "
+    "under the noise that a gain left.",
+)
+@click.option(
+    "--plain",
+    type=ROWS,
+    help="Samples of the same noise without the gain, to count those that keep their nearest row.",
+)
 @memorization_options
 @plot_option("Write a histogram of the distance ratios to this picture (.png).")
 def command(
-    samples: Path, train: Path, held_out: Path | None, plot: Path | None, **options: Any
+    samples: Path,
+    train: Path,
+    held_out: Path | None,
+    completed: Path | None,
+    plain: Path | None,
+    plot: Path | None,
+    **options: Any,
 ) -> None:
     """The share of samples that are copies of training rows, as JSON on standard output.
 
@@ -36,8 +53,14 @@ def command(
     in the natural order of their names (2 before 10).
     """
     reference = load_array(train)
-    unseen = None if held_out is None else load_samples(held_out)
-    measured = memorization(load_samples(samples), reference, held_out=unseen, **options)
+    measured = memorization(
+        load_samples(samples),
+        reference,
+        held_out=_load(held_out),
+        completed=_load(completed),
+        plain=_load(plain),
+        **options,
+    )
     if plot is not None:
         from kinetic_jax.plotting import png, ratio_histogram
 
@@ -47,7 +70,16 @@ def command(
     if measured.held_out is not None:
         result["held_out"] = _as_json(measured.held_out)
         result["excess"] = excess_as_json(measured)
+    if measured.completed is not None:
+        result["completed"] = _as_json(measured.completed)
+    for name, kept in (("kept", measured.kept), ("kept_copies", measured.kept_copies)):
+        if kept is not None:
+            result[name] = kept._asdict()
     answer(result)
+
+
+def _load(path: Path | None) -> np.ndarray | None:
+    return None if path is None else load_samples(path)
 
 
 def _as_json(measured: Memorization) -> dict[str, Any]:

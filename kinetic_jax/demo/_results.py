@@ -20,6 +20,29 @@ class EnergyMeans:
 
 
 @dataclasses.dataclass(frozen=True)
+class Completed:
+    """The samples of a row, completed by one evaluation; changes are from the row without a gain.
+
+    Attributes:
+        residual: mean share of its start that was left on a sample before.
+        f_mem: share of copies.
+        f_mem_interval: its ends at 95%.
+        f_mem_change: change of the share, from that of completed samples without a gain.
+        f_mem_change_interval: its ends at 95%.
+        frechet: Fréchet distance to held-out digits.
+        kept_copies: share of those without a gain that are copies, whose nearest image stays.
+    """
+
+    residual: float
+    f_mem: float
+    f_mem_interval: list[float]
+    f_mem_change: float
+    f_mem_change_interval: list[float]
+    frechet: float
+    kept_copies: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One row of the table; changes are from the row without a gain, on the same noise.
 
@@ -37,6 +60,7 @@ class Row:
         f_mem_change: change of the share of copies.
         f_mem_change_interval: its ends at 95%.
         frechet_change_interval: ends of the change of the distance at 95%.
+        completed: the same samples completed by one evaluation.
     """
 
     name: str
@@ -52,6 +76,7 @@ class Row:
     f_mem_change: float
     f_mem_change_interval: list[float]
     frechet_change_interval: list[float]
+    completed: Completed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +164,16 @@ class Results:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Results":
         """The results from the content of `results.json`."""
-        rows = [Row(**row | {"energy": EnergyMeans(**row["energy"])}) for row in content["rows"]]
+        rows = [
+            Row(
+                **row
+                | {
+                    "energy": EnergyMeans(**row["energy"]),
+                    "completed": Completed(**row["completed"]),
+                }
+            )
+            for row in content["rows"]
+        ]
         fifths = {
             part: [Fifth(**fifth) for fifth in table] for part, table in content["fifths"].items()
         }
@@ -158,6 +192,7 @@ HEADER = (
     "landing",
     "excess",
     "F_mem (95%)",
+    "F_mem completed",
     "F_mem held-out",
     "Fréchet",
     "confidence",
@@ -175,7 +210,7 @@ def table_cells(results: Results) -> list[list[str]]:
             "held-out digits",
             *[""] * 4,
             _share(held_out.f_mem, held_out.f_mem_interval),
-            "",
+            *[""] * 2,
             f"{held_out.frechet_floor:.2f}*",
             f"{100 * held_out.confidence:.1f}%",
         ],
@@ -189,6 +224,7 @@ def _cells(row: Row) -> list[str]:
         *(f"{part:.1f}" for part in (row.energy.total, row.energy.launch, row.energy.landing)),
         f"{row.energy.excess:.2f}",
         _share(row.f_mem, row.f_mem_interval),
+        _share(row.completed.f_mem, row.completed.f_mem_interval),
         f"{100 * row.f_mem_held_out:.1f}%",
         f"{row.frechet:.2f}",
         f"{100 * row.confidence:.1f}%",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -23,7 +24,7 @@ from kinetic_jax.demo._rows import DemoSettings, RowPlan, plan_rows, sample_row
 from kinetic_jax.demo._statistics import Judge, Measured, by_fifth, compare, measure
 from kinetic_jax.demo._verdict import verdict
 from kinetic_jax.networks import NetworkField, network_field
-from kinetic_jax.sampling import noise
+from kinetic_jax.sampling import complete, noise
 from kinetic_jax.training import fit, save_field
 
 VERSIONED = ("kinetic_jax", "jax", "flax", "diffrax", "optax", "numpy", "scikit-learn")
@@ -111,7 +112,10 @@ def _sample_rows(
     rows: list[Measured] = []
     with progress_bar("sampling", len(plans)) as update:
         for plan in plans:
-            rows.append(measure(plan.name, sample_row(plan, field, x0, settings), judge))
+            run = sample_row(plan, field, x0, settings)
+            ends = np.asarray(complete(plan.transform(field), run))
+            plain = rows[0].run.x1 if rows else run.x1
+            rows.append(measure(plan.name, run, ends, np.asarray(plain), judge))
             update(len(rows), plan.name)
     return rows
 

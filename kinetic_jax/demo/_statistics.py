@@ -6,7 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from kinetic_jax.demo._digits import Classifier, Digits
-from kinetic_jax.demo._results import ClassifierScores, EnergyMeans, Fifth, HeldOut, Row
+from kinetic_jax.demo._results import (
+    ClassifierScores,
+    Completed,
+    EnergyMeans,
+    Fifth,
+    HeldOut,
+    Row,
+)
 from kinetic_jax.metrics import (
     Memorization,
     energy_groups,
@@ -50,9 +57,16 @@ class Judge:
             self.classifier.accuracy(digits.held_out), self._reference.shape[1]
         )
 
-    def memorization(self, images: np.ndarray) -> Memorization:
+    def memorization(
+        self,
+        images: np.ndarray,
+        completed: np.ndarray | None = None,
+        plain: np.ndarray | None = None,
+    ) -> Memorization:
         """F_mem of images against the training images, in pixels."""
-        return memorization(images, self.train, confidence=CONFIDENCE)
+        return memorization(
+            images, self.train, completed=completed, plain=plain, confidence=CONFIDENCE
+        )
 
     def frechet(self, features: np.ndarray) -> float:
         """Fréchet distance to all held-out digits, in the classifier's features."""
@@ -67,7 +81,8 @@ class Measured(NamedTuple):
         run: trajectories of all samples.
         is_valid: flags of the valid ones, shape (num_samples,).
         images: their x1.
-        copies: their memorisation.
+        completed: those images completed by one evaluation.
+        copies: their memorisation, and that of the completed ones.
         confidence: the classifier's confidence, shape (n,).
         features: the classifier's features, shape (n, features).
         frechet_draws: Fréchet distances of resamples of the noise, the same in every row.
@@ -77,6 +92,7 @@ class Measured(NamedTuple):
     run: Trajectories
     is_valid: np.ndarray
     images: np.ndarray
+    completed: np.ndarray
     copies: Memorization
     confidence: np.ndarray
     features: np.ndarray
@@ -86,24 +102,37 @@ class Measured(NamedTuple):
         """A kinetic quantity of the valid samples, shape (n,)."""
         return np.asarray(getattr(self.run.energy, part))[self.is_valid]
 
-    def flags(self) -> np.ndarray:
+    def flags(self, *, completed: bool = False) -> np.ndarray:
         """1 for a copy, NaN for a failed sample, shape (num_samples,)."""
+        copies = self.copies.completed if completed else self.copies
+        assert copies is not None, "measure gives the completed samples"
         flags = np.full(len(self.is_valid), np.nan)
-        flags[self.is_valid] = self.copies.memorized
+        flags[self.is_valid] = copies.memorized
         return flags
 
 
-def measure(name: str, run: Trajectories, judge: Judge) -> Measured:
-    """Measures one row; failed trajectories are excluded from all statistics."""
+def measure(
+    name: str, run: Trajectories, completed: np.ndarray, plain: np.ndarray, judge: Judge
+) -> Measured:
+    """Measures one row; failed trajectories are excluded from all statistics.
+
+    Args:
+        name: name of the row.
+        run: its trajectories.
+        completed: its samples completed.
+        plain: the samples from the same noise without a gain.
+        judge: the metrics.
+    """
     is_valid = np.asarray(run.status) == 0
-    images = np.asarray(run.x1)[is_valid]
+    images, completed = np.asarray(run.x1)[is_valid], completed[is_valid]
     features = judge.classifier.features(images)
     return Measured(
         name=name,
         run=run,
         is_valid=is_valid,
         images=images,
-        copies=judge.memorization(images),
+        completed=completed,
+        copies=judge.memorization(images, completed, plain[is_valid]),
         confidence=judge.classifier.confidence(images),
         features=features,
         frechet_draws=resampled(judge.frechet, features, is_valid=is_valid, seed=judge.seed),
@@ -136,6 +165,29 @@ def compare(row: Measured, baseline: Measured, judge: Judge) -> Row:
         frechet_change_interval=np.quantile(
             row.frechet_draws - baseline.frechet_draws, ENDS
         ).tolist(),
+        completed=_completed(row, baseline, judge),
+    )
+
+
+def _completed(row: Measured, baseline: Measured, judge: Judge) -> Completed:
+    copies, kept = row.copies.completed, row.copies.kept_copies
+    assert copies is not None, "measure gives the completed samples"
+    assert kept is not None, "measure gives the plain ones"
+    change = paired_difference(
+        row.flags(completed=True),
+        baseline.flags(completed=True),
+        interval="bootstrap",
+        confidence=CONFIDENCE,
+        seed=judge.seed,
+    )
+    return Completed(
+        residual=float(np.mean(np.asarray(row.run.residual)[row.is_valid])),
+        f_mem=copies.fraction,
+        f_mem_interval=[copies.low, copies.high],
+        f_mem_change=change.value,
+        f_mem_change_interval=[change.low, change.high],
+        frechet=judge.frechet(judge.classifier.features(row.completed)),
+        kept_copies=kept.fraction,
     )
 
 

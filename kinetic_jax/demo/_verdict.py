@@ -12,6 +12,7 @@ def verdict(results: Results) -> list[str]:
     baseline, floor = rows[0], results.held_out
     sentences = [_on_memorization(baseline, floor)]
     sentences += [_on_change(row, baseline) for row in rows[1:]]
+    sentences += [_on_completed(row) for row in rows[1:] if row.f_mem_change_interval[1] < 0]
     sentences.append(_on_front(rows))
     for part, label in (("total", "kinetic path energy"), ("excess", "straightness excess")):
         sentences.append(_on_fifths(results.fifths[part], label))
@@ -53,6 +54,18 @@ def _on_change(row: Row, baseline: Row) -> str:
         f"change of {100 * change:+.1f} points on the same noise ({_points(interval)}), {cost} "
         f"Fréchet distance ({baseline.frechet:.2f} to {row.frechet:.2f}, a change of "
         f"{low:+.2f} to {high:+.2f})."
+    )
+
+
+def _on_completed(row: Row) -> str:
+    """On a row that lowers F_mem: are there fewer copies, or are they hidden?"""
+    hidden = row.completed
+    change, interval = 100 * hidden.f_mem_change, hidden.f_mem_change_interval
+    return (
+        f"{row.name[0].upper()}{row.name[1:]} leaves {_percent(hidden.residual)} of the noise on "
+        f"a sample; completed by one evaluation, {_percent(hidden.f_mem)} are copies, a change of "
+        f"{change:+.1f} points ({_points(interval)}), and {_percent(hidden.kept_copies)} of the "
+        "copies without a gain keep their nearest image."
     )
 
 

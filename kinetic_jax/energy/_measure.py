@@ -53,7 +53,7 @@ def _known_on_host(values: PyTree[ArrayLike]) -> list[ArrayLike]:
     return [leaf for leaf in jax.tree.leaves(values) if not isinstance(leaf, jax.Array)]
 
 
-def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | None:
+def spread_like(name: str, values: PyTree[Array] | None, x: PyTree[ArrayLike]) -> State | None:
     """`values` in the structure and the shapes of `x`, one sample or a batch.
 
     For a batch, an array with as many axes as `x` has a row for each sample, or one row for all;
@@ -83,7 +83,7 @@ def spread_like(name: str, values: PyTree[Array] | None, x: State) -> State | No
 
 
 def spread_rows(
-    name: str, values: PyTree[Array] | None, states: State, spec: StateSpec | None
+    name: str, values: PyTree[Array] | None, states: PyTree[ArrayLike], spec: StateSpec | None
 ) -> Array | None:
     """`spread_like` a batch of states, as the rows that stand for them where they are pytrees."""
     spread = spread_like(name, values, states)

@@ -87,11 +87,32 @@ def _trajectories(x1):
     return sample(lambda t, x, cond: cond, jnp.zeros_like(x1), x1, num_steps=4)
 
 
+def _measured(name, images, judge, completed=None, plain=None):
+    completed, plain = (images if x is None else x for x in (completed, plain))
+    return measure(name, _trajectories(jnp.asarray(images)), completed, plain, judge)
+
+
 class TestStatistics:
+    def test_completed_samples_show_the_copies_that_noise_hid(self, judge):
+        train, held_out = DIGITS.train.images[:12], DIGITS.held_out.images[:12]
+        draws = np.random.default_rng(0).normal(size=train.shape).astype(np.float32)
+        plain = np.concatenate([train[:10], held_out[:10]])
+        noisy = np.concatenate([train[:10] + draws[:10], held_out[:10]])
+        ends = np.concatenate([train[:9], train[11:], held_out[:10]])  # one at another image
+        old = _measured("no gain", plain, judge)
+        row = compare(_measured("noise", noisy, judge, ends, plain), old, judge)
+        floor = np.mean(judge.memorization(held_out[:10]).memorized)
+        assert row.f_mem == pytest.approx(floor / 2)
+        assert row.completed.f_mem == pytest.approx((1 + floor) / 2)
+        assert row.completed.f_mem_change == 0
+        copies = 10 + 10 * floor
+        assert row.completed.kept_copies == pytest.approx((copies - 1) / copies)
+        assert row.completed.frechet < row.frechet
+
     def test_copies_are_found_and_bad_samples_left_out(self, judge):
         images = np.concatenate([DIGITS.train.images[:6], DIGITS.held_out.images[:14]])
         images[3] = np.nan
-        measured = measure("planted", _trajectories(jnp.asarray(images)), judge)
+        measured = _measured("planted", images, judge)
         row = compare(measured, measured, judge)
         assert (row.bad_samples, row.samples) == (1, 19)
         np.testing.assert_array_equal(measured.copies.memorized[:5], True)
@@ -102,7 +123,7 @@ class TestStatistics:
     def test_fifths_go_from_low_to_high(self, judge):
         scale = np.linspace(0.2, 1.0, 20)[:, None, None]
         images = (DIGITS.held_out.images[:20] * scale).astype(np.float32)
-        row = measure("scaled", _trajectories(jnp.asarray(images)), judge)
+        row = _measured("scaled", images, judge)
         fifths = by_fifth(row, "total", judge)
         energy = np.sort(0.5 * np.sum(images.astype(float) ** 2, axis=(1, 2))).reshape(5, 4)
         for fifth, members in zip(fifths, energy, strict=True):
@@ -113,9 +134,7 @@ class TestStatistics:
         after = before.copy()
         after[:4] = DIGITS.held_out.images[20:24]  # four copies fewer
         after[15] = np.nan  # a bad sample leaves its pair out
-        old, new = (
-            measure("row", _trajectories(jnp.asarray(images)), judge) for images in (before, after)
-        )
+        old, new = (_measured("row", images, judge) for images in (before, after))
         change = compare(new, old, judge)
         expected = new.copies.memorized - np.delete(old.copies.memorized, 15).astype(float)
         assert change.f_mem_change == pytest.approx(expected.mean())
