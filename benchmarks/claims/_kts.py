@@ -3,18 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks.claims import _controls
 from benchmarks.claims._rows import Row, compared, measured
-from benchmarks.claims._runs import common_noise, sampled
+from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import CONFIDENCE, Line, interval, percent, share, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.metrics import frechet_distance
 from kinetic_jax.metrics._comparison import beaten_by
 from kinetic_jax.sampling import shifted_grid
-from kinetic_jax.transforms import clock_matched, kts, ssc
+from kinetic_jax.transforms import Transform, clock_matched, guide, kts, smooth, ssc
 
 OURS = "KTS"  # families that begin with it are compared with all others
 
@@ -25,8 +26,11 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     shape, seed = subjects.data.event_shape, config["seed"]
 
     def run(x0: np.ndarray, **options: Any) -> Row:
+        return measured(sampling(x0, **options), subjects)
+
+    def sampling(x0: np.ndarray, **options: Any) -> Run:
         options = {"num_steps": steps} | options
-        return measured(sampled(subjects.memorizing, x0, progress=progress, **options), subjects)
+        return sampled(subjects.memorizing, x0, progress=progress, **options)
 
     x0 = common_noise(n, shape, seed)
     baseline = run(x0)
@@ -40,9 +44,16 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     keep("no gain", "no gain", baseline)
     for family, name, options in _settings(config):
         keep(name, family, run(x0, **options))
+    for family, name, transform in _transforms(config, subjects):
+        keep(name, family, run(x0, transform=transform))
     for sigma in config["noise"]:
-        noisy = baseline.run._replace(images=_controls.with_noise(baseline.run.images, sigma))
+        images = _controls.with_noise(baseline.run.images, sigma)
+        ends = _controls.without_noise(subjects.memorizing, images, baseline.run.residual, sigma)
+        noisy = baseline.run._replace(images=images, completed=ends)
         keep(f"σ = {sigma:g}", "copy plus noise", measured(noisy, subjects))
+    others = sampling(common_noise(n, shape, seed + 2000))
+    picked = _controls.one_of_two(baseline.run, others, "early bending")
+    keep("one of two, the more bent", "rejection by early bending", measured(picked, subjects))
     chosen, again = best(rows), None
     if chosen is not None:
         # The best of many settings is so partly by chance: measured once more on other noise.
@@ -56,8 +67,19 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "rows": rows,
         "best on other noise": again,
         "beaten": _beaten(rows[1:], measured_rows[1:]),
+        "lower completed": _lower(rows[1:]),
         "held out": _floor(subjects, baseline.features),
     }
+
+
+def _lower(rows: list[dict[str, Any]]) -> list[str]:
+    """The settings whose completed samples have clearly fewer copies and are no farther off."""
+    return [
+        f"{row['family']}: {row['name']}"
+        for row in rows
+        if row["completed"]["f_mem change"]["high"] < 0
+        and row["completed"]["frechet change"]["value"] <= 0
+    ]
 
 
 def _beaten(rows: list[dict[str, Any]], measured_rows: list[Row]) -> dict[str, Any]:
@@ -116,7 +138,21 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def count(config: dict[str, Any]) -> int:
     """The number of runs of `measure`."""
-    return 3 + len(_settings(config))
+    others = len(config["guide"]) + len(config["smooth"])
+    return 4 + others + len(_settings(config))
+
+
+def _transforms(config: dict[str, Any], subjects: Subjects) -> list[tuple[str, str, Transform]]:
+    """Family, name and transform of the rows that change the velocity, not its size."""
+    wanted = config["earlier"] * max(subjects.checkpoints)
+    step = min(subjects.checkpoints, key=lambda step: abs(step - wanted))
+    earlier, key = subjects.checkpoints[step], jax.random.key(config["seed"])
+    rows: list[tuple[str, str, Transform]] = []
+    for w in config["guide"]:
+        rows.append(("guided by an earlier step", f"{step:,}, w = {w:g}", guide(earlier, w)))
+    for sigma in config["smooth"]:
+        rows.append(("smoothed velocity", f"σ = {sigma:g}", smooth(sigma, config["points"], key)))
+    return rows
 
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -160,7 +196,27 @@ def verdict(results: dict[str, Any]) -> str:
         f"{held_out['frechet']:.2f} from as many others, as many samples without a gain "
         f"{held_out['no gain']:.2f}. "
     )
-    return f"{start}{_choice(results)} {_front(results)} {PUBLISHED}"
+    return f"{start}{_choice(results)} {_front(results)} {_on_completed(results)} {PUBLISHED}"
+
+
+def _on_completed(results: dict[str, Any]) -> str:
+    """Does a landing prevent copies or hide them?"""
+    rows = results["rows"]
+    landing = [row for row in rows if row["family"] == "KTS, landing only"]
+    shares = "; ".join(
+        f"{row['name']}: {percent(row['f_mem'])}, completed {percent(row['completed']['f_mem'])}, "
+        f"of the copies without a gain {percent(row['completed']['kept copies'])} keep their image"
+        for row in landing
+    )
+    lower = results["lower completed"]
+    ours = [name for name in lower if name.startswith(OURS)]
+    listed = f" ({'; '.join(lower)})" if lower else ""
+    return (
+        f"Completed by one evaluation, samples without a gain score "
+        f"{percent(rows[0]['completed']['f_mem'])}. Landings hide copies rather than prevent them: "
+        f"{shares}. Of {len(rows) - 1} settings {len(lower)} have clearly fewer copies among the "
+        f"completed samples at no greater distance of those{listed}, {len(ours)} of them of KTS."
+    )
 
 
 def _choice(results: dict[str, Any]) -> str:
@@ -238,6 +294,12 @@ def table(results: dict[str, Any]) -> list[Line]:
     lines.append(
         Line(f"the same by noise on finished samples, {noise[-1]['name']}", "", _both(noise[-1]))
     )
+    for row in results["rows"]:
+        if row["family"] == "KTS, landing only" or row["name"] == "no gain":
+            what = f"F_mem of samples completed by one evaluation, {row['name']}"
+            lines.append(Line(what, "", percent(row["completed"]["f_mem"])))
+    what = "settings with fewer copies among completed samples, those no farther off"
+    lines.append(Line(what, "", f"{len(results['lower completed'])} of {len(results['rows']) - 1}"))
     of = results["beaten"]
     for side, words in (
         ("kts", "settings of KTS with a control of fewer copies, no farther off"),
@@ -256,22 +318,27 @@ def _both(row: dict[str, Any]) -> str:
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """The fronts, by changes of the distance, which are surer than the distances themselves."""
     rows, held_out = results["rows"], results["held out"]
-    settings = [
-        plotting.FrontSetting(
-            row["family"],
-            interval(row["f_mem"]),
-            interval(row["frechet change"]),
-            is_control=not row["family"].startswith((OURS, "no gain")),
+    figures = {}
+    for picture, own in (
+        ("kts", rows),
+        ("kts-completed", [row | row["completed"] for row in rows]),
+    ):
+        settings = [
+            plotting.FrontSetting(
+                row["family"],
+                interval(row["f_mem"]),
+                interval(row["frechet change"]),
+                is_control=not row["family"].startswith((OURS, "no gain")),
+            )
+            for row in own
+        ]
+        size = own[0]["frechet"]["value"]
+        figures[picture] = plotting.fronts(
+            settings,
+            xlabel="change of the Fréchet distance to held-out images, which without a gain is "
+            f"{size:.2f} (classifier features)",
+            held_out=(held_out["f_mem"]["value"], held_out["frechet"] - held_out["no gain"]),
+            baseline="no gain",
+            zoom=(-0.15 * size, 0.1 * size),
         )
-        for row in rows
-    ]
-    size = rows[0]["frechet"]["value"]
-    figure = plotting.fronts(
-        settings,
-        xlabel="change of the Fréchet distance to held-out images, which without a gain is "
-        f"{size:.2f} (classifier features)",
-        held_out=(held_out["f_mem"]["value"], held_out["frechet"] - held_out["no gain"]),
-        baseline="no gain",
-        zoom=(-0.15 * size, 0.1 * size),
-    )
-    return {"kts": figure}
+    return figures

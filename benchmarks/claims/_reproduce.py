@@ -23,7 +23,7 @@ from kinetic_jax._progress import progress_bar
 from kinetic_jax.plotting import png
 
 # Raised whenever the same settings come to measure something else: what was kept is stale then.
-MEASUREMENT = 2
+MEASUREMENT = 3
 VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy")
 
 

@@ -1,5 +1,6 @@
 """Samples of one field, with every kinetic quantity of each."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.claims._subjects import BATCH
+from kinetic_jax.energy import in_frame
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling import Trajectories, noise, sample
+from kinetic_jax.sampling import Trajectories, complete, noise, sample
 from kinetic_jax.transforms import Transform, identity
 
 QUANTITIES = {
@@ -27,7 +29,9 @@ class Run(NamedTuple):
 
     Attributes:
         images: x1, shape (n, height, width, channels).
-        quantities: those of `QUANTITIES`, each of shape (n,).
+        completed: the images completed by one evaluation, of the same shape.
+        residual: the share of its start that is left on each image, shape (n,).
+        quantities: those of `QUANTITIES`, and E in each frame by its name, each of shape (n,).
         is_valid: flags of the rows of the noise they came from, shape (rows,).
         ts: left ends of the steps.
         speed2: ||u||² of each step, shape (n, steps).
@@ -35,6 +39,8 @@ class Run(NamedTuple):
     """
 
     images: np.ndarray
+    completed: np.ndarray
+    residual: np.ndarray
     quantities: dict[str, np.ndarray]
     is_valid: np.ndarray
     ts: np.ndarray
@@ -63,6 +69,7 @@ def sampled(
     cond: np.ndarray | None = None,
     *,
     transform: Transform | None = None,
+    frames: Mapping[str, np.ndarray] | None = None,
     progress: Any = None,
     **options: Any,
 ) -> Run:
@@ -73,22 +80,33 @@ def sampled(
         x0: shape (n, *event); the batches are of equal size if `BATCH` divides n.
         cond: one entry a row, or None.
         transform: of the field; none by default.
+        frames: frames in which E is measured as well, by name: a velocity, or one for each row.
         progress: called with the number of rows done after each batch.
         **options: of `sample`, on a fixed grid.
     """
     shaped = (transform or identity())(field)
-    parts = []
+    parts, completed = [], []
+    in_frames: dict[str, list[np.ndarray]] = {name: [] for name in frames or {}}
     for start in range(0, len(x0), BATCH):
         rows = slice(start, start + BATCH)
         label = None if cond is None else jnp.asarray(cond[rows])
-        run = sample(shaped, jnp.asarray(x0[rows]), label, **options)
-        parts.append(jax.tree.map(np.asarray, run))
+        begin = jnp.asarray(x0[rows])
+        part = sample(shaped, begin, label, **options)
+        parts.append(jax.tree.map(np.asarray, part))
+        completed.append(np.asarray(complete(shaped, part, label)))
+        for name, frame in (frames or {}).items():
+            own = frame[rows] if frame.ndim == begin.ndim else frame
+            seen = in_frame(part.energy, begin, part.x1, own, duration=options.get("t1", 1.0))
+            in_frames[name].append(np.asarray(seen.total, np.float64))
         if progress is not None:
             progress(len(x0[rows]))
-    return _joined(parts, float(options.get("t1", 1.0)))
+    run = _joined(parts, np.concatenate(completed), float(options.get("t1", 1.0)))
+    for name, energies in in_frames.items():
+        run.quantities[name] = np.concatenate(energies)[run.is_valid]
+    return run
 
 
-def _joined(parts: list[Trajectories], t1: float) -> Run:
+def _joined(parts: list[Trajectories], completed: np.ndarray, t1: float) -> Run:
     def all_of(get: Any) -> np.ndarray:
         return np.concatenate([np.asarray(get(part)) for part in parts])
 
@@ -116,5 +134,12 @@ def _joined(parts: list[Trajectories], t1: float) -> Run:
     quantities["late"] = (speed2 * durations[None] / 2)[:, late].sum(axis=1)
     evaluations = int(parts[0].num_evals[0])
     return Run(
-        all_of(lambda part: part.x1)[is_valid], quantities, is_valid, ts, speed2, evaluations
+        all_of(lambda part: part.x1)[is_valid],
+        completed[is_valid],
+        all_of(lambda part: part.residual)[is_valid],
+        quantities,
+        is_valid,
+        ts,
+        speed2,
+        evaluations,
     )

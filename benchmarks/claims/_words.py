@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from kinetic_jax.metrics import EnergyGroup, Memorization, energy_groups, roc_auc, spearman
 from kinetic_jax.metrics._comparison import resampled
+from kinetic_jax.metrics._intervals import wilson
 from kinetic_jax.plotting import Estimate, Interval
 
 
@@ -49,6 +50,13 @@ def as_json(estimate: Estimate) -> dict[str, float]:
 def share(copied: Memorization) -> dict[str, float]:
     """F_mem as JSON has it."""
     return {"value": copied.fraction, "low": copied.low, "high": copied.high}
+
+
+def share_of(flags: np.ndarray) -> dict[str, float]:
+    """The share of true flags with its Wilson interval; NaN of none."""
+    value = float(np.mean(flags)) if flags.size else float("nan")
+    low, high = wilson(int(np.sum(flags)), flags.size, CONFIDENCE)
+    return {"value": value, "low": low, "high": high}
 
 
 def within(classes: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -85,6 +85,8 @@ def complete(
         raise ValueError("residual must be given for samples that are not a run, got None")
     field, x1, given, spec = checked_inputs(field, samples, cond, name="run")
     mesh = mesh_for(mesh, x1, given)
+    if isinstance(residual, int | float):  # in an array NaN stands for a sample that failed
+        require_finite("residual", residual)
     levels = _Levels(*(_level(n, v, x1) for n, v in (("residual", share), ("noise", noise))))
     if not isinstance(noise, jax.Array) or is_concrete(noise):
         require_finite("noise", noise)
