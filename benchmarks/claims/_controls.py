@@ -1,7 +1,5 @@
 """Controls for KTS: a constant gain, noise on finished samples, rejection."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
