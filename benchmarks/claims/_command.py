@@ -11,7 +11,10 @@ from kinetic_jax._interrupt import advice_on_interrupt
 from kinetic_jax.data import load_images
 from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
-CLAIMS = ("semantics", "sparsity", "spike", "goldilocks", "kts", "ablation", "onset")
+CLAIMS = (
+    *("semantics", "sparsity", "efficiency", "spike", "goldilocks", "kts", "ablation", "onset"),
+    *("images", "seeds"),
+)
 
 
 @click.command("claims")
@@ -46,12 +49,15 @@ def command(
 
     \b
     semantics   classifier's margin by energy
-    sparsity    correlation with local support
+    sparsity    correlation with local support, in several frames
+    efficiency  mean energy against optimal transport, and the steps that a model needs
     spike       late speed of exact and learned flows
     goldilocks  quality and copies by each kinetic quantity
     kts         shaping against its controls
     ablation    one factor at a time
     onset       what announces memorisation in training
+    images      energies and log densities of given images, trained on or held out
+    seeds       the main figures over trainings with other seeds
     """  # noqa: D301 - click's mark for lines as they are is the character itself
     from benchmarks.claims import into_page, reproduce, require_marks
 

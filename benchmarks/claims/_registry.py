@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 from benchmarks.claims import (
     _ablation,
+    _efficiency,
     _goldilocks,
+    _images,
     _kts,
     _onset,
+    _seeds,
     _semantics,
     _sparsity,
     _spike,
@@ -59,7 +62,8 @@ def _claim(
 
 CLAIMS: dict[str, Claim] = {
     "semantics": _claim(_semantics, "Energy and semantics", lambda c, _: len(c["guidance"])),
-    "sparsity": _claim(_sparsity, "Energy and support", lambda *_: 2),
+    "sparsity": _claim(_sparsity, "Energy and support", lambda _, of: 6 + (of.centred is not None)),
+    "efficiency": _claim(_efficiency, "Distance from optimal transport", _efficiency.count),
     "spike": _claim(_spike, "Exact flow and learned flows", lambda *_: 3),
     "goldilocks": _claim(_goldilocks, "Quality and copies by energy", lambda *_: 1),
     "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
@@ -69,6 +73,8 @@ CLAIMS: dict[str, Claim] = {
         "Energy along training",
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
+    "images": _claim(_images, "Energies of given images", _images.count),
+    "seeds": _claim(_seeds, "Trainings with other seeds", lambda _, of: _seeds.count(of)),
 }
 
 

@@ -138,7 +138,9 @@ def _described(subjects: Subjects) -> dict[str, Any]:
 
 def models_digest(subjects: Subjects) -> str:
     """A digest of the weights that the claims are measured on."""
+    others = (subjects.centred, subjects.couplings, subjects.seeds)
     models = (subjects.general, *subjects.checkpoints.values(), subjects.memorizing, subjects.judge)
+    models = (*models, others)
     leaves = (leaf for leaf in jax.tree.leaves(models) if hasattr(leaf, "dtype"))
     keys = jax.dtypes.extended  # a random key is no weight
     return _short(leaf for leaf in leaves if not jax.dtypes.issubdtype(leaf.dtype, keys))

@@ -1,6 +1,6 @@
 """Samples of one field, with every kinetic quantity of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,10 @@ QUANTITIES = {
     "bending": "bending",
     "early bending": "bending, t in [0.2, 0.4]",
     "late": "energy, t ≥ 0.8",
+    "mean frame": "E, frame of the mean",
+    "class frames": "E, frames of classes",
+    "whitened": "E, whitened",
+    "without ten axes": "E, whitened, 10 axes out",
 }
 
 
@@ -69,7 +73,7 @@ def sampled(
     cond: np.ndarray | None = None,
     *,
     transform: Transform | None = None,
-    frames: Mapping[str, np.ndarray] | None = None,
+    frames: Mapping[str, np.ndarray | Callable[[np.ndarray], np.ndarray]] | None = None,
     progress: Any = None,
     **options: Any,
 ) -> Run:
@@ -80,7 +84,8 @@ def sampled(
         x0: shape (n, *event); the batches are of equal size if `BATCH` divides n.
         cond: one entry a row, or None.
         transform: of the field; none by default.
-        frames: frames in which E is measured as well, by name: a velocity, or one for each row.
+        frames: frames in which E is measured as well, by name: a velocity, one for each row, or
+            a function from the samples of a batch to one for each.
         progress: called with the number of rows done after each batch.
         **options: of `sample`, on a fixed grid.
     """
@@ -95,7 +100,10 @@ def sampled(
         parts.append(jax.tree.map(np.asarray, part))
         completed.append(np.asarray(complete(shaped, part, label)))
         for name, frame in (frames or {}).items():
-            own = frame[rows] if frame.ndim == begin.ndim else frame
+            if callable(frame):
+                own = frame(np.asarray(part.x1))
+            else:
+                own = frame[rows] if frame.ndim == begin.ndim else frame
             seen = in_frame(part.energy, begin, part.x1, own, duration=options.get("t1", 1.0))
             in_frames[name].append(np.asarray(seen.total, np.float64))
         if progress is not None:

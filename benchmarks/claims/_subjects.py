@@ -19,6 +19,7 @@ from benchmarks.claims._recipes import (
     shortened,
     train_recipe,
 )
+from benchmarks.claims._variants import coupled_variants, mean_image, seeded_variants, variant
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
@@ -52,6 +53,9 @@ class Subjects:
         folder: where models are trained that do not come with the package.
         recipe: of `memorizing`.
         control: the same network trained on all images, by step; None before it is trained.
+        centred: `general` trained on images less their mean, if it was.
+        couplings: `general` trained with other couplings, by name.
+        seeds: `general` and `memorizing` trained with other seeds, by seed.
         trained: whether the models are this run's own, not those of the package.
     """
 
@@ -63,6 +67,9 @@ class Subjects:
     folder: Path
     recipe: Recipe = MEMORIZING
     control: dict[int, Any] | None = None
+    centred: VelocityField | None = None
+    couplings: dict[str, VelocityField] = dataclasses.field(default_factory=dict)
+    seeds: dict[str, tuple[VelocityField, VelocityField]] = dataclasses.field(default_factory=dict)
     trained: bool = False
 
     @property
@@ -77,6 +84,11 @@ class Subjects:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """The classifier's logits, shape (n, classes)."""
         return _in_batches(_logits, self.judge, images)
+
+    @functools.cached_property
+    def mean_image(self) -> np.ndarray:
+        """The mean of the images."""
+        return mean_image(self.data)
 
     @functools.cached_property
     def held_out_features(self) -> np.ndarray:
@@ -127,6 +139,9 @@ def with_shipped_models(data: Images, folder: Path) -> Subjects:
         checkpoints | {MEMORIZING.steps: memorizing},
         pretrained_classifier(),
         folder,
+        centred=variant("general-centred"),
+        couplings=coupled_variants(),
+        seeds=seeded_variants(),
     )
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.claims._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
+from kinetic_jax._pretrained import read_field
 from kinetic_jax.data import Images
+from kinetic_jax.networks import NetworkField
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEEDS = (1, 2)
+COUPLED = {"general-ot": "minibatch OT", "general-reflow": "one reflow"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,28 @@ def train_variant(
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{name}: {variant.recipe.steps:,} steps")
     return train_recipe(variant.recipe, images, data.labels, folder, name, scaling=data.scaling)
+
+
+def variant(name: str) -> NetworkField | None:
+    """A model of `VARIANTS`, or None where it has not been trained."""
+    file = WEIGHTS / f"{name}.npz"
+    return read_field(file) if file.exists() else None
+
+
+def coupled_variants() -> dict[str, NetworkField]:
+    """The models of all images with other couplings that have been trained, by their words."""
+    named = {words: variant(name) for name, words in COUPLED.items()}
+    return {f"all images, {words}": field for words, field in named.items() if field is not None}
+
+
+def seeded_variants() -> dict[str, tuple[NetworkField, NetworkField]]:
+    """The two main models trained with other seeds, by seed, where both have been trained."""
+    pairs = {}
+    for seed in SEEDS:
+        general, memorizing = (variant(f"{name}-seed-{seed}") for name in ("general", "memorizing"))
+        if general is not None and memorizing is not None:
+            pairs[f"{seed}"] = general, memorizing
+    return pairs
 
 
 def mean_image(data: Images) -> np.ndarray:

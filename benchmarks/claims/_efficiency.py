@@ -1,0 +1,127 @@
+"""How far flows are from optimal transport, and the steps that they need."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.claims._runs import Run, common_noise, sampled
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line, as_json, bootstrap, interval, with_interval
+from kinetic_jax import plotting
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.metrics import efficiency, transport_bounds
+
+# Of `transport_bounds`, least first.
+BOUNDS = {
+    "floor": "floor (Gelbrich)",
+    "assignment": "assignment of noise to images",
+    "gaussian": "exact flow of the Gaussian",
+    "independent": "straight lines, independent ends",
+}
+
+
+def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Mean energy between its bounds, and the error of few steps, of every model."""
+    n = config["samples"]
+    x0 = common_noise(n, subjects.data.event_shape, config["seed"])
+    labels = np.arange(n, dtype=np.int32) % subjects.data.num_classes
+    key = jax.random.key(config["seed"])
+    few = f"{len(subjects.few):,} images"
+    models: dict[str, tuple[VelocityField, np.ndarray | None]] = {
+        "all images": (subjects.general, labels),
+        few: (subjects.memorizing, None),
+    }
+    models |= {name: (field, labels) for name, field in subjects.couplings.items()}
+    bounds = {
+        name: transport_bounds(rows, key=key, num_assigned=config["assigned"])
+        for name, rows in (("all images", subjects.data.images), (few, subjects.few))
+    }
+    results = {}
+    for name, (field, cond) in models.items():
+        own = bounds[few if name == few else "all images"]
+        options = {"num_steps": config["steps"], "progress": progress}
+        run = sampled(field, x0, cond, **options)
+        shorter = {
+            steps: _error(run, sampled(field, x0, cond, num_steps=steps, progress=progress), x0)
+            for steps in config["fewer"]
+        }
+        energies = run.quantities["total"]
+        results[name] = {
+            "bad": run.bad,
+            "energy": bootstrap(np.mean, [energies]),
+            "excess": bootstrap(np.mean, [run.quantities["excess"]]),
+            "bounds": own._asdict(),
+            "efficiency": as_json(efficiency(energies, own)),
+            "errors": {str(steps): error for steps, error in shorter.items()},
+            "steps needed": _needed(shorter, config["tolerance"]),
+        }
+    return {"samples": n, "tolerance": config["tolerance"], "models": results}
+
+
+def _error(run: Run, shorter: Run, x0: np.ndarray) -> float:
+    """RMS distance of the samples from those of fine steps, over the RMS way of these."""
+    both = run.is_valid & shorter.is_valid
+    ends = [of.images[both[of.is_valid]].astype(np.float64) for of in (shorter, run)]
+    return float(np.sqrt(np.mean((ends[0] - ends[1]) ** 2) / np.mean((ends[1] - x0[both]) ** 2)))
+
+
+def _needed(errors: dict[int, float], tolerance: float) -> int | None:
+    """The least of the measured numbers of steps from which on the error is within tolerance."""
+    needed = None
+    for steps in sorted(errors, reverse=True):
+        if errors[steps] > tolerance:
+            break
+        needed = steps
+    return needed
+
+
+def count(config: dict[str, Any], subjects: Subjects) -> int:
+    """The number of runs of `measure`."""
+    return (2 + len(subjects.couplings)) * (1 + len(config["fewer"]))
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """The outcome; nothing was published on this."""
+    sentences = []
+    for name, model in results["models"].items():
+        bounds, needed = model["bounds"], model["steps needed"]
+        steps = "more than any measured" if needed is None else f"{needed}"
+        sentences.append(
+            f"Model of {name}: mean E {with_interval(model['energy'], '.1f')}, between a floor of "
+            f"{bounds['floor']:.1f} (an assignment of {bounds['num_assigned']:,} draws costs "
+            f"{bounds['assignment']:.1f}) and {bounds['independent']:.1f} for straight lines "
+            f"between independent ends; the exact flow of the Gaussian has "
+            f"{bounds['gaussian']:.1f}. Its efficiency is "
+            f"{with_interval(model['efficiency'], '.3f')}, its excess "
+            f"{with_interval(model['excess'], '.1f')}; Euler steps for an error of "
+            f"{100 * results['tolerance']:g}% of the way: {steps}."
+        )
+    return " ".join(sentences)
+
+
+def table(results: dict[str, Any]) -> list[Line]:
+    """The figures for `docs/results.md`."""
+    lines = []
+    for name, model in results["models"].items():
+        needed = model["steps needed"]
+        lines += [
+            Line(f"efficiency, model of {name}", "", with_interval(model["efficiency"], ".3f")),
+            Line(
+                f"Euler steps for an error of {100 * results['tolerance']:g}%, model of {name}",
+                "",
+                "more than measured" if needed is None else f"{needed}",
+            ),
+        ]
+    return lines
+
+
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+    """The mean energy of each model between its bounds."""
+    panels = {}
+    for name, model in results["models"].items():
+        rows = {words: model["bounds"][bound] for bound, words in BOUNDS.items()}
+        dots = {words: plotting.Interval(value, value, value) for words, value in rows.items()}
+        dots["the model"] = interval(model["energy"])
+        panels[f"model of {name}"] = {"mean E": dots}
+    return {"efficiency": plotting.intervals(panels, xlabel="mean kinetic path energy")}
