@@ -35,6 +35,7 @@ class Claim(NamedTuple):
         table: the figures for `docs/results.md`.
         draw: pictures by name.
         trajectories: how many trajectories `measure` runs, from config and prepared subjects.
+        uses: the attribute of the subjects with further models that it is measured on, or "".
     """
 
     title: str
@@ -44,10 +45,14 @@ class Claim(NamedTuple):
     table: Callable[[dict[str, Any]], list[Line]]
     draw: Callable[[dict[str, Any]], dict[str, Figure | SubFigure]]
     trajectories: Callable[[dict[str, Any], Subjects], int]
+    uses: str = ""
 
 
 def _claim(
-    module: ModuleType, title: str, runs: Callable[[dict[str, Any], Subjects], int]
+    module: ModuleType,
+    title: str,
+    runs: Callable[[dict[str, Any], Subjects], int],
+    uses: str = "",
 ) -> Claim:
     return Claim(
         title,
@@ -57,13 +62,18 @@ def _claim(
         module.table,
         module.draw,
         lambda config, subjects: config["samples"] * runs(config, subjects),
+        uses,
     )
 
 
 CLAIMS: dict[str, Claim] = {
     "semantics": _claim(_semantics, "Energy and semantics", lambda c, _: len(c["guidance"])),
-    "sparsity": _claim(_sparsity, "Energy and support", lambda _, of: 6 + (of.centred is not None)),
-    "efficiency": _claim(_efficiency, "Distance from optimal transport", _efficiency.count),
+    "sparsity": _claim(
+        _sparsity, "Energy and support", lambda _, of: 6 + (of.centred is not None), "centred"
+    ),
+    "efficiency": _claim(
+        _efficiency, "Distance from optimal transport", _efficiency.count, "couplings"
+    ),
     "spike": _claim(_spike, "Exact flow and learned flows", lambda *_: 3),
     "goldilocks": _claim(_goldilocks, "Quality and copies by energy", lambda *_: 1),
     "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
@@ -74,7 +84,7 @@ CLAIMS: dict[str, Claim] = {
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
     "images": _claim(_images, "Energies of given images", _images.count),
-    "seeds": _claim(_seeds, "Trainings with other seeds", lambda _, of: _seeds.count(of)),
+    "seeds": _claim(_seeds, "Trainings with other seeds", lambda _, of: _seeds.count(of), "seeds"),
 }
 
 

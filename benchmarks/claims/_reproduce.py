@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from benchmarks.claims._page import render_page, results_table
 from benchmarks.claims._registry import CLAIMS, config_of
@@ -58,11 +59,10 @@ def reproduce(
         require(name in CLAIMS, "claim", repr(name), f"be one of {', '.join(CLAIMS)}")
     out = local_path("out", out) / ("quick" if quick else "")
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    subject = _described(subjects)
     figures: dict[str, dict[str, bytes]] = {}
     for name in names:
         config = config_of(name, quick=quick)
-        about = {"config": config, "subject": subject}
+        about = {"config": config, "subject": _described(name, subjects)}
         file = out / f"{name}.json"
         if _kept(file, about):
             say(f"{name}: kept from an earlier run, {file}")
@@ -84,7 +84,7 @@ def reproduce(
         outcome = json.loads(file.read_text())["found"]
         figures[name] = _drawn(name, outcome, out)
         say(f"  {CLAIMS[name].verdict(outcome)}")
-    return _report(out, subjects, subject, figures, quick=quick)
+    return _report(out, subjects, figures, quick=quick)
 
 
 def _drawn(name: str, outcome: dict[str, Any], out: Path) -> dict[str, bytes]:
@@ -124,23 +124,28 @@ def _kept(file: Path, about: dict[str, Any]) -> bool:
     return all(record.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
 
 
-def _described(subjects: Subjects) -> dict[str, Any]:
-    """Everything a result depends on besides its settings: the data, the weights, the versions."""
+def _described(name: str, subjects: Subjects) -> dict[str, Any]:
+    """Everything a claim depends on besides its settings: the data, the weights, the versions."""
     data = subjects.data
+    others = CLAIMS[name].uses
+    further = {"further": models_digest(getattr(subjects, others))} if others else {}
     parts = (data.images, data.labels, data.held_out, data.held_out_labels)
     return {
         "images": _short(part for part in parts if part is not None),
-        "models": models_digest(subjects),
+        "models": models_digest(main_models(subjects)),
+        **further,
         "version": importlib.metadata.version("kinetic_jax"),
         "measurement": MEASUREMENT,
     }
 
 
-def models_digest(subjects: Subjects) -> str:
-    """A digest of the weights that the claims are measured on."""
-    others = (subjects.centred, subjects.couplings, subjects.seeds)
-    models = (subjects.general, *subjects.checkpoints.values(), subjects.memorizing, subjects.judge)
-    models = (*models, others)
+def main_models(subjects: Subjects) -> PyTree[Any]:
+    """The models that every claim may use."""
+    return subjects.general, *subjects.checkpoints.values(), subjects.memorizing, subjects.judge
+
+
+def models_digest(models: PyTree[Any]) -> str:
+    """A digest of the weights of some models."""
     leaves = (leaf for leaf in jax.tree.leaves(models) if hasattr(leaf, "dtype"))
     keys = jax.dtypes.extended  # a random key is no weight
     return _short(leaf for leaf in leaves if not jax.dtypes.issubdtype(leaf.dtype, keys))
@@ -162,7 +167,6 @@ def _circumstances() -> dict[str, Any]:
 def _report(
     out: Path,
     subjects: Subjects,
-    subject: dict[str, Any],
     figures: dict[str, dict[str, bytes]],
     *,
     quick: bool,
@@ -170,7 +174,8 @@ def _report(
     claims = {}
     for name in CLAIMS:
         file = out / f"{name}.json"
-        if _kept(file, {"config": config_of(name, quick=quick), "subject": subject}):
+        about = {"config": config_of(name, quick=quick), "subject": _described(name, subjects)}
+        if _kept(file, about):
             record = json.loads(file.read_text())
             claims[name] = record | {"verdict": CLAIMS[name].verdict(record["found"])}
             if name not in figures:  # kept from before: its pictures are drawn again as well

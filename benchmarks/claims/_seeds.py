@@ -55,7 +55,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 
 def _trainings(subjects: Subjects) -> dict[str, tuple[VelocityField, VelocityField]]:
     """The two models by seed, the main ones first."""
-    return {"0": (subjects.general, subjects.memorizing)} | subjects.seeds
+    return {"0": (subjects.general, subjects.memorizing), **subjects.seeds}
 
 
 def _auc(run: Run, name: str, sign: int, copied: np.ndarray) -> dict[str, float]:

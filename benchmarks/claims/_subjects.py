@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,10 @@ class Subjects:
     recipe: Recipe = MEMORIZING
     control: dict[int, Any] | None = None
     centred: VelocityField | None = None
-    couplings: dict[str, VelocityField] = dataclasses.field(default_factory=dict)
-    seeds: dict[str, tuple[VelocityField, VelocityField]] = dataclasses.field(default_factory=dict)
+    couplings: Mapping[str, VelocityField] = dataclasses.field(default_factory=dict)
+    seeds: Mapping[str, tuple[VelocityField, VelocityField]] = dataclasses.field(
+        default_factory=dict
+    )
     trained: bool = False
 
     @property
