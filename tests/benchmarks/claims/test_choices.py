@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.claims import _goldilocks, _kts, _rows
+from benchmarks.claims import _efficiency, _goldilocks, _images, _kts, _rows
 
 
 def test_best_setting_is_clearly_lower_and_no_farther_off():
@@ -24,6 +24,24 @@ def test_best_setting_is_clearly_lower_and_no_farther_off():
     edge["frechet change"]["high"] = 0.1
     assert _kts.best([*rows, edge])["name"] == "a"  # which is clearly no farther off
     assert _kts.best([*rows[1:], edge])["name"] == "e"
+
+
+def test_the_steps_needed_stay_within_the_tolerance():
+    errors = {1: 0.5, 2: 0.01, 4: 0.1, 8: 0.015, 16: 0.001}
+    assert _efficiency._needed(errors, 0.02) == 8
+    assert _efficiency._needed(errors, 0.2) == 2
+    assert _efficiency._needed(errors, 0.0001) is None
+
+
+def test_members_are_known_from_the_step_after_which_they_stay_known():
+    def first(*values):
+        aucs = ({"value": v, "low": v - 0.05, "high": v + 0.05} for v in values)
+        return _images._first([{"step": n, "auc": {"E": auc}} for n, auc in enumerate(aucs)], "E")
+
+    assert first(0.7, 0.52, 0.6, 0.9) == 2
+    assert first(0.7, 0.52, 0.4, 0.1) == 2  # below ½ as well
+    assert first(0.9, 0.9, 0.9) == 0
+    assert first(0.9, 0.52) is None
 
 
 def test_a_spread_lies_about_its_value():

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.claims import CLAIMS, into_page
 from benchmarks.claims._registry import config_of
-from benchmarks.claims._reproduce import models_digest
+from benchmarks.claims._reproduce import main_models, models_digest
 from benchmarks.claims._subjects import with_shipped_models
 from kinetic_jax.data import load_images
 
@@ -37,8 +37,13 @@ def test_every_claim_is_there_with_its_committed_settings_and_words(results):
 
 def test_they_are_of_the_models_that_ship(results):
     """The images are not at hand everywhere: their sha256 is checked as they are read."""
-    shipped = models_digest(with_shipped_models(load_images("fashion-mnist-1024"), Path()))
+    subjects = with_shipped_models(load_images("fashion-mnist-1024"), Path())
+    shipped = models_digest(main_models(subjects))
     assert {claim["subject"]["models"] for claim in results["claims"].values()} == {shipped}
+    for name, claim in results["claims"].items():
+        if CLAIMS[name].uses:
+            further = models_digest(getattr(subjects, CLAIMS[name].uses))
+            assert claim["subject"]["further"] == further, name
 
 
 def test_intervals_are_as_narrow_as_promised(results):

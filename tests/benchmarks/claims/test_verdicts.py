@@ -17,8 +17,11 @@ def about(value, half=0.01):
 
 
 def row(family, name, share, moved=0.0, distance=-0.05):
-    return {"family": family, "name": name, "f_mem": about(share), "frechet": about(1.0),
+    both = {"f_mem": about(share), "frechet": about(1.0),
             "f_mem change": about(moved), "frechet change": about(distance)}  # fmt: skip
+    # Completed, a sample shows half of what a setting hides.
+    half = both | {"f_mem": about(share - moved / 2), "kept copies": about(0.99, 0.005)}
+    return {"family": family, "name": name, "completed": half} | both
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def kts():
         "beaten": {"pairs": 2, "kts": {"KTS, both: α0 = β0 = 0.02": ["early stop: t = 0.9"]},
                    "controls": {"early stop: t = 0.9": []}},
         "held out": {"f_mem": about(0.0), "size": 500, "frechet": 0.5, "no gain": 0.9},
+        "lower completed": ["early stop: t = 0.9"],
     }  # fmt: skip
 
 
@@ -50,6 +54,17 @@ def test_kts_beaten_by_a_control(kts):
     assert lines["settings of KTS with a control of fewer copies, no farther off"] == "1 of 1"
     assert any("-9.0 (-10.0 to -8.0); -0.040" in here for here in lines.values())
     assert any(line.published == "−6.1; −2.3" for line in _kts.table(kts))
+
+
+def test_what_landings_hide_is_counted(kts):
+    kts["rows"].append(row("KTS, landing only", "β0 = 0.02", 0.2, -0.2))
+    words = _kts.verdict(kts)
+    assert "those of landings: β0 = 0.02: 20.0% (19.0 to 21.0), completed 30.0%" in words
+    assert "(50% of the fall is hidden), and of the copies without a gain 99.0%" in words
+    assert "Of 5 settings 1 have clearly fewer copies among the completed samples" in words
+    assert "of those (early stop: t = 0.9), 0 of them of KTS." in words
+    lines = {line.what: line.here for line in _kts.table(kts)}
+    assert lines["F_mem of samples completed by one evaluation, β0 = 0.02"].startswith("30.0%")
 
 
 def test_kts_beaten_by_none(kts):
