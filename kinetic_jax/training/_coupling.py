@@ -52,7 +52,7 @@ def optimal_pairing(
     rows = rows - jnp.mean(rows, axis=0, keepdims=True)
     # TPUs would multiply in bfloat16, and pair by rounded costs.
     costs = -jnp.matmul(noise, rows.T, precision=jax.lax.Precision.HIGHEST)
-    # Optax's search would not end on costs that are not finite. The loss of such data is not, either.
+    # Optax's search would not end on costs that overflow; the loss of such data is not finite.
     costs = jnp.where(jnp.abs(costs) < 1e30, costs, jnp.zeros_like(costs))
     with optax_promotion():
         of_noise, of_rows = optax.assignment.hungarian_algorithm(costs)
