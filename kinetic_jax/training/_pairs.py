@@ -76,7 +76,9 @@ class PairPlan(NamedTuple):
         return json.loads(json.dumps(settings))
 
 
-def pairs_of(plan: PairPlan, folder: Path | None, progress: bool | None) -> tuple[State, State]:
+def pairs_of(
+    plan: PairPlan, folder: Path | None, progress: bool | None
+) -> tuple[PyTree[np.ndarray], PyTree[np.ndarray]]:
     """Noise and samples as NumPy arrays, those in `folder` read and the others added to it.
 
     Raises:

@@ -182,11 +182,12 @@ def _plan(
     cond = jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
     if sample_steps is not None:
         sample_steps = whole_number("sample_steps", sample_steps, 1)
-        is_named, expected = isinstance(grid, str), "be left out with an array of times"
-        require(is_named, "sample_steps", sample_steps, expected)
     require_known("grid", grid)
     dtype = jax.dtypes.canonicalize_dtype(float)  # of `noise`
-    nodes, _, _ = time_nodes(grid, sample_steps, 0.0, 1.0, dtype)
+    named_steps = sample_steps if isinstance(grid, str) else None
+    nodes = np.asarray(time_nodes(grid, named_steps, 0.0, 1.0, dtype)[0])
+    expected = f"be left out or agree with the grid's {len(nodes) - 1} steps"
+    require(sample_steps in (None, len(nodes) - 1), "sample_steps", sample_steps, expected)
     plan = PairPlan(
         teacher,
         key,
@@ -194,7 +195,7 @@ def _plan(
         conditions_of(cond, number, "num_pairs"),
         _event_shape(teacher, student, event_shape),
         diffrax.Euler() if solver is None else solver,
-        np.asarray(nodes),
+        nodes,
         min(whole_number("sample_batch", sample_batch, 1), number),
     )
     jax.eval_shape(lambda: plan.run(*plan.starts(np.arange(1))))
@@ -202,19 +203,24 @@ def _plan(
 
 
 def _event_shape(teacher: Field, student: Field, given: EventShape | None) -> EventShape:
-    declared = teacher.event_shape if student.event_shape is None else student.event_shape
-    shape = declared if given is None else as_event_shape(checked_event_shape(given))
+    taken, shape = teacher.event_shape, student.event_shape
+    if given is not None:
+        shape = as_event_shape(checked_event_shape(given))
+        fits = student.event_shape in (None, shape) and taken in (None, shape)
+        require(fits, "event_shape", shape, f"be {taken or student.event_shape}, as the field's")
+    shape = taken if shape is None else shape
     if shape is None:
         raise ValueError("event_shape must be given for fields that declare none, got None")
-    for name, own in (("field", teacher.event_shape), ("student", student.event_shape)):
-        expected = f"have samples of the shape {shape}"
-        require(own in (None, shape), name, f"those of shape {own}", expected)
+    expected = f"take samples of the field's shape, {taken}"
+    require(taken in (None, shape), "student", f"one for those of {shape}", expected)
     return shape
 
 
 def _check_training(student: VelocityField, plan: PairPlan, options: dict[str, Any]) -> None:
     """Raises what `fit` would raise after the pairs are made."""
-    x0, cond = plan.starts(np.arange(1))
+    like, _ = jax.eval_shape(lambda: plan.starts(np.arange(1)))
+    x0 = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    cond = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], plan.cond)
     fit(student, x0, coupling=x0, cond=cond, num_steps=0, progress=False, **options)
     jax.eval_shape(lambda: cfm_loss(student, plan.key, x0, cond, x0=x0))
 
