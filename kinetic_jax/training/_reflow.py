@@ -63,8 +63,8 @@ def reflow(
 
     Pair i is `x0 = noise(key, i)` and the x1 where `field` takes it, under row i of `cond`; the
     pairs are the coupling of `fit`. The field with the least loss has the same distribution of
-    samples, and a mean energy that is no greater, `½ E||x1 − x0||²` of the pairs at most (Jensen);
-    the straightness excess falls with each such step. Noise stays independent of the condition.
+    samples, and a mean energy of at most `½ E||x1 − x0||²` of the pairs (Jensen), which is that of
+    `field` without its straightness excess. Noise stays independent of the condition.
 
     With `checkpoint_dir` finished pairs are kept in its folder `pairs`, and neither Ctrl-C nor a
     kill loses them; a repeated call makes those that are missing, and goes on with the training.
@@ -122,7 +122,7 @@ def reflow(
 
     References:
         Liu et al., Flow straight and fast: learning to generate and transfer data with rectified
-        flow, arXiv 2209.03003, algorithm 1 and theorem 3.5.
+        flow, arXiv 2209.03003.
     """
     folder = None if checkpoint_dir is None else local_path("checkpoint_dir", checkpoint_dir)
     require_key("key", key)
