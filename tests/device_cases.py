@@ -127,10 +127,10 @@ def linen():
     return kj.from_linen(LinenLinear(), LinenLinear().init(jax.random.key(0), *one))
 
 
-def fitted(x, mesh):
+def fitted(x, mesh, **options):
     settings = {"key": jax.random.key(0), "num_steps": 2, "batch_size": 4}
     settings |= {"optimizer": optax.sgd(0.1)}
-    result = kj.fit(gaussian(), x, progress=False, **settings)
+    result = kj.fit(gaussian(), x, progress=False, **settings, **options)
     return result.field.mean, result.ema_field.scale, result.history.loss
 
 
@@ -197,6 +197,9 @@ TRACED = {
     ),
     "noise": Case(lambda x, mesh: kj.noise(jax.random.key(0), jnp.int32(9 * x[:, 0] ** 2), (2,))),
     "cfm_loss": Case(lambda x, mesh: kj.cfm_loss(gaussian(), jax.random.key(0), x), grad=True),
+    "cfm_loss, pairs": Case(
+        lambda x, mesh: kj.cfm_loss(gaussian(), jax.random.key(0), x, x0=1 - x), grad=True
+    ),
     "GaussianField": Case(at(gaussian), grad=True),
     "EmpiricalField": Case(
         lambda x, mesh: jax.vmap(lambda row: exact(row)(0.5, row))(x), grad=True
@@ -233,6 +236,8 @@ def two(x):
 # Called by themselves: driven from the host, most of them.
 ALONE = {
     "fit": Case(fitted),
+    "fit, minibatch_ot": Case(functools.partial(fitted, coupling="minibatch_ot")),
+    "fit, pairs": Case(lambda x, mesh: fitted(x, mesh, coupling=1 - x)),
     # Diffrax calls back to the host, and a program that does takes one type of axes alone.
     "single_atom": Case(
         lambda x, mesh: kj.exact.single_atom(kj.kts(0.1), jnp.abs(x[:, 0]) / 9), inside=NO_CHECKS

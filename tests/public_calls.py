@@ -37,7 +37,8 @@ ELSEWHERE = (
     *("vp_schedule", "edm_denoiser", "from_prediction", "schedule_from_scheduler"),
     *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint"),
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
-    *("cfg_zero_star", "clock_matched", "complete", "guide", "shifted_grid", "smooth", "ssc"),
+    *("cfg_zero_star", "clock_matched", "complete", "guide", "reflow", "shifted_grid", "smooth"),
+    *("ssc",),
 )
 
 
@@ -250,6 +251,19 @@ def calls(folder: Path) -> dict[str, Call]:
         "pretrained": Call(kj.pretrained, {"name": "fashion-mnist"}),
         "pretrained_classifier": Call(kj.pretrained_classifier, {"name": "fashion-mnist"}),
         "pretrained_steps": Call(kj.pretrained_steps, {"name": "fashion-mnist"}),
+        "reflow": Call(
+            kj.training.reflow,
+            {
+                "field": network,
+                "key": key,
+                "num_pairs": 6,
+                "num_steps": 1,
+                "optimizer": optax.sgd(0.1),
+                "batch_size": 2,
+                "cond": np.zeros(6, int),
+                "sample_steps": 2,
+            },
+        ),
         "roc_auc": Call(kj.metrics.roc_auc, {"positive": numbers, "negative": -numbers}),
         "run_job": Call(
             kj.jobs.run_job,

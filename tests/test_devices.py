@@ -149,7 +149,7 @@ def rows_by_device(leaf, shape):
 def expected_by_device(name):
     """The numbers that each device has to find on its own rows."""
     result, slope = jax.tree.map(np.asarray, expected()[name])
-    if name == "cfm_loss":  # it draws for as many rows as there are
+    if name.startswith("cfm_loss"):  # it draws for as many rows as there are
         own = jax.jit(all_in_one({name: TRACED[name]})[0])
         return jax.tree.map(lambda *leaves: np.stack(leaves), *map(own, np.split(X, DEVICES)))[name]
     if name == "sweep, reduce":  # means over its rows, of which there are fewer

@@ -127,7 +127,7 @@ def neighbors_on_a_mesh():
     return of_arrays(search, DATA, X0, center)
 
 
-def training_step():
+def training_step(coupling="independent"):
     optimizer = optax.adam(1e-3)
     parameters, static = split_field(network("mlp"))
     state = initial_state(parameters, optimizer)
@@ -137,7 +137,7 @@ def training_step():
     def step(state, data, cond, key):
         problem = Problem(
             static, dtypes, data, cond, jnp.array(3), jnp.float32(0.1),
-            jax.random.wrap_key_data(key), optimizer, 8, 0.99,
+            jax.random.wrap_key_data(key), optimizer, 8, 0.99, coupling,
         )  # fmt: skip
         state, losses = advance(problem, state, jnp.int32(2))
         return jax.tree.leaves(state), losses
@@ -207,6 +207,7 @@ ENTRIES = {
         network("mlp"), X0, LABELS, jax.random.key_data(jax.random.key(0)),
     ),
     "training step": training_step,
+    "training step, minibatch_ot": lambda: training_step("minibatch_ot"),
 }  # fmt: skip
 
 

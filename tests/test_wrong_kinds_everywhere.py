@@ -41,6 +41,7 @@ ALLOWED = {
         ("load_images", "name_or_path"): (TEXT,),
         ("load_images", "data"): (TEXT,),
         ("open_job", "folder"): (TEXT,),
+        ("reflow", "checkpoint_dir"): (TEXT,),
         ("run_job", "out"): (TEXT,),
         ("save_field", "directory"): (TEXT,),
         ("schedule_from_scheduler", "config"): (TEXT,),
@@ -48,6 +49,7 @@ ALLOWED = {
     "a key of a dictionary": {("load_authors_checkpoint", "entry"): (TEXT,)},
     "None is a choice, though not the default": {
         ("fit", "ema"): ("None",),
+        ("reflow", "ema"): ("None",),
         ("run_job", "say"): ("None",),
     },
     "a condition of one sample may be any numbers, and a field of none needs none": {

@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.data import Images
 from kinetic_jax.networks import ImageClassifier
-from kinetic_jax.training._step import optax_promotion
+from kinetic_jax.training._optax import optax_promotion
 
 EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, DROPOUT, SHIFT = 40, 250, 2e-3, 0.05, 0.1, 1
 

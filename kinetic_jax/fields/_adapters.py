@@ -77,6 +77,7 @@ class OtherClockField(WrappedField):
 
     time_scale: Float[Array, ""]
     tau_split = None
+    is_adapter = True
     untrained = ("time_scale",)
 
     def with_step(self, dt: Float[ArrayLike, ""]) -> Field:

@@ -176,8 +176,11 @@ class WrappedField(Field):
 
     Attributes:
         field: the field inside; `as_field` makes one of any callable.
+        is_adapter: True if the wrapper only says how a model is read, and is trained with it;
+            False for transforms, which are applied to a trained field.
     """
 
+    is_adapter: ClassVar[bool] = False
     field: Field
 
     @property
@@ -274,6 +277,15 @@ def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
         field.manifold.check_shape(name, rows)
     if cond is not None:
         field.check_cond(cond)
+
+
+def is_transformed(field: Field) -> bool:
+    """True if a transform is around a field, perhaps inside of adapters."""
+    while isinstance(field, WrappedField):
+        if not field.is_adapter:
+            return True
+        field = field.field
+    return False
 
 
 def require_takes_cond(field: Field, why: str) -> None:

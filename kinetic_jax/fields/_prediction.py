@@ -37,6 +37,7 @@ class PredictionField(WrappedField):
     shape: tuple[int, ...] | StateSpec | None = eqx.field(static=True)
     predicts: Prediction = eqx.field(static=True)
     tau_split = None
+    is_adapter = True
     untrained = ("schedule",)
 
     @property
@@ -225,6 +226,7 @@ class Preconditioned(WrappedField):
 
     sigma_data: Float[Array, ""]
     tau_split = None
+    is_adapter = True
     untrained = ("sigma_data",)
 
     def __call__(self, t: Float[ArrayLike, ""], x: State, cond: PyTree[Any] | None = None) -> State:

@@ -9,3 +9,4 @@ from kinetic_jax.training._fit import TrainingHistory as TrainingHistory
 from kinetic_jax.training._fit import fit as fit
 from kinetic_jax.training._loss import cfm_loss as cfm_loss
 from kinetic_jax.training._readings import Convention as Convention
+from kinetic_jax.training._reflow import reflow as reflow

@@ -12,7 +12,9 @@ from kinetic_jax._checks import (
     refuse_memmap,
     require,
     require_finite,
+    short,
 )
+from kinetic_jax._state import StateSpec, flat_rows, is_pytree_state, spec_of
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._step import require_step
@@ -47,6 +49,30 @@ def checked_data(
         field.check_cond(null_cond, "null_cond")
     check_inputs(field, "data", rows, cond)
     return rows, cond, null_cond
+
+
+def given_noise(
+    name: str,
+    x0: ArrayLike | PyTree[ArrayLike],
+    like: str,
+    rows: Float[Array, "rows *event"],
+    spec: StateSpec | None,
+) -> Float[Array, "rows *event"]:
+    """The noise of each of the `rows`, which are the argument `like`; vectors for pytrees.
+
+    Raises:
+        ValueError: if it is not floating, a memmap, or of another shape or structure.
+    """
+    refuse_memmap(name, x0)
+    if spec is not None:
+        require(is_pytree_state(x0), name, short(x0), f"be a pytree of arrays, as {like}")
+        spec_of(name, x0)
+        x0 = flat_rows(name, x0, spec)
+    noise = as_array(name, x0)
+    require(jnp.issubdtype(noise.dtype, jnp.floating), name, f"dtype {noise.dtype}", "be floating")
+    expected = f"have the shape of {like}, {rows.shape}"
+    require(noise.shape == rows.shape, name, f"shape {noise.shape}", expected)
+    return noise
 
 
 def _kind(dtype: DTypeLike) -> int:

@@ -13,6 +13,7 @@ from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
 from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.fields._step import require_step
+from kinetic_jax.training._inputs import given_noise
 
 
 def cfm_loss(
@@ -20,6 +21,8 @@ def cfm_loss(
     key: PRNGKeyArray,
     x1: ArrayLike | PyTree[ArrayLike],
     cond: PyTree | None = None,
+    *,
+    x0: ArrayLike | PyTree[ArrayLike] | None = None,
 ) -> Float[Array, " batch"]:
     """The conditional flow-matching loss of each sample, on the linear path.
 
@@ -35,6 +38,8 @@ def cfm_loss(
             mesh along the batch.
         cond: a pytree with a leading batch axis on every leaf, or None. A leaf of one row is the
             condition of every sample.
+        x0: the noise of each sample, floating and in the shape of `x1`, for pairs of your own; only
+            the times are then drawn, the same ones. None: draw it.
 
     Returns:
         Losses of shape (batch,), in float32 or better.
@@ -51,6 +56,9 @@ def cfm_loss(
         >>> loss = cfm_loss(still, jax.random.key(0), jnp.zeros((10_000, 2)))
         >>> print(loss.mean().round(1))  # E||x0||², a χ² of two degrees of freedom
         2.0
+        >>> x0 = jnp.ones((3, 2))  # to x1 = 0 along straight lines: v = −x0
+        >>> cfm_loss(lambda t, x, cond=None: -x0[0], jax.random.key(0), jnp.zeros((3, 2)), x0=x0)
+        Array([0., 0., 0.], dtype=float32)
 
     References:
         Lipman et al., Flow matching for generative modeling, arXiv 2210.02747, equation 9.
@@ -58,7 +66,7 @@ def cfm_loss(
     field = as_field(field)
     require_step(field, "in training")
     require_key("key", key)
-    field, rows, _ = flattened("x1", field, x1)
+    field, rows, spec = flattened("x1", field, x1)
     samples = as_array("x1", rows)
     is_floating = jnp.issubdtype(samples.dtype, jnp.floating)
     require(is_floating, "x1", f"dtype {samples.dtype}", "be floating")
@@ -68,9 +76,11 @@ def cfm_loss(
     expected = "move in flat space: the linear path leaves a manifold"
     require(field.manifold is None, "field", type(field.manifold).__name__, expected)
     wide = at_least_float32(samples.dtype)
+    given = None if x0 is None else given_noise("x0", x0, "x1", samples, spec)
     key_time, key_noise = jax.random.split(key)
     times = jax.random.uniform(key_time, samples.shape[:1], wide)
-    times, x, target = points_at(times, key_noise, samples)
+    starts = noise_like(key_noise, samples) if given is None else given.astype(wide)
+    times, x, target = points_at(times, starts, samples)
 
     def sample_loss(t: Array, x: Array, target: Array, c: PyTree) -> Array:
         velocity = checked_velocity(field(t, x, c), x)
@@ -79,12 +89,26 @@ def cfm_loss(
     return jax.vmap(sample_loss)(*split_alike((times, x, target, cond)))
 
 
+def drawn_noise(
+    key: PRNGKeyArray, x1: Float[Array, "batch *event"]
+) -> Float[Array, "batch *event"]:
+    """The noise that `cfm_loss` draws from `key` for the rows of `x1`."""
+    _, key_noise = jax.random.split(key)
+    return noise_like(key_noise, x1)
+
+
+def noise_like(key: PRNGKeyArray, x1: Float[Array, "batch *event"]) -> Float[Array, "batch *event"]:
+    """Standard normal noise in the shape of `x1`, in float32 or better."""
+    return jax.random.normal(key, x1.shape, at_least_float32(x1.dtype))
+
+
 def points_at(
-    times: Float[Array, " batch"], key: PRNGKeyArray, x1: Float[Array, "batch *event"]
+    times: Float[Array, " batch"],
+    x0: Float[Array, "batch *event"],
+    x1: Float[Array, "batch *event"],
 ) -> tuple[Float[Array, " batch"], Float[Array, "batch *event"], Float[Array, "batch *event"]]:
     """Times, a point of the linear path to each row at its time, and x1 − x0 there."""
-    wide = at_least_float32(x1.dtype)
-    x0 = jax.random.normal(key, x1.shape, wide)
+    wide = x0.dtype
 
     def point(t: Array, start: Array, end: Array) -> tuple[Array, Array]:
         x = ((1 - t) * start + t * end.astype(wide)).astype(end.dtype)

@@ -11,7 +11,7 @@ from kinetic_jax.energy._path_energy import squared_norm
 from kinetic_jax.exact import GaussianField
 from kinetic_jax.fields import Field
 from kinetic_jax.training._evidence import Neighbors, products_in_bins, smoothed_velocities
-from kinetic_jax.training._loss import points_at
+from kinetic_jax.training._loss import noise_like, points_at
 from kinetic_jax.training._readings import Rates
 
 
@@ -40,7 +40,7 @@ def measured_losses(
     key_rows, key_noise = jax.random.split(key)
     picked = jax.random.randint(key_rows, times.shape, 0, rows.shape[0])
     x1, cond = jax.tree.map(lambda leaf: leaf[picked], (rows, cond))
-    times, x, target = points_at(times, key_noise, x1)
+    times, x, target = points_at(times, noise_like(key_noise, x1), x1)
     wide = x.astype(target.dtype)
     weight = 30 * (times * (1 - times)) ** 2
 

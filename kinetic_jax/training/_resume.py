@@ -17,10 +17,12 @@ from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._flat import FlatField
 from kinetic_jax.sampling._probes import checked_probes, held_arrays, probed, same_within_rounding
 from kinetic_jax.training._checkpoint import describe_field
+from kinetic_jax.training._coupling import INDEPENDENT, MINIBATCH_OT, Coupling
 from kinetic_jax.training._step import Problem, TrainingState, field_of
 from kinetic_jax.training._storage import read_about, read_tree
 
 POINTS = 4
+OF_OLDER_VERSIONS = {"coupling": INDEPENDENT}  # settings that their checkpoints lack
 
 
 def stored_settings(
@@ -38,6 +40,7 @@ def stored_settings(
         "generator": str(jax.random.key_impl(key)),
         "batch_size": problem.batch_size,
         "cond_dropout": float(problem.cond_dropout),
+        "coupling": _described(problem.coupling),
         "ema": problem.ema,
         "field": describe_field(field),
         "optimizer": hashlib.sha256(optimizer.encode()).hexdigest(),
@@ -49,6 +52,10 @@ def stored_settings(
     if settings["field"] is None:
         settings |= _identity_of(problem, parameters)
     return json.loads(json.dumps(settings))
+
+
+def _described(coupling: Coupling) -> str:
+    return coupling if isinstance(coupling, str) else digest([coupling])
 
 
 def _is_shape(node: object) -> bool:
@@ -64,11 +71,14 @@ def resume(
         raise ValueError(
             f"checkpoint_dir must hold checkpoints of fit, got a saved field: {folder}"
         )
+    made_with = OF_OLDER_VERSIONS | made_with
     differing = [name for name in settings if not _is_same(name, made_with, settings)]
     if differing:
         name = differing[0]
         values = ", got another"  # arrays and optimizers are stored as digests
-        if name in ("batch_size", "cond_dropout", "ema", "field"):
+        couplings = {made_with["coupling"], settings["coupling"]}
+        are_names = name == "coupling" and couplings <= {INDEPENDENT, MINIBATCH_OT}
+        if are_names or name in ("batch_size", "cond_dropout", "ema", "field"):
             values = f", {made_with.get(name)!r}, got {settings[name]!r}"
         name = "field" if name in ("arrays", "probes") else name
         raise ValueError(

@@ -1,7 +1,6 @@
 """The compiled training loop, one program for any number of steps."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
@@ -11,7 +10,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._field import trained
-from kinetic_jax.training._loss import cfm_loss
+from kinetic_jax.training._coupling import INDEPENDENT, Coupling, optimal_pairing
+from kinetic_jax.training._loss import cfm_loss, drawn_noise
+from kinetic_jax.training._optax import optax_promotion
 
 if TYPE_CHECKING:
     import optax
@@ -49,6 +50,7 @@ class Problem(NamedTuple):
         optimizer: the optimizer; static.
         batch_size: rows per step; static.
         ema: decay of the moving average, or None; static.
+        coupling: the name of a coupling, static; or the noise of each row, shape (rows, *event).
     """
 
     static: PyTree
@@ -61,6 +63,7 @@ class Problem(NamedTuple):
     optimizer: "optax.GradientTransformation"
     batch_size: int
     ema: float | None
+    coupling: Coupling = INDEPENDENT
 
 
 def split_field(field: VelocityField) -> tuple[PyTree[Array], PyTree]:
@@ -94,13 +97,6 @@ def field_of(problem: Problem, parameters: PyTree[Array]) -> PyTree:
     return eqx.combine(cast, problem.static)
 
 
-@contextmanager
-def optax_promotion() -> Iterator[None]:
-    """Enables the implicit promotions that Optax relies on."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 # The state's buffers are donated: no second copy of parameters and moments.
 @eqx.filter_jit(donate="all-except-first")
 def advance(
@@ -120,9 +116,11 @@ def advance(
         batch, labels = data[rows], jax.tree.map(lambda leaf: leaf[rows], cond)
         if null_cond is not None and cond is not None:
             labels = _drop(drop, labels, null_cond, problem.cond_dropout)
+        x0 = _starts(problem.coupling, draws, rows, batch)
 
         def loss(parameters: PyTree) -> Array:
-            return jnp.mean(cfm_loss(field_of(problem, parameters), draws, batch, labels))
+            field = field_of(problem, parameters)
+            return jnp.mean(cfm_loss(field, draws, batch, labels, x0=x0))
 
         value, gradient = jax.value_and_grad(loss)(state.field)
         losses = losses.at[step - start].set(value.astype(losses.dtype))
@@ -130,6 +128,21 @@ def advance(
 
     losses = jnp.zeros(LOSS_BUFFER, jnp.float32)
     return jax.lax.fori_loop(start, stop, body, (state, losses))
+
+
+def _starts(
+    coupling: Coupling,
+    key: PRNGKeyArray,
+    rows: Int[Array, " batch"],
+    batch: Float[Array, "batch *event"],
+) -> Float[Array, "batch *event"] | None:
+    """The noise of a batch; None for that which `cfm_loss` draws from `key`."""
+    if not isinstance(coupling, str):
+        return coupling[rows]
+    if coupling == INDEPENDENT:
+        return None
+    x0 = drawn_noise(key, batch)
+    return x0[optimal_pairing(x0, batch)]
 
 
 def _drop(key: PRNGKeyArray, cond: PyTree, null_cond: PyTree, share: Float[Array, ""]) -> PyTree:

@@ -81,3 +81,18 @@ def test_fit_on_split_data(mesh):
             table = jnp.sin(result.ema_field.table)  # they can be computed with
             np.testing.assert_allclose(table, np.sin(want.ema_field.table), rtol=1e-5)
             np.testing.assert_allclose(result.field.table, want.field.table, rtol=1e-5)
+
+
+@pytest.mark.parametrize("coupling", ["minibatch_ot", "pairs"])
+def test_couplings_on_split_data(mesh, coupling):
+    """The assignment is solved on every device, from the gathered costs."""
+    split = NamedSharding(mesh, PartitionSpec("b"))
+
+    def train(place):
+        given = place(1 - X1) if coupling == "pairs" else coupling
+        settings = {"key": KEY, "num_steps": 5, "optimizer": ADAM, "batch_size": 4}
+        return fit(FIELD, place(X1), coupling=given, **settings)
+
+    want, got = train(lambda rows: rows), train(lambda rows: jax.device_put(rows, split))
+    np.testing.assert_allclose(got.history.loss, want.history.loss, rtol=1e-5)
+    np.testing.assert_allclose(got.field.mean, want.field.mean, rtol=1e-5)
