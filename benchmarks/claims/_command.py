@@ -12,8 +12,8 @@ from kinetic_jax.data import load_images
 from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
-    *("semantics", "sparsity", "efficiency", "spike", "goldilocks", "kts", "ablation", "onset"),
-    *("images", "seeds"),
+    *("semantics", "sparsity", "efficiency", "spike", "goldilocks", "kts", "completion"),
+    *("ablation", "onset", "images"),
 )
 
 
@@ -54,10 +54,10 @@ def command(
     spike       late speed of exact and learned flows
     goldilocks  quality and copies by each kinetic quantity
     kts         shaping against its controls
+    completion  copies among samples completed by one evaluation
     ablation    one factor at a time
     onset       what announces memorisation in training
     images      energies and log densities of given images, trained on or held out
-    seeds       the main figures over trainings with other seeds
     """  # noqa: D301 - click's mark for lines as they are is the character itself
     from benchmarks.claims import into_page, reproduce, require_marks
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from benchmarks.claims import (
     _ablation,
+    _completion,
     _efficiency,
     _goldilocks,
     _images,
     _kts,
     _onset,
-    _seeds,
     _semantics,
     _sparsity,
     _spike,
@@ -77,6 +77,7 @@ CLAIMS: dict[str, Claim] = {
     "spike": _claim(_spike, "Exact flow and learned flows", lambda *_: 3),
     "goldilocks": _claim(_goldilocks, "Quality and copies by energy", lambda *_: 1),
     "kts": _claim(_kts, "Shaping against its controls", lambda c, _: _kts.count(c)),
+    "completion": _claim(_completion, "Copies that are hidden", _completion.count),
     "ablation": _claim(_ablation, "One factor at a time", lambda c, _: _ablation.count(c)),
     "onset": _claim(
         _onset,
@@ -84,7 +85,6 @@ CLAIMS: dict[str, Claim] = {
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
     "images": _claim(_images, "Energies of given images", _images.count),
-    "seeds": _claim(_seeds, "Trainings with other seeds", lambda _, of: _seeds.count(of), "seeds"),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.claims import _goldilocks, _kts, _words
+from benchmarks.claims import _completion, _goldilocks, _kts, _words
 from benchmarks.claims._page import END, START
 from kinetic_jax._json import without_nan
 
@@ -39,7 +39,6 @@ def kts():
         "beaten": {"pairs": 2, "kts": {"KTS, both: α0 = β0 = 0.02": ["early stop: t = 0.9"]},
                    "controls": {"early stop: t = 0.9": []}},
         "held out": {"f_mem": about(0.0), "size": 500, "frechet": 0.5, "no gain": 0.9},
-        "lower completed": ["early stop: t = 0.9"],
     }  # fmt: skip
 
 
@@ -56,15 +55,22 @@ def test_kts_beaten_by_a_control(kts):
     assert any(line.published == "−6.1; −2.3" for line in _kts.table(kts))
 
 
-def test_what_landings_hide_is_counted(kts):
-    kts["rows"].append(row("KTS, landing only", "β0 = 0.02", 0.2, -0.2))
-    words = _kts.verdict(kts)
-    assert "those of landings: β0 = 0.02: 20.0% (19.0 to 21.0), completed 30.0%" in words
-    assert "(50% of the fall is hidden), and of the copies without a gain 99.0%" in words
-    assert "Of 5 settings 1 have clearly fewer copies among the completed samples" in words
-    assert "of those (early stop: t = 0.9), 0 of them of KTS." in words
-    lines = {line.what: line.here for line in _kts.table(kts)}
-    assert lines["F_mem of samples completed by one evaluation, β0 = 0.02"].startswith("30.0%")
+def test_what_landings_hide_is_counted():
+    rows = [
+        row("no gain", "no gain", 0.4),
+        row("KTS, landing only", "β0 = 0.02", 0.2, -0.2),
+        row("early stop", "t = 0.9", 0.39, -0.005),
+    ]
+    results = {"rows": rows, "lower": _completion._lower(rows[1:])}
+    words = _completion.verdict(results)
+    assert "KTS, landing only: β0 = 0.02: 20.0% (19.0 to 21.0), completed 30.0%" in words
+    assert "(50% of the fall is noise); of the copies without a gain 99.0%" in words
+    assert "t = 0.9: 39.0% (38.0 to 40.0), completed 39.2% (38.2 to 40.2) (no clear fall)" in words
+    assert "Of 2 settings 1 have clearly fewer copies among the completed samples, 1 of" in words
+    assert "at no greater Fréchet distance of those (KTS, landing only: β0 = 0.02)." in words
+    lines = {line.what: line.here for line in _completion.table(results)}
+    name = "F_mem, and that of completed samples: KTS, landing only, β0 = 0.02"
+    assert lines[name] == "20.0% (19.0 to 21.0); 30.0% (29.0 to 31.0)"
 
 
 def test_kts_beaten_by_none(kts):
