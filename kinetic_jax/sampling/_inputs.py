@@ -41,8 +41,9 @@ def checked_inputs(
     cond: PyTree[Any],
     mass: Mass | None = None,
     frame: Frame | None = None,
+    name: str = "x0",
 ) -> Inputs:
-    """The field as a pytree; x0, cond, mass and frame as arrays.
+    """The field as a pytree; x0 (the argument `name`), cond, mass and frame as arrays.
 
     Raises:
         ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows
@@ -51,20 +52,20 @@ def checked_inputs(
     """
     field = as_field(field)
     refuse_memmap("field", field)
-    refuse_memmap("x0", x0)
+    refuse_memmap(name, x0)
     refuse_memmap("cond", cond)
     states, weights, velocity = x0, checked_mass(mass), checked_frame(frame)
-    field, x0, spec = flattened("x0", field, states)
-    x0 = as_array("x0", x0)
+    field, x0, spec = flattened(name, field, states)
+    x0 = as_array(name, x0)
     states = x0 if spec is None else states
     require(
         x0.dtype in (jnp.float32, jnp.float64),
-        "x0",
+        name,
         f"dtype {x0.dtype}",
         "be float32 or float64, in which paths are integrated (a network may run in bfloat16)",
     )
-    cond = conditions_of(cond, batch_size("x0", x0), "x0")
-    check_inputs(field, "x0", x0, cond)
+    cond = conditions_of(cond, batch_size(name, x0), name)
+    check_inputs(field, name, x0, cond)
     if field.manifold is not None:
         expected = "be left out on a manifold, which has an inner product of its own"
         require(mass is None, "mass", short(mass), expected)
@@ -78,11 +79,11 @@ def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
     """A result in the structure of the caller's x0."""
     if spec is None:
         return run
-    path = None if run.path is None else spec.restored(run.path)
-    return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
+    path, x0 = (None if rows is None else spec.restored(rows) for rows in (run.path, run.x0))
+    return dataclasses.replace(run, x1=spec.restored(run.x1), path=path, x0=x0)
 
 
-def mesh_for(mesh: Mesh | None, x0: Array, given: Given) -> Mesh | None:
+def mesh_for(mesh: Mesh | None, x0: Array, given: Given, name: str = "x0") -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:
@@ -95,7 +96,7 @@ def mesh_for(mesh: Mesh | None, x0: Array, given: Given) -> Mesh | None:
         same = current.empty or current.shape_tuple == mesh.abstract_mesh.shape_tuple
         require(same, "mesh", mesh.shape, f"have the axes of the mesh that is set, {current.shape}")
         return mesh
-    refuse_split("x0", x0)
+    refuse_split(name, x0)
     refuse_split("cond", given.cond)
     refuse_split("mass", given.mass)
     refuse_split("frame", given.frame)

@@ -48,6 +48,9 @@ class Trajectories:
         ts: the saved times, shape (times,), with `save_at`; else None.
         path: the saved path, shape (batch, times, *event), with `save_at`; else None. A pytree
             like `x0`, if that is one.
+        log_density: log p of `x1`, in nats, shape (batch,), in float32 or better, with
+            `log_density=`; else None.
+        x0: where `encode` arrived, like `x1`; None from `sample`.
     """
 
     x1: State
@@ -57,6 +60,8 @@ class Trajectories:
     status: Int[Array, "*batch"]
     ts: Float[Array, " times"] | None = None
     path: State | None = None
+    log_density: Float[Array, "*batch"] | None = None
+    x0: State | None = None
 
     def map_batch(
         self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]

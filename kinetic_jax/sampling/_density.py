@@ -1,0 +1,147 @@
+"""The log density of samples: its settings, the probes of its estimate, and its formula."""
+
+import functools
+import math
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import issubdtype
+from jaxtyping import Array, Float, Key, UInt32
+
+from kinetic_jax._checks import require, require_key, short, whole_number
+from kinetic_jax._mesh import refuse_split, untyped_axes
+from kinetic_jax._norms import squared_norm
+from kinetic_jax.fields import Field
+
+# One JAX key or one for each row, typed or as integers.
+Keys: TypeAlias = Key[Array, "..."] | UInt32[Array, "..."]
+LogDensity = Literal["exact", "hutchinson"]
+EXACT, HUTCHINSON = "exact", "hutchinson"
+ROUNDING = 1e-6  # by which a path may miss t0 = 0, and the last time of a field
+
+
+class Density(NamedTuple):
+    """The checked settings of a log density.
+
+    Attributes:
+        is_asked: whether there is to be one.
+        probes: Hutchinson's probes, shape (batch, probes, *event); None for the exact divergence.
+    """
+
+    is_asked: bool
+    probes: Float[Array, "batch probes *event"] | None
+
+
+def checked_density(
+    log_density: LogDensity | None,
+    key: Keys | None,
+    probes: int,
+    field: Field,
+    x: Float[Array, "batch *event"],
+) -> Density:
+    """The settings of a log density of the batch x, with its probes.
+
+    Raises:
+        ValueError: if `log_density` is not None, "exact" or "hutchinson", the field moves on a
+            manifold, `probes` is not a whole number from 1 on, `key` is not a random key or one for
+            each row, or there is one, or a number of probes, without "hutchinson".
+    """
+    known = log_density is None or (
+        isinstance(log_density, str) and log_density in (EXACT, HUTCHINSON)
+    )
+    expected = f"be None, '{EXACT}' or '{HUTCHINSON}'"
+    require(known, "log_density", short(log_density), expected)
+    count = whole_number("probes", probes, 1)
+    if log_density is not None:
+        expected = "be left out on a manifold"
+        require(field.manifold is None, "log_density", repr(log_density), expected)
+    if log_density == HUTCHINSON:
+        return Density(True, rademacher(_row_keys(key, x.shape[0]), count, x))
+    expected = f"be left out unless log_density='{HUTCHINSON}'"
+    require(key is None, "key", short(key), expected)
+    require(count == 1, "probes", count, expected)
+    return Density(log_density is not None, None)
+
+
+def check_span(field: Field, start: float, end: float, dtype: jnp.dtype) -> None:
+    """Checks that a path begins at noise, and ends where the field is known.
+
+    Raises:
+        ValueError: naming the time.
+    """
+    expected = "be 0 with log_density, where x0 is standard normal"
+    require(abs(start) <= ROUNDING, "t0", f"{start:g}", expected)
+    check_end(field, end, dtype, "log_density")
+
+
+def check_end(field: Field, end: float, dtype: jnp.dtype, why: str) -> None:
+    """Checks that the field is evaluated up to t1, if it declares where that ends.
+
+    Raises:
+        ValueError: if t1 lies later.
+    """
+    last = field.arrival(dtype)
+    if last is None or isinstance(last, jax.core.Tracer):
+        return
+    limit = float(np.asarray(last))
+    expected = f"be at most {limit:.6g} with {why}, the last time this field is evaluated"
+    require(end <= limit + ROUNDING, "t1", f"{end:g}", expected)
+
+
+def _row_keys(key: Keys | None, batch: int) -> Keys:
+    """A key for each row: those given, or that of the batch folded with the row's number."""
+    if isinstance(key, jax.Array) and key.ndim:
+        refuse_split("key", key)
+        is_typed = issubdtype(key.dtype, jax.dtypes.prng_key)
+        if is_typed or key.ndim == 2:
+            rows = key if is_typed else jax.vmap(jax.random.wrap_key_data)(key)
+            got = f"{key.dtype} of shape {key.shape}"
+            require(rows.shape == (batch,), "key", got, f"be one key, or one for each of {batch}")
+            return rows
+    require_key("key", key)
+    assert key is not None  # by the line above
+    rows = jnp.arange(batch, dtype=jnp.uint32)
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(rows)
+
+
+def rademacher(
+    keys: Keys, count: int, x: Float[Array, "batch *event"]
+) -> Float[Array, "batch probes *event"]:
+    """Probes of independent entries ±1 for each row of x; those of a row depend on its key alone.
+
+    The first ones do not depend on `count`.
+    """
+    return untyped_axes(functools.partial(_drawn, count, x.shape[1:], x.dtype))(keys)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _drawn(count: int, event: tuple[int, ...], dtype: jnp.dtype, keys: Keys) -> Array:
+    def of_row(key: Keys) -> Array:
+        own = [jax.random.fold_in(key, number) for number in range(count)]
+        return jnp.stack([jax.random.rademacher(one, event, dtype) for one in own])
+
+    # Only threefry draws the same under vmap: what TPU generators draw depends on the batch.
+    independent = "threefry" in str(jax.random.key_impl(keys))
+    return jax.vmap(of_row)(keys) if independent else jax.lax.map(of_row, keys)
+
+
+def log_density_of(
+    x0: Float[Array, "batch *event"],
+    x1: Float[Array, "batch *event"],
+    divergence: Float[Array, " batch"],
+    is_backward: bool,
+) -> Float[Array, " batch"]:
+    """The log density of the end at data: `log N(noise; 0, I) − ∫ div u dt`, in nats.
+
+    Args:
+        x0: where the paths begin.
+        x1: where they end.
+        divergence: ∫ div of the velocity that was integrated; backward that is −u(−s, x).
+        is_backward: whether they end at noise.
+    """
+    noise, growth = (x1, -divergence) if is_backward else (x0, divergence)
+    size = math.prod(noise.shape[1:])
+    squares = squared_norm(noise, tuple(range(1, noise.ndim)))
+    return -squares / 2 - size / 2 * math.log(2 * math.pi) - growth
