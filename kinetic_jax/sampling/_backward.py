@@ -46,7 +46,7 @@ def solve_fixed_backward(
     if run.profile is None:  # never: for the types alone
         raise AssertionError("a fixed grid has a profile")
     speed2, bend2 = run.profile.speed2[:, ::-1], run.profile.bend2[:, ::-1]
-    # Recorded between a step and the next one: each moves on by one, the 0 of the last to the first.
+    # Recorded between a step and the next one: each moves on by one, the last 0 to the first.
     profile = KineticProfile(plan.nodes[:-1], speed2, jnp.roll(bend2, 1, axis=1))
     return dataclasses.replace(run, x1=x1, x0=run.x1, profile=profile)
 

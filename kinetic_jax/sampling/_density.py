@@ -102,6 +102,11 @@ def _row_keys(key: Keys | None, batch: int) -> Keys:
             return rows
     require_key("key", key)
     assert key is not None  # by the line above
+    return _folded(batch, key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _folded(batch: int, key: Keys) -> Keys:
     rows = jnp.arange(batch, dtype=jnp.uint32)
     return jax.vmap(functools.partial(jax.random.fold_in, key))(rows)
 
