@@ -2,12 +2,13 @@
 
 import functools
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import issubdtype
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, UInt32
 
 from kinetic_jax._checks import require, require_key, short, whole_number
@@ -22,26 +23,15 @@ EXACT, HUTCHINSON = "exact", "hutchinson"
 ROUNDING = 1e-6  # by which a path may miss t0 = 0, and the last time of a field
 
 
-class Density(NamedTuple):
-    """The checked settings of a log density.
-
-    Attributes:
-        is_asked: whether there is to be one.
-        probes: Hutchinson's probes, shape (batch, probes, *event); None for the exact divergence.
-    """
-
-    is_asked: bool
-    probes: Float[Array, "batch probes *event"] | None
-
-
-def checked_density(
+def check_density(
     log_density: LogDensity | None,
     key: Keys | None,
     probes: int,
     field: Field,
-    x: Float[Array, "batch *event"],
-) -> Density:
-    """The settings of a log density of the batch x, with its probes.
+    batch: int,
+    mesh: Mesh | None,
+) -> None:
+    """Checks the settings of a log density.
 
     Raises:
         ValueError: if `log_density` is not None, "exact" or "hutchinson", the field moves on a
@@ -57,12 +47,18 @@ def checked_density(
     if log_density is not None:
         expected = "be left out on a manifold"
         require(field.manifold is None, "log_density", repr(log_density), expected)
-    if log_density == HUTCHINSON:
-        return Density(True, rademacher(_row_keys(key, x.shape[0]), count, x))
-    expected = f"be left out unless log_density='{HUTCHINSON}'"
-    require(key is None, "key", short(key), expected)
-    require(count == 1, "probes", count, expected)
-    return Density(log_density is not None, None)
+    if log_density != HUTCHINSON:
+        expected = f"be left out unless log_density='{HUTCHINSON}'"
+        require(key is None, "key", short(key), expected)
+        require(count == 1, "probes", count, expected)
+        return
+    if mesh is None:
+        refuse_split("key", key)
+    if _is_rows(key):
+        got, expected = f"{key.dtype} of shape {key.shape}", f"be one, or one for each of {batch}"
+        require(len(key) == batch, "key", got, expected)
+    else:
+        require_key("key", key)
 
 
 def check_span(field: Field, start: float, end: float, dtype: jnp.dtype) -> None:
@@ -90,19 +86,27 @@ def check_end(field: Field, end: float, dtype: jnp.dtype, why: str) -> None:
     require(end <= limit + ROUNDING, "t1", f"{end:g}", expected)
 
 
-def _row_keys(key: Keys | None, batch: int) -> Keys:
-    """A key for each row: those given, or that of the batch folded with the row's number."""
-    if isinstance(key, jax.Array) and key.ndim:
-        refuse_split("key", key)
-        is_typed = issubdtype(key.dtype, jax.dtypes.prng_key)
-        if is_typed or key.ndim == 2:
-            rows = key if is_typed else jax.vmap(jax.random.wrap_key_data)(key)
-            got = f"{key.dtype} of shape {key.shape}"
-            require(rows.shape == (batch,), "key", got, f"be one key, or one for each of {batch}")
-            return rows
-    require_key("key", key)
-    assert key is not None  # by the line above
-    return _folded(batch, key)
+def drawn_probes(
+    log_density: LogDensity | None, key: Keys | None, probes: int, x: Float[Array, "batch *event"]
+) -> Float[Array, "batch probes *event"] | None:
+    """Hutchinson's probes for each row of x; None without his estimate."""
+    if key is None or log_density != HUTCHINSON:
+        return None
+    if not _is_rows(key):
+        key = _folded(x.shape[0], key)
+    elif not issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.vmap(jax.random.wrap_key_data)(key)
+    return rademacher(key, int(probes), x)
+
+
+def _is_rows(key: Keys | None) -> TypeGuard[Keys]:
+    """True for an array of keys, typed or as integers."""
+    if not isinstance(key, jax.Array) or not key.ndim:
+        return False
+    if issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key.ndim == 1
+    raw = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    return (key.shape[1:], key.dtype) == (raw.shape, raw.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -12,7 +12,7 @@ from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling._adaptive import AdaptivePlan
 from kinetic_jax.sampling._backward import solve_adaptive_backward, solve_fixed_backward
-from kinetic_jax.sampling._density import Keys, LogDensity, check_end, checked_density
+from kinetic_jax.sampling._density import Keys, LogDensity, check_density, check_end, drawn_probes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh
 from kinetic_jax.sampling._planned import Settings, planned
@@ -93,13 +93,14 @@ def encode(
     """
     field, x1, given, spec = checked_inputs(field, x1, cond, mass, frame, name="x1")
     mesh = mesh_for(mesh, x1, given, name="x1")
-    density = checked_density(log_density, key, probes, field, x1)
-    given = given._replace(probes=density.probes)
+    check_density(log_density, key, probes, field, x1.shape[0], mesh)
     settings = Settings(
         *(solver, num_steps, grid, controller, dt0, max_steps, adjoint, t0, t1, tau_split)
     )
-    plan, _, end = planned(settings, field, x1, given, diffrax.Heun(), density.is_asked)
+    with_density = log_density is not None
+    plan, _, end = planned(settings, field, x1, given, diffrax.Heun(), with_density)
     check_end(field, end, x1.dtype, "encode")
+    given = given._replace(probes=drawn_probes(log_density, key, probes, x1))
     has_own_steps = isinstance(plan, AdaptivePlan)
     solve = solve_adaptive_backward if has_own_steps else solve_fixed_backward
     split = on_mesh(mesh, solve, field, x1, own_steps=has_own_steps)

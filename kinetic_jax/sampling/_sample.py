@@ -11,7 +11,7 @@ from kinetic_jax._open import call_opened
 from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling._adaptive import AdaptivePlan, solve_adaptive
-from kinetic_jax.sampling._density import Keys, LogDensity, checked_density
+from kinetic_jax.sampling._density import Keys, LogDensity, check_density, drawn_probes
 from kinetic_jax.sampling._fixed import solve_fixed
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh
@@ -131,12 +131,13 @@ def sample(
     """
     field, x0, given, spec = checked_inputs(field, x0, cond, mass, frame)
     mesh = mesh_for(mesh, x0, given)
-    density = checked_density(log_density, key, probes, field, x0)
-    given = given._replace(probes=density.probes)
+    check_density(log_density, key, probes, field, x0.shape[0], mesh)
     settings = Settings(
         *(solver, num_steps, grid, controller, dt0, max_steps, adjoint, t0, t1, tau_split)
     )
-    plan = planned(settings, field, x0, given, diffrax.Euler(), density.is_asked, save_at).plan
+    with_density = log_density is not None
+    plan = planned(settings, field, x0, given, diffrax.Euler(), with_density, save_at).plan
+    given = given._replace(probes=drawn_probes(log_density, key, probes, x0))
     has_own_steps = isinstance(plan, AdaptivePlan)
     solve = solve_adaptive if has_own_steps else solve_fixed
     split = on_mesh(mesh, solve, field, x0, own_steps=has_own_steps)

@@ -231,7 +231,10 @@ ERRORS = (
     ({"log_density": "trace"}, "log_density must be None, 'exact' or 'hutchinson', got 'trace'"),
     ({"log_density": True}, "log_density must be None, 'exact' or 'hutchinson', got True"),
     ({"log_density": "hutchinson"}, "key must be one JAX random key"),
-    ({"log_density": "hutchinson", "key": jax.random.split(KEY, 4)}, "one for each of 6, got key"),
+    (
+        {"log_density": "hutchinson", "key": jax.random.split(KEY, 4)},
+        "be one, or one for each of 6, got",
+    ),
     ({"log_density": "hutchinson", "key": KEY, "probes": 0}, "probes must"),
     ({"log_density": "hutchinson", "key": KEY, "probes": 1.5}, "probes must"),
     ({"log_density": "exact", "key": KEY}, "key must be left out unless log_density='hutchinson'"),
