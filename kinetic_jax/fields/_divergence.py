@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._mesh import varied_as
 
 # Directions along which derivatives are taken together: as many tangents of the field's inner
 # arrays are in memory.
@@ -34,17 +35,21 @@ def velocity_and_divergence(
         Grathwohl et al., FFJORD, arXiv 1810.01367, equation 8.
     """
     if probes is not None and len(probes) == 1:  # layer by layer, so in less memory than below
-        value, moved = jax.jvp(velocity, (x,), (probes[0],))
-        return value, _dot(probes[0], moved)
+        probe = varied_as(probes[0], lambda: x)
+        value, moved = jax.jvp(velocity, (x,), (probe,))
+        return value, _dot(probe, moved)
     value, product = jax.linearize(velocity, x)
 
-    def along_axis(number: Array) -> Array:
-        direction = jax.nn.one_hot(number, x.size, dtype=x.dtype).reshape(x.shape)
+    def along(direction: Array) -> Array:
+        direction = varied_as(direction, lambda: x)
         return _dot(direction, product(direction))
+
+    def along_axis(number: Array) -> Array:
+        return along(jax.nn.one_hot(number, x.size, dtype=x.dtype).reshape(x.shape))
 
     if probes is None:
         return value, jnp.sum(_mapped(along_axis, jnp.arange(x.size)))
-    return value, jnp.mean(_mapped(lambda probe: _dot(probe, product(probe)), probes))
+    return value, jnp.mean(_mapped(along, probes))
 
 
 def _mapped(

@@ -56,8 +56,8 @@ def bits_per_dimension(
         >>> import numpy as np
         >>> from kinetic_jax.metrics import bits_per_dimension
         >>> from kinetic_jax.networks import Scaling
-        >>> uniform = 784 * np.log(127.5 / 256)  # over 256 levels, on the scale of x
-        >>> bits_per_dimension([uniform], Scaling(127.5, 127.5), 784).round(6)
+        >>> uniform = np.array([784 * np.log(127.5 / 256)])  # over 256 levels, on the scale of x
+        >>> bits_per_dimension(uniform, Scaling(127.5, 127.5), 784).round(6)
         array([8.])
 
     References:

@@ -55,7 +55,10 @@ def check_density(
     if mesh is None:
         refuse_split("key", key)
     if _is_rows(key):
-        got, expected = f"{key.dtype} of shape {key.shape}", f"be one, or one for each of {batch}"
+        got, expected = (
+            f"{key.dtype} of shape {key.shape}",
+            f"be one key, or one for each of {batch} rows",
+        )
         require(len(key) == batch, "key", got, expected)
     else:
         require_key("key", key)

@@ -233,7 +233,7 @@ ERRORS = (
     ({"log_density": "hutchinson"}, "key must be one JAX random key"),
     (
         {"log_density": "hutchinson", "key": jax.random.split(KEY, 4)},
-        "be one, or one for each of 6, got",
+        "be one key, or one for each of 6 rows, got",
     ),
     ({"log_density": "hutchinson", "key": KEY, "probes": 0}, "probes must"),
     ({"log_density": "hutchinson", "key": KEY, "probes": 1.5}, "probes must"),
