@@ -43,8 +43,7 @@ def solve_fixed_backward(
     x1, nodes = starts_of(field, x1), -plan.nodes[::-1]
     backward = dataclasses.replace(plan, nodes=nodes, arrival=None, is_backward=True)
     run = solve_fixed(BackwardField(field), x1, _seen_backward(given), backward)
-    if run.profile is None:  # never: for the types alone
-        raise AssertionError("a fixed grid has a profile")
+    assert run.profile is not None  # a fixed grid has one
     speed2, bend2 = run.profile.speed2[:, ::-1], run.profile.bend2[:, ::-1]
     # Recorded between a step and the next one: each moves on by one, the last 0 to the first.
     profile = KineticProfile(plan.nodes[:-1], speed2, jnp.roll(bend2, 1, axis=1))

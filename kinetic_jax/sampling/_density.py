@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeGuard
 
 import jax
@@ -55,11 +56,8 @@ def check_density(
     if mesh is None:
         refuse_split("key", key)
     if _is_rows(key):
-        got, expected = (
-            f"{key.dtype} of shape {key.shape}",
-            f"be one key, or one for each of {batch} rows",
-        )
-        require(len(key) == batch, "key", got, expected)
+        expected = f"be one key, or one for each of {batch} rows"
+        require(len(key) == batch, "key", f"{key.dtype} of shape {key.shape}", expected)
     else:
         require_key("key", key)
 
@@ -130,13 +128,19 @@ def rademacher(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _drawn(count: int, event: tuple[int, ...], dtype: jnp.dtype, keys: Keys) -> Array:
-    def of_row(key: Keys) -> Array:
-        own = [jax.random.fold_in(key, number) for number in range(count)]
-        return jnp.stack([jax.random.rademacher(one, event, dtype) for one in own])
-
     # Only threefry draws the same under vmap: what TPU generators draw depends on the batch.
     independent = "threefry" in str(jax.random.key_impl(keys))
-    return jax.vmap(of_row)(keys) if independent else jax.lax.map(of_row, keys)
+
+    def each(draw: Callable[[Array], Array], over: Array) -> Array:
+        return jax.vmap(draw)(over) if independent else jax.lax.map(draw, over)
+
+    def of_row(key: Keys) -> Array:
+        def one(number: Array) -> Array:
+            return jax.random.rademacher(jax.random.fold_in(key, number), event, dtype)
+
+        return each(one, jnp.arange(count, dtype=jnp.uint32))
+
+    return each(of_row, keys)
 
 
 def log_density_of(

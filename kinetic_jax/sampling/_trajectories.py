@@ -34,7 +34,7 @@ class KineticProfile:
 
 @result
 class Trajectories:
-    """The result of `sample`; every array but the times has a leading batch axis.
+    """The result of `sample` and `encode`; every array but the times has a leading batch axis.
 
     `sweep` adds three leading axes.
 
