@@ -183,6 +183,16 @@ TRACED = {
     "sample, between nodes": Case(
         sampled(num_steps=2, save_at=[0.3, 0.5], solver=diffrax.Heun()), True, False, NEEDS_MESH
     ),
+    "sample, log density": Case(
+        sampled(num_steps=2, log_density="hutchinson", key=jax.random.key(0)),
+        *(True, True, NEEDS_MESH),
+    ),
+    "encode": Case(
+        lambda x, mesh: kj.sampling.encode(
+            gaussian(), x, num_steps=2, log_density="exact", mesh=mesh
+        ),
+        *(True, True, NEEDS_MESH),
+    ),
     "sample, adaptive": Case(sampled(**ADAPTIVE), True, False, NEEDS_MESH, NO_CHECKS),
     "sample, closure": Case(sampled(closing), True, True, NEEDS_MESH),
     "sweep": Case(swept(), True, False, NEEDS_MESH),
@@ -272,6 +282,9 @@ ALONE = {
         metric(
             "efficiency", kj.metrics.transport_bounds(DATA), of=lambda x: (x[:, 0] ** 2 + 1,), **FEW
         )
+    ),
+    "bits_per_dimension": Case(
+        metric("bits_per_dimension", kj.networks.Scaling(), 3, of=lambda x: (x[:, 0],))
     ),
     "density_profile": Case(along("density_profile")),
     "late_energy": Case(along("late_energy", gaussian())),

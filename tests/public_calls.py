@@ -35,7 +35,7 @@ ELSEWHERE = (
     *("from_scaled_time", "load_images", "network_field", "sweep"),
     *("Schedule", "cosine_schedule", "ddpm_schedule", "edm_schedule", "linear_schedule"),
     *("vp_schedule", "edm_denoiser", "from_prediction", "schedule_from_scheduler"),
-    *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint"),
+    *("grid_from_profile", "grid_from_scheduler", "load_authors_checkpoint", "encode"),
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
     *("cfg_zero_star", "clock_matched", "complete", "guide", "reflow", "shifted_grid", "smooth"),
     *("ssc",),
@@ -275,6 +275,22 @@ def calls(folder: Path) -> dict[str, Call]:
         "sample, adaptive": Call(
             kj.sample,
             {"field": plain, "x0": x0, "controller": diffrax.PIDController(rtol=1e-2, atol=1e-2)},
+        ),
+        "sample, log density": Call(
+            kj.sample,
+            {"field": plain, "x0": x0, "num_steps": 2, "log_density": "hutchinson", "key": key},
+        ),
+        "encode": Call(
+            kj.sampling.encode,
+            {"field": plain, "x1": x0, "num_steps": 2, "log_density": "hutchinson", "key": key},
+        ),
+        "bits_per_dimension": Call(
+            kj.metrics.bits_per_dimension,
+            {
+                "log_density": numbers,
+                "scaling": kj.networks.Scaling(127.5, 127.5),
+                "num_dimensions": 4,
+            },
         ),
         "schedule_from_scheduler": Call(kj.fields.schedule_from_scheduler, {"config": flow}),
         "save_field": Call(kj.save_field, {"directory": folder / "field", "field": plain}),

@@ -20,6 +20,7 @@ SUITES = (
     "network",
     "unet",
     "sweep",
+    "density",
     "scaling",
     "empirical",
     "neighbors",

@@ -1,5 +1,6 @@
 """Energy in a Diffrax solve, as extra ODE state with the solver's own weights."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,8 @@ from kinetic_jax.energy._measure import (
 )
 from kinetic_jax.energy._path_energy import kinetic_rates
 from kinetic_jax.fields import Field, VelocityField, as_field
-from kinetic_jax.fields._protocol import checked_velocity, require_function
+from kinetic_jax.fields._divergence import velocity_and_divergence
+from kinetic_jax.fields._protocol import require_function, velocity_of
 from kinetic_jax.fields._step import require_step
 
 
@@ -34,11 +36,13 @@ class PathState(eqx.Module):
         x: the sample.
         energy: ½ ∫ ||u||² dt so far.
         length: ∫ ||u|| dt so far.
+        divergence: ∫ div u dt so far, or None where it is not integrated.
     """
 
     x: State
     energy: Float[Array, ""]
     length: Float[Array, ""]
+    divergence: Float[Array, ""] | None = None
 
 
 class PathVectorField(eqx.Module):
@@ -48,15 +52,22 @@ class PathVectorField(eqx.Module):
     cond: PyTree[Any]
     mass: State | None = None
     frame: State | None = None
+    probes: Float[Array, "probes *event"] | None = None
 
     def __call__(self, t: ArrayLike, y: PathState, args: PyTree[Any]) -> PathState:
-        """The rates of x, energy and length."""
+        """The rates of the state: of x, energy and length, and of the divergence if it has one."""
         del args
-        velocity = checked_velocity(self.field(jnp.asarray(t), y.x, self.cond), y.x)
+        velocity_at = functools.partial(velocity_of, self.field, jnp.asarray(t), self.cond)
+        divergence = None
+        if y.divergence is None:
+            velocity = velocity_at(y.x)
+        else:
+            velocity, divergence = velocity_and_divergence(velocity_at, y.x, self.probes)
         mass = spread_like("mass", self.mass, velocity)
         seen = seen_from(spread_like("frame", self.frame, velocity), velocity)
         power, speed = kinetic_rates(seen, None, mass)
-        return PathState(velocity, power.astype(y.energy.dtype), speed.astype(y.length.dtype))
+        power, speed = power.astype(y.energy.dtype), speed.astype(y.length.dtype)
+        return PathState(velocity, power, speed, divergence)
 
 
 def energy_term(

@@ -152,6 +152,11 @@ def _takes(function: Callable[..., Any], count: int, **named: None) -> bool:
     return True
 
 
+def velocity_of(field: Field, t: Float[Array, ""], cond: PyTree[Any], x: State) -> State:
+    """The checked velocity at x."""
+    return checked_velocity(field(t, x, cond), x)
+
+
 def checked_velocity(velocity: PyTree[Any], x: State) -> State:
     """`velocity`, what a field returned at `x`, in the dtype of x: half precision is cast.
 

@@ -3,6 +3,7 @@
 They run from the host; only `kde_support` can be used under `jit` or `vmap`.
 """
 
+from kinetic_jax.metrics._bits import bits_per_dimension as bits_per_dimension
 from kinetic_jax.metrics._comparison import PairedDifference as PairedDifference
 from kinetic_jax.metrics._comparison import paired_difference as paired_difference
 from kinetic_jax.metrics._energy_groups import EnergyGroup as EnergyGroup

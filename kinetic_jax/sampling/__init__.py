@@ -1,6 +1,7 @@
 """Sampling: integrating a velocity field, with the energy of every path."""
 
 from kinetic_jax.sampling._complete import complete as complete
+from kinetic_jax.sampling._encode import encode as encode
 from kinetic_jax.sampling._grid import shifted_grid as shifted_grid
 from kinetic_jax.sampling._noise import noise as noise
 from kinetic_jax.sampling._profile_grid import grid_from_profile as grid_from_profile

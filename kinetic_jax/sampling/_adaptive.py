@@ -11,19 +11,17 @@ from jaxtyping import Array, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._norms import squared_norm
-from kinetic_jax.energy import energy_state, energy_term
+from kinetic_jax.energy import energy_state
 from kinetic_jax.energy._measure import seen_from
-from kinetic_jax.energy._path_energy import (
-    PhaseTotals,
-    has_finite_energy,
-    path_energy,
-)
+from kinetic_jax.energy._path_energy import has_finite_energy, path_energy
+from kinetic_jax.energy._term import PathVectorField
 from kinetic_jax.fields import Field
 from kinetic_jax.sampling._controller import PathController, PathControllerState
+from kinetic_jax.sampling._density import log_density_of
 from kinetic_jax.sampling._diffrax import STOPPED_NOT_FINITE
 from kinetic_jax.sampling._explicit import require_explicit, stages_of
 from kinetic_jax.sampling._plan import Given
-from kinetic_jax.sampling._split import SplitSolver
+from kinetic_jax.sampling._split import SplitSolver, SplitState
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, STEP_LIMIT, Trajectories
 
 
@@ -68,6 +66,8 @@ class AdaptivePlan(eqx.Module):
         adjoint: how the solve is differentiated.
         times: the saved times, or None.
         arrival: the last time at which the field is evaluated, or None.
+        with_density: whether the divergence is integrated, for the log density.
+        is_backward: whether times are −t, from data to noise; see `BackwardField`.
     """
 
     start: Float[Array, ""]
@@ -80,6 +80,8 @@ class AdaptivePlan(eqx.Module):
     adjoint: diffrax.AbstractAdjoint
     times: Float[Array, " times"] | None
     arrival: Float[Array, ""] | None
+    with_density: bool = eqx.field(static=True, default=False)
+    is_backward: bool = eqx.field(static=True, default=False)
 
 
 @eqx.filter_jit
@@ -87,9 +89,13 @@ def solve_adaptive(
     field: Field, x0: Float[Array, "batch *event"], given: Given, plan: AdaptivePlan
 ) -> Trajectories:
     """Trajectories of a batch, each sample stepping on its own."""
-    x1, totals, frame, residual, num_evals, status, path = jax.vmap(
-        lambda x, own: _solve_one(field, x, own, plan)
-    )(x0, given)
+    x1, spent, num_evals, status, path = jax.vmap(lambda x, own: _solve_one(field, x, own, plan))(
+        x0, given
+    )
+    totals, frame, log_density = spent.totals, spent.frame, None
+    residual = None if plan.is_backward else spent.residual
+    if spent.divergence is not None:
+        log_density = log_density_of(x0, x1, spent.divergence.value, plan.is_backward)
     axes, duration = tuple(range(1, x0.ndim)), plan.end - plan.start
     moved = seen_from(given.frame, x1 - x0, duration)
     energy = path_energy(totals, squared_norm(moved, axes, given.mass), duration)
@@ -103,32 +109,38 @@ def solve_adaptive(
     failed = (status != OK) | ~has_finite_energy(energy)
     if path is not None:
         failed |= ~jnp.all(jnp.isfinite(path), axis=tuple(range(1, path.ndim)))
-    x1, energy, residual, path = jax.tree.map(
+    if log_density is not None:
+        failed |= ~jnp.isfinite(log_density)
+    x1, energy, path, residual, log_density = jax.tree.map(
         lambda leaf: jnp.where(
             jnp.expand_dims(failed, tuple(range(1, leaf.ndim))), jnp.full_like(leaf, jnp.nan), leaf
         ),
-        (x1, energy, residual, path),
+        (x1, energy, path, residual, log_density),
     )
     status = jnp.where(failed & (status == OK), NOT_FINITE, status).astype(jnp.int32)
-    return Trajectories(x1, energy, None, num_evals, status, plan.times, path, residual)
+    kept = plan.times, path, residual, log_density
+    return Trajectories(x1, energy, None, num_evals, status, *kept)
 
 
 def _solve_one(
     field: Field, x0: Float[Array, "*event"], given: Given, plan: AdaptivePlan
-) -> tuple[Array, PhaseTotals, Array, Array, Array, Array, Array | None]:
-    """ONE sample: its end, totals, frame, residual, number of evaluations, status, and path."""
+) -> tuple[Array, SplitState, Array, Array, Array | None]:
+    """ONE sample: its end, what it spent, number of evaluations, status, and path."""
     saves = {"end": diffrax.SubSaveAt(t1=True)}
     if plan.times is not None:
         saves["path"] = diffrax.SubSaveAt(ts=plan.times, fn=lambda t, y, args: y.x)
+    state = energy_state(x0)
+    if plan.with_density:
+        state = dataclasses.replace(state, divergence=jnp.zeros_like(state.energy))
     solution = diffrax.diffeqsolve(
-        energy_term(field, given.cond, mass=given.mass, frame=given.frame),
+        diffrax.ODETerm(PathVectorField(field, *given)),
         SplitSolver(
             plan.solver, plan.tau_split.astype(x0.dtype), plan.arrival, plan.start, x0, given
         ),
         t0=plan.start,
         t1=plan.end,
         dt0=plan.dt0,
-        y0=energy_state(x0),
+        y0=state,
         saveat=diffrax.SaveAt(subs=saves, solver_state=True, controller_state=True),
         stepsize_controller=_blind(plan.controller, field.tau_split, x0.dtype),
         max_steps=plan.max_steps,
@@ -138,9 +150,7 @@ def _solve_one(
     end = jax.tree.map(lambda leaf: leaf[-1], solution.ys["end"])
     num_evals = _num_evals(plan.solver, solution.stats["num_steps"], solution.controller_state)
     path = None if plan.times is None else solution.ys["path"]
-    spent = solution.solver_state
-    status = _status(solution.result)
-    return end.x, spent.totals, spent.frame, spent.residual, num_evals, status, path
+    return end.x, solution.solver_state, num_evals, _status(solution.result), path
 
 
 def _blind(

@@ -15,18 +15,20 @@ from kinetic_jax._mesh import varied_as, varying_loop
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy._measure import seen_from
 from kinetic_jax.energy._path_energy import (
+    CompensatedSum,
     PhaseTotals,
     has_finite_energy,
+    no_sum,
     no_totals,
     path_energy,
 )
 from kinetic_jax.fields import Field
+from kinetic_jax.sampling._density import log_density_of
 from kinetic_jax.sampling._geodesic import geodesic_energy, starts_of
 from kinetic_jax.sampling._plan import FixedPlan, Given, SavePlan, Spent
 from kinetic_jax.sampling._residual import residual_of
 from kinetic_jax.sampling._step import step_of_one
 from kinetic_jax.sampling._trajectories import NOT_FINITE, OK, KineticProfile, Trajectories
-from kinetic_jax.transforms._phases import is_landing
 
 
 class Motion(NamedTuple):
@@ -37,12 +39,14 @@ class Motion(NamedTuple):
         velocity: the mean velocity of the last step.
         totals: energy and length so far.
         finite: True for samples whose profiles are finite so far.
+        divergence: ∫ div u dt so far, or None where it is not integrated.
     """
 
     x: Float[Array, "batch *event"]
     velocity: Float[Array, "batch *event"]
     totals: PhaseTotals
     finite: Bool[Array, " batch"]
+    divergence: CompensatedSum | None = None
 
 
 class Records(NamedTuple):
@@ -63,7 +67,8 @@ def at_start(x0: Float[Array, "batch *event"], plan: FixedPlan) -> tuple[Motion,
     """A batch that has not moved."""
     batch, dtype = x0.shape[:1], at_least_float32(x0.dtype)
     # For the velocity before the first step any numbers do, and x0 costs no kernel to make.
-    motion = Motion(x0, x0, no_totals(batch, dtype), jnp.ones(batch, bool))
+    divergence = no_sum(batch, dtype) if plan.with_density else None
+    motion = Motion(x0, x0, no_totals(batch, dtype), jnp.ones(batch, bool), divergence)
     profile, saved = jnp.zeros((*batch, plan.nodes.size - 1), dtype), None
     if plan.save is not None:
         saved = jnp.zeros((*batch, plan.save.num_slots, *x0.shape[1:]), x0.dtype)
@@ -95,13 +100,16 @@ def loop_over_steps(
         else:
             x, velocity, spent = jax.lax.cond(is_active, move, stay, *inputs)
         h = (t1 - t0).astype(spent.power.dtype)
-        landing = is_landing(t0, plan.tau_split)
+        landing = plan.is_landing(t0, t1)
         totals = motion.totals.credit(spent.power * h, spent.speed * h, spent.excess * h, landing)
         bend2 = jnp.where(t0 == plan.nodes[0], jnp.zeros_like(spent.bend2), spent.bend2)
         # Step by step, because a check at the end makes XLA keep a copy of the whole profile.
         finite = motion.finite & jnp.isfinite(spent.speed2) & jnp.isfinite(bend2)
         records = _recorded(records, motion.x, i, slot, (spent.speed2, bend2), is_active)
-        return (Motion(x, velocity, totals, finite), records), None
+        divergence = motion.divergence
+        if divergence is not None:
+            divergence = divergence.add(spent.divergence * h)
+        return (Motion(x, velocity, totals, finite, divergence), records), None
 
     steps = jnp.arange(plan.nodes.size - 1, dtype=jnp.int32)
     slots = None if plan.save is None else plan.save.slots[:-1]
@@ -151,14 +159,19 @@ def finished(
     else:
         energy = geodesic_energy(field.manifold, x0, motion.x, motion.totals, duration)
     # An x1 that is not finite makes the displacement so.
-    finite = motion.finite & has_finite_energy(energy)
+    finite, log_density = motion.finite & has_finite_energy(energy), None
+    if motion.divergence is not None:
+        ends = (x0, motion.x)
+        log_density = log_density_of(*ends, motion.divergence.value, plan.is_backward)
+        finite &= jnp.isfinite(log_density)
     return Trajectories(
         x1=motion.x,
         energy=energy,
         profile=KineticProfile(nodes[:-1], records.speed2, records.bend2),
         num_evals=jnp.full(batch, (nodes.size - 1) * len(plan.stages.c), jnp.int32),
         status=jnp.where(finite, OK, NOT_FINITE).astype(jnp.int32),
-        residual=jnp.full(batch, residual_of(field, plan)),
+        residual=None if plan.is_backward else jnp.full(batch, residual_of(field, plan)),
+        log_density=log_density,
     )
 
 

@@ -43,7 +43,7 @@ def checked_inputs(
     frame: Frame | None = None,
     name: str = "x0",
 ) -> Inputs:
-    """The field as a pytree; x0 (by its name), cond, mass and frame as arrays.
+    """The field as a pytree; x0 (the argument `name`), cond, mass and frame as arrays.
 
     Raises:
         ValueError: if `field` is not a velocity field, x0 not a batch of float32 or float64 rows
@@ -79,11 +79,11 @@ def restored(run: Trajectories, spec: StateSpec | None) -> Trajectories:
     """A result in the structure of the caller's x0."""
     if spec is None:
         return run
-    path = None if run.path is None else spec.restored(run.path)
-    return dataclasses.replace(run, x1=spec.restored(run.x1), path=path)
+    path, x0 = (None if rows is None else spec.restored(rows) for rows in (run.path, run.x0))
+    return dataclasses.replace(run, x1=spec.restored(run.x1), path=path, x0=x0)
 
 
-def mesh_for(mesh: Mesh | None, x0: Array, given: Given) -> Mesh | None:
+def mesh_for(mesh: Mesh | None, x0: Array, given: Given, name: str = "x0") -> Mesh | None:
     """The mesh to sample on, if one is given.
 
     Raises:
@@ -96,7 +96,7 @@ def mesh_for(mesh: Mesh | None, x0: Array, given: Given) -> Mesh | None:
         same = current.empty or current.shape_tuple == mesh.abstract_mesh.shape_tuple
         require(same, "mesh", mesh.shape, f"have the axes of the mesh that is set, {current.shape}")
         return mesh
-    refuse_split("x0", x0)
+    refuse_split(name, x0)
     refuse_split("cond", given.cond)
     refuse_split("mass", given.mass)
     refuse_split("frame", given.frame)

@@ -6,10 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kinetic_jax.sampling._explicit import Stages
 from kinetic_jax.sampling._grid import snapped
+from kinetic_jax.transforms._phases import is_landing
 
 
 class SavePlan(eqx.Module):
@@ -66,6 +67,8 @@ class FixedPlan(eqx.Module):
         stages: of the solver.
         arrival: the last time at which the field is evaluated, or None.
         save: what is kept of the path, or None.
+        with_density: whether the divergence is integrated, for the log density.
+        is_backward: whether the nodes are −t, from data to noise; see `BackwardField`.
     """
 
     nodes: Float[Array, " nodes"]
@@ -73,6 +76,12 @@ class FixedPlan(eqx.Module):
     stages: Stages = eqx.field(static=True)
     arrival: Float[Array, ""] | None
     save: SavePlan | None = None
+    with_density: bool = eqx.field(static=True, default=False)
+    is_backward: bool = eqx.field(static=True, default=False)
+
+    def is_landing(self, t0: Float[Array, ""], t1: Float[Array, ""]) -> Bool[Array, ""]:
+        """True for a step whose left end in t lies in the landing phase."""
+        return is_landing(-t1 if self.is_backward else t0, self.tau_split)
 
 
 class Given(NamedTuple):
@@ -82,11 +91,14 @@ class Given(NamedTuple):
         cond: its condition.
         mass: weights of its dimensions, in the shape of x; None for 1.
         frame: the velocity of the frame that its energy is measured in; None for 0.
+        probes: the directions of Hutchinson's estimate of the divergence; None for none, and for
+            the exact divergence.
     """
 
     cond: PyTree[Array]
     mass: Array | None = None
     frame: Array | None = None
+    probes: Array | None = None
 
 
 class Spent(NamedTuple):
@@ -98,6 +110,7 @@ class Spent(NamedTuple):
         excess: the mean integrand of the excess.
         speed2: ||u||² of the step's mean velocity u.
         bend2: ||u − u of the step before||².
+        divergence: the mean of div u, or None where it is not integrated.
     """
 
     power: Float[Array, ""]
@@ -105,3 +118,4 @@ class Spent(NamedTuple):
     excess: Float[Array, ""]
     speed2: Float[Array, ""]
     bend2: Float[Array, ""]
+    divergence: Float[Array, ""] | None = None

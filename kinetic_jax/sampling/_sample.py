@@ -5,31 +5,18 @@ from typing import Any
 
 import diffrax
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import ArrayLike, PyTree
 
-from kinetic_jax._checks import float_scalar, require, require_between, short, whole_number
-from kinetic_jax._mesh import refuse_varying
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.fields._field import arrival_of
-from kinetic_jax.fields._step import require_step
-from kinetic_jax.sampling._adaptive import (
-    AdaptivePlan,
-    checked_adaptive_solver,
-    solve_adaptive,
-)
-from kinetic_jax.sampling._explicit import stages_of
+from kinetic_jax.sampling._adaptive import AdaptivePlan, solve_adaptive
+from kinetic_jax.sampling._density import Keys, LogDensity, check_density, drawn_probes
 from kinetic_jax.sampling._fixed import solve_fixed
-from kinetic_jax.sampling._geodesic import check_stages
-from kinetic_jax.sampling._grid import checked_save_times, checked_span, nodes_as, time_nodes
 from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
 from kinetic_jax.sampling._mesh import on_mesh
-from kinetic_jax.sampling._plan import FixedPlan, SavePlan, save_every_node, save_plan
+from kinetic_jax.sampling._planned import Settings, planned
 from kinetic_jax.sampling._trajectories import Trajectories
-from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT, checked_tau_split
 
 
 def sample(
@@ -51,6 +38,9 @@ def sample(
     mass: Mass | None = None,
     frame: Frame | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    log_density: LogDensity | None = None,
+    key: Keys | None = None,
+    probes: int = 1,
 ) -> Trajectories:
     """Integrates dx/dt = u(t, x) from `x0` at t0 to t1, and measures each path's energy.
 
@@ -103,6 +93,18 @@ def sample(
             axes (those of `jax.make_mesh`) needs it.
             Samples are the same up to rounding, which with a controller can decide whether a step
             is taken, and then moves a sample by as much as the solve is off.
+        log_density: "exact" or "hutchinson" also integrates ∂ log p/∂t = −div u along the path (a
+            change of variables), by the solver's own weights in the same steps:
+            `log p(x1) = log N(x0; 0, I) − ∫ div u dt`, where u is the executed velocity, gains
+            and guidance included. Exact, the divergence costs as much as d evaluations, and
+            Hutchinson's estimate at most two more per probe; `num_evals` counts neither. A
+            controller does not look at it. It needs t0 = 0, flat space, and a `t1` no later than
+            the field's `arrival`, if it declares one: at t = 1 the exact flow of finite data has
+            gathered all mass on the rows, where log p is infinite.
+        key: of Hutchinson's probes, of independent entries ±1 that stay the same along a path. One
+            key, folded with the number of each row, or a key for each row, of shape (batch,): the
+            estimate of a sample then depends on its own key alone.
+        probes: how many are averaged. The estimate has no bias; its variance falls as 1/probes.
 
     Returns:
         `Trajectories`. Failures are reported in `status`; this function never raises for them
@@ -112,7 +114,8 @@ def sample(
         ValueError: before anything compiles, for settings that are out of range or contradict
             each other, `x0` and `cond` of different batch sizes, a field whose output has not the
             shape and dtype of x, a solver that is not explicit and one-step, a mass or a
-            frame that does not fit, a memmap.
+            frame that does not fit, a memmap; for a log density where there is none, or a `key` or
+            `probes` without "hutchinson".
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -121,82 +124,21 @@ def sample(
         >>> result = sample(GaussianField(jnp.array([2.0, 0.0]), 1.0), x0, num_steps=50)
         >>> result.x1.shape, result.energy.total.shape, result.num_evals
         ((3, 2), (3,), Array([50, 50, 50], dtype=int32))
+
+    References:
+        Chen et al., Neural ordinary differential equations, arXiv 1806.07366 (theorem 1);
+        Grathwohl et al., FFJORD, arXiv 1810.01367 (the estimate).
     """
     field, x0, given, spec = checked_inputs(field, x0, cond, mass, frame)
-    dtype = x0.dtype
-    for name, value, kind in (
-        ("solver", solver, diffrax.AbstractSolver),
-        ("controller", controller, diffrax.AbstractStepSizeController),
-        ("adjoint", adjoint, diffrax.AbstractAdjoint),
-    ):
-        is_kind = value is None or isinstance(value, kind)
-        require(is_kind, name, short(value), f"be an instance of a diffrax.{kind.__name__}")
-    max_steps = whole_number("max_steps", max_steps, 1)
     mesh = mesh_for(mesh, x0, given)
-    tau = field.tau_split if tau_split is None else tau_split
-    tau = checked_tau_split(DEFAULT_TAU_SPLIT if tau is None else tau)
-    arrival = arrival_of(field, dtype)
-    if controller is None:
-        require(dt0 is None, "dt0", dt0, "be left out on a fixed grid, which has num_steps or grid")
-        expected = "be left out on a fixed grid, which every kind of derivative passes through"
-        require(adjoint is None, "adjoint", type(adjoint).__name__, expected)
-        nodes, start, end = time_nodes(grid, num_steps, t0, t1, dtype)
-        save = _save_plan(save_at, nodes, start, end, dtype)
-        stages = stages_of(diffrax.Euler() if solver is None else solver)
-        check_stages(field, stages)
-        plan = FixedPlan(nodes_as(nodes, dtype), tau, stages, arrival, save)
-        solve = on_mesh(mesh, solve_fixed, field, x0)
-        return restored(call_opened(solve, field, x0, given, plan), spec)
-    expected = "be left out for a field on a manifold, whose steps are those of a fixed grid"
-    require(field.manifold is None, "controller", type(controller).__name__, expected)
-    refuse_varying("controller", type(controller).__name__, field, x0, given)
-    require_step(field, "with a controller, which tries steps of many sizes")
-    require(num_steps is None, "num_steps", num_steps, "be left out with a controller")
-    is_default = isinstance(grid, str) and grid == "uniform"
-    require(is_default, "grid", grid, "be left out with a controller")
-    start, end = checked_span(t0, t1)
-    require(save_at is not True, "save_at", save_at, "be an array of times with a controller")
-    times = None
-    if save_at is not None and save_at is not False:
-        times = jnp.asarray(checked_save_times(save_at, start, end), dtype)
-    adaptive = AdaptivePlan(
-        start=jnp.asarray(start, dtype),
-        end=jnp.asarray(end, dtype),
-        tau_split=tau,
-        solver=checked_adaptive_solver(solver, controller),
-        controller=controller,
-        dt0=_checked_first_step(dt0, start, end, dtype),
-        max_steps=max_steps,
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
-        times=times,
-        arrival=arrival,
+    check_density(log_density, key, probes, field, x0.shape[0], mesh)
+    settings = Settings(
+        *(solver, num_steps, grid, controller, dt0, max_steps, adjoint, t0, t1, tau_split)
     )
-    solve = on_mesh(mesh, solve_adaptive, field, x0, own_steps=True)
-    return restored(call_opened(solve, field, x0, given, adaptive), spec)
-
-
-def _save_plan(
-    save_at: bool | ArrayLike | Sequence[float] | None,
-    nodes: Array | np.ndarray,
-    start: float,
-    end: float,
-    dtype: jnp.dtype,
-) -> SavePlan | None:
-    if save_at is None or save_at is False:
-        return None
-    if save_at is True:
-        return save_every_node(jnp.asarray(nodes, dtype))
-    times = checked_save_times(save_at, start, end)
-    if not isinstance(nodes, np.ndarray):
-        raise ValueError("save_at must be True on a traced grid, got times")
-    return save_plan(times, nodes, dtype)
-
-
-def _checked_first_step(
-    dt0: ArrayLike | None, start: float, end: float, dtype: jnp.dtype
-) -> Array | None:
-    if dt0 is None:
-        return None
-    step = float_scalar(dt0, "dt0").astype(dtype)
-    require_between("dt0", dt0, 0.0, end - start + 1e-6)
-    return step
+    with_density = log_density is not None
+    plan = planned(settings, field, x0, given, diffrax.Euler(), with_density, save_at).plan
+    given = given._replace(probes=drawn_probes(log_density, key, probes, x0))
+    has_own_steps = isinstance(plan, AdaptivePlan)
+    solve = solve_adaptive if has_own_steps else solve_fixed
+    split = on_mesh(mesh, solve, field, x0, own_steps=has_own_steps)
+    return restored(call_opened(split, field, x0, given, plan), spec)

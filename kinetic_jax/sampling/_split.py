@@ -11,7 +11,12 @@ from jaxtyping import Array, Float, PyTree
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.energy import PathState
 from kinetic_jax.energy._measure import seen_from
-from kinetic_jax.energy._path_energy import PhaseTotals, no_totals
+from kinetic_jax.energy._path_energy import (
+    CompensatedSum,
+    PhaseTotals,
+    no_sum,
+    no_totals,
+)
 from kinetic_jax.energy._term import PathVectorField
 from kinetic_jax.sampling._diffrax import Scalar, Terms, scan_kind_of, term_of, with_term
 from kinetic_jax.sampling._explicit import before_arrival
@@ -46,12 +51,14 @@ class SplitState(eqx.Module):
         totals: what the path has spent; in place of the excess ½ ∫ ||u − frame||² dt.
         frame: the mean velocity of the first step (0 within it).
         residual: the share of x0 that would be left on the path to one row.
+        divergence: ∫ div u dt so far, or None where it is not integrated.
     """
 
     solver: PyTree[Any]
     totals: PhaseTotals
     frame: Float[Array, "*event"]
     residual: Float[Array, ""]
+    divergence: CompensatedSum | None
 
 
 class _StepField(eqx.Module):
@@ -159,8 +166,9 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         """The wrapped solver's state, and nothing spent."""
         frame, residual = jnp.zeros_like(self.x0), 1 - jnp.asarray(t0, y0.energy.dtype)
         terms, start = self._framed(terms, t0, y0, frame, residual)
-        totals = no_totals((), y0.energy.dtype)
-        return SplitState(self.solver.init(terms, t0, t1, start, args), totals, frame, residual)
+        dtype, inner = y0.energy.dtype, self.solver.init(terms, t0, t1, start, args)
+        divergence = None if y0.divergence is None else no_sum((), dtype)
+        return SplitState(inner, no_totals((), dtype), frame, residual, divergence)
 
     def step(
         self,
@@ -191,16 +199,23 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         own = _first_excess(spent.energy, displacement, end.relative)
         relative = jnp.where(is_first, own, end.relative)
         totals = solver_state.totals.add(launch, spent.energy - launch, spent.length, relative)
-        y1 = PathState(end.x, y0.energy + spent.energy, y0.length + spent.length)
+        divergence = solver_state.divergence
+        if divergence is not None:
+            divergence = divergence.add(spent.divergence)
+        sums = (y0.energy + spent.energy, y0.length + spent.length)
+        # The state's own sum has no reader: the compensated one takes its place.
+        y1 = PathState(end.x, *sums, y0.divergence)
         error = None if error is None else error.path
-        return y1, error, dense_info, SplitState(inner, totals, frame, end.residual), result
+        state = SplitState(inner, totals, frame, end.residual, divergence)
+        return y1, error, dense_info, state, result
 
     def _framed(
         self, terms: Terms, t0: Scalar, y0: PathState, frame: Array, residual: Array
     ) -> tuple[Terms, FramedState]:
         """The term and the initial state of a step."""
         zero = jnp.zeros_like(y0.energy)
-        start = FramedState(PathState(y0.x, zero, zero), zero, residual)
+        no_divergence = None if y0.divergence is None else zero
+        start = FramedState(PathState(y0.x, zero, zero, no_divergence), zero, residual)
         rates = term_of(terms).vector_field  # forward in time, as the whole solve
         assert isinstance(rates, PathVectorField), "the term is that of energy_term"
         held = self.arrival, self.begin, self.x0, frame, self.given.mass

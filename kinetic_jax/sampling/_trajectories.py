@@ -34,7 +34,7 @@ class KineticProfile:
 
 @result
 class Trajectories:
-    """The result of `sample`; every array but the times has a leading batch axis.
+    """The result of `sample` and `encode`; every array but the times has a leading batch axis.
 
     `sweep` adds three leading axes.
 
@@ -50,7 +50,10 @@ class Trajectories:
             like `x0`, if that is one.
         residual: r, the share of its start that is left on each sample, shape (batch,): on the path
             to a row X a sample ends at `X + r (x0 − X)`. About 0 without a gain; a landing, or an
-            end before t = 1, leaves more. See `complete`.
+            end before t = 1, leaves more. See `complete`. None from `encode`.
+        log_density: log p of `x1`, in nats, shape (batch,), in float32 or better, with
+            `log_density=`; else None.
+        x0: where `encode` arrived, like `x1`; None from `sample`.
     """
 
     x1: State
@@ -61,6 +64,8 @@ class Trajectories:
     ts: Float[Array, " times"] | None = None
     path: State | None = None
     residual: Float[Array, "*batch"] | None = None
+    log_density: Float[Array, "*batch"] | None = None
+    x0: State | None = None
 
     def map_batch(
         self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.speed import _loops, closures, scaling, sweep
+from benchmarks.speed import _loops, closures, density, scaling, sweep
 from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Recorder
 from kinetic_jax import GaussianField, noise, sample
@@ -53,6 +53,12 @@ def test_sweep_shares_launches():
 def test_sweep_suite(recorder):
     sweep.run(recorder)
     assert [record["unit"] for record in recorder.records] == ["s", "evaluations"]
+
+
+def test_density_suite(recorder):
+    """The suite itself asserts that a log density leaves the samples alone."""
+    density.run(recorder)
+    assert [record["claims"][0]["of"] for record in recorder.records] == [density.ONE_PROBE] * 3
 
 
 def test_closures_suite(recorder):
