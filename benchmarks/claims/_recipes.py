@@ -84,6 +84,7 @@ def train_recipe(
     name: str,
     *,
     scaling: Scaling,
+    coupling: str = "independent",
     to_the_end: bool = True,
 ) -> list[Path]:
     """Trains a model and writes it, and its checkpoints, to files; those that are there are kept.
@@ -97,6 +98,7 @@ def train_recipe(
         folder: where the files go.
         name: of the model: NAME.npz, and NAME-step-N.npz for each mark N.
         scaling: from raw images to these; kept with the field.
+        coupling: of noise and images; see `fit`.
         to_the_end: or to the last mark alone.
 
     Returns:
@@ -106,6 +108,8 @@ def train_recipe(
         "recipe": dataclasses.asdict(recipe),
         "made_of": digest([images, *([] if labels is None else [labels])]),
     }
+    if coupling != "independent":
+        about |= {"coupling": coupling}
     files = {mark: folder / f"{name}-step-{mark}.npz" for mark in recipe.marks}
     final = folder / f"{name}.npz"
     rows = slice(recipe.num_train)
@@ -123,7 +127,7 @@ def train_recipe(
     )
     # One of its own for every recipe and data: a training goes on as it began, or from the start.
     own = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
-    optimizer, training = _optimizer(recipe), folder / f"{name}-training-{own}"
+    optimizer, training = optimizer_of(recipe), folder / f"{name}-training-{own}"
     if to_the_end:
         files |= {recipe.steps: final}
     for stop, file in files.items():
@@ -139,6 +143,7 @@ def train_recipe(
             batch_size=recipe.batch_size,
             cond=cond,
             cond_dropout=0.0 if cond is None else recipe.cond_dropout,
+            coupling=coupling,
             ema=recipe.ema,
             checkpoint_dir=training,
             checkpoint_every=500,
@@ -160,7 +165,8 @@ def require_alike(file: Path, about: dict[str, Any]) -> None:
             raise ValueError(f"{file} is a model of {what}: choose another folder or take it away")
 
 
-def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+def optimizer_of(recipe: Recipe) -> optax.GradientTransformation:
+    """Adam with the recipe's schedule, on clipped gradients."""
     warm = max(1, min(500, recipe.steps // 10))
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warm, recipe.steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

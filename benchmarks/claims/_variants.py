@@ -1,15 +1,28 @@
-"""Further models of the claims: other seeds, and centred data."""
+"""Further models of the claims: other seeds, centred data, other couplings."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims._recipes import GENERAL, MEMORIZING, Recipe, train_recipe
-from kinetic_jax._pretrained import read_field
+from benchmarks.claims._recipes import (
+    GENERAL,
+    MEMORIZING,
+    Recipe,
+    optimizer_of,
+    require_alike,
+    train_recipe,
+)
+from kinetic_jax._digest import digest
+from kinetic_jax._pretrained import pretrained, read_field, write_field
 from kinetic_jax.data import Images
 from kinetic_jax.networks import NetworkField
+from kinetic_jax.training import reflow
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEEDS = (1, 2)
@@ -23,17 +36,27 @@ class Variant:
     Attributes:
         recipe: of its training.
         is_centred: whether the mean image is subtracted from the images, as the authors do.
+        coupling: of noise and images; see `fit`.
+        num_pairs: of noise and samples of the included model, on which it is trained in place of
+            images (reflow); 0 for images.
     """
 
     recipe: Recipe
     is_centred: bool = False
+    coupling: str = "independent"
+    num_pairs: int = 0
 
 
 # One checkpoint before the onset of copying, for baselines that compare with an earlier model.
 _FEW = dataclasses.replace(MEMORIZING, marks=(1_000,))
 
+# From the weights of the model that it straightens, so for fewer steps.
+_STRAIGHTENED = dataclasses.replace(GENERAL, steps=8_000, learning_rate=1e-3)
+
 VARIANTS: dict[str, Variant] = {
     "general-centred": Variant(GENERAL, is_centred=True),
+    "general-ot": Variant(GENERAL, coupling="minibatch_ot"),
+    "general-reflow": Variant(_STRAIGHTENED, num_pairs=20_000),
     **{f"general-seed-{s}": Variant(dataclasses.replace(GENERAL, seed=s)) for s in SEEDS},
     **{f"memorizing-seed-{s}": Variant(dataclasses.replace(_FEW, seed=s)) for s in SEEDS},
 }
@@ -56,7 +79,54 @@ def train_variant(
         images = images - mean_image(data)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{name}: {variant.recipe.steps:,} steps")
-    return train_recipe(variant.recipe, images, data.labels, folder, name, scaling=data.scaling)
+    if variant.num_pairs:
+        return [_straightened(variant, data, folder / f"{name}.npz")]
+    return train_recipe(
+        variant.recipe,
+        images,
+        data.labels,
+        folder,
+        name,
+        scaling=data.scaling,
+        coupling=variant.coupling,
+    )
+
+
+def _straightened(variant: Variant, data: Images, file: Path) -> Path:
+    """Trains the included model of all images on pairs of noise and its own samples."""
+    recipe, teacher = variant.recipe, pretrained("fashion-mnist")
+    about = {
+        "recipe": dataclasses.asdict(recipe),
+        "num_pairs": variant.num_pairs,
+        "made_of": digest([data.labels, *_weights(teacher)]),
+    }
+    if file.exists():
+        require_alike(file, about)
+        return file
+    assert data.labels is not None, "the model takes labels"
+    result = reflow(
+        teacher,
+        key=jax.random.key(recipe.seed),
+        num_pairs=variant.num_pairs,
+        cond=jnp.asarray(data.labels[: variant.num_pairs], jnp.int32),
+        solver=diffrax.Heun(),
+        sample_steps=25,
+        num_steps=recipe.steps,
+        optimizer=optimizer_of(recipe),
+        batch_size=recipe.batch_size,
+        cond_dropout=recipe.cond_dropout,
+        ema=recipe.ema,
+        checkpoint_dir=file.with_suffix(""),
+        checkpoint_every=500,
+    )
+    trained = result.ema_field
+    assert isinstance(trained, NetworkField), "reflow returns a field like its teacher"
+    write_field(file, trained, step=recipe.steps, **about)
+    return file
+
+
+def _weights(field: NetworkField) -> list[jax.Array]:
+    return [leaf for leaf in jax.tree.leaves(field) if eqx.is_inexact_array(leaf)]
 
 
 def variant(name: str) -> NetworkField | None:

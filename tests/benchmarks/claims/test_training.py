@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.claims import train_models, trained_subjects, with_held_out
+from benchmarks.claims import _variants, train_models, trained_subjects, with_held_out
 from benchmarks.claims._recipes import GENERAL, MEMORIZING, require_alike, shortened
 from benchmarks.claims._subjects import fitting, with_control
 from kinetic_jax._digest import digest as digest_of
-from kinetic_jax._pretrained import read_about
+from kinetic_jax._pretrained import read_about, read_field
 from kinetic_jax.data import load_images
+from kinetic_jax.networks import network_field
 
 pytestmark = pytest.mark.long
 
@@ -58,6 +59,49 @@ def test_trained_and_gone_on_with(digits, trained, copied):
     x = jnp.ones((8, 8, 1))
     want, got = (s.memorizing(jnp.array(0.5), x) for s in (subjects, again))
     np.testing.assert_array_equal(got, want)
+
+
+def test_variants_differ_in_one_thing(digits, tmp_path, monkeypatch):
+    """Centred images, another coupling, pairs; each is kept, and refused if made otherwise."""
+    few = digits._replace(images=digits.images[:60], labels=digits.labels[:60])
+    quick = dataclasses.replace(TINY, steps=2, batch_size=8)
+    monkeypatch.setattr(_variants, "pretrained", lambda name: _field_of(few))
+    for name, variant in {
+        "plain": _variants.Variant(quick),
+        "centred": _variants.Variant(quick, is_centred=True),
+        "ot": _variants.Variant(quick, coupling="minibatch_ot"),
+        "reflow": _variants.Variant(quick, num_pairs=20),
+    }.items():
+        monkeypatch.setitem(_variants.VARIANTS, name, variant)
+        for _ in range(2):  # the second finds the first
+            (file,) = _variants.train_variant(name, few, tmp_path, say=lambda message: None)
+        assert read_about(file)["recipe"]["steps"] == 2
+    plain, centred, ot, straight = (
+        read_about(tmp_path / f"{name}.npz") for name in ("plain", "centred", "ot", "reflow")
+    )
+    assert plain["made_of"] == ot["made_of"] != centred["made_of"]
+    assert centred["made_of"] == digest_of([few.images - few.images.mean(axis=0), few.labels])
+    assert (ot["coupling"], straight["num_pairs"]) == ("minibatch_ot", 20)
+    fields = [read_field(tmp_path / f"{name}.npz") for name in ("plain", "ot")]
+    pairs = zip(*map(jax.tree.leaves, fields), strict=True)
+    assert not all(np.array_equal(*pair) for pair in pairs)
+    other = _variants.Variant(quick, num_pairs=30)
+    monkeypatch.setitem(_variants.VARIANTS, "reflow", other)
+    with pytest.raises(ValueError, match=r"reflow\.npz is a model of another num_pairs"):
+        _variants.train_variant("reflow", few, tmp_path, say=lambda message: None)
+
+
+def _field_of(data):
+    return network_field(
+        "mixer", data.event_shape, key=jax.random.key(0), num_classes=10, **TINY.config
+    )
+
+
+def test_models_that_were_not_trained_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(_variants, "WEIGHTS", tmp_path)
+    assert _variants.variant("general-centred") is None
+    assert _variants.coupled_variants() == {}
+    assert _variants.seeded_variants() == {}
 
 
 def test_held_out_images_are_none_of_the_others(digits):
