@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn.datasets import load_digits
 
 from kinetic_jax import EmpiricalField, kts, memorization, sample
 from kinetic_jax.data import load_images
+from kinetic_jax.sampling import complete
 
 LINE = np.float32([[0], [3], [100]])
 
@@ -303,3 +304,38 @@ def test_the_exact_flow_of_images_copies_them_all():
     assert found.ratios.max() < 1e-5
     assert not found.duplicated.any()
     assert len(np.unique(found.indices[:, 0])) > 48  # not all the same image
+    for beta0 in (0.02, 0.049):  # a landing hides copies, down to a gain of 0.06 at the end
+        slowed = kts(beta0=beta0)(EmpiricalField(images))
+        shaped = sample(slowed, x0, num_steps=20)
+        ends = complete(slowed, shaped)
+        found = memorization(shaped.x1, images, completed=ends, plain=run.x1)
+        assert found.completed.fraction == 1.0
+        assert found.completed.ratios.max() < 1e-3
+        assert (found.kept.fraction, found.kept_copies.fraction) == (1.0, 1.0)
+
+
+def test_completed_and_plain_samples_beside_them():
+    """Shares by hand: 1 of 4 copies is hidden by noise, another completed sample is elsewhere."""
+    train = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], np.float32)
+    plain = np.array([[0.1, 0.0], [10.1, 0.0], [0.0, 9.9], [6.0, 1.0], [np.nan, 0.0]], np.float32)
+    noisy = np.array([[0.1, 0.0], [4.0, 0.0], [0.0, 9.9], [6.0, 1.0], [1.0, 1.0]], np.float32)
+    ends = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 0.1], [6.0, 1.1], [1.0, 0.0]], np.float32)
+    found = memorization(noisy, train, completed=ends, plain=plain)
+    assert found.fraction == 3 / 5
+    assert found.completed.fraction == 4 / 5
+    # Samples 0, 1 and 3 keep their nearest row, 2 does not, and 4 failed without the gain.
+    assert found.completed.indices[:, 0].tolist() == [0, 1, 1, 1, 0]
+    assert found.kept_copies.fraction == 2 / 3
+    assert (found.kept_copies.low, found.kept_copies.high) == pytest.approx(
+        tuple(binomtest(2, 3).proportion_ci(0.95, method="wilson"))
+    )
+    assert found.kept.fraction == 3 / 4
+    alone = memorization(noisy, train, completed=ends)
+    assert alone.kept is None
+    assert alone.completed.fraction == 4 / 5
+    for name in ("completed", "plain"):
+        short = {"completed": ends, "plain": plain} | {name: ends[:3]}
+        with pytest.raises(ValueError, match=f"{name} must have a row for each of 5 samples"):
+            memorization(noisy, train, **short)
+    with pytest.raises(ValueError, match="plain must be given with completed"):
+        memorization(noisy, train, plain=plain)
