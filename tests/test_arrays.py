@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from scipy.stats import binomtest
 
 from kinetic_jax._arrays import load_array
 from kinetic_jax._cli import cli
@@ -195,6 +196,23 @@ def test_memorization_command(tmp_path):
     assert report["samples"]["sweep"]["fraction"] == wanted.sweep.fraction.tolist()
     assert report["excess"] == {"fraction": 1.0, "interval": list(wanted.excess[1:])}
     assert (tmp_path / "ratios.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_completed_samples_on_the_command_line(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(4, *ROWS.shape[1:])).astype(np.float32)
+    for name, rows in (("samples", ROWS[:4] + 300 * noise), ("completed", ROWS[:4])):
+        np.save(tmp_path / f"{name}.npy", rows.astype(np.float32))
+    others = [part for name in ("completed", "plain")
+              for part in (f"--{name}", tmp_path / "completed.npy")]  # fmt: skip
+    result = run("memorization", tmp_path / "samples.npy", write(tmp_path, "npy"), *others)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report["samples"]["fraction"] == 0.0
+    assert report["completed"]["fraction"] == 1.0
+    assert report["completed"]["nearest"] == [0, 1, 2, 3]
+    low, high = report["kept_copies"]["interval"]
+    assert (low, high) == tuple(binomtest(4, 4).proportion_ci(0.95, method="wilson"))
+    assert report["kept"]["fraction"] == 1.0
 
 
 def test_duplicates_on_the_command_line(tmp_path):

@@ -74,7 +74,7 @@ def command(
         result["completed"] = _as_json(measured.completed)
     for name, kept in (("kept", measured.kept), ("kept_copies", measured.kept_copies)):
         if kept is not None:
-            result[name] = kept._asdict()
+            result[name] = {"fraction": kept.fraction, "interval": [kept.low, kept.high]}
     answer(result)
 
 
