@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax._state import State
@@ -24,3 +25,17 @@ def dtype_of(x: PyTree[Any]) -> jnp.dtype:
 def as_time(t: ArrayLike, x: State) -> Array:
     """`t` as an array; a hand-written loop may pass a Python number."""
     return t if isinstance(t, jax.Array) else jnp.asarray(t, at_least_float32(dtype_of(x)))
+
+
+def clock_stop(dtype: DTypeLike) -> float:
+    """√ε, the time before t = 1 at which a clock stops: x − t x_i keeps half its digits."""
+    return float(jnp.finfo(dtype).eps) ** 0.5
+
+
+def last_stage(dtype: DTypeLike) -> float:
+    """1 − ε^(1/3), the last time at which a stage may look at a field that is singular at t = 1.
+
+    Earlier than the clock stops: a solver's weights multiply the rounding of x, which is divided
+    by 1 − t.
+    """
+    return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)

@@ -22,7 +22,7 @@ from kinetic_jax._checks import (
     require_finite,
     whole_number,
 )
-from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._dtypes import at_least_float32, clock_stop, last_stage
 from kinetic_jax._mesh import alone_on, gathered, placed, refuse_split
 from kinetic_jax._progress import check_progress
 from kinetic_jax._streaming import (
@@ -284,7 +284,7 @@ class EmpiricalField(Field):
         Earlier than `1 − stop`, because a solver's weights multiply the rounding of x, which is
         divided by 1 − t.
         """
-        return 1 - float(jnp.finfo(dtype).eps) ** (1 / 3)
+        return last_stage(dtype)
 
     def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
         """1/(1 − t), up to the time at which the clock stops."""
@@ -292,7 +292,7 @@ class EmpiricalField(Field):
 
     def stop(self, dtype: DTypeLike) -> float:
         """The time before t = 1 at which the clock stops, √ε: x − t x_i keeps half its digits."""
-        return float(np.sqrt(jnp.finfo(dtype).eps))
+        return clock_stop(dtype)
 
     def check_cond(self, cond: PyTree[Any], name: str = "cond") -> None:
         """Refuses classes without rows, where they are concrete."""

@@ -12,7 +12,13 @@ from kinetic_jax._checks import positive_scalar
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import EventShape, State, optional_event_shape
-from kinetic_jax.fields._field import Field, ModelField, WrappedField
+from kinetic_jax.fields._field import (
+    Field,
+    ModelField,
+    WrappedField,
+    has_gain,
+    unknown_rate,
+)
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
@@ -92,8 +98,9 @@ class OtherClockField(WrappedField):
         del dtype
 
     def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        """That of a model: a gain inside, on another clock, is a part of it."""
-        return Field.closing_rate(self, t)
+        """1/(1 − t), that of a model; NaN with a gain inside, which is of another clock."""
+        rate = Field.closing_rate(self, t)
+        return unknown_rate(rate) if has_gain(self.field) else rate
 
     def without_gain(self) -> Field:
         """Itself."""

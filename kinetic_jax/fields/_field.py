@@ -99,8 +99,10 @@ class Field(eqx.Module):
         """The rate κ at which a path closes in on where it leads, `u(t, x) = κ(t) (D − x)`.
 
         D is the sample that the model predicts at the end of the path. A plain velocity field on
-        the linear path has κ = 1/(1 − t); a gain η multiplies it. `sample` integrates it to find
-        how much noise is left on a sample (`Trajectories.residual`).
+        the linear path has κ = 1/(1 − t), the default; a gain η multiplies it, which a field of
+        your own must declare if it has one, as a scalar in the dtype of t. `sample` integrates it
+        to find how much noise is left on a sample (`Trajectories.residual`). It is asked for
+        t < 1 only.
         """
         return 1 / (1 - t)
 
@@ -178,9 +180,13 @@ class WrappedField(Field):
         field: the field inside; `as_field` makes one of any callable.
         is_adapter: True if the wrapper only says how a model is read, and is trained with it;
             False for transforms, which are applied to a trained field.
+        keeps_pace: True if the velocity closes in on its goal as that of the field inside does.
+            False: a wrapper with a gain declares its `closing_rate`; `Trajectories.residual` is NaN
+            without.
     """
 
     is_adapter: ClassVar[bool] = False
+    keeps_pace: ClassVar[bool] = False
     field: Field
 
     @property
@@ -219,8 +225,9 @@ class WrappedField(Field):
         return self.field.manifold
 
     def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        """That of the field inside."""
-        return self.field.closing_rate(t)
+        """That of the field inside if the wrapper `keeps_pace`, else NaN: it is not known."""
+        rate = self.field.closing_rate(t)
+        return rate if self.keeps_pace else unknown_rate(rate)
 
     def without_gain(self) -> Field:
         """The same around the field inside without its gains."""
@@ -277,6 +284,16 @@ def check_inputs(field: Field, name: str, x: Array, cond: PyTree[Any]) -> None:
         field.manifold.check_shape(name, rows)
     if cond is not None:
         field.check_cond(cond)
+
+
+def has_gain(field: Field) -> bool:
+    """True if a gain is around a field, or inside of it."""
+    return field.without_gain() is not field
+
+
+def unknown_rate(rate: Float[Array, ""]) -> Float[Array, ""]:
+    """NaN in the place of a closing rate."""
+    return jnp.full_like(rate, jnp.nan)
 
 
 def is_transformed(field: Field) -> bool:

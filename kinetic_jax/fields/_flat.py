@@ -20,6 +20,7 @@ class FlatField(WrappedField):
         spec: the structure of a sample.
     """
 
+    keeps_pace = True
     spec: StateSpec = eqx.field(static=True)
 
     @property

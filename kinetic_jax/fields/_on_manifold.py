@@ -16,6 +16,7 @@ class ManifoldField(WrappedField):
 
     space: Manifold
     untrained = ("space",)
+    keeps_pace = True
 
     @property
     def manifold(self) -> Manifold:

@@ -11,10 +11,10 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from kinetic_jax._checks import positive_scalar, require, short
-from kinetic_jax._dtypes import as_time, dtype_of
+from kinetic_jax._dtypes import as_time, clock_stop, dtype_of, last_stage
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape, optional_event_shape
-from kinetic_jax.fields._field import Field, WrappedField
+from kinetic_jax.fields._field import Field, WrappedField, has_gain, unknown_rate
 from kinetic_jax.fields._flax import from_nnx
 from kinetic_jax.fields._protocol import (
     VelocityField,
@@ -49,12 +49,14 @@ class PredictionField(WrappedField):
         """The last time at which a solver evaluates the model."""
         last = self.schedule.time(self.schedule.span[1])
         # Earlier than the model's clock stops: a solver's weights multiply the rounding of x.
-        early = jnp.minimum(last, 1 - float(jnp.finfo(dtype).eps) ** (1 / 3))
+        early = jnp.minimum(last, last_stage(dtype))
         return jnp.where(self._diverges(), early, last)
 
     def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        """That of a model: a gain inside, on another clock, is a part of it."""
-        return Field.closing_rate(self, self._clock(t))
+        """1/(1 − t), up to the time at which the model is held; NaN with a gain inside."""
+        last = self.schedule.time(self.schedule.span[1]).astype(t.dtype)
+        rate = Field.closing_rate(self, jnp.minimum(self._clock(t), last))
+        return unknown_rate(rate) if has_gain(self.field) else rate
 
     def without_gain(self) -> Field:
         """Itself."""
@@ -62,8 +64,7 @@ class PredictionField(WrappedField):
 
     def _clock(self, t: Float[Array, ""]) -> Float[Array, ""]:
         """t, or where the velocity is 0/0 at t = 1 the last time before."""
-        stop = 1 - float(jnp.finfo(t.dtype).eps) ** 0.5
-        return jnp.where(self._diverges(), jnp.minimum(t, stop), t)
+        return jnp.where(self._diverges(), jnp.minimum(t, 1 - clock_stop(t.dtype)), t)
 
     def _diverges(self) -> Bool[ArrayLike, ""]:
         """True if the velocity is 0/0 or ∞/∞ at t = 1, as (D − x)/(1 − t) is."""

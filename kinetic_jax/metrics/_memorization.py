@@ -84,7 +84,8 @@ def memorization(
         completed: the samples completed by `kinetic_jax.sampling.complete`, in the same order:
             noise that a gain left on a copy hides it from F_mem.
         plain: the samples from the same noise without the gain, in the same order; needs
-            `completed`, and fills `kept`.
+            `completed`, and fills `kept` and `kept_copies`, which compare the numbers of rows:
+            rows that duplicate each other differ.
         thresholds: thresholds of the sweep, in (0, 1]. Default: 0.05, 0.1, …, 1.
         embed: maps NumPy rows (chunk, *event), or a pytree of such, to features (chunk, d), between
             which distances are taken; called once for each row, with at most `chunk_size` rows.
@@ -97,8 +98,9 @@ def memorization(
         progress: whether to draw progress bars; None: on a terminal only.
 
     Raises:
-        ValueError: if there are no samples or fewer than two training rows, shapes differ, a
-            setting is out of range, or all training rows are duplicates of one.
+        ValueError: if there are no samples or fewer than two training rows, shapes or the numbers
+            of samples and of those completed or plain differ, a setting is out of range, or all
+            training rows are duplicates of one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,14 +126,14 @@ def memorization(
     others = {"held_out": held_out, "completed": completed, "plain": plain}
     sets = {"samples": samples} | {name: rows for name, rows in others.items() if rows is not None}
     train, sets = _checked_sets(sets, train, embed)
+    count = batch_size("samples", sets["samples"])
+    for name in ("completed", "plain"):
+        size = batch_size(name, sets.get(name, sets["samples"]))
+        require(size == count, name, f"{size} rows", f"have a row for each of {count} samples")
     stream: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     reference = embedded("train", train, embed, **stream)
     queries = {name: embedded(name, rows, embed, **stream) for name, rows in sets.items()}
     sizes = {name: len(rows) for name, rows in queries.items()}
-    for name in ("completed", "plain"):
-        size = sizes.get(name, sizes["samples"])
-        expected = f"have a row for each of {sizes['samples']} samples"
-        require(size == sizes["samples"], name, f"{size} rows", expected)
     # One search for all of them.
     nearest = nearest_two(
         np.concatenate(list(queries.values())) if len(queries) > 1 else queries["samples"],
@@ -154,7 +156,7 @@ def memorization(
 
 
 def _kept(completed: Memorization, plain: Memorization, confidence: float) -> tuple[Kept, Kept]:
-    """How many completed samples lie nearest to the row of their plain sample: all, and copies."""
+    """The shares of completed samples nearest to the row of their plain one: all, and copies."""
     is_pair = completed.valid & plain.valid
     is_same = completed.indices[:, 0] == plain.indices[:, 0]
 

@@ -15,7 +15,7 @@ from kinetic_jax.sampling._adaptive import AdaptivePlan, solve_adaptive
 from kinetic_jax.sampling._fixed import solve_fixed
 from kinetic_jax.sampling._geodesic import starts_of
 from kinetic_jax.sampling._plan import FixedPlan, Given
-from kinetic_jax.sampling._trajectories import KineticProfile, Trajectories
+from kinetic_jax.sampling._trajectories import OK, KineticProfile, Trajectories
 
 
 class BackwardField(WrappedField):
@@ -51,7 +51,7 @@ def solve_fixed_backward(
     speed2, bend2 = run.profile.speed2[:, ::-1], run.profile.bend2[:, ::-1]
     # Recorded between a step and the next one: each moves on by one, the last 0 to the first.
     profile = KineticProfile(plan.nodes[:-1], speed2, jnp.roll(bend2, 1, axis=1))
-    return dataclasses.replace(run, x1=x1, x0=run.x1, profile=profile)
+    return dataclasses.replace(run, x1=x1, x0=_noise_of(run), profile=profile)
 
 
 @eqx.filter_jit
@@ -70,7 +70,13 @@ def solve_adaptive_backward(
     run = solve_adaptive(BackwardField(field), x1, _seen_backward(given), backward)
     first, last = run.energy.launch, run.energy.landing  # on this clock
     energy = dataclasses.replace(run.energy, launch=last, landing=first)
-    return dataclasses.replace(run, x1=x1, x0=run.x1, energy=energy)
+    return dataclasses.replace(run, x1=x1, x0=_noise_of(run), energy=energy)
+
+
+def _noise_of(run: Trajectories) -> Array:
+    """Where the paths arrived; NaN for those that failed."""
+    is_valid = jnp.expand_dims(run.status == OK, tuple(range(1, run.x1.ndim)))
+    return jnp.where(is_valid, run.x1, jnp.full_like(run.x1, jnp.nan))
 
 
 def _seen_backward(given: Given) -> Given:

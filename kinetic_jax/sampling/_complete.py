@@ -31,6 +31,8 @@ from kinetic_jax.sampling._inputs import checked_inputs, mesh_for
 from kinetic_jax.sampling._mesh import on_mesh
 from kinetic_jax.sampling._trajectories import Trajectories
 
+NOTHING = 1e-5  # a residual that is rounding
+
 
 def complete(
     field: VelocityField,
@@ -43,9 +45,9 @@ def complete(
 ) -> State:
     """The samples that the field predicts from those of a run, by one more evaluation.
 
-    A gain that is small near t = 1, or an end before t = 1, leaves a share r of the start on a
-    sample: `x1 = X + r (x0 − X)` if its path leads to X, which is the point of the path to X at
-    time 1 − r. The rest of that path is `X = x1 + r v(1 − r, x1)`, v without its gain: exact if X
+    A gain that is small near t = 1, or an end before t = 1, leaves a share r of the noise on a
+    sample: `x1 = X + r (x0 − X)` if its path leads from noise x0 to X, which is the point of the
+    path to X at time 1 − r. The rest of that path is `X = x1 + r v(1 − r, x1)`, v without its gain: exact if X
     is the only row, and else the field's prediction of it. It tells whether a gain prevented a
     copy, or hid it under noise.
 
@@ -53,19 +55,23 @@ def complete(
     noise level n = √(r² + σ²): `y = x1/s` at time `(1 − r)/s`, with s = 1 − r + n.
 
     Args:
-        field: the field that was sampled, with its gain; or without it.
+        field: the field that was sampled, with its gain; or without it. Gains belong around a
+            field, not inside `from_reversed_time` and the like.
         run: what `sample` returned, or samples, shape (batch, *event), or a pytree of such arrays.
         cond: the conditions of the run.
         residual: r, a number or (batch,), in the place of the run's own; needed for samples alone.
+            Below 1e-5 nothing is left to complete.
         noise: σ of the noise that was added to the samples, a number or (batch,), not negative.
         mesh: as in `sample`.
 
     Returns:
-        The completed samples, like `run.x1`. NaN where a sample or its residual is.
+        The completed samples, like `run.x1`. NaN where a sample or its residual is, which is so
+            for a wrapper of your own that does not declare its `Field.closing_rate`.
 
     Raises:
-        ValueError: if `run` has no residual and none is given, the samples or conditions do not fit
-            the field, or `noise` is negative.
+        ValueError: if `run` has no residual and none is given (samples alone, a run of `encode`),
+            the samples or conditions do not fit the field, it is a run of `sweep`, `residual` is
+            above 1, or `noise` is negative.
 
     Example:
         One row; the landing stops at a third of the way to it:
@@ -81,17 +87,22 @@ def complete(
     samples, share = run, residual
     if isinstance(run, Trajectories):
         samples, share = run.x1, run.residual if residual is None else residual
+        axes = jnp.ndim(run.status)
+        require(axes == 1, "run", f"{axes} axes of samples", "be a run of sample, or a part of one")
     if share is None:
-        raise ValueError("residual must be given for samples that are not a run, got None")
+        raise ValueError(
+            "residual must be given for samples that are not a run of sample, got None"
+        )
     field, x1, given, spec = checked_inputs(field, samples, cond, name="run")
     mesh = mesh_for(mesh, x1, given)
     if isinstance(residual, int | float):  # in an array NaN stands for a sample that failed
         require_finite("residual", residual)
+        require(residual <= 1, "residual", residual, "be at most 1, the share of all noise")
     levels = _Levels(*(_level(n, v, x1) for n, v in (("residual", share), ("noise", noise))))
     if not isinstance(noise, jax.Array) or is_concrete(noise):
         require_finite("noise", noise)
         require(bool(np.all(np.asarray(noise) >= 0)), "noise", short(noise), "not be negative")
-    is_quiet = field.manifold is None or (isinstance(noise, int | float) and noise == 0)
+    is_quiet = field.manifold is None or (is_concrete(noise) and not np.any(np.asarray(noise)))
     require(is_quiet, "noise", short(noise), "be 0 on a manifold")
     field = field.without_gain()
     solve = on_mesh(mesh, _completed, field, x1)
@@ -141,13 +152,16 @@ def _completed(
         kept, level = _signal_and_noise(levels)
         size = kept + level if field.manifold is None else jnp.ones_like(level)
         point, left = x / size.astype(x.dtype), (level / size).astype(x.dtype)
+        is_left = ~(left <= NOTHING)  # NaN is
         if arrival is not None:  # later its velocity has fewer digits, and it predicts the same
             left = jnp.maximum(left, 1 - arrival)
         time = 1 - left
         velocity = checked_velocity(over_step(field, time, time + left)(time, point, cond), point)
         if field.manifold is not None:
-            return field.manifold.exp(x, left * field.manifold.tangent(x, velocity))
-        return jnp.where(left > 0, point + left * velocity, x)
+            end = field.manifold.exp(x, left * field.manifold.tangent(x, velocity))
+        else:
+            end = point + left * velocity
+        return jnp.where(is_left, end, x)
 
     return _Ends(jax.vmap(of_one)(starts_of(field, x1), *given))
 

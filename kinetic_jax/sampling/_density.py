@@ -16,6 +16,7 @@ from kinetic_jax._checks import require, require_key, short, whole_number
 from kinetic_jax._mesh import refuse_split, untyped_axes
 from kinetic_jax._norms import squared_norm
 from kinetic_jax.fields import Field
+from kinetic_jax.fields._step import require_step
 
 # One JAX key or one for each row, typed or as integers.
 Keys: TypeAlias = Key[Array, "..."] | UInt32[Array, "..."]
@@ -48,6 +49,7 @@ def check_density(
     if log_density is not None:
         expected = "be left out on a manifold"
         require(field.manifold is None, "log_density", repr(log_density), expected)
+        require_step(field, "with log_density: its velocities are means over steps")
     if log_density != HUTCHINSON:
         expected = f"be left out unless log_density='{HUTCHINSON}'"
         require(key is None, "key", short(key), expected)
@@ -79,7 +81,8 @@ def check_end(field: Field, end: float, dtype: jnp.dtype, why: str) -> None:
     Raises:
         ValueError: if t1 lies later.
     """
-    last = field.arrival(dtype)
+    with jax.ensure_compile_time_eval():  # known inside jit as well, if the field is
+        last = field.arrival(dtype)
     if last is None or isinstance(last, jax.core.Tracer):
         return
     limit = float(np.asarray(last))

@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, PyTree
 from kinetic_jax._open import call_opened
 from kinetic_jax.energy._measure import Frame, Mass
 from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields._step import require_step
 from kinetic_jax.sampling._adaptive import AdaptivePlan
 from kinetic_jax.sampling._backward import solve_adaptive_backward, solve_fixed_backward
 from kinetic_jax.sampling._density import Keys, LogDensity, check_density, check_end, drawn_probes
@@ -74,7 +75,7 @@ def encode(
 
     Returns:
         `Trajectories` with the given `x1`, and the noise `x0`. The x0 of a sample that failed is
-        not finite.
+        NaN.
 
     Raises:
         ValueError: as `sample`; for a field with an `arrival` before t1.
@@ -94,6 +95,7 @@ def encode(
     field, x1, given, spec = checked_inputs(field, x1, cond, mass, frame, name="x1")
     mesh = mesh_for(mesh, x1, given, name="x1")
     check_density(log_density, key, probes, field, x1.shape[0], mesh)
+    require_step(field, "to be encoded: its velocities are means over steps forward")
     settings = Settings(
         *(solver, num_steps, grid, controller, dt0, max_steps, adjoint, t0, t1, tau_split)
     )

@@ -4,46 +4,75 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kinetic_jax._dtypes import at_least_float32
+from kinetic_jax._checks import as_array, require
+from kinetic_jax._dtypes import at_least_float32, clock_stop, last_stage
 from kinetic_jax.fields import Field
-from kinetic_jax.sampling._diffrax import Scalar
-from kinetic_jax.sampling._explicit import advance, before_arrival, stage_point, weighted_sum
+from kinetic_jax.sampling._explicit import (
+    Stages,
+    advance,
+    stage_point,
+    stage_time,
+    weighted_sum,
+)
 from kinetic_jax.sampling._plan import FixedPlan
 
 
-def residual_rate(
-    field: Field, arrival: Float[Array, ""] | None, t0: Scalar, r0: Array, t: Scalar, r: Array
+def residual_factor(
+    field: Field,
+    stages: Stages,
+    arrival: Float[Array, ""] | None,
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """dr/dt = −κ(t) r at a stage (t, r) of a step from (t0, r0), with κ = `field.closing_rate`.
+    """The factor by which a step from t0 to t1 multiplies the residual r, dr/dt = −κ(t) r.
 
-    A path towards a sample X is `x = X + r (x0 − X)`, and `u = κ (X − x)` there. Where κ is not
-    finite, at t = 1, r is 0: such a stage is moved back along its chord, as those of a field with
-    an `arrival` are.
+    On the path to a row X, `x = X + r (x0 − X)` and `u = κ (X − x)`, with κ = `field.closing_rate`.
+    A field that declares an `arrival` before 1 is of that kind, singular at its end, and the solver
+    takes its own step. Velocities of other fields, such as networks, stay finite at t = 1: over a
+    step they are like those at its left end times the gain, and r falls by the mean gain
+    Σ b_i η(t_i) over the share h/(1 − t0) of the way that is left. For Euler's steps both are one.
     """
-    rate = field.closing_rate(jnp.asarray(t))
+    dtype = at_least_float32(jnp.result_type(t0))
+    one, rates, gains = jnp.ones((), dtype), list[Array](), list[Array]()
+    for c in stages.c:
+        t, r = stage_point(stages, rates, t0, t1, one, arrival)
+        rates.append(-_rate(field, t).astype(dtype) * r)
+        time = _before_end(stage_time(c, t0, t1))
+        gains.append((_rate(field, time) * (1 - time)).astype(dtype))
+    left = _before_end(t0)
+    mean = weighted_sum(stages.b, gains)
+    smooth = one - ((t1 - t0) / (1 - left)).astype(dtype) * mean
     if arrival is None:
-        last = jnp.asarray(1 - float(jnp.finfo(r.dtype).eps) ** (1 / 3), rate.dtype)
-        time, share = before_arrival(last, t0, r0, t, r)
-        is_finite = jnp.isfinite(rate)
-        r = jnp.where(is_finite, r, share)
-        rate = jnp.where(is_finite, rate, field.closing_rate(time))
-    return -rate.astype(r.dtype) * r
+        return smooth
+    by_stages = advance(one, weighted_sum(stages.b, rates), t1 - t0)
+    rounding = 16 * float(jnp.finfo(arrival.dtype).eps)
+    return jnp.where(arrival <= last_stage(arrival.dtype) + rounding, by_stages, smooth)
+
+
+def _before_end(t: Float[Array, ""]) -> Float[Array, ""]:
+    """t, or the last time before 1 at which κ has digits left."""
+    return jnp.minimum(t, 1 - clock_stop(t.dtype))
+
+
+def _rate(field: Field, t: Float[Array, ""]) -> Float[Array, ""]:
+    """The field's closing rate, at a time where it is finite.
+
+    Raises:
+        ValueError: if it is not one real number.
+    """
+    t = _before_end(t)
+    rate = as_array("the output of closing_rate", field.closing_rate(t))
+    is_real = not jnp.issubdtype(rate.dtype, jnp.complexfloating)
+    got = f"shape {rate.shape} and dtype {rate.dtype}"
+    require(rate.shape == () and is_real, "closing_rate", got, "return one number for one time")
+    return rate.astype(t.dtype)
 
 
 def residual_of(field: Field, plan: FixedPlan) -> Float[Array, ""]:
-    """The residual r after all steps of a fixed grid, which begin at r = 1 − t0.
-
-    The steps of an explicit Runge–Kutta method multiply r, as the equation is linear: the same
-    steps, on the path to one row, end at `X + r (x0 − X)` up to rounding.
-    """
-    dtype = at_least_float32(plan.nodes.dtype)
+    """The residual after all steps of a fixed grid, which begin at r = 1 − t0."""
 
     def factor(t0: Array, t1: Array) -> Array:
-        one, rates = jnp.ones((), dtype), list[Array]()
-        for _ in plan.stages.c:
-            t, r = stage_point(plan.stages, rates, t0, t1, one, plan.arrival)
-            rates.append(residual_rate(field, plan.arrival, t0, one, t, r))
-        return advance(one, weighted_sum(plan.stages.b, rates), t1 - t0)
+        return residual_factor(field, plan.stages, plan.arrival, t0, t1)
 
     factors = jax.vmap(factor)(plan.nodes[:-1], plan.nodes[1:])
-    return jnp.prod(factors) * (1 - plan.nodes[0]).astype(dtype)
+    return jnp.prod(factors) * (1 - plan.nodes[0]).astype(factors.dtype)

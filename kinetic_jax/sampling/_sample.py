@@ -100,7 +100,8 @@ def sample(
             Hutchinson's estimate at most two more per probe; `num_evals` counts neither. A
             controller does not look at it. It needs t0 = 0, flat space, and a `t1` no later than
             the field's `arrival`, if it declares one: at t = 1 the exact flow of finite data has
-            gathered all mass on the rows, where log p is infinite.
+            gathered all mass on the rows, where log p is infinite. The field must have derivatives
+            in forward mode, which `jax.custom_vjp` has not.
         key: of Hutchinson's probes, of independent entries ±1 that stay the same along a path. One
             key, folded with the number of each row, or a key for each row, of shape (batch,): the
             estimate of a sample then depends on its own key alone.

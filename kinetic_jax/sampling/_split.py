@@ -1,5 +1,8 @@
 """A solver that adds up, step by step, what a path spends before and after `tau_split`."""
 
+import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -18,10 +21,11 @@ from kinetic_jax.energy._path_energy import (
     no_totals,
 )
 from kinetic_jax.energy._term import PathVectorField
+from kinetic_jax.fields import Field
 from kinetic_jax.sampling._diffrax import Scalar, Terms, scan_kind_of, term_of, with_term
-from kinetic_jax.sampling._explicit import before_arrival
+from kinetic_jax.sampling._explicit import before_arrival, stages_of
 from kinetic_jax.sampling._plan import Given
-from kinetic_jax.sampling._residual import residual_rate
+from kinetic_jax.sampling._residual import residual_factor
 
 
 class FramedState(eqx.Module):
@@ -30,12 +34,10 @@ class FramedState(eqx.Module):
     Attributes:
         path: the sample, and what it has spent since the step began.
         relative: ½ ∫ ||u − frame||² dt since the step began.
-        residual: the share of x0 that would be left on the path to one row.
     """
 
     path: PathState
     relative: Float[Array, ""]
-    residual: Float[Array, ""]
 
     @property
     def x(self) -> Array:
@@ -50,7 +52,7 @@ class SplitState(eqx.Module):
         solver: the wrapped solver's state.
         totals: what the path has spent; in place of the excess ½ ∫ ||u − frame||² dt.
         frame: the mean velocity of the first step (0 within it).
-        residual: the share of x0 that would be left on the path to one row.
+        residual: the share of noise that would be left on the path to one row.
         divergence: ∫ div u dt so far, or None where it is not integrated.
     """
 
@@ -69,7 +71,7 @@ class _StepField(eqx.Module):
     (FSAL), fits. It evaluates the field at no time past `arrival`.
     """
 
-    field: PathVectorField
+    field: Callable[..., PathState]
     arrival: Float[Array, ""] | None
     begin: Float[Array, ""]
     x0: Float[Array, "*event"]
@@ -87,10 +89,7 @@ class _StepField(eqx.Module):
         chord = (y.x - self.x0) / jnp.where(started, elapsed, jnp.ones_like(elapsed))
         frame = jnp.where(self.t0 > self.begin, self.frame, chord)
         relative = squared_norm(rates.x - frame, None, self.mass) / 2
-        relative = jnp.where(started, relative, jnp.zeros_like(relative))
-        start = self.t0, self.y0.residual
-        residual = residual_rate(self.field.field, self.arrival, *start, t, y.residual)
-        return FramedState(rates, relative, residual)
+        return FramedState(rates, jnp.where(started, relative, jnp.zeros_like(relative)))
 
 
 def _first_excess(
@@ -104,6 +103,13 @@ def _first_excess(
     exact = energy - displacement
     exact = jnp.where(jnp.abs(exact) <= rounding, jnp.maximum(exact, 0), exact)
     return jnp.where(jnp.abs(exact - by_stages) > rounding, exact, by_stages)
+
+
+def field_of(terms: Terms) -> Field:
+    """The velocity field inside the term of `energy_term`."""
+    rates = term_of(terms).vector_field
+    assert isinstance(rates, PathVectorField), "sample solves the term of energy_term"
+    return rates.field
 
 
 class SplitSolver(diffrax.AbstractWrappedSolver):
@@ -165,7 +171,7 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
     ) -> SplitState:
         """The wrapped solver's state, and nothing spent."""
         frame, residual = jnp.zeros_like(self.x0), 1 - jnp.asarray(t0, y0.energy.dtype)
-        terms, start = self._framed(terms, t0, y0, frame, residual)
+        terms, start = self._framed(terms, t0, y0, frame)
         dtype, inner = y0.energy.dtype, self.solver.init(terms, t0, t1, start, args)
         divergence = None if y0.divergence is None else no_sum((), dtype)
         return SplitState(inner, no_totals((), dtype), frame, residual, divergence)
@@ -181,7 +187,8 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         made_jump: bool | Array | np.ndarray,
     ) -> Any:
         """The wrapped solver's step."""
-        terms, start = self._framed(terms, t0, y0, solver_state.frame, solver_state.residual)
+        field = field_of(terms)
+        terms, start = self._framed(terms, t0, y0, solver_state.frame)
         end, error, dense_info, inner, result = self.solver.step(
             terms, t0, t1, start, args, solver_state.solver, made_jump
         )
@@ -206,18 +213,30 @@ class SplitSolver(diffrax.AbstractWrappedSolver):
         # The state's own sum has no reader: the compensated one takes its place.
         y1 = PathState(end.x, *sums, y0.divergence)
         error = None if error is None else error.path
-        state = SplitState(inner, totals, frame, end.residual, divergence)
+        residual = solver_state.residual * self._residual_factor(field, t0, t1)
+        state = SplitState(inner, totals, frame, residual, divergence)
         return y1, error, dense_info, state, result
 
+    def _residual_factor(self, field: Field, t0: Scalar, t1: Scalar) -> Array:
+        """The factor of one step, or of the two halves that a `HalfSolver` takes."""
+        start, end = (jnp.asarray(t, self.x0.dtype) for t in (t0, t1))
+        inner, times = self.solver, [start, end]
+        if isinstance(inner, diffrax.HalfSolver):
+            inner, times = inner.solver, [start, start + (end - start) / 2, end]
+        factors = [
+            residual_factor(field, stages_of(inner), self.arrival, *pair)
+            for pair in itertools.pairwise(times)
+        ]
+        return functools.reduce(jnp.multiply, factors)
+
     def _framed(
-        self, terms: Terms, t0: Scalar, y0: PathState, frame: Array, residual: Array
+        self, terms: Terms, t0: Scalar, y0: PathState, frame: Array
     ) -> tuple[Terms, FramedState]:
         """The term and the initial state of a step."""
         zero = jnp.zeros_like(y0.energy)
         no_divergence = None if y0.divergence is None else zero
-        start = FramedState(PathState(y0.x, zero, zero, no_divergence), zero, residual)
+        start = FramedState(PathState(y0.x, zero, zero, no_divergence), zero)
         rates = term_of(terms).vector_field  # forward in time, as the whole solve
-        assert isinstance(rates, PathVectorField), "the term is that of energy_term"
         held = self.arrival, self.begin, self.x0, frame, self.given.mass
         field = _StepField(rates, *held, t0, start)
         return with_term(terms, diffrax.ODETerm(field)), start

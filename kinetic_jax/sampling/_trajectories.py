@@ -44,13 +44,15 @@ class Trajectories:
         profile: their kinetic profiles; None under adaptive control.
         num_evals: calls of the given field per sample, shape (batch,).
         status: 0 ok, 1 not finite, 2 stopped by the step limit, shape (batch,). A sample that
-            failed under adaptive control is NaN throughout.
+            failed under adaptive control is NaN throughout (of `encode`, but for the given `x1`).
         ts: the saved times, shape (times,), with `save_at`; else None.
         path: the saved path, shape (batch, times, *event), with `save_at`; else None. A pytree
             like `x0`, if that is one.
-        residual: r, the share of its start that is left on each sample, shape (batch,): on the path
-            to a row X a sample ends at `X + r (x0 − X)`. About 0 without a gain; a landing, or an
-            end before t = 1, leaves more. See `complete`. None from `encode`.
+        residual: r, the share of noise that is left on each sample, shape (batch,): a path from
+            noise ε (at t = 0) to a row X ends at `X + r (ε − X)`. About 0 without a gain; a
+            landing, or an end before t = 1, leaves more. See `complete`. NaN if a wrapper does not
+            declare its `Field.closing_rate`, or a gain is inside a model of another clock. None
+            from `encode`.
         log_density: log p of `x1`, in nats, shape (batch,), in float32 or better, with
             `log_density=`; else None.
         x0: where `encode` arrived, like `x1`; None from `sample`.

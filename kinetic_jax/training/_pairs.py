@@ -57,7 +57,7 @@ class PairPlan(NamedTuple):
         return sample(self.field, x0, cond, solver=self.solver, grid=self.grid)
 
     def settings(self) -> dict[str, Any]:
-        """What pairs in a folder must have been made with, as JSON values."""
+        """The settings that pairs in a folder must share, as JSON values."""
         x0, cond = self.starts(np.arange(min(PROBED, self.num_pairs)))
         settings = {
             "num_pairs": self.num_pairs,

@@ -63,6 +63,7 @@ class _Turned(eqx.Module):
 class _Glued(WrappedField):
     """A field called through glue, which still declares what it declares."""
 
+    keeps_pace = True
     call: _Turned
 
     def __call__(self, t: Array, x: State, cond: PyTree[Any] | None = None) -> State:

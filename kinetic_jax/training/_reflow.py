@@ -129,6 +129,8 @@ def reflow(
     num_steps = whole_number("num_steps", num_steps, 0)
     check_progress(progress)
     teacher = as_field(field)
+    expected = "move in flat space: the linear path leaves a manifold"
+    require(teacher.manifold is None, "field", type(teacher.manifold).__name__, expected)
     given = "a field with transforms, which are not trained"
     is_given = student is not None or not is_transformed(teacher)
     require(is_given, "student", f"None for {given}", "be given")

@@ -27,6 +27,7 @@ from kinetic_jax.transforms._phases import is_within
 class CFGField(WrappedField):
     """The guided velocity field; see `cfg`."""
 
+    keeps_pace = True
     scale: Float[Array, ""]
     unconditional: PyTree[Array]
     interval: tuple[Float[Array, ""], Float[Array, ""]] | None

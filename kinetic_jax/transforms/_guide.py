@@ -13,6 +13,7 @@ from kinetic_jax._checks import float_scalar, require, require_finite
 from kinetic_jax._dtypes import as_time, dtype_of
 from kinetic_jax._state import State
 from kinetic_jax.fields import Field, VelocityField, WrappedField, as_field
+from kinetic_jax.fields._field import has_gain
 
 
 class GuidedField(WrappedField):
@@ -49,6 +50,8 @@ class GuidedField(WrappedField):
 
     def without_gain(self) -> Field:
         """The same of the two fields without their gains."""
+        if not has_gain(self.field) and not has_gain(self.other):
+            return self
         inside = self.field.without_gain(), self.other.without_gain()
         return eqx.tree_at(lambda outer: (outer.field, outer.other), self, inside)
 

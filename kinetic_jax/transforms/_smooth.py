@@ -24,6 +24,7 @@ from kinetic_jax.fields import VelocityField, WrappedField, as_field
 class SmoothedField(WrappedField):
     """The averaged velocity field; see `smooth`."""
 
+    keeps_pace = True
     sigma: Float[Array, ""]
     key: PRNGKeyArray
     num: int = eqx.field(static=True)

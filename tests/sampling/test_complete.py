@@ -20,9 +20,16 @@ from kinetic_jax import (
     sample,
 )
 from kinetic_jax.exact import single_atom
-from kinetic_jax.fields import as_field, on_manifold
+from kinetic_jax.fields import (
+    WrappedField,
+    as_field,
+    edm_schedule,
+    from_prediction,
+    linear_schedule,
+    on_manifold,
+)
 from kinetic_jax.manifolds import Sphere
-from kinetic_jax.sampling import complete, shifted_grid, sweep
+from kinetic_jax.sampling import complete, encode, shifted_grid, sweep
 from kinetic_jax.transforms import cfg_zero_star, clock_matched, guide, ssc
 
 ROW = np.array([3.0, -1.0, 2.0], np.float32)
@@ -185,10 +192,78 @@ def test_guidance_and_other_clocks():
     backwards = as_field(lambda s, x, cond=None: (x - ROW) / jnp.maximum(s, 1e-6))
     for field in (kts(0.1, 0.04)(from_reversed_time(backwards)),):
         require_completed(field, sample(field, x0, num_steps=25), x0)
-    # A gain on the model's own clock is a part of the model.
+    # A gain on the model's own clock: what it leaves is not known, and nothing is completed.
     inner = from_reversed_time(gain(lambda s: 1 + s)(backwards))
-    assert float(sample(inner, x0, num_steps=25).residual[0]) == pytest.approx(0, abs=1e-6)
-    assert inner.without_gain() is inner
+    run = sample(inner, x0, num_steps=25)
+    assert np.isnan(run.residual).all()
+    assert np.isnan(complete(inner, run)).all()
+
+
+def test_a_wrapper_of_ones_own_declares_its_gain_or_is_not_known():
+    class Slow(WrappedField):
+        def __call__(self, t, x, cond=None):
+            return (1 - t) * self.field(t, x, cond)
+
+    class Declared(Slow):
+        def closing_rate(self, t):
+            return (1 - t) * self.field.closing_rate(t)
+
+        def without_gain(self):
+            return self.field.without_gain()
+
+    class Wrong(Slow):
+        def closing_rate(self, t):
+            return jnp.ones(2)
+
+    x0 = starts()
+    unknown = sample(Slow(one_row()), x0)
+    assert np.isnan(unknown.residual).all()
+    assert np.isnan(complete(Slow(one_row()), unknown)).all()
+    known = sample(Declared(one_row()), x0)
+    np.testing.assert_allclose(known.residual, 0.99**100, rtol=1e-3)  # Π (1 − h)
+    np.testing.assert_allclose(complete(Declared(one_row()), known), ROW[None], atol=1e-4)
+    with pytest.raises(ValueError, match="closing_rate must return one number for one time"):
+        sample(Wrong(one_row()), x0, num_steps=2)
+
+
+def test_smooth_fields_by_large_steps():
+    """A network's velocity does not grow at t = 1: what is left is that of its mean gain."""
+    field, x0 = kts(0.05, 0.02)(GaussianField(jnp.zeros(3), 0.5)), starts()
+    runs = [sample(field, x0, **options) for options in (
+        {"controller": diffrax.PIDController(rtol=1e-3, atol=1e-3)},
+        {"solver": diffrax.Tsit5(), "num_steps": 5},
+        {"solver": diffrax.Heun(), "num_steps": 50},
+        {},
+    )]  # fmt: skip
+    for run in runs:
+        assert 0.005 < float(run.residual.min()) <= float(run.residual.max()) < 0.1
+        ends = complete(field, run)
+        np.testing.assert_allclose(ends, complete(field, runs[-1]), atol=0.1)
+    # Heun by hand: Π (1 − h (η(t) + η(t + h))/2/(1 − t)).
+    t = np.arange(50) / 50
+    eta = np.asarray(kts_gain(jnp.arange(51) / 50, 0.05, 0.02), np.float64)
+    wanted = np.prod(1 - (eta[:-1] + eta[1:]) / 2 / 50 / (1 - t))
+    np.testing.assert_allclose(runs[2].residual, wanted, rtol=2e-3)
+
+
+def test_models_of_other_predictions():
+    """Finite where a stage lies at t = 1, and that of the model that is held at its last time."""
+    x0 = starts()
+    still = from_prediction(
+        lambda r, x, cond: jnp.ones_like(x), predicts="velocity", schedule=linear_schedule()
+    )
+    for solver in (diffrax.Heun(), diffrax.Dopri5()):
+        run = sample(still, x0, solver=solver, num_steps=10)
+        np.testing.assert_allclose(run.residual, 0, atol=1e-5)
+    to_row = from_prediction(
+        lambda r, x, cond: jnp.asarray(ROW), predicts="data", schedule=edm_schedule()
+    )
+    for options in ({"num_steps": 400}, {"num_steps": 400, "solver": diffrax.Heun()}):
+        run = sample(kts(0.0, 0.045)(to_row), x0, **options)
+        left = np.asarray(run.residual)[:, None] * (x0 - ROW)
+        np.testing.assert_allclose(run.x1, ROW + left, atol=5e-4)
+        ends = complete(kts(0.0, 0.045)(to_row), run)
+        np.testing.assert_allclose(ends, np.broadcast_to(ROW, x0.shape), atol=1e-4)
 
 
 def test_states_of_several_arrays():
@@ -255,7 +330,26 @@ def test_derivatives_pass_through():
     np.testing.assert_allclose(gradient[0, 1], numeric, rtol=1e-3)
 
 
+@pytest.mark.parametrize("of", ["gain", "guidance"])
+def test_derivatives_of_adaptive_solves_stay_finite(of):
+    """In the gain and in the weight of guidance, though κ is infinite at t = 1."""
+    matrix, x0 = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32), starts(2)
+
+    def energy(number):
+        own, other = (lambda t, x, cond, m=m: jnp.tanh(m @ x) for m in matrix)
+        transform = kts(0.05, number, allow_reversal=True) if of == "gain" else guide(other, number)
+        run = sample(transform(own), x0, controller=PID)
+        return jnp.sum(run.energy.total) + jnp.sum(run.residual)
+
+    at, step = (0.02, 1e-3) if of == "gain" else (0.7, 1e-2)
+    numeric = (energy(at + step) - energy(at - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(energy)(at), numeric, rtol=2e-2, atol=1e-2)
+
+
 ERRORS = {
+    "residual must be given for samples that are not a run of sample": ((lambda: encoded(),), {}),
+    "run must be a run of sample, or a part of one, got 4 axes": ((lambda: swept(),), {}),
+    "residual must be at most 1": ((starts(),), {"residual": 5.0}),
     "residual must be given for samples that are not a run": ((starts(),), {}),
     r"residual must be one number, or of shape \(4,\)": ((starts(),), {"residual": jnp.ones(3)}),
     "noise must not be negative, got -1.0": ((starts(),), {"residual": 0.1, "noise": -1.0}),
@@ -265,8 +359,17 @@ ERRORS = {
 }
 
 
+def encoded():
+    return encode(GaussianField(jnp.zeros(3), 0.5), starts(), num_steps=2)
+
+
+def swept():
+    return sweep(one_row(), starts(), num_steps=2)
+
+
 @pytest.mark.parametrize("message", ERRORS)
 def test_errors(message):
     positional, named = ERRORS[message]
+    positional = tuple(value() if callable(value) else value for value in positional)
     with pytest.raises(ValueError, match=message):
         complete(one_row(), *positional, **named)
