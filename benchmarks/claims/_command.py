@@ -12,8 +12,8 @@ from kinetic_jax.data import load_images
 from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
-    *("semantics", "sparsity", "efficiency", "spike", "goldilocks", "kts", "completion"),
-    *("ablation", "onset", "images"),
+    *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
+    *("images",),
 )
 
 
@@ -50,7 +50,6 @@ def command(
     \b
     semantics   classifier's margin by energy
     sparsity    correlation with local support, in several frames
-    efficiency  mean energy against optimal transport, and the steps that a model needs
     spike       late speed of exact and learned flows
     goldilocks  quality and copies by each kinetic quantity
     kts         shaping against its controls

@@ -1,4 +1,7 @@
-"""How far flows are from optimal transport, and the steps that they need."""
+"""How far flows are from optimal transport, and the steps that they need.
+
+Not in the registry until the models of `_variants.py` that it compares are trained.
+"""
 
 from typing import Any
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from benchmarks.claims import (
     _ablation,
     _completion,
-    _efficiency,
     _goldilocks,
     _images,
     _kts,
@@ -70,9 +69,6 @@ CLAIMS: dict[str, Claim] = {
     "semantics": _claim(_semantics, "Energy and semantics", lambda c, _: len(c["guidance"])),
     "sparsity": _claim(
         _sparsity, "Energy and support", lambda _, of: 6 + (of.centred is not None), "centred"
-    ),
-    "efficiency": _claim(
-        _efficiency, "Distance from optimal transport", _efficiency.count, "couplings"
     ),
     "spike": _claim(_spike, "Exact flow and learned flows", lambda *_: 3),
     "goldilocks": _claim(_goldilocks, "Quality and copies by energy", lambda *_: 1),

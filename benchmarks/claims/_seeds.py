@@ -1,4 +1,7 @@
-"""The headline figures over trainings that differ in their seed alone."""
+"""The headline figures over trainings that differ in their seed alone.
+
+Not in the registry until the models of `_variants.py` that it compares are trained.
+"""
 
 from typing import Any
 

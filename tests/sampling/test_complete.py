@@ -221,7 +221,8 @@ def test_a_wrapper_of_ones_own_declares_its_gain_or_is_not_known():
     assert np.isnan(complete(Slow(one_row()), unknown)).all()
     known = sample(Declared(one_row()), x0)
     np.testing.assert_allclose(known.residual, 0.99**100, rtol=1e-3)  # Π (1 − h)
-    np.testing.assert_allclose(complete(Declared(one_row()), known), ROW[None], atol=1e-4)
+    ends = complete(Declared(one_row()), known)
+    np.testing.assert_allclose(ends, np.broadcast_to(ROW, x0.shape), atol=1e-4)
     with pytest.raises(ValueError, match="closing_rate must return one number for one time"):
         sample(Wrong(one_row()), x0, num_steps=2)
 

@@ -38,7 +38,6 @@ SMALL = {
             "ssc_powers": [1.0], "stops": [0.9], "noise": [0.5], "shifts": [2.0]},
     "completion": {"samples": 60, "strengths": [0.02], "stops": [0.9], "noise": [0.5],
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
-    "efficiency": {"samples": 60, "fewer": [5, 10], "assigned": 100},
     "images": {"samples": 60},
     "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
                  "launches": ["linear"], "landings": ["linear"]},

@@ -57,4 +57,4 @@ def test_intervals_are_as_narrow_as_promised(results):
         assert row["f_mem"]["high"] - row["f_mem"]["low"] <= 0.02
     for row in found["ablation"]["rows"]:
         assert row["f_mem"]["high"] - row["f_mem"]["low"] <= 0.04
-    assert results["seconds"] < 3600
+    assert all(claim["seconds"] < 1800 for claim in results["claims"].values())
