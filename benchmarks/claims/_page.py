@@ -35,10 +35,10 @@ def into_page(page: str, results: dict[str, Any]) -> str:
     after = rest.split(END, 1)[1]
     minutes = results["seconds"] / 60
     words = (
-        "`python -m benchmarks claims all --into docs/results.md` measured this in "
+        "Measured by `python -m benchmarks claims all --into docs/results.md`: "
         f"{minutes:.0f} minutes on {results['device']} with {results['cores']} cores, on "
-        f"{results['data']}; settings, numbers and verdicts are in "
-        "[results.json](../benchmarks/results/claims/results.json)."
+        f"{results['data']}; settings, numbers, verdicts and the versions that each claim was "
+        "measured with are in [results.json](../benchmarks/results/claims/results.json)."
     )
     return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
 

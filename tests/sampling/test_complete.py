@@ -331,7 +331,7 @@ def test_derivatives_pass_through():
     np.testing.assert_allclose(gradient[0, 1], numeric, rtol=1e-3)
 
 
-@pytest.mark.parametrize("of", ["gain", "guidance"])
+@pytest.mark.parametrize("of", ["gain", pytest.param("guidance", marks=pytest.mark.long)])
 def test_derivatives_of_adaptive_solves_stay_finite(of):
     """In the gain and in the weight of guidance, though κ is infinite at t = 1."""
     matrix, x0 = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32), starts(2)
