@@ -21,6 +21,9 @@ QUANTITIES = {
     "bending": "bending",
     "early bending": "bending, t in [0.2, 0.4]",
     "late": "energy, t ≥ 0.8",
+}
+# E in other frames and under a mass, where it is measured.
+FRAMES = {
     "mean frame": "E, frame of the mean",
     "class frames": "E, frames of classes",
     "whitened": "E, whitened",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims._frames import class_means, principal_axes, whitened_energies
+from benchmarks.claims._runs import FRAMES as FRAME_NAMES
 from benchmarks.claims._runs import QUANTITIES, Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, as_json, correlation, interval, with_interval
@@ -192,7 +193,10 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     panels = {}
     for name, model in results["models"].items():
         panels[f"model of {name}"] = {
-            support: {QUANTITIES[part]: interval(both["plain"]) for part, both in parts.items()}
+            support: {
+                (QUANTITIES | FRAME_NAMES)[part]: interval(both["plain"])
+                for part, both in parts.items()
+            }
             for support, parts in model["support"].items()
         }
     words = "Spearman's ρ with support (negative: more of it where data are sparser)"
