@@ -47,9 +47,9 @@ def complete(
 
     A gain that is small near t = 1, or an end before t = 1, leaves a share r of the noise on a
     sample: `x1 = X + r (x0 − X)` if its path leads from noise x0 to X, which is the point of the
-    path to X at time 1 − r. The rest of that path is `X = x1 + r v(1 − r, x1)`, v without its gain: exact if X
-    is the only row, and else the field's prediction of it. It tells whether a gain prevented a
-    copy, or hid it under noise.
+    path to X at time 1 − r. The rest of that path is `X = x1 + r v(1 − r, x1)`, v without its
+    gain: exact if X is the only row, and else the field's prediction of it. It tells whether a
+    gain prevented a copy, or hid it under noise.
 
     Where `noise` was added to samples, `x1 = X + r (x0 − X) + σ ε` is a point of a path with the
     noise level n = √(r² + σ²): `y = x1/s` at time `(1 − r)/s`, with s = 1 − r + n.
@@ -74,16 +74,18 @@ def complete(
             above 1, or `noise` is negative.
 
     Example:
-        One row; the landing stops at a third of the way to it:
+        One row; a landing leaves noise on the sample, which one evaluation removes:
 
         >>> import jax.numpy as jnp
-        >>> from kinetic_jax import EmpiricalField, gain, sample
+        >>> from kinetic_jax import EmpiricalField, kts, sample
         >>> from kinetic_jax.sampling import complete
-        >>> field = gain(lambda t: 1 - t)(EmpiricalField(jnp.array([[3.0, -1.0]])))
-        >>> run = sample(field, jnp.zeros((1, 2)), num_steps=1000, t1=0.5)
-        >>> run.x1.round(2), run.residual.round(2), complete(field, run).round(4)
-        (Array([[ 1.18, -0.39]], dtype=float32), Array([0.61], dtype=float32), Array([[ 3., -1.]], dtype=float32))
-    """  # noqa: E501
+        >>> field = kts(beta0=0.05)(EmpiricalField(jnp.array([[3.0, -1.0]])))
+        >>> run = sample(field, jnp.zeros((1, 2)), num_steps=50)
+        >>> run.x1.round(2), run.residual.round(2)
+        (Array([[ 2.82, -0.94]], dtype=float32), Array([0.06], dtype=float32))
+        >>> complete(field, run).round(4)
+        Array([[ 3., -1.]], dtype=float32)
+    """
     samples, share = run, residual
     if isinstance(run, Trajectories):
         samples, share = run.x1, run.residual if residual is None else residual

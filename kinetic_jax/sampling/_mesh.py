@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -16,10 +16,17 @@ from kinetic_jax._mesh import alone_on, in_caller_types, placed, replicated
 from kinetic_jax._open import OpenFunction
 from kinetic_jax.fields import Field
 from kinetic_jax.fields._field import own_mesh, partition_specs
-from kinetic_jax.sampling._trajectories import Trajectories
 
 WHOLE = PartitionSpec()
 Plan: TypeAlias = PyTree[Any]  # how a batch is integrated: its arrays are traced
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A result that knows which of its arrays have a batch axis, such as `Trajectories`."""
+
+    def map_batch(self, of_batch: Callable[[Array], Any], of_times: Callable[[Array], Any]) -> Any:
+        """`of_batch` of each array with a batch axis, `of_times` of each array of times."""
 
 
 def on_mesh(
@@ -74,7 +81,7 @@ def _solve_split(
     x0: Array,
     cond: PyTree[Array],
     plan: Plan,
-) -> Trajectories:
+) -> Any:
     specs, free = _split(field, mesh)
     batch, pieces = x0.shape[0], _size(mesh, free)
     spare = -batch % pieces
@@ -171,7 +178,7 @@ def _filled(leaf: Array, *, spare: int) -> Array:
 
 
 @eqx.filter_jit
-def _trimmed(run: Trajectories, mesh: Mesh, axis: int, batch: int) -> Trajectories:
+def _trimmed(run: Batched, mesh: Mesh, axis: int, batch: int) -> Batched:
     """The first `batch` rows: no split into equal parts, so that every device gets them all."""
 
     def cut(leaf: Array) -> Array:
@@ -181,7 +188,7 @@ def _trimmed(run: Trajectories, mesh: Mesh, axis: int, batch: int) -> Trajectori
     return run.map_batch(cut, lambda times: times)
 
 
-def _result_specs(run: Trajectories, axis: int, axes: tuple[str, ...]) -> PyTree[PartitionSpec]:
+def _result_specs(run: Batched, axis: int, axes: tuple[str, ...]) -> PyTree[PartitionSpec]:
     """The layout of a result's arrays on the mesh, the batch (its `axis`) split over `axes`."""
     split = PartitionSpec(*(None,) * axis, axes) if axes else WHOLE
     return run.map_batch(lambda _: split, lambda _: WHOLE)

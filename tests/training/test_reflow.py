@@ -1,6 +1,7 @@
 """`reflow`: its pairs, how it resumes, what it refuses, and that energy and excess fall."""
 
 import json
+import signal
 
 import diffrax
 import equinox as eqx
@@ -173,9 +174,10 @@ def test_a_killed_run_makes_the_missing_pairs_alone(finished, sampled, monkeypat
 def test_ctrl_c_keeps_the_pairs(sampled, monkeypatch, tmp_path):
     run = pairs_module.sample
 
-    def interrupting(*args, **options):
-        import signal
+    # A background process ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def interrupting(*args, **options):
         if sampled:
             signal.raise_signal(signal.SIGINT)
         return run(*args, **options)
@@ -183,8 +185,11 @@ def test_ctrl_c_keeps_the_pairs(sampled, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(pairs_module, "sample", interrupting)
         message = f"sampling stopped after 8 of 10 pairs; it goes on from {tmp_path}"
-        with pytest.raises(KeyboardInterrupt, match=message):
-            reflow(affine(), checkpoint_dir=tmp_path, **SETTINGS)
+        try:
+            with pytest.raises(KeyboardInterrupt, match=message):
+                reflow(affine(), checkpoint_dir=tmp_path, **SETTINGS)
+        finally:
+            signal.signal(signal.SIGINT, before)
     got = reflow(affine(), checkpoint_dir=tmp_path, **SETTINGS)
     assert sampled == [4, 4, 4]
     assert_same(got.field, reflow(affine(), **SETTINGS).field)
