@@ -190,13 +190,12 @@ def table(results: dict[str, Any]) -> list[Line]:
 
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """A dot for every correlation."""
-    panels = {}
+    named, panels = QUANTITIES | FRAME_NAMES, {}
+    rows = [part for part in named if part in (*PARTS, *FRAMES)]
+    unknown = {"plain": dict.fromkeys(("value", "low", "high"))}  # the centred model has one frame
     for name, model in results["models"].items():
         panels[f"model of {name}"] = {
-            support: {
-                (QUANTITIES | FRAME_NAMES)[part]: interval(both["plain"])
-                for part, both in parts.items()
-            }
+            support: {named[part]: interval(parts.get(part, unknown)["plain"]) for part in rows}
             for support, parts in model["support"].items()
         }
     words = "Spearman's ρ with support (negative: more of it where data are sparser)"
