@@ -64,7 +64,7 @@ def _encoded(
     """Each quantity of every image, signed as in `QUANTITIES`; NaN where a path failed."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in QUANTITIES}
     key, last = jax.random.key(config["seed"]), as_field(field).arrival(np.dtype(np.float32))
-    end = 1.0 if last is None else float(last)  # an exact flow is singular later
+    end = 1.0 if last is None else float(np.asarray(last))  # an exact flow is singular later
     for number, start in enumerate(range(0, len(images), BATCH)):
         rows = jnp.asarray(images[start : start + BATCH])
         run = encode(
