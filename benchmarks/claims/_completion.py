@@ -101,10 +101,10 @@ def verdict(results: dict[str, Any]) -> str:
         listed = []
         for row in (row for row in rows if row["family"] == family):
             share = hidden(row, plain)
-            words = "no clear fall" if share is None else f"{100 * share:.0f}% of the fall is noise"
+            note = "no clear fall" if share is None else f"{100 * share:.0f}% of the fall is noise"
             listed.append(
                 f"{row['name']}: {percent(row['f_mem'])}, completed "
-                f"{percent(row['completed']['f_mem'])} ({words}); of the copies without a gain "
+                f"{percent(row['completed']['f_mem'])} ({note}); of the copies without a gain "
                 f"{percent(row['completed']['kept copies'])} keep their image"
             )
         sentences.append(f"{family[0].upper()}{family[1:]}: {'; '.join(listed)}.")

@@ -41,7 +41,7 @@ def without_noise(
 
 
 def one_of_two(run: Run, others: Run, quantity: str) -> Run:
-    """Of each sample and another candidate the one with more of a quantity: half are rejected.
+    """Picks from each sample and another candidate the one with more of a quantity.
 
     A candidate whose trajectory failed is rejected; the rows are those of the noise of `run`.
     """

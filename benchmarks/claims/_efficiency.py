@@ -1,4 +1,4 @@
-"""How far flows are from optimal transport, and the steps that they need.
+"""The distance of flows from optimal transport, and the steps that they need.
 
 Not in the registry until the models of `_variants.py` that it compares are trained.
 """
@@ -123,8 +123,8 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     """The mean energy of each model between its bounds."""
     panels = {}
     for name, model in results["models"].items():
-        rows = {words: model["bounds"][bound] for bound, words in BOUNDS.items()}
-        dots = {words: plotting.Interval(value, value, value) for words, value in rows.items()}
+        rows = {label: model["bounds"][bound] for bound, label in BOUNDS.items()}
+        dots = {label: plotting.Interval(value, value, value) for label, value in rows.items()}
         dots["the model"] = interval(model["energy"])
         panels[f"model of {name}"] = {"mean E": dots}
     return {"efficiency": plotting.intervals(panels, xlabel="mean kinetic path energy")}

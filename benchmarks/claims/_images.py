@@ -1,4 +1,4 @@
-"""Which quantity of a GIVEN image tells training images from held-out ones?"""
+"""Energies and log densities of GIVEN images: training images against held-out ones."""
 
 from typing import Any
 
@@ -125,9 +125,9 @@ def verdict(results: dict[str, Any]) -> str:
     """The outcome; nothing was published on this."""
     last = results["table"][-1]
     listed = "; ".join(
-        f"{words} {with_interval(last['auc'][name], '.3f')}, "
+        f"{label} {with_interval(last['auc'][name], '.3f')}, "
         + (f"clear of ½ from step {step:,}" if step is not None else "not clear of ½")
-        for name, words in QUANTITIES.items()
+        for name, label in QUANTITIES.items()
         for step in (results["first"][name],)
     )
     members, others = results["images"]
@@ -141,10 +141,10 @@ def table(results: dict[str, Any]) -> list[Line]:
     """The figures for `docs/results.md`."""
     last = results["table"][-1]
     lines = []
-    for name, words in QUANTITIES.items():
+    for name, label in QUANTITIES.items():
         step = results["first"][name]
         since = "not clear of ½" if step is None else f"clear of ½ from step {step:,}"
-        what = f"AUC of {words} for training images among held-out ones, step {last['step']:,}"
+        what = f"AUC of {label} for training images among held-out ones, step {last['step']:,}"
         lines.append(Line(what, "", f"{with_interval(last['auc'][name], '.3f')}; {since}"))
     return lines
 
@@ -153,11 +153,11 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     """The AUC of each quantity over the steps of training."""
     steps = np.array([one["step"] for one in results["table"]])
     panels = {
-        words: {
+        label: {
             "training images, AUC": plotting.Curve(
                 steps, *np.array([interval(one["auc"][name]) for one in results["table"]]).T
             )
         }
-        for name, words in QUANTITIES.items()
+        for name, label in QUANTITIES.items()
     }
     return {"images": plotting.energy_by_step(panels)}

@@ -136,9 +136,9 @@ def variant(name: str) -> NetworkField | None:
 
 
 def coupled_variants() -> dict[str, NetworkField]:
-    """The models of all images with other couplings that have been trained, by their words."""
-    named = {words: variant(name) for name, words in COUPLED.items()}
-    return {f"all images, {words}": field for words, field in named.items() if field is not None}
+    """The models of all images with other couplings that have been trained, by name."""
+    named = {label: variant(name) for name, label in COUPLED.items()}
+    return {f"all images, {label}": field for label, field in named.items() if field is not None}
 
 
 def seeded_variants() -> dict[str, tuple[NetworkField, NetworkField]]:

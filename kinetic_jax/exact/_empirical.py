@@ -279,11 +279,7 @@ class EmpiricalField(Field):
         return None if self.labels is None else jnp.array(-1, jnp.int32)
 
     def arrival(self, dtype: DTypeLike) -> float:
-        """The last time at which a stage of `sample` looks at the field: 1 − ε^(1/3).
-
-        Earlier than `1 − stop`, because a solver's weights multiply the rounding of x, which is
-        divided by 1 − t.
-        """
+        """The last time at which a stage of `sample` evaluates the field, 1 − ε^(1/3)."""
         return last_stage(dtype)
 
     def closing_rate(self, t: Float[Array, ""]) -> Float[Array, ""]:

@@ -1,4 +1,4 @@
-"""What a gain, an early stop or noise left undone, completed by one evaluation."""
+"""Samples completed by one evaluation, after a gain, an early stop or noise."""
 
 import diffrax
 import jax

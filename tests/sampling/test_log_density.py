@@ -209,7 +209,10 @@ def test_nothing_of_the_size_of_jacobians_is_held(of_gradient):
     x0 = jnp.zeros((batch, size))
 
     def total(x0, weight):
-        field = lambda t, x, cond: jnp.tanh(weight @ x)  # noqa: E731
+
+        def field(t, x, cond):
+            return jnp.tanh(weight @ x)
+
         return kj.sample(field, x0, num_steps=2, log_density="exact").log_density.sum()
 
     function = jax.grad(total, argnums=0) if of_gradient else total

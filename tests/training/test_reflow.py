@@ -324,7 +324,10 @@ def test_fields_that_cannot_be_used():
         reflow(GaussianField(MEAN, 0.5), **SETTINGS)
     with pytest.raises(ValueError, match="must be a pytree with floating arrays to train"):
         reflow(lambda t, x, c: x, event_shape=(2,), **SETTINGS)
-    stepping = lambda t, x, cond, dt: dt * x  # noqa: E731
+
+    def stepping(t, x, cond, dt):
+        return dt * x
+
     with pytest.raises(ValueError, match="in training"):
         reflow(affine(), student=stepping, **SETTINGS)
     # Such a model may be a teacher.
