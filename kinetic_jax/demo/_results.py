@@ -30,7 +30,8 @@ class Completed:
         f_mem_change: change of the share, from that of completed samples without a gain.
         f_mem_change_interval: its ends at 95%.
         frechet: Fréchet distance to held-out digits.
-        kept_copies: share of those without a gain that are copies, whose nearest image stays.
+        kept_copies: share of those without a gain that are copies, whose nearest image stays;
+            None if none are.
     """
 
     residual: float
@@ -39,7 +40,7 @@ class Completed:
     f_mem_change: float
     f_mem_change_interval: list[float]
     frechet: float
-    kept_copies: float
+    kept_copies: float | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -187,7 +187,7 @@ def _completed(row: Measured, baseline: Measured, judge: Judge) -> Completed:
         f_mem_change=change.value,
         f_mem_change_interval=[change.low, change.high],
         frechet=judge.frechet(judge.classifier.features(row.completed)),
-        kept_copies=kept.fraction,
+        kept_copies=None if np.isnan(kept.fraction) else kept.fraction,
     )
 
 

@@ -61,11 +61,16 @@ def _on_completed(row: Row) -> str:
     """On a row that lowers F_mem: are there fewer copies, or are they hidden?"""
     hidden = row.completed
     change, interval = 100 * hidden.f_mem_change, hidden.f_mem_change_interval
+    share = hidden.kept_copies
+    kept = (
+        ""
+        if share is None
+        else f", and {_percent(share)} of the copies without a gain keep their nearest image"
+    )
     return (
         f"{row.name[0].upper()}{row.name[1:]} leaves {_percent(hidden.residual)} of the noise on "
         f"a sample; completed by one evaluation, {_percent(hidden.f_mem)} are copies, a change of "
-        f"{change:+.1f} points ({_points(interval)}), and {_percent(hidden.kept_copies)} of the "
-        "copies without a gain keep their nearest image."
+        f"{change:+.1f} points ({_points(interval)}){kept}."
     )
 
 
