@@ -41,7 +41,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         keep(f"σ = {sigma:g}", "copy plus noise", measured(noisy, subjects))
     others = sampling(common_noise(n, shape, seed + 2000))
     picked = _controls.one_of_two(baseline.run, others, "early bending")
-    keep("one of two, the more bent", "rejection by early bending", measured(picked, subjects))
+    keep("one of two, the less bent", "rejection by early bending", measured(picked, subjects))
     return {"samples": n, "rows": rows, "lower": _lower(rows[1:])}
 
 

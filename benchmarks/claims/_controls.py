@@ -41,16 +41,16 @@ def without_noise(
 
 
 def one_of_two(run: Run, others: Run, quantity: str) -> Run:
-    """Picks from each sample and another candidate the one with more of a quantity.
+    """Picks from each sample and another candidate the one with less of a quantity.
 
     A candidate whose trajectory failed is rejected; the rows are those of the noise of `run`.
     """
     pair = (run, others)
-    values = np.full((2, len(run.is_valid)), -np.inf)
+    values = np.full((2, len(run.is_valid)), np.inf)
     for own, candidate in zip(values, pair, strict=True):
         own[candidate.is_valid] = candidate.quantities[quantity]
     is_valid = np.asarray(run.is_valid | others.is_valid)
-    takes_other = (values.argmax(axis=0) == 1)[is_valid]
+    takes_other = (values.argmin(axis=0) == 1)[is_valid]
 
     def pick(*arrays: np.ndarray) -> np.ndarray:
         spread = []

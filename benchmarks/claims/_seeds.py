@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims._rows import measured
-from benchmarks.claims._runs import Run, common_noise, sampled
+from benchmarks.claims._rows import Row, measured
+from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, auc, bootstrap, correlation, share, with_interval
 from kinetic_jax import plotting
@@ -24,7 +24,7 @@ FIGURES = {
     "shaped f_mem": "F_mem by KTS",
     "completed f_mem": "F_mem by KTS, completed",
     "auc of energy": "AUC of E for copies",
-    "auc of early bending": "AUC of less early bending for copies",
+    "auc of early bending": "AUC of early bending for copies",
 }
 
 
@@ -49,10 +49,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         figures["f_mem"][seed] = share(plain.copied)
         figures["shaped f_mem"][seed] = share(shaped.copied)
         figures["completed f_mem"][seed] = share(shaped.copied.completed)
-        figures["auc of energy"][seed] = _auc(plain.run, "total", 1, plain.copied.memorized)
-        figures["auc of early bending"][seed] = _auc(
-            plain.run, "early bending", -1, plain.copied.memorized
-        )
+        figures["auc of energy"][seed] = _auc(plain, "total")
+        figures["auc of early bending"][seed] = _auc(plain, "early bending")
     return {"samples": n, "strength": config["strength"], "figures": figures}
 
 
@@ -61,8 +59,8 @@ def _trainings(subjects: Subjects) -> dict[str, tuple[VelocityField, VelocityFie
     return {"0": (subjects.general, subjects.memorizing), **subjects.seeds}
 
 
-def _auc(run: Run, name: str, sign: int, copied: np.ndarray) -> dict[str, float]:
-    return bootstrap(auc, [sign * run.quantities[name], copied.astype(float)])
+def _auc(row: Row, name: str) -> dict[str, float]:
+    return bootstrap(auc, [row.run.quantities[name], row.copied.memorized.astype(float)])
 
 
 def count(subjects: Subjects) -> int:

@@ -47,17 +47,17 @@ def test_one_of_two_candidates():
     runs = [sampled(field, common_noise(40, (8, 8, 1), seed), num_steps=10) for seed in (0, 1)]
     bent = []
     for run in runs:
-        values = np.full(40, -np.inf)
+        values = np.full(40, np.inf)
         values[run.is_valid] = run.quantities["early bending"]
         bent.append(values)
     assert sum(run.bad for run in runs) > 0
     assert all(run.bad < 40 for run in runs)
     picked = _controls.one_of_two(*runs, "early bending")
-    best = np.maximum(*bent)
+    best = np.minimum(*bent)
     np.testing.assert_array_equal(picked.is_valid, np.isfinite(best))
     np.testing.assert_array_equal(picked.quantities["early bending"], best[picked.is_valid])
     assert picked.evaluations == 20
-    place = np.flatnonzero(picked.is_valid & (bent[1] > bent[0]))[0]
+    place = np.flatnonzero(picked.is_valid & (bent[1] < bent[0]))[0]
     row = np.sum(picked.is_valid[:place])
     np.testing.assert_array_equal(
         picked.images[row], runs[1].images[np.sum(runs[1].is_valid[:place])]
