@@ -1,0 +1,23 @@
+"""Copies among samples: told with and without the training data.
+
+Each statistic is a function of a velocity field and samples; a higher score is more like a copy,
+and NaN stands for "unknown".
+"""
+
+from kinetic_jax.copies._guesses import reconstruction as reconstruction
+from kinetic_jax.copies._guesses import self_consistency as self_consistency
+from kinetic_jax.copies._guesses import snap as snap
+from kinetic_jax.copies._guesses import spread as spread
+from kinetic_jax.copies._guided import guidance_cosine as guidance_cosine
+from kinetic_jax.copies._guided import guidance_norm as guidance_norm
+from kinetic_jax.copies._guided import guided_sharpness as guided_sharpness
+from kinetic_jax.copies._paths import contraction as contraction
+from kinetic_jax.copies._paths import early_bending as early_bending
+from kinetic_jax.copies._paths import norm_rule as norm_rule
+from kinetic_jax.copies._paths import profile_features as profile_features
+from kinetic_jax.copies._samples import total_variation as total_variation
+from kinetic_jax.copies._samples import train_distance as train_distance
+from kinetic_jax.copies._sharpness import curvature as curvature
+from kinetic_jax.copies._sharpness import curvature_difference as curvature_difference
+from kinetic_jax.copies._sharpness import flipd as flipd
+from kinetic_jax.copies._sharpness import p_laplace as p_laplace

@@ -1,0 +1,185 @@
+"""Copies told by guidance: how the velocity under a condition differs from that under none."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from kinetic_jax._checks import require
+from kinetic_jax._norms import norm_from_squared, squared_norm
+from kinetic_jax._state import State
+from kinetic_jax.copies._scoring import Draw, Model, at_times, scores
+from kinetic_jax.fields import VelocityField, as_field
+
+FIRST = 0.06  # the time of the first of Stable Diffusion's 50 steps, on the linear path
+LATE = 0.95
+
+
+def guidance_norm(
+    field: VelocityField,
+    x0: State,
+    cond: PyTree[Any],
+    *,
+    null_cond: PyTree[Any] | None = None,
+    t: Float[ArrayLike, ""] = FIRST,
+) -> Float[Array, " batch"]:
+    """How much the condition changes the velocity, `||v(t, x, c) − v(t, x, none)||`.
+
+    At the noise from which a sample came, and the time of a first step, so before anything is
+    sampled. Large for a condition under which the model knows one sample by heart.
+
+    Args:
+        field: a model with conditions.
+        x0: the noise of the samples, or their points at time t, shape (batch, *event), or a pytree.
+        cond: their conditions.
+        null_cond: the condition of ONE sample that means "none"; by default the field's own.
+        t: the time, in (0, 1). Traced.
+
+    Returns:
+        A score for each sample, shape (batch,); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: if samples or conditions do not fit the field, it declares no `null_cond` and
+            none is given, or `t` is outside of (0, 1).
+
+    Example:
+        A model whose class 1 is one point:
+
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.copies import guidance_norm
+        >>> points = jnp.array([[0.0, 0.0], [3.0, 4.0]])
+        >>> model = lambda t, x, cond: (points[cond] - x) / (1 - t)
+        >>> noise = jnp.zeros((2, 2))
+        >>> guidance_norm(model, noise, jnp.array([0, 1]), null_cond=0, t=0.5)
+        Array([ 0., 10.], dtype=float32)
+
+    References:
+        Wen et al., Detecting, explaining, and mitigating memorization in diffusion models, arXiv
+        2407.21720, in velocities.
+    """
+    return _guided(_norm, field, x0, cond, null_cond, t)
+
+
+def guidance_cosine(
+    field: VelocityField,
+    x0: State,
+    cond: PyTree[Any],
+    *,
+    null_cond: PyTree[Any] | None = None,
+    t: Float[ArrayLike, ""] = LATE,
+) -> Float[Array, " batch"]:
+    """The cosine between the guidance and the score under no condition, `s(t, x)`, late.
+
+    With `guidance_norm` the pair of anisotropy: both look at the noise of a sample, this one at a
+    time near data, where the log density is steep in some directions and not in others.
+
+    Args:
+        field: a model with conditions.
+        x0: the noise of the samples, or their points at time t, shape (batch, *event), or a pytree.
+        cond: their conditions.
+        null_cond: the condition of ONE sample that means "none"; by default the field's own.
+        t: the time, in (0, 1). Traced.
+
+    Returns:
+        A score for each sample, in [−1, 1], shape (batch,); NaN for samples that are not finite,
+            0 where the condition changes nothing.
+
+    Raises:
+        ValueError: as `guidance_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.copies import guidance_cosine
+        >>> model = lambda t, x, cond: cond * x
+        >>> guidance_cosine(model, jnp.ones((1, 2)), jnp.array([1.0]), null_cond=0.0, t=0.5)
+        Array([-1.], dtype=float32)
+
+    References:
+        Asthana and Belagiannis, Detecting and mitigating memorization in diffusion models through
+        anisotropy of the log-probability, arXiv 2601.20642.
+    """
+    return _guided(_cosine, field, x0, cond, null_cond, t)
+
+
+def guided_sharpness(
+    field: VelocityField,
+    x0: State,
+    cond: PyTree[Any],
+    *,
+    null_cond: PyTree[Any] | None = None,
+    t: Float[ArrayLike, ""] = FIRST,
+) -> Float[Array, " batch"]:
+    """SAIL's measure of a sharp landscape: the Hessian's difference times that of the scores.
+
+    `ln ||(J_c − J_n) (v_c − v_n)||²` at the noise of a sample, with the Jacobians J of the
+    velocities under its condition and under none. (Scores and their Hessians differ from these by
+    factors of the time alone.)
+
+    Args:
+        field: a model with conditions.
+        x0: the noise of the samples, or their points at time t, shape (batch, *event), or a pytree.
+        cond: their conditions.
+        null_cond: the condition of ONE sample that means "none"; by default the field's own.
+        t: the time, in (0, 1). Traced.
+
+    Returns:
+        A score for each sample, shape (batch,); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: as `guidance_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.copies import guided_sharpness
+        >>> model = lambda t, x, cond: cond * x
+        >>> x0 = jnp.array([[1.0, 0.0]])
+        >>> jnp.exp(guided_sharpness(model, x0, jnp.array([3.0]), null_cond=1.0, t=0.5)).round(3)
+        Array([16.], dtype=float32)
+
+    References:
+        Jeon, Kim and No, Understanding and mitigating memorization in generative models via
+        sharpness of probability landscapes, arXiv 2412.04140.
+    """
+    return _guided(_sharpness, field, x0, cond, null_cond, t)
+
+
+def _guided(
+    rule: Any,
+    field: VelocityField,
+    x0: State,
+    cond: PyTree[Any],
+    null_cond: PyTree[Any] | None,
+    t: ArrayLike,
+) -> Float[Array, " batch"]:
+    model = as_field(field)
+    none = model.null_cond if null_cond is None else null_cond
+    require(none is not None, "null_cond", None, "be given for a field that declares none")
+    require(cond is not None, "cond", None, "be given: the condition of each sample")
+    model.check_cond(none, "null_cond")
+    none = jax.tree.map(lambda c, n: jnp.asarray(n).astype(jnp.asarray(c).dtype), cond, none)
+    draw = at_times(t, x0)
+    return scores(rule, (model,), x0, cond, draw, conditions=(none,), name="x0")
+
+
+def _norm(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
+    given, none = (model(draw.t, x) for model in models)
+    return norm_from_squared(squared_norm(given - none))
+
+
+def _cosine(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
+    given, none = (model(draw.t, x) for model in models)
+    guidance, score = given - none, draw.t * none - x
+    size = norm_from_squared(squared_norm(guidance) * squared_norm(score))
+    product = jnp.sum((guidance * score).astype(size.dtype))
+    return jnp.where(size > 0, product / jnp.where(size > 0, size, jnp.ones_like(size)), 0 * size)
+
+
+def _sharpness(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
+    def guidance(point: Array) -> Array:
+        given, none = (model(draw.t, point) for model in models)
+        return given - none
+
+    _, product = jax.jvp(guidance, (x,), (guidance(x),))
+    square = squared_norm(product)
+    return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))

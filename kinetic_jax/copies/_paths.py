@@ -1,0 +1,221 @@
+"""Copies told by how a sample was reached: its profile, and paths that begin next to its own."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+
+from kinetic_jax._checks import float_array, require, require_key, short, whole_number
+from kinetic_jax._norms import squared_norm
+from kinetic_jax._state import State
+from kinetic_jax.fields import VelocityField
+from kinetic_jax.sampling import KineticProfile, sample
+
+EARLY = (0.2, 0.4)
+_LEAST = 1e-12  # of a squared speed, below which it is rounding
+
+
+def early_bending(profile: KineticProfile) -> Float[Array, " batch"]:
+    """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
+
+    `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
+
+    Args:
+        profile: of a run of `sample` on a fixed grid.
+
+    Returns:
+        A score for each sample, shape (batch,); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: if there is no profile (adaptive steps), or no step begins in that span.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import sample
+        >>> from kinetic_jax.copies import early_bending
+        >>> straight = sample(lambda t, x, cond: jnp.ones_like(x), jnp.zeros((1, 2)), num_steps=10)
+        >>> early_bending(straight.profile)
+        Array([0.], dtype=float32)
+    """
+    ts, bend2 = _checked(profile)
+    steps = np.diff(np.append(ts, 1.0))
+    inside = (ts >= EARLY[0] - 1e-6) & (ts < EARLY[1] - 1e-6)
+    require(bool(inside.any()), "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
+    rate = bend2[..., inside] / jnp.asarray(2 * steps[inside], bend2.dtype)[None]
+    return _or_unknown(jnp.sum(rate, axis=-1), profile)
+
+
+def profile_features(profile: KineticProfile, bins: int = 20) -> Float[Array, "batch features"]:
+    """The logarithms of speed and bending along each path, for a detector.
+
+    In each of `bins` equal parts of [0, 1]: ln of the mean of ||u||², then ln of the mean rate of
+    bending ||u_i − u_{i−1}||² / h_i. They come with `sample` and cost nothing.
+
+    Args:
+        profile: of a run of `sample` on a fixed grid, with at least two steps in every part.
+        bins: number of parts.
+
+    Returns:
+        Features, shape (batch, 2 bins); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: if there is no profile (adaptive steps), or a part has fewer than two steps.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import GaussianField, noise, sample
+        >>> from kinetic_jax.copies import profile_features
+        >>> x0 = noise(jax.random.key(0), jnp.arange(3), (2,))
+        >>> run = sample(GaussianField(jnp.zeros(2), 0.5), x0, num_steps=40)
+        >>> profile_features(run.profile).shape
+        (3, 40)
+    """
+    ts, bend2 = _checked(profile)
+    count = whole_number("bins", bins, 1)
+    steps = np.diff(np.append(ts, 1.0))
+    part = np.minimum((ts * count + 1e-6).astype(int), count - 1)
+    held = np.bincount(part, minlength=count)
+    expected = f"have at least two steps in each of {count} parts of [0, 1]"
+    require(bool((held >= 2).all()), "profile", f"{len(ts)} steps", expected)
+    # The first step has no bending.
+    weights = (part[:, None] == np.arange(count)[None]) / held[None]
+    turning = (part[1:, None] == np.arange(count)[None]) * 1.0
+    turning /= turning.sum(axis=0)[None]
+    speed2 = profile.speed2
+    rate = bend2[..., 1:] / jnp.asarray(steps[1:], bend2.dtype)
+    means = [
+        jnp.matmul(values, jnp.asarray(share, values.dtype), precision="highest")
+        for values, share in ((speed2, weights), (rate, turning))
+    ]
+    features = jnp.log(jnp.maximum(jnp.concatenate(means, axis=-1), _LEAST))
+    return jnp.where(jnp.isfinite(features), features, jnp.nan)
+
+
+def norm_rule(
+    profile: KineticProfile, usual: Float[ArrayLike, "samples steps"]
+) -> Float[Array, " batch"]:
+    """How far the sizes of a path's steps leave the region in which usual paths lie.
+
+    The greatest |z| over the steps, with z = (ln ||u_i||² − mean) / standard deviation, of the
+    same step of usual paths: those of samples that are known not to be copies.
+
+    Args:
+        profile: of a run of `sample` on a fixed grid.
+        usual: the `speed2` of profiles on the same grid, shape (samples, steps), of two or more.
+
+    Returns:
+        A score for each sample, shape (batch,); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: if there is no profile, or `usual` has other steps or fewer than two rows.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import GaussianField, noise, sample
+        >>> from kinetic_jax.copies import norm_rule
+        >>> x0 = noise(jax.random.key(0), jnp.arange(9), (2,))
+        >>> run = sample(GaussianField(jnp.zeros(2), 0.5), x0, num_steps=10)
+        >>> norm_rule(run.profile, run.profile.speed2).shape
+        (9,)
+
+    References:
+        Huang et al., Broken memories: detecting and mitigating memorization in diffusion models
+        with degraded generations, arXiv 2605.22050 (regions of stability from norms of updates;
+        the abstract's rule, whose thresholds are not known here).
+    """
+    ts, _ = _checked(profile)
+    known = float_array(usual, "usual")
+    fits = known.ndim == 2 and known.shape[1] == len(ts) and len(known) >= 2
+    require(fits, "usual", f"shape {known.shape}", f"be (n, {len(ts)}) with n >= 2")
+    logs = jnp.log(jnp.maximum(known, _LEAST))
+    mean, deviation = jnp.mean(logs, axis=0), jnp.std(logs, axis=0)
+    own = jnp.log(jnp.maximum(profile.speed2, _LEAST))
+    away = jnp.abs(own - mean[None]) / jnp.maximum(deviation, 1e-6)[None]
+    return _or_unknown(jnp.max(away, axis=-1), profile)
+
+
+def contraction(
+    field: VelocityField,
+    x0: State,
+    cond: PyTree[Any] | None = None,
+    *,
+    key: PRNGKeyArray,
+    size: float = 0.05,
+    draws: int = 1,
+    **options: Any,
+) -> Float[Array, " batch"]:
+    """How much a small change of the noise is contracted on the way to the sample.
+
+    `−ln(mean ||x1' − x1||² / ||x0' − x0||²)` with x0' = x0 + size ε, over draws of ε: paths of the
+    neighbourhood of a copy all lead to it.
+
+    Args:
+        field: the model; gains around it act.
+        x0: the noise of the samples, shape (batch, *event), or a pytree of such arrays.
+        cond: their conditions.
+        key: of the changes, which all samples share.
+        size: of the change, as a share of the noise.
+        draws: of the change; each takes another path.
+        **options: of `sample`, such as `num_steps`.
+
+    Returns:
+        A score for each sample, shape (batch,); NaN where a path is not finite.
+
+    Raises:
+        ValueError: as `sample`; if `key` is no random key, or `size` is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from kinetic_jax import EmpiricalField
+        >>> from kinetic_jax.copies import contraction
+        >>> model = EmpiricalField(jnp.array([[2.0, 0.0], [-2.0, 0.0]]))
+        >>> x0 = jnp.array([[1.0, 0.0], [-0.01, 0.0]])  # the second begins near the divide
+        >>> contraction(model, x0, key=jax.random.key(1), size=0.1, num_steps=20).argmax()
+        Array(0, dtype=int32)
+    """
+    require_key("key", key)
+    require(size > 0, "size", size, "be positive")
+    plain = sample(field, x0, cond, **options)
+    ratios = []
+    for one in jax.random.split(key, whole_number("draws", draws, 1)):
+        moved = _moved(x0, one, size)
+        other = sample(field, moved, cond, **options)
+        before, after = _apart(moved, x0), _apart(other.x1, plain.x1)
+        is_known = (plain.status == 0) & (other.status == 0)
+        ratios.append(jnp.where(is_known, after / before, jnp.nan))
+    ratio = jnp.mean(jnp.stack(ratios), axis=0)
+    return -jnp.log(jnp.maximum(ratio, jnp.finfo(ratio.dtype).tiny))
+
+
+def _moved(x0: State, key: PRNGKeyArray, size: float) -> State:
+    leaves, structure = jax.tree.flatten(x0)
+    moved = []
+    for number, leaf in enumerate(map(jnp.asarray, leaves)):
+        step = jax.random.normal(jax.random.fold_in(key, number), leaf.shape[1:], leaf.dtype)
+        moved.append(leaf + size * step[None])
+    return jax.tree.unflatten(structure, moved)
+
+
+def _apart(a: State, b: State) -> Float[Array, " batch"]:
+    """Squared distances, row by row."""
+    parts = [
+        squared_norm(jnp.asarray(one) - jnp.asarray(other), tuple(range(1, jnp.ndim(one))))
+        for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    ]
+    return sum(parts[1:], parts[0])
+
+
+def _checked(profile: KineticProfile) -> tuple[np.ndarray, Array]:
+    """The times of a profile, on the host, and its bending."""
+    is_profile = isinstance(profile, KineticProfile)
+    expected = "be the profile of a run on a fixed grid"
+    require(is_profile, "profile", short(profile), expected)
+    return np.asarray(profile.ts, np.float64), profile.bend2
+
+
+def _or_unknown(score: Array, profile: KineticProfile) -> Array:
+    """NaN for samples whose path is not finite."""
+    is_known = jnp.all(jnp.isfinite(profile.speed2), axis=-1)
+    return jnp.where(is_known, score, jnp.nan)
