@@ -15,6 +15,8 @@ from kinetic_jax.copies._paths import contraction as contraction
 from kinetic_jax.copies._paths import early_bending as early_bending
 from kinetic_jax.copies._paths import norm_rule as norm_rule
 from kinetic_jax.copies._paths import profile_features as profile_features
+from kinetic_jax.copies._registry import STATISTICS as STATISTICS
+from kinetic_jax.copies._registry import Statistic as Statistic
 from kinetic_jax.copies._samples import total_variation as total_variation
 from kinetic_jax.copies._samples import train_distance as train_distance
 from kinetic_jax.copies._sharpness import curvature as curvature

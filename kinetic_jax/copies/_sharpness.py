@@ -183,7 +183,7 @@ def p_laplace(
     *,
     key: PRNGKeyArray,
     t: Float[ArrayLike, ""] = 0.9,
-    p: float = 1.0,
+    p: float = 2.0,
     probes: int = 8,
 ) -> Float[Array, " batch"]:
     """The p-Laplacian of the log density at a sample, negated: a copy lies on a peak.
@@ -211,10 +211,9 @@ def p_laplace(
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import GaussianField
         >>> from kinetic_jax.copies import p_laplace
-        >>> field = GaussianField(jnp.zeros(2), 1.0)
-        >>> samples = jnp.array([[1.0, 0.0], [4.0, 0.0]])
-        >>> p_laplace(field, samples, key=jax.random.key(0)).argmax()
-        Array(0, dtype=int32)
+        >>> field = GaussianField(jnp.zeros(2), 1.0)  # s = −x / (t² + (1 − t)²)
+        >>> p_laplace(field, jnp.ones((1, 2)), key=jax.random.key(0), t=0.5)
+        Array([4.], dtype=float32)
 
     References:
         Brokman et al., Identifying memorization of diffusion models through p-Laplace analysis,
