@@ -4,6 +4,9 @@ Each statistic is a function of a velocity field and samples; a higher score is 
 and NaN stands for "unknown".
 """
 
+from kinetic_jax.copies._detector import CopyDetector as CopyDetector
+from kinetic_jax.copies._features import CopyFeatures as CopyFeatures
+from kinetic_jax.copies._features import copy_features as copy_features
 from kinetic_jax.copies._guesses import reconstruction as reconstruction
 from kinetic_jax.copies._guesses import self_consistency as self_consistency
 from kinetic_jax.copies._guesses import snap as snap

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import float_array, require, require_key, short, whole_number
+from kinetic_jax._checks import (
+    float_array,
+    is_concrete,
+    require,
+    require_key,
+    short,
+    whole_number,
+)
 from kinetic_jax._norms import squared_norm
 from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField
@@ -15,6 +22,7 @@ from kinetic_jax.sampling import KineticProfile, sample
 
 EARLY = (0.2, 0.4)
 _LEAST = 1e-12  # of a squared speed, below which it is rounding
+_SLACK = 1e-5  # by which a step may begin before its part of [0, 1]
 
 
 def early_bending(profile: KineticProfile) -> Float[Array, " batch"]:
@@ -39,12 +47,13 @@ def early_bending(profile: KineticProfile) -> Float[Array, " batch"]:
         >>> early_bending(straight.profile)
         Array([0.], dtype=float32)
     """
-    ts, bend2 = _checked(profile)
-    steps = np.diff(np.append(ts, 1.0))
-    inside = (ts >= EARLY[0] - 1e-6) & (ts < EARLY[1] - 1e-6)
-    require(bool(inside.any()), "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
-    rate = bend2[..., inside] / jnp.asarray(2 * steps[inside], bend2.dtype)[None]
-    return _or_unknown(jnp.sum(rate, axis=-1), profile)
+    ts, steps = _checked(profile)
+    inside = (ts >= EARLY[0] - _SLACK) & (ts < EARLY[1] - _SLACK)
+    if is_concrete(ts):
+        has_some = bool(np.any(np.asarray(inside)))
+        require(has_some, "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
+    weights = jnp.where(inside, 1 / (2 * steps), jnp.zeros_like(steps))
+    return _or_unknown(_weighted(profile.bend2, weights[:, None])[..., 0], profile)
 
 
 def profile_features(profile: KineticProfile, bins: int = 20) -> Float[Array, "batch features"]:
@@ -72,24 +81,19 @@ def profile_features(profile: KineticProfile, bins: int = 20) -> Float[Array, "b
         >>> profile_features(run.profile).shape
         (3, 40)
     """
-    ts, bend2 = _checked(profile)
+    ts, steps = _checked(profile)
     count = whole_number("bins", bins, 1)
-    steps = np.diff(np.append(ts, 1.0))
-    part = np.minimum((ts * count + 1e-6).astype(int), count - 1)
-    held = np.bincount(part, minlength=count)
-    expected = f"have at least two steps in each of {count} parts of [0, 1]"
-    require(bool((held >= 2).all()), "profile", f"{len(ts)} steps", expected)
-    # The first step has no bending.
-    weights = (part[:, None] == np.arange(count)[None]) / held[None]
-    turning = (part[1:, None] == np.arange(count)[None]) * 1.0
-    turning /= turning.sum(axis=0)[None]
-    speed2 = profile.speed2
-    rate = bend2[..., 1:] / jnp.asarray(steps[1:], bend2.dtype)
-    means = [
-        jnp.matmul(values, jnp.asarray(share, values.dtype), precision="highest")
-        for values, share in ((speed2, weights), (rate, turning))
-    ]
-    features = jnp.log(jnp.maximum(jnp.concatenate(means, axis=-1), _LEAST))
+    part = jnp.clip(jnp.floor(ts * count + _SLACK), 0, count - 1)
+    is_in = (part[:, None] == jnp.arange(count, dtype=part.dtype)[None]).astype(steps.dtype)
+    held = jnp.sum(is_in, axis=0)
+    if is_concrete(held):
+        expected = f"have at least two steps in each of {count} parts of [0, 1]"
+        fits = bool(np.all(np.asarray(held) >= 2))
+        require(fits, "profile", f"{len(ts)} steps", expected)
+    turns = is_in.at[0].set(0)  # the first step has no bending
+    speed = _weighted(profile.speed2, is_in / held[None])
+    bending = _weighted(profile.bend2, turns / (jnp.sum(turns, axis=0)[None] * steps[:, None]))
+    features = jnp.log(jnp.maximum(jnp.concatenate([speed, bending], axis=-1), _LEAST))
     return jnp.where(jnp.isfinite(features), features, jnp.nan)
 
 
@@ -207,12 +211,20 @@ def _apart(a: State, b: State) -> Float[Array, " batch"]:
     return sum(parts[1:], parts[0])
 
 
-def _checked(profile: KineticProfile) -> tuple[np.ndarray, Array]:
-    """The times of a profile, on the host, and its bending."""
+def _checked(profile: KineticProfile) -> tuple[Array, Array]:
+    """The left ends of a profile's steps, and their sizes."""
     is_profile = isinstance(profile, KineticProfile)
     expected = "be the profile of a run on a fixed grid"
     require(is_profile, "profile", short(profile), expected)
-    return np.asarray(profile.ts, np.float64), profile.bend2
+    ts = jnp.asarray(profile.ts)
+    return ts, jnp.diff(ts, append=jnp.ones_like(ts[:1]))
+
+
+def _weighted(
+    values: Float[Array, "*batch steps"], weights: Float[Array, "steps parts"]
+) -> Float[Array, "*batch parts"]:
+    """Weighted sums over the steps."""
+    return jnp.matmul(values, weights.astype(values.dtype), precision="highest")
 
 
 def _or_unknown(score: Array, profile: KineticProfile) -> Array:
