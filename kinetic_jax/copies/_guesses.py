@@ -12,7 +12,6 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import whole_number
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.copies._scoring import (
     Draw,
     Model,
@@ -28,7 +27,7 @@ from kinetic_jax.fields import VelocityField
 def snap(
     field: VelocityField,
     earlier: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -85,7 +84,7 @@ def _snap(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def reconstruction(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -139,7 +138,7 @@ def _reconstruction(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def spread(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -179,19 +178,25 @@ def spread(
 
 
 def _spread(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
+    def guessed(key: PRNGKeyArray) -> Array:
+        return guess(models[0], draw.t, renoised(draw.t, x, key))
+
+    assert draw.keys is not None, "given by the function"
+    first, n = guessed(draw.keys[0]), draw.keys.shape[0]
+
     def moments(key: PRNGKeyArray) -> tuple[Array, Array]:
-        off = guess(models[0], draw.t, renoised(draw.t, x, key)) - x
+        # From the first guess: of guesses that are alike nothing cancels.
+        off = guessed(key) - first
         return off, squared_norm(off)
 
-    off, square = mean_over_draws(moments, draw)
-    assert draw.keys is not None, "given by the function"
-    n = draw.keys.shape[0]
-    return -_log((square - squared_norm(off)) * n / (n - 1))
+    off, square = mean_over_draws(moments, draw._replace(keys=draw.keys[1:]))
+    among_all = (n - 1) / n
+    return -_log(square - among_all * squared_norm(off))
 
 
 def self_consistency(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,

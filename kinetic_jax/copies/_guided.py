@@ -8,7 +8,6 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._norms import norm_from_squared, squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.copies._scoring import Draw, Model, at_times, scores
 from kinetic_jax.fields import VelocityField, as_field
 
@@ -18,7 +17,7 @@ LATE = 0.95
 
 def guidance_norm(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -63,7 +62,7 @@ def guidance_norm(
 
 def guidance_cosine(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -104,7 +103,7 @@ def guidance_cosine(
 
 def guided_sharpness(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -147,7 +146,7 @@ def guided_sharpness(
 def _guided(
     rule: Any,
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     null_cond: PyTree[Any] | None,
     t: ArrayLike,
@@ -180,6 +179,6 @@ def _sharpness(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         given, none = (model(draw.t, point) for model in models)
         return given - none
 
-    _, product = jax.jvp(guidance, (x,), (guidance(x),))
-    square = squared_norm(product)
+    difference, along = jax.linearize(guidance, x)
+    square = squared_norm(along(difference))
     return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))

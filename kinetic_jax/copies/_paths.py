@@ -16,7 +16,6 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import KineticProfile, sample
 
@@ -142,7 +141,7 @@ def norm_rule(
 
 def contraction(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -193,7 +192,7 @@ def contraction(
     return -jnp.log(jnp.maximum(ratio, jnp.finfo(ratio.dtype).tiny))
 
 
-def _moved(x0: State, key: PRNGKeyArray, size: float) -> State:
+def _moved(x0: PyTree[ArrayLike], key: PRNGKeyArray, size: float) -> PyTree[Array]:
     leaves, structure = jax.tree.flatten(x0)
     moved = []
     for number, leaf in enumerate(map(jnp.asarray, leaves)):
@@ -202,7 +201,7 @@ def _moved(x0: State, key: PRNGKeyArray, size: float) -> State:
     return jax.tree.unflatten(structure, moved)
 
 
-def _apart(a: State, b: State) -> Float[Array, " batch"]:
+def _apart(a: PyTree[ArrayLike], b: PyTree[ArrayLike]) -> Float[Array, " batch"]:
     """Squared distances, row by row."""
     parts = [
         squared_norm(jnp.asarray(one) - jnp.asarray(other), tuple(range(1, jnp.ndim(one))))

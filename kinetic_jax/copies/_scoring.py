@@ -12,7 +12,6 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import float_array, is_concrete, require, require_key
 from kinetic_jax._open import call_opened
-from kinetic_jax._state import State
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
@@ -44,7 +43,7 @@ Rule: TypeAlias = Callable[[tuple[Model, ...], Array, Draw], Array]
 def scores(
     rule: Rule,
     fields: tuple[VelocityField, ...],
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any],
     draw: Draw,
     *,
@@ -74,7 +73,9 @@ def scores(
     return call_opened(_compiled(rule), models, rows, given.cond, conditions, draw)
 
 
-def _alike(field: VelocityField, name: str, x1: State, rows: Array, cond: PyTree[Any]) -> Field:
+def _alike(
+    field: VelocityField, name: str, x1: PyTree[ArrayLike], rows: Array, cond: PyTree[Any]
+) -> Field:
     """Another model of the same samples."""
     other, *_ = flattened(name, as_field(field, "earlier"), x1)
     check_inputs(other, name, rows, cond)
@@ -111,7 +112,12 @@ def _model(field: Field, cond: PyTree[Array]) -> Model:
 
 
 def at_times(
-    t: ArrayLike, x1: State, key: PRNGKeyArray | None = None, draws: int = 1, *, axes: int = 0
+    t: ArrayLike,
+    x1: PyTree[ArrayLike],
+    key: PRNGKeyArray | None = None,
+    draws: int = 1,
+    *,
+    axes: int = 0,
 ) -> Draw:
     """A checked time in (0, 1), or times, and the keys of draws.
 

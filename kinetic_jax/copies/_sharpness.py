@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import float_scalar, require_finite, whole_number
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.copies._scoring import Draw, Model, at_times, mean_over_draws, renoised, scores
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._divergence import velocity_and_divergence
@@ -19,7 +18,7 @@ from kinetic_jax.fields._divergence import velocity_and_divergence
 
 def flipd(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -75,7 +74,7 @@ def _flipd(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def curvature(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -121,7 +120,7 @@ def curvature(
 def curvature_difference(
     field: VelocityField,
     earlier: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -178,7 +177,7 @@ def _curvature(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def p_laplace(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
