@@ -81,7 +81,7 @@ class CopyDetector:
         is_known = np.isfinite(features.values).all(axis=1)
         rows, is_copy = features.values[is_known], is_copy[is_known]
         for name, count in (("copies", is_copy.sum()), ("others", (~is_copy).sum())):
-            require(count >= FOLDS, "labels", f"{count} {name}", f"mark at least {FOLDS}")
+            require(bool(count >= FOLDS), "labels", f"{count} {name}", f"mark at least {FOLDS}")
         mean, scale = _moments(rows)
         standard = (rows - mean[None]) / scale[None]
         model = LogisticRegression(C=STRENGTH, max_iter=1000)
@@ -103,9 +103,10 @@ class CopyDetector:
         With `negatives`, features of samples that are no copies (held-out data, re-noised and
         denoised by the model), a logistic regression estimates the ratio of the densities p of the
         model's samples and q of the negatives, and the probability is `1 − s q/p`, with s the share
-        of samples that are none, the least of p/q (its 5% quantile). Without, two normal
-        distributions of one variance are fitted to `snap`, and the probability is that of the one
-        with the greater mean.
+        of samples that are none, the least of p/q (its 5% quantile): a rank rather than a
+        probability, as ln p/q is no linear function of features. Without, two normal distributions
+        of one variance are fitted to `snap`, and the probability is that of the one with the
+        greater mean: some samples must be copies, and some not.
 
         Args:
             features: of the model's samples.

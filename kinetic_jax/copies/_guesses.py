@@ -23,6 +23,8 @@ from kinetic_jax.copies._scoring import (
 )
 from kinetic_jax.fields import VelocityField
 
+_SAME = 1e-4  # of a sample's size, below which its guess is the sample but for rounding
+
 
 def snap(
     field: VelocityField,
@@ -79,7 +81,7 @@ def _snap(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         return tuple(squared_norm(guess(model, draw.t, noisy) - x) for model in models)
 
     own, others = mean_over_draws(errors, draw)
-    return _log(others) - _log(own)
+    return _log(others, x) - _log(own, x)
 
 
 def reconstruction(
@@ -131,7 +133,7 @@ def _reconstruction(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         def error(key: PRNGKeyArray) -> Array:
             return squared_norm(guess(models[0], t, renoised(t, x, key)) - x)
 
-        return -_log(mean_over_draws(error, draw))
+        return -_log(mean_over_draws(error, draw), x)
 
     return jnp.mean(jax.lax.map(at, draw.t))
 
@@ -191,7 +193,7 @@ def _spread(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
     off, square = mean_over_draws(moments, draw._replace(keys=draw.keys[1:]))
     among_all = (n - 1) / n
-    return -_log(square - among_all * squared_norm(off))
+    return -_log(square - among_all * squared_norm(off), x)
 
 
 def self_consistency(
@@ -240,9 +242,10 @@ def _self_consistency(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         second = guess(models[0], draw.t, renoised(draw.t, first, key))
         return squared_norm(second - first)
 
-    return -_log(mean_over_draws(moved, draw))
+    return -_log(mean_over_draws(moved, draw), x)
 
 
-def _log(square: Array) -> Array:
-    """The logarithm of a mean square, finite where that is 0."""
-    return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
+def _log(square: Array, x: Array) -> Array:
+    """The logarithm of a mean square, at least that of rounding in guesses of x."""
+    least = _SAME**2 * squared_norm(x)
+    return jnp.log(jnp.maximum(square, jnp.maximum(least, jnp.finfo(square.dtype).tiny)))
