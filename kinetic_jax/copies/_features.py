@@ -1,25 +1,38 @@
 """Features of samples for a detector of copies, with the settings that they were made with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_key, whole_number
 from kinetic_jax._digest import digest
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.copies._paths import profile_features
+from kinetic_jax.copies._paths import Profile, profile_features
 from kinetic_jax.copies._registry import STATISTICS
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling import Trajectories
 from kinetic_jax.sampling._probes import held_arrays
 
 PROFILE = "profile"
 # Statistics that need an earlier checkpoint, and others, by how well they told copies.
 WITH_EARLIER, ALONE = ("snap", "self_consistency", "spread"), ("self_consistency", "spread")
 _OF_MODEL = ("model", "earlier")
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """The result of `sample`, or a shard of a job: `x1`, `status` and perhaps a `profile`."""
+
+    @property
+    def x1(self) -> PyTree[Any]: ...
+
+    @property
+    def status(self) -> Any: ...
+
+    @property
+    def profile(self) -> Profile | None: ...
 
 
 class CopyFeatures(NamedTuple):
@@ -49,10 +62,14 @@ class CopyFeatures(NamedTuple):
         """The features of some samples, by their numbers or a mask."""
         return self._replace(values=self.values[chosen])
 
+    def joined(self, others: Sequence["CopyFeatures"]) -> "CopyFeatures":
+        """These and others, which have the same names and settings, as one."""
+        return self._replace(values=np.concatenate([part.values for part in (self, *others)]))
+
 
 def copy_features(
     field: VelocityField,
-    run: Trajectories,
+    run: Samples,
     *,
     key: PRNGKeyArray,
     earlier: VelocityField | None = None,
@@ -129,12 +146,12 @@ def copy_features(
     return CopyFeatures(values, tuple(names), _settings(field, earlier, run, count))
 
 
-def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Array]:
+def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def _settings(
-    field: VelocityField, earlier: VelocityField | None, run: Trajectories, bins: int
+    field: VelocityField, earlier: VelocityField | None, run: Samples, bins: int
 ) -> dict[str, Any]:
     """What features depend on."""
     profile = run.profile
