@@ -45,7 +45,7 @@ ELSEWHERE = (
 def public_names() -> list[str]:
     """The names of `kinetic_jax`, and those of its submodules."""
     names = {*kj.__all__, *ELSEWHERE}
-    for module in (kj.exact, kj.jobs, kj.metrics):
+    for module in (kj.copies, kj.exact, kj.jobs, kj.metrics):
         names |= {name for name, value in vars(module).items() if not inspect.ismodule(value)}
     return sorted(name for name in names if not name.startswith("_"))
 
@@ -302,7 +302,49 @@ def calls(folder: Path) -> dict[str, Call]:
         "spearman": Call(kj.metrics.spearman, {"a": numbers, "b": -numbers}),
         "sweep": Call(kj.sampling.sweep, {"field": plain, "x0": x0, "num_steps": 4}),
     }
-    return found
+    return found | calls_of_copies(network, plain, x0)
+
+
+def calls_of_copies(labelled: Any, plain: Any, x0: jax.Array) -> dict[str, Call]:
+    """Those of `kinetic_jax.copies`, of a model with labels and one without."""
+    key, copies = jax.random.key(0), kj.copies
+    run = kj.sample(plain, x0, num_steps=10)
+    one = {"field": plain, "x1": x0, "key": key}
+    guided = {"field": labelled, "x0": x0, "cond": np.zeros(4, int)}
+    values = np.linspace(-1, 1, 40)[:, None] ** 3
+    features = copies.CopyFeatures(values, ("snap",), {"steps": 10})
+    detector = copies.CopyDetector.fit(features, values[:, 0] > 0)
+    return {
+        "CopyDetector.fit": Call(
+            copies.CopyDetector.fit, {"features": features, "labels": values[:, 0] > 0}
+        ),
+        "CopyDetector.load": Call(copies.CopyDetector.load, {"path": "detector.json"}),
+        "CopyDetector.save": Call(detector.save, {"path": "detector.json"}),
+        "CopyDetector.score": Call(detector.score, {"features": features}),
+        "CopyDetector.without_labels": Call(
+            copies.CopyDetector.without_labels, {"features": features}
+        ),
+        "contraction": Call(copies.contraction, {"field": plain, "x0": x0, "key": key}),
+        "copy_features": Call(
+            copies.copy_features, {"field": plain, "run": run, "key": key, "bins": 2}
+        ),
+        "curvature": Call(copies.curvature, one),
+        "curvature_difference": Call(copies.curvature_difference, one | {"earlier": plain}),
+        "early_bending": Call(copies.early_bending, {"profile": run.profile}),
+        "flipd": Call(copies.flipd, one),
+        "guidance_cosine": Call(copies.guidance_cosine, guided),
+        "guidance_norm": Call(copies.guidance_norm, guided),
+        "guided_sharpness": Call(copies.guided_sharpness, guided),
+        "norm_rule": Call(copies.norm_rule, {"profile": run.profile, "usual": run.profile.speed2}),
+        "p_laplace": Call(copies.p_laplace, one),
+        "profile_features": Call(copies.profile_features, {"profile": run.profile, "bins": 2}),
+        "reconstruction": Call(copies.reconstruction, one),
+        "self_consistency": Call(copies.self_consistency, one),
+        "snap": Call(copies.snap, one | {"earlier": plain}),
+        "spread": Call(copies.spread, one),
+        "total_variation": Call(copies.total_variation, {"x1": jnp.ones((2, 4, 4))}),
+        "train_distance": Call(copies.train_distance, {"x1": x0, "train": np.asarray(x0)}),
+    }
 
 
 def parameters(call: Call) -> dict[str, Any]:

@@ -38,7 +38,15 @@ def computing(module):
 def test_every_public_name_is_here():
     assert kj.__all__  # which loads the names
     public = set.union(*map(computing, (kj, kj.exact, kj.jobs, kj.metrics)))
-    public |= {"from_scaled_time", "load_images", "network_field", "sweep", "complete", "encode"}
+    public |= {
+        "snap",
+        "from_scaled_time",
+        "load_images",
+        "network_field",
+        "sweep",
+        "complete",
+        "encode",
+    }
     elsewhere = {name for names in NO_ARRAYS for name in names.split()}
     assert public == {name.split(",")[0] for name in CASES} | elsewhere
 

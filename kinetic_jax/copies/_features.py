@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_key, whole_number
+from kinetic_jax._checks import conditions_of, require, require_key, short, whole_number
 from kinetic_jax._digest import digest
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.copies._paths import Profile, profile_features
 from kinetic_jax.copies._registry import STATISTICS
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling._probes import held_arrays
 
 PROFILE = "profile"
@@ -115,11 +115,19 @@ def copy_features(
         >>> features.names
         ('speed 0.00', 'speed 0.50', 'bending 0.00', 'bending 0.50', 'self_consistency', 'spread')
     """
+    as_field(field)
+    if earlier is not None:
+        as_field(earlier, "earlier")
     require_key("key", key)
+    require(isinstance(run, Samples), "run", short(run), "be what sample returned, or a shard")
+    is_list = statistics is None or isinstance(statistics, list | tuple)
+    require(is_list, "statistics", short(statistics), "be names of statistics")
     chosen = (ALONE if earlier is None else WITH_EARLIER) if statistics is None else statistics
     for name in chosen:
         require(name in STATISTICS, "statistics", repr(name), f"be of {list(STATISTICS)}")
+    step = whole_number("batch_size", batch_size, 1)
     size, count = len(run.status), whole_number("bins", bins, 0)
+    cond = conditions_of(cond, size, "run")
     columns, names = [], []
     profile = run.profile
     if count and profile is not None:
@@ -127,7 +135,6 @@ def copy_features(
         parts = [f"{part / count:.2f}" for part in range(count)]
         names += [f"{kind} {part}" for kind in ("speed", "bending") for part in parts]
     given = {"field": field, "earlier": earlier, "key": key}
-    step = whole_number("batch_size", batch_size, 1)
     with progress_bar("features", size, show=progress) as update:
         parts_of: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for start in range(0, size, step):

@@ -15,7 +15,6 @@ from kinetic_jax._norms import squared_norm
 from kinetic_jax.copies._scoring import (
     Draw,
     Model,
-    at_times,
     guess,
     mean_over_draws,
     renoised,
@@ -71,8 +70,8 @@ def snap(
         >>> snap(model, earlier, samples, key=jax.random.key(0)).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_snap, (field, earlier), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_snap, (field, earlier), x1, cond, t, key=key, draws=count)
 
 
 def _snap(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -124,8 +123,8 @@ def reconstruction(
         Carlini et al., Extracting training data from diffusion models, arXiv 2301.13188, section
         5.2: the loss of a sample as evidence that it was trained on.
     """
-    draw = at_times(jnp.asarray(t), x1, key, whole_number("draws", draws, 1), axes=1)
-    return scores(_reconstruction, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_reconstruction, (field,), x1, cond, t, key=key, draws=count, axes=1)
 
 
 def _reconstruction(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -175,8 +174,8 @@ def spread(
         >>> spread(model, samples, key=jax.random.key(0), t=0.6).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 2))
-    return scores(_spread, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 2)
+    return scores(_spread, (field,), x1, cond, t, key=key, draws=count)
 
 
 def _spread(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -232,8 +231,8 @@ def self_consistency(
         >>> self_consistency(model, samples, key=jax.random.key(0), t=0.6).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_self_consistency, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_self_consistency, (field,), x1, cond, t, key=key, draws=count)
 
 
 def _self_consistency(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import as_arrays, require
 from kinetic_jax._norms import norm_from_squared, squared_norm
-from kinetic_jax.copies._scoring import Draw, Model, at_times, scores
+from kinetic_jax.copies._scoring import Draw, Model, scores
 from kinetic_jax.fields import VelocityField, as_field
 
 FIRST = 0.06  # the time of the first of Stable Diffusion's 50 steps, on the linear path
@@ -156,9 +156,12 @@ def _guided(
     require(none is not None, "null_cond", None, "be given for a field that declares none")
     require(cond is not None, "cond", None, "be given: the condition of each sample")
     model.check_cond(none, "null_cond")
-    none = jax.tree.map(lambda c, n: jnp.asarray(n).astype(jnp.asarray(c).dtype), cond, none)
-    draw = at_times(t, x0)
-    return scores(rule, (model,), x0, cond, draw, conditions=(none,), name="x0")
+    given, missing = as_arrays("cond", cond), as_arrays("null_cond", none)
+    expected: object = jax.tree.structure(given)
+    got: object = jax.tree.structure(missing)
+    require(got == expected, "cond", expected, f"have the structure of null_cond, {got}")
+    missing = jax.tree.map(lambda own, none: none.astype(own.dtype), given, missing)
+    return scores(rule, (model,), x0, given, t, conditions=(missing,), name="x0")
 
 
 def _norm(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 from kinetic_jax._checks import (
     float_array,
     is_concrete,
+    real_number,
     require,
     require_key,
     short,
@@ -193,7 +194,7 @@ def contraction(
         Array(0, dtype=int32)
     """
     require_key("key", key)
-    require(size > 0, "size", size, "be positive")
+    require(real_number("size", size) > 0, "size", size, "be positive")
     plain = sample(field, x0, cond, **options)
     ratios = []
     for one in jax.random.split(key, whole_number("draws", draws, 1)):

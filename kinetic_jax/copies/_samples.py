@@ -5,8 +5,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import float_array, numbers, require
-from kinetic_jax._streaming import Rows
-from kinetic_jax.metrics import nearest_neighbors
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows
+from kinetic_jax.metrics._neighbors import find_neighbors
 
 
 def total_variation(x1: Float[ArrayLike, "batch *event"]) -> Float[Array, " batch"]:
@@ -68,7 +68,14 @@ def train_distance(x1: Float[ArrayLike, "batch *event"], train: Rows) -> Float[A
     is_known = np.isfinite(samples).all(axis=tuple(range(1, samples.ndim)))
     ratio = np.full(len(samples), np.nan, np.float32)
     if is_known.any():
-        near = nearest_neighbors(samples[is_known], train, k=2, progress=False)
+        near = find_neighbors(
+            samples[is_known],
+            train,
+            2,
+            names=("x1", "train"),
+            chunk_size=DEFAULT_CHUNK_SIZE,
+            progress=False,
+        )
         first, second = np.asarray(near.distances, np.float64).T
         ratio[is_known] = np.where(second > 0, first / np.where(second > 0, second, 1), 1)
     return jnp.asarray(-ratio)
