@@ -208,7 +208,6 @@ TRACED = {
     "snap": Case(
         lambda x, mesh: kj.copies.snap(gaussian(), closing(), x, key=jax.random.key(0), draws=2),
         grad=True,
-        split=NEEDS_MESH,
     ),
     "noise": Case(lambda x, mesh: kj.noise(jax.random.key(0), jnp.int32(9 * x[:, 0] ** 2), (2,))),
     "cfm_loss": Case(lambda x, mesh: kj.cfm_loss(gaussian(), jax.random.key(0), x), grad=True),

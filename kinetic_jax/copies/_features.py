@@ -9,7 +9,7 @@ from jaxtyping import Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import conditions_of, require, require_key, short, whole_number
 from kinetic_jax._digest import digest
-from kinetic_jax._progress import progress_bar
+from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax.copies._paths import Profile, profile_features
 from kinetic_jax.copies._registry import STATISTICS
 from kinetic_jax.fields import VelocityField, as_field
@@ -116,6 +116,7 @@ def copy_features(
         ('speed 0.00', 'speed 0.50', 'bending 0.00', 'bending 0.50', 'self_consistency', 'spread')
     """
     as_field(field)
+    check_progress(progress)
     if earlier is not None:
         as_field(earlier, "earlier")
     require_key("key", key)

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import float_array, is_concrete, real_array, require, require_key
-from kinetic_jax._mesh import refuse_split
 from kinetic_jax._open import call_opened
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
@@ -79,7 +78,6 @@ def scores(
     """
     first, rows, given, _ = checked_inputs(fields[0], x1, cond, name=name)
     require(first.manifold is None, name, "points of a manifold", "be of a flat space")
-    refuse_split(name, rows)
     others = tuple(_alike(field, name, x1, rows, given.cond) for field in fields[1:])
     models = tuple(field.without_gain() for field in (first, *others))
     draw = Draw(_checked_time(t, rows.dtype, axes), None, power)
