@@ -20,6 +20,7 @@ SUITES = (
     "network",
     "unet",
     "sweep",
+    "copies",
     "density",
     "scaling",
     "empirical",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.speed import _loops, closures, density, scaling, sweep
+from benchmarks.speed import _loops, closures, copies, density, scaling, sweep
 from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Recorder
 from kinetic_jax import GaussianField, noise, sample
@@ -53,6 +53,11 @@ def test_sweep_shares_launches():
 def test_sweep_suite(recorder):
     sweep.run(recorder)
     assert [record["unit"] for record in recorder.records] == ["s", "evaluations"]
+
+
+def test_copies_suite(recorder):
+    copies.run(recorder)
+    assert recorder.records[0]["claims"][0]["of"] == copies.WITH_PROFILE
 
 
 def test_density_suite(recorder):
