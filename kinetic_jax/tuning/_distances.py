@@ -58,7 +58,8 @@ def frechet_to(held_out: PyTree[ArrayLike], *, embed: Embedding | None = None) -
         >>> print(round(frechet_to(rows)(rows + 2.0), 6))
         12.0
     """
-    return Distance(FrechetReference(_features("held_out", held_out, embed)), embed)
+    rows = features("held_out", _features("held_out", held_out, embed))
+    return Distance(FrechetReference(rows), embed)
 
 
 def kernel_to(

@@ -4,17 +4,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import float_array, require_key, whole_number
+from kinetic_jax._checks import float_array, require, require_key, whole_number
 from kinetic_jax._state import State
-from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.copies import snap
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.metrics import memorization
 from kinetic_jax.metrics._features import Embedding, embedded
+from kinetic_jax.metrics._memorization import SWEEP, check_rule
 from kinetic_jax.sampling import Trajectories
 
 
@@ -69,11 +69,11 @@ def copies_of(
         >>> print(copies_of(rows)(Drawn(run, run.x1)))
         [1. 1. 1.]
     """
-    whole_number("chunk_size", chunk_size, 1)
+    check_rule(threshold, 0.95, SWEEP, 0.0, chunk_size)
     quiet: dict[str, Any] = {"chunk_size": chunk_size, "progress": False}
     reference = embedded("train", train, embed, **quiet)
-    if embed is None:  # two rows of its own, to check data and settings before anything is sampled
-        memorization(jax.tree.map(lambda rows: np.asarray(rows[:2]), reference), reference, **quiet)
+    total, *_ = checked_rows("train", reference)
+    require(total >= 2, "train", f"{total} rows", "have at least two")
 
     def flags(drawn: Drawn) -> Float[np.ndarray, " batch"]:
         queries = embedded("completed", drawn.completed, embed, **quiet)
