@@ -12,7 +12,7 @@ from kinetic_jax.transforms import Gain, gain, kts
 from kinetic_jax.transforms._gain import TimeGain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
 
-_SLOWEST = 5.0  # |log| of the least gain: less would stop the flow in float32
+_MOST = 3.0  # |log| of the least and greatest gain: no step stops, or overshoots without end
 _K = 3.0
 
 
@@ -80,4 +80,4 @@ def at_no_gain(form: str, num_knots: int) -> Parameters:
 
 def _bounded(number: Array) -> Array:
     """About the number itself near 0."""
-    return _SLOWEST * jnp.tanh(number / _SLOWEST)
+    return _MOST * jnp.tanh(number / _MOST)

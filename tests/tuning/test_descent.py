@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from kinetic_jax import EmpiricalField, GaussianField, kts_gain
 from kinetic_jax.copies import snap
@@ -56,7 +56,7 @@ def test_variance_of_a_gaussian_flow():
         x1 = drawn.run.x1
         return jnp.full(size, (jnp.mean(x1**2) - target**2) ** 2)
 
-    options = {"key": KEY, "batch_size": size, "num_steps": 20, "progress": False}
+    options = SMALL | {"batch_size": size, "num_steps": 20}
     field = GaussianField(jnp.zeros(1), scale)
     result = gain_by_gradients(field, off, iterations=150, **options)
     t = np.arange(20) / 20
@@ -90,7 +90,7 @@ def test_kts_meets_a_length():
         return (drawn.run.energy.length - 0.9) ** 2
 
     options = SMALL | {"solver": diffrax.Midpoint(), "num_steps": 100}
-    result = gain_by_gradients(constant, off, form="kts", iterations=60, **options)
+    result = gain_by_gradients(constant, off, form="kts", iterations=150, **options)
     alpha0, beta0, tau = result.values
     landing = (1 - tau) * (np.expm1(3) / 3 - 1)
     np.testing.assert_allclose(1 + alpha0 * tau / 2 - beta0 * landing, 0.9, atol=2e-3)
@@ -103,6 +103,7 @@ def test_no_gain_is_the_start():
     np.testing.assert_allclose(at_no_gain("kts", 8).values(), [0, 0, 0.6], atol=1e-2)
 
 
+@settings(max_examples=12)
 @given(numbers=st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3))
 def test_no_point_of_the_search_reverses(numbers):
     """`kts` and `gain` would refuse one; between the knots a free gain is linear."""
@@ -110,8 +111,8 @@ def test_no_point_of_the_search_reverses(numbers):
     t = jnp.linspace(0, 1, 101)
     free = FreeGain(jnp.asarray(logs))
     eta = jax.vmap(free.transform().fn)(t)
-    values = np.exp(5 * np.tanh(logs.astype(np.float64) / 5))
-    np.testing.assert_allclose(eta, np.interp(t, [0, 0.5, 1], values), rtol=1e-4)
+    values = np.exp(3 * np.tanh(logs.astype(np.float64) / 3))
+    np.testing.assert_allclose(eta, np.interp(t, [0, 0.5, 1], values), atol=1e-5)
     shaped = FreeKTS(jnp.asarray(logs))
     eta = np.asarray(jax.vmap(shaped.transform().fn)(t))
     assert eta.min() > 0
@@ -127,11 +128,11 @@ def test_a_search_for_the_slowest_gain_does_not_reverse():
         return drawn.run.energy.length
 
     options = SMALL | {"learning_rate": 10.0}
-    found = gain_by_gradients(constant, length, iterations=20, name="slow", **options)
-    assert 0 < found.values.min() < 0.1
+    slow = gain_by_gradients(constant, length, iterations=20, name="slow", **options)
+    assert 0 < slow.values.min() < 0.1
     result = tune(
         constant,
-        [found.setting],
+        [slow.setting],
         objective=length,
         distance=lambda rows: 0.0,
         bound=0.0,
@@ -143,7 +144,7 @@ def test_a_search_for_the_slowest_gain_does_not_reverse():
     )
     assert result.setting.name == "slow"
     written = result.as_json()["setting"]["gain"]
-    np.testing.assert_allclose(written, np.interp(np.arange(11) / 10, TIMES, found.values), 1e-4)
+    np.testing.assert_allclose(written, np.interp(np.arange(11) / 10, TIMES, slow.values), 1e-4)
 
 
 def test_the_same_key_gives_the_same_gain():

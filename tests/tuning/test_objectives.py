@@ -50,7 +50,7 @@ def test_copies_between_features():
 def test_distances_are_those_of_the_metrics():
     other = ROWS + 1
     wanted = kernel_distance(other, ROWS).value
-    assert frechet_to(ROWS)(other) == frechet_distance(other, ROWS)
+    assert frechet_to(ROWS)(other) == pytest.approx(frechet_distance(other, ROWS), rel=1e-12)
     assert kernel_to(ROWS)(other) == pytest.approx(wanted, rel=1e-12)
     np.testing.assert_allclose(kernel_penalty(ROWS)(jnp.asarray(other)), wanted, rtol=1e-5)
     doubled = kernel_penalty(ROWS, embed=lambda rows: 2 * rows)(jnp.asarray(other))
@@ -78,7 +78,7 @@ def test_features_of_samples():
         (lambda: kernel_penalty(ROWS[:1]), "held_out must have at least two rows"),
         (lambda: kernel_penalty(ROWS, embed=1), "embed must be a function of rows, got 1"),
         (lambda: snap_of(1, ROWS, key=jax.random.key(0)), "field must"),
-        (lambda: snap_of(lambda t, x: x, 1, key=jax.random.key(0)), "earlier must"),
+        (lambda: snap_of(GaussianField(0.0, 1.0), 1, key=jax.random.key(0)), "earlier must"),
     ],
 )
 def test_bad_input(call, message, own_messages):
