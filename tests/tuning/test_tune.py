@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kinetic_jax import EmpiricalField, chain, gain, identity, kts
+from kinetic_jax import EmpiricalField, chain, gain, identity, kts, plotting
 from kinetic_jax.metrics import paired_difference
 from kinetic_jax.sampling import noise, sample
 from kinetic_jax.tuning import (
@@ -307,3 +307,20 @@ def test_distances_need_rows(own_messages):
         frechet_to({"a": np.ones((3, 2))})
     by_part = frechet_to({"a": np.eye(3)}, embed=lambda rows: rows["a"])
     assert by_part(np.eye(3)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_picture_of_a_tuning():
+    """No gain, each setting by its change, and the answer once more on fresh noise."""
+    result = tuned(constant_gains(0.8, 0.9), bound=0.2)
+    axes = plotting.tuning_front(result, ylabel="energy").axes[0]
+    lines = {one.get_label(): one.lines[0] for one in axes.containers}
+    for label, one in (
+        ("times 0.9", result.results[2]),
+        ("times 0.8, fresh noise", result.confirmed),
+    ):
+        point = [one.distance_change.value, one.objective]
+        np.testing.assert_allclose(lines[label].get_xydata(), [[0.0, 0.5], point], atol=1e-6)
+    np.testing.assert_allclose(lines["no gain"].get_xydata(), [[0.0, 0.5]], atol=1e-6)
+    assert axes.get_ylabel() == "energy"
+    shares = plotting.tuning_front(result).axes[0].containers[-1].lines[0]
+    np.testing.assert_allclose(shares.get_xydata(), [[0.0, 50.0]], atol=1e-4)
