@@ -18,9 +18,10 @@ PROGRAM = Path(__file__).with_name("public_calls.py")
 NOT_CALLED = {
     "a dictionary": {"AUTHORS_UNET"},
     "a protocol or a type": {"Transform", "VelocityField"},
+    "a setting, which `tune` checks": {"Setting"},
     "a result": {
         *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
-        *("Efficiency", "TransportBounds"),
+        *("Descent", "Drawn", "Efficiency", "SettingResult", "TransportBounds", "Tuning"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
         *("Images", "Interval", "Job", "Kept", "KernelDistance", "KineticProfile", "LateEnergy"),

@@ -21,6 +21,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._checks import batch_size as rows_of
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import EventShape, State, checked_event_shape
@@ -141,7 +142,7 @@ def gain_by_gradients(
     require(factor >= 0, "weight", factor, "be at least 0")
     event = shape_of(field, shape)
     checked_event_shape(event, "shape", 0)
-    cond = None if cond is None else as_arrays("cond", cond)
+    cond = as_arrays("cond", jax.tree.map(lambda leaf: gathered("cond", leaf), cond))
     if cond is not None:
         require(rows_of("cond", cond) > 0, "cond", "no rows", "have rows")
         field.check_cond(cond)

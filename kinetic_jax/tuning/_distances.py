@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import float_array, require, short, whole_number
+from kinetic_jax._mesh import gathered
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE
 from kinetic_jax.metrics import FrechetReference, kernel_distance
@@ -27,10 +28,25 @@ class Distance:
     Attributes:
         of_features: from features, shape (n, d), to a number.
         embed: from samples, NumPy rows (n, *event), to their features; None: the rows, flattened.
+
+    Raises:
+        ValueError: if one of them is no function.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax.tuning import Distance
+        >>> off_center = Distance(lambda rows: float(np.sum(rows.mean(axis=0) ** 2)))
+        >>> off_center(off_center.features(np.ones((5, 2, 2))))
+        4.0
     """
 
     of_features: Callable[[np.ndarray], float]
     embed: Embedding | None = None
+
+    def __post_init__(self) -> None:
+        is_function = callable(self.of_features)
+        require(is_function, "of_features", short(self.of_features), "be a function of features")
+        _check_embed(self.embed)
 
     def __call__(self, rows: Float[np.ndarray, "n d"]) -> float:
         """The distance of features."""
@@ -126,8 +142,8 @@ def kernel_penalty(
         >>> bool(penalty(rows[1]) < penalty(rows[1] + 1))
         True
     """
-    require(embed is None or callable(embed), "embed", short(embed), "be a function of rows")
-    rows = float_array(held_out, "held_out")
+    _check_embed(embed)
+    rows = float_array(gathered("held_out", held_out), "held_out")
     is_set = rows.ndim >= 1 and rows.shape[0] >= 2
     require(is_set, "held_out", f"shape {rows.shape}", "have at least two rows")
     return KernelPenalty(rows, None if embed is None else as_pytree(embed))
@@ -148,6 +164,10 @@ class KernelPenalty(eqx.Module):
         return rows.reshape(rows.shape[0], -1) if self.embed is None else self.embed(rows)
 
 
+def _check_embed(embed: object) -> None:
+    require(embed is None or callable(embed), "embed", short(embed), "be a function of rows")
+
+
 def checked_distance(distance: object) -> Distance:
     """A distance, or any function of features as one."""
     if isinstance(distance, Distance):
@@ -163,6 +183,7 @@ def _features(
     if embed is not None:
         rows = embedded(name, samples, embed, chunk_size=DEFAULT_CHUNK_SIZE, progress=False)
         return np.asarray(rows, np.float64)
+    samples = jax.tree.map(lambda leaf: gathered(name, leaf), samples)
     leaves = jax.tree.leaves(samples)
     is_array = len(leaves) == 1 and leaves[0] is samples
     require(is_array, name, short(samples), "be an array, or come with an embed")

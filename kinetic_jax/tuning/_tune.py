@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax
+import jax
 import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray, PyTree
 
@@ -18,6 +19,7 @@ from kinetic_jax._checks import (
     short,
     whole_number,
 )
+from kinetic_jax._mesh import gathered
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax._state import EventShape, checked_event_shape
 from kinetic_jax.fields import VelocityField, as_field
@@ -125,7 +127,7 @@ def tune(
         key=key,
         num_samples=number,
         shape=event,
-        cond=conditions_of(cond, number, "num_samples"),
+        cond=conditions_of(_whole(cond), number, "num_samples"),
         options={"solver": solver, "num_steps": num_steps, "grid": grid},
         batch_size=number if batch_size is None else whole_number("batch_size", batch_size, 1),
         confidence=fraction("confidence", confidence),
@@ -136,6 +138,11 @@ def tune(
         field.check_cond(search.cond)
     tried = checked_settings(kts_settings() if settings is None else settings, field)
     return _tuned(search, tried, bound, progress)
+
+
+def _whole(cond: PyTree[Any]) -> PyTree[Any]:
+    """Conditions in this process: batches are slices of them."""
+    return jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
 
 
 def _tuned(
