@@ -269,7 +269,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "pretrained": Call(kj.pretrained, {"name": "fashion-mnist"}),
         "pretrained_classifier": Call(kj.pretrained_classifier, {"name": "fashion-mnist"}),
         "pretrained_steps": Call(kj.pretrained_steps, {"name": "fashion-mnist"}),
-        "profile_grids": Call(kj.tuning.profile_grids, {"pilot": saved, "num_steps": 3}),
+        "profile_grids": Call(kj.tuning.profile_grids, {"profile": saved, "num_steps": 3}),
         "reflow": Call(
             kj.training.reflow,
             {

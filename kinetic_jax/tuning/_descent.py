@@ -43,7 +43,8 @@ class Descent(NamedTuple):
     """The result of `gain_by_gradients`.
 
     Attributes:
-        setting: the gain, for `tune`, which measures and confirms it.
+        setting: the gain, named "free gain" or "kts by gradients", for `tune`, which measures and
+            confirms it.
         values: the gain at the knots, shape (knots,); or α0, β0 and τ.
         losses: the loss of each iteration, on its own noise, shape (iterations,).
     """
@@ -71,7 +72,6 @@ def gain_by_gradients(
     solver: diffrax.AbstractSolver | None = None,
     num_steps: int | None = None,
     grid: str | ArrayLike = "uniform",
-    name: str | None = None,
     progress: bool | None = None,
 ) -> Descent:
     """A gain with a small mean score, found by gradients through `sample`, from no gain on.
@@ -102,7 +102,6 @@ def gain_by_gradients(
         solver: as in `sample`, on a fixed grid.
         num_steps: as in `sample`.
         grid: as in `sample`.
-        name: of the setting; None: "free gain" or "kts by gradients".
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Raises:
@@ -121,13 +120,11 @@ def gain_by_gradients(
         >>> print(result.values.round(1))  # 4/3 at every time
         [1.3 1.3 1.3 1.3 1.3 1.3 1.3 1.3]
     """
-    field, plain_name = as_field(field), {"free": "free gain", "kts": "kts by gradients"}
+    field, names = as_field(field), {"free": "free gain", "kts": "kts by gradients"}
     require(callable(objective), "objective", short(objective), "be a function of Drawn")
-    is_form = isinstance(form, str) and form in plain_name
+    is_form = isinstance(form, str) and form in names
     require(is_form, "form", short(form), "be 'free' or 'kts'")
     require(penalty is None or callable(penalty), "penalty", short(penalty), "be of samples")
-    is_name = name is None or isinstance(name, str)
-    require(is_name, "name", short(name), "be a text")
     require_key("key", key)
     require_known("key", key)
     check_progress(progress)
@@ -159,7 +156,7 @@ def gain_by_gradients(
     start = at_no_gain(form, whole_number("num_knots", num_knots, 2))
     number = whole_number("iterations", iterations, 1)
     end, losses = _descended(loss, field, start, key, number, rate, progress)
-    setting = Setting(name or plain_name[form], end.transform())
+    setting = Setting(names[form], end.transform())
     return Descent(setting, np.asarray(end.values(), float), losses)
 
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import float_array, require, require_key, whole_number
+from kinetic_jax._checks import float_scalar, require, require_between, require_key, whole_number
 from kinetic_jax._state import State
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows, checked_rows
 from kinetic_jax.copies import snap
@@ -106,8 +106,8 @@ def snap_of(
         A function of `Drawn`.
 
     Raises:
-        ValueError: if one of the fields is none, or `key` no random key; as `snap` when it is
-            called.
+        ValueError: if one of the fields is no field, `key` no random key, `t` outside of (0, 1)
+            or `draws` below 1; as `snap` when it is called.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -121,8 +121,10 @@ def snap_of(
         True
     """
     require_key("key", key)
-    whole_number("draws", draws, 1)
-    return SnapOf(as_field(field), as_field(earlier, "earlier"), key, float_array(t, "t"), draws)
+    time = float_scalar(t, "t")
+    require_between("t", time, 0.0, 1.0)
+    number = whole_number("draws", draws, 1)
+    return SnapOf(as_field(field), as_field(earlier, "earlier"), key, time, number)
 
 
 class SnapOf(eqx.Module):

@@ -91,7 +91,7 @@ def kts_settings(
 
 
 def profile_grids(
-    pilot: KineticProfile | Trajectories,
+    profile: KineticProfile | Trajectories,
     num_steps: int,
     *,
     floors: Sequence[float] = (0.05, 0.1, 0.3),
@@ -99,7 +99,7 @@ def profile_grids(
     """Time grids from the profile of a pilot run, `grid_from_profile`, one for each floor.
 
     Args:
-        pilot: as in `grid_from_profile`.
+        profile: as in `grid_from_profile`, of a pilot run.
         num_steps: steps of each grid.
         floors: least densities in units of the mean, each in (0, 1]; at 1 the grid is uniform.
 
@@ -118,7 +118,7 @@ def profile_grids(
     return tuple(
         Setting(
             f"profile grid, floor {floor:g}",
-            options={"grid": grid_from_profile(pilot, num_steps, floor=floor)},
+            options={"grid": grid_from_profile(profile, num_steps, floor=floor)},
             family="profile grid",
         )
         for floor in _numbers("floors", floors)

@@ -128,11 +128,11 @@ def test_a_search_for_the_slowest_gain_does_not_reverse():
         return drawn.run.energy.length
 
     options = SMALL | {"learning_rate": 10.0}
-    slow = gain_by_gradients(constant, length, iterations=20, name="slow", **options)
+    slow = gain_by_gradients(constant, length, iterations=20, **options)
     assert 0 < slow.values.min() < 0.1
     result = tune(
         constant,
-        [slow.setting],
+        [slow.setting._replace(name="slow")],
         objective=length,
         distance=lambda rows: 0.0,
         bound=0.0,
