@@ -62,8 +62,9 @@ def tune(
        paired, and hold together for all settings and both axes (a Bonferroni correction).
     2. Of those candidates that no other beats in both axes, the one with the least score is chosen.
     3. It is sampled from fresh noise, beside no gain. It is the answer if there the interval of its
-       change of the score lies below 0 and the distance has changed by no more than `bound`. Else
-       the answer is no gain: so it never is a setting that was worse in both axes.
+       change of the score lies below 0, the distance has changed by no more than `bound`, and it
+       fails for no more samples. Else the answer is no gain: so it
+       never is a setting that was worse in both axes there.
 
     Args:
         field: the velocity field, without the gain that is tuned.
@@ -159,41 +160,47 @@ def _tuned(
         and one.distance_change.high <= bound
         and one.objective_change.high < 0
     ]
-    promised = min(_front(candidates), key=_score) if candidates else None
-    confirmed = None
-    if promised is not None:
-        fresh = (promised.setting,)
-        confirmed = _results(
-            "confirming", search, fresh, search.num_samples, search.confidence, progress
-        )[1]
-    setting, reason = _answer(promised, confirmed, bound)
-    chosen = promised is not None
-    return Tuning(
-        setting=setting,
-        reason=reason,
+    tuning = Tuning(
+        setting=_KEPT,
+        reason="no setting has clearly lower scores within the bound",
         results=tuple(results),
         front=tuple(one.setting.name for one in _front(known)),
-        promised=promised,
-        confirmed=confirmed,
-        expected_objective=expected_again(promised.objective_change) if promised else None,
-        expected_distance=expected_again(promised.distance_change) if chosen and promised else None,
+        promised=None,
+        confirmed=None,
+        expected_objective=None,
+        expected_distance=None,
         bound=bound,
         confidence=search.confidence,
         num_samples=search.num_samples,
     )
+    if not candidates:
+        return tuning
+    promised = min(_front(candidates), key=_score)
+    fresh = (promised.setting,)
+    no_gain, confirmed = _results(
+        "confirming", search, fresh, search.num_samples, search.confidence, progress
+    )
+    setting, reason = _answer(no_gain, confirmed, bound)
+    return tuning._replace(
+        setting=setting,
+        reason=reason,
+        promised=promised,
+        confirmed=confirmed,
+        expected_objective=expected_again(promised.objective_change),
+        expected_distance=expected_again(promised.distance_change),
+    )
 
 
-def _answer(
-    promised: SettingResult | None, confirmed: SettingResult | None, bound: float
-) -> tuple[Setting, str]:
-    """The answer, and the reason for it."""
-    if promised is None or confirmed is None:
-        return _KEPT, "no setting has clearly lower scores within the bound"
+def _answer(no_gain: SettingResult, confirmed: SettingResult, bound: float) -> tuple[Setting, str]:
+    """The answer by the results on fresh noise, and the reason for it."""
+    name = confirmed.setting.name
+    if confirmed.num_failed > no_gain.num_failed:
+        return _KEPT, f"on fresh noise {name} fails for more samples"
     if not confirmed.objective_change.high < 0:
-        return _KEPT, f"on fresh noise {promised.setting.name} has no clearly lower scores"
+        return _KEPT, f"on fresh noise {name} has no clearly lower scores"
     if not confirmed.distance_change.value <= bound:
-        return _KEPT, f"on fresh noise {promised.setting.name} is beyond the bound"
-    return promised.setting, "the least scores within the bound, and confirmed on fresh noise"
+        return _KEPT, f"on fresh noise {name} is beyond the bound"
+    return confirmed.setting, "the least scores within the bound, and confirmed on fresh noise"
 
 
 def _results(

@@ -171,6 +171,21 @@ def test_beyond_the_bound_on_fresh_noise_is_not_the_answer():
     assert result.reason == "on fresh noise times 0.8 is beyond the bound"
 
 
+def test_more_failures_on_fresh_noise_are_not_the_answer():
+    calls = []  # the fourth is of the gain, on fresh noise
+
+    def score(drawn):
+        calls.append(drawn)
+        scores = np.array(drawn.run.energy.total)
+        scores[: 3 * (len(calls) == 4)] = np.nan
+        return scores
+
+    result = tuned(constant_gains(0.8), objective=score, bound=0.5)
+    assert result.is_no_gain
+    assert result.confirmed.num_failed == 3
+    assert result.reason == "on fresh noise times 0.8 fails for more samples"
+
+
 def test_a_setting_that_fails_more_is_no_candidate():
     class Broken:
         def __call__(self, field):
