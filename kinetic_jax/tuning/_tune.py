@@ -95,7 +95,7 @@ def tune(
             score, or a score or feature has a wrong shape.
 
     Example:
-        One row: every gain that does not reverse still ends on it, once completed.
+        The flow of two rows: under every gain samples end on one of them, once completed.
 
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import EmpiricalField
@@ -128,7 +128,7 @@ def tune(
         key=key,
         num_samples=number,
         shape=event,
-        cond=conditions_of(_whole(cond), number, "num_samples"),
+        cond=conditions_of(_in_this_process(cond), number, "num_samples"),
         options={"solver": solver, "num_steps": num_steps, "grid": grid},
         batch_size=number if batch_size is None else whole_number("batch_size", batch_size, 1),
         confidence=fraction("confidence", confidence),
@@ -141,7 +141,7 @@ def tune(
     return _tuned(search, tried, bound, progress)
 
 
-def _whole(cond: PyTree[Any]) -> PyTree[Any]:
+def _in_this_process(cond: PyTree[Any]) -> PyTree[Any]:
     """Conditions in this process: batches are slices of them."""
     return jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
 
