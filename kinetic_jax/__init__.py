@@ -2,8 +2,8 @@
 
 The most used names are here (`kinetic_jax/_public.py`); everything else public is in the
 submodules `copies`, `data`, `energy`, `exact`, `fields`, `jobs`, `manifolds`, `metrics`,
-`networks`, `plotting`, `sampling`, `training` and `transforms`. Both are loaded, and JAX with them,
-when one is first used: until then the command line answers `--help` and Ctrl-C at once.
+`networks`, `plotting`, `sampling`, `training`, `transforms` and `tuning`. Both are loaded, and JAX
+with them, when one is first used: until then the command line answers `--help` and Ctrl-C at once.
 """
 
 import importlib
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kinetic_jax import sampling as sampling
     from kinetic_jax import training as training
     from kinetic_jax import transforms as transforms
+    from kinetic_jax import tuning as tuning
     from kinetic_jax._public import *  # noqa: F403
 else:
     _SUBMODULES = {
@@ -39,7 +40,7 @@ else:
             "metrics",
             "networks",
         ),
-        *("plotting", "sampling", "training", "transforms"),
+        *("plotting", "sampling", "training", "transforms", "tuning"),
     }
 
     def __getattr__(name: str) -> Any:

@@ -134,6 +134,31 @@ def fitted(x, mesh, **options):
     return result.field.mean, result.ema_field.scale, result.history.loss
 
 
+TUNED = {"key": jax.random.key(0), "shape": (SIZE,), "num_steps": 2, "progress": False}
+
+
+def energy_of(drawn):
+    return drawn.run.energy.total
+
+
+def conditioned(t, x, cond):
+    return cond - x
+
+
+def tuned(x, mesh):
+    """Energies and distances without a gain and with one; x are conditions, and held-out data."""
+    half, of_data = kj.tuning.Setting("half", kj.gain(lambda t: 0.5)), kj.tuning.frechet_to(x)
+    options = TUNED | {"objective": energy_of, "distance": of_data, "bound": 9.0}
+    result = kj.tuning.tune(conditioned, [half], cond=x, num_samples=len(x), **options)
+    return [number for one in result.results for number in (one.objective, one.distance)]
+
+
+def descended(x, mesh):
+    options = TUNED | {"iterations": 2, "batch_size": 4, "penalty": kj.tuning.kernel_penalty(x)}
+    result = kj.tuning.gain_by_gradients(conditioned, energy_of, cond=x, **options)
+    return result.values, result.losses
+
+
 def along(name, *others):
     """A metric of trajectories, which are split as x is."""
 
@@ -290,6 +315,11 @@ ALONE = {
     "bits_per_dimension": Case(
         metric("bits_per_dimension", kj.networks.Scaling(), 3, of=lambda x: (x[:, 0],))
     ),
+    "tune": Case(tuned),
+    "gain_by_gradients": Case(descended),
+    "frechet_to": Case(lambda x, mesh: [kj.tuning.frechet_to(x)(DATA)]),
+    "kernel_to": Case(lambda x, mesh: [kj.tuning.kernel_to(x)(DATA)]),
+    "kernel_penalty": Case(lambda x, mesh: kj.tuning.kernel_penalty(x)(jnp.asarray(DATA))),
     "density_profile": Case(along("density_profile")),
     "late_energy": Case(along("late_energy", gaussian())),
 }

@@ -45,7 +45,7 @@ ELSEWHERE = (
 def public_names() -> list[str]:
     """The names of `kinetic_jax`, and those of its submodules."""
     names = {*kj.__all__, *ELSEWHERE}
-    for module in (kj.copies, kj.exact, kj.jobs, kj.metrics):
+    for module in (kj.copies, kj.exact, kj.jobs, kj.metrics, kj.tuning):
         names |= {name for name, value in vars(module).items() if not inspect.ismodule(value)}
     return sorted(name for name in names if not name.startswith("_"))
 
@@ -90,6 +90,7 @@ def calls(folder: Path) -> dict[str, Call]:
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}
     pair = {"a": rows, "b": rows + 1}
     found = {
+        "Distance": Call(kj.tuning.Distance, {"of_features": np.mean}),
         "EmpiricalField": Call(kj.EmpiricalField, {"data": rows}),
         "EmpiricalField.__call__": Call(exact, {"t": 0.5, "x": x0[0]}),
         "EmpiricalField.__call__, labelled": Call(classes, {"t": 0.5, "x": x0[0], "cond": 1}),
@@ -142,6 +143,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "cfm_loss": Call(kj.cfm_loss, {"field": plain, "key": key, "x1": x0}),
         "chain": Call(lambda transforms: kj.chain(transforms), {"transforms": kj.identity()}),
         "complete": Call(kj.sampling.complete, {"field": plain, "run": x0, "residual": 0.1}),
+        "copies_of": Call(kj.tuning.copies_of, {"train": rows}),
         "ct_score": Call(kj.metrics.ct_score, two | {"held_out": rows + 1}),
         "density_profile": Call(kj.exact.density_profile, {"field": exact, "trajectories": saved}),
         "diagnose_job": Call(kj.jobs.diagnose_job, {"job": job, "train": rows}),
@@ -182,6 +184,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "frechet_floor": Call(
             kj.metrics.frechet_floor, {"train": rows, "held_out": rows, "size": 4}
         ),
+        "frechet_to": Call(kj.tuning.frechet_to, {"held_out": rows}),
         "from_linen": Call(kj.from_linen, {"module": linen, "variables": variables}),
         "from_nnx": Call(kj.from_nnx, {"model": nnx.Linear(2, 2, rngs=rngs)}),
         "from_prediction": Call(
@@ -192,6 +195,18 @@ def calls(folder: Path) -> dict[str, Call]:
         "from_scaled_time": Call(kj.fields.from_scaled_time, {"field": plain, "time_scale": 10.0}),
         "from_vector_field": Call(kj.from_vector_field, {"vf": lambda t, y, args: y}),
         "gain": Call(kj.gain, {"fn": lambda t: 1.0}),
+        "gain_by_gradients": Call(
+            kj.tuning.gain_by_gradients,
+            {
+                "field": network,
+                "objective": lambda drawn: drawn.run.energy.total,
+                "key": key,
+                "cond": np.zeros(6, int),
+                "iterations": 1,
+                "batch_size": 2,
+                "num_steps": 2,
+            },
+        ),
         "grid_from_profile": Call(
             kj.sampling.grid_from_profile, {"profile": saved, "num_steps": 3}
         ),
@@ -213,10 +228,13 @@ def calls(folder: Path) -> dict[str, Call]:
         "identity()": Call(kj.identity(), {"field": plain}),
         "kde_support": Call(kj.kde_support, {"x": rows, "reference": rows}),
         "kernel_distance": Call(kj.metrics.kernel_distance, pair | {"subset_size": 3}),
+        "kernel_penalty": Call(kj.tuning.kernel_penalty, {"held_out": rows}),
+        "kernel_to": Call(kj.tuning.kernel_to, {"held_out": rows}),
         "knn_support": Call(kj.knn_support, {"x": rows, "reference": rows, "k": 2}),
         "kts": Call(kj.kts, {"alpha0": 0.1}),
         "kts()": Call(kj.kts(0.1), {"field": plain}),
         "kts_gain": Call(kj.kts_gain, {"t": 0.5, "alpha0": 0.1, "beta0": 0.0}),
+        "kts_settings": Call(kj.tuning.kts_settings, {}),
         "late_energy": Call(
             kj.exact.late_energy,
             {"field": exact, "learned": plain, "trajectories": saved, "start": 0.4},
@@ -251,6 +269,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "pretrained": Call(kj.pretrained, {"name": "fashion-mnist"}),
         "pretrained_classifier": Call(kj.pretrained_classifier, {"name": "fashion-mnist"}),
         "pretrained_steps": Call(kj.pretrained_steps, {"name": "fashion-mnist"}),
+        "profile_grids": Call(kj.tuning.profile_grids, {"profile": saved, "num_steps": 3}),
         "reflow": Call(
             kj.training.reflow,
             {
@@ -297,10 +316,28 @@ def calls(folder: Path) -> dict[str, Call]:
         "shifted_grid": Call(kj.sampling.shifted_grid, {"num_steps": 4, "shift": 3.0}),
         "single_atom": Call(kj.exact.single_atom, {"gain": 1.0, "t": 0.5}),
         "smooth": Call(kj.transforms.smooth, {"sigma": 0.1, "num": 2, "key": key}),
+        "snap_of": Call(
+            kj.tuning.snap_of, {"field": plain, "earlier": plain, "key": key, "draws": 2}
+        ),
         "ssc": Call(kj.transforms.ssc, {"a": 0.1, "b": 1.0}),
         "vp_schedule": Call(kj.fields.vp_schedule, {}),
         "spearman": Call(kj.metrics.spearman, {"a": numbers, "b": -numbers}),
         "sweep": Call(kj.sampling.sweep, {"field": plain, "x0": x0, "num_steps": 4}),
+        "tune": Call(
+            kj.tuning.tune,
+            {
+                "field": network,
+                "settings": [kj.tuning.Setting("constant", kj.gain(lambda t: 0.9))],
+                "objective": lambda drawn: drawn.run.energy.total,
+                "distance": np.mean,
+                "bound": 0.0,
+                "key": key,
+                "cond": np.zeros(4, int),
+                "num_samples": 4,
+                "num_steps": 2,
+                "resamples": 2,
+            },
+        ),
     }
     return found | calls_of_copies(network, plain, x0)
 

@@ -1,13 +1,15 @@
 """The kernel distance between two sets of features (KID)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from kinetic_jax._checks import whole_number
 from kinetic_jax.metrics._features import two_sets
 from kinetic_jax.metrics._intervals import repeated
+
+Rows = TypeVar("Rows", np.ndarray, Array)
 
 
 class KernelDistance(NamedTuple):
@@ -74,23 +76,23 @@ def kernel_distance(
         return rows[draws.choice(len(rows), min(subset_size, len(rows)), replace=False)]
 
     def distance() -> float:
-        return _discrepancy(subset(first), subset(second))
+        return float(discrepancy(subset(first), subset(second)))
 
     distances = repeated("kernel distance", num_subsets, distance, progress)
     std = float(np.std(distances, ddof=1)) if num_subsets > 1 else float("nan")
     return KernelDistance(float(np.mean(distances)), std)
 
 
-def _discrepancy(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased estimate from all pairs of rows of two subsets."""
+def discrepancy(a: Rows, b: Rows) -> Float[Array | np.float64, ""]:
+    """The unbiased estimate from all pairs of rows of two subsets, of NumPy or of JAX."""
 
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def kernel(x: Rows, y: Rows) -> Rows:
         # k − 1: the 1 cancels in the estimate, and would round small products away.
         products = x @ y.T / x.shape[1]
         return products * (3 + products * (3 + products))
 
-    def within(x: np.ndarray) -> float:
+    def within(x: Rows) -> Float[Array | np.float64, ""]:
         values = kernel(x, x)
-        return float((values.sum() - np.trace(values)) / (len(x) * (len(x) - 1)))
+        return (values.sum() - values.trace()) / (len(x) * (len(x) - 1))
 
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    return within(a) + within(b) - 2 * kernel(a, b).mean()

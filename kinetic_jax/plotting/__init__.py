@@ -25,3 +25,4 @@ from kinetic_jax.plotting._style import Figure as Figure
 from kinetic_jax.plotting._style import Interval as Interval
 from kinetic_jax.plotting._style import SubFigure as SubFigure
 from kinetic_jax.plotting._style import png as png
+from kinetic_jax.plotting._tuning import tuning_front as tuning_front

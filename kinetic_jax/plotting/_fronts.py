@@ -37,6 +37,7 @@ def fronts(
     settings: Sequence[FrontSetting],
     *,
     xlabel: str,
+    ylabel: str | None = None,
     held_out: tuple[float, float] | None = None,
     baseline: str | None = None,
     zoom: tuple[float, float] | None = None,
@@ -47,6 +48,7 @@ def fronts(
     Args:
         settings: one or several of each family, which are connected in their order.
         xlabel: label of the distance.
+        ylabel: label of another score than F_mem, which is then not drawn in %.
         held_out: share of copies and distance of held-out data, drawn as lines.
         baseline: the family without a gain, from which the lines of the others begin.
         zoom: range of distances that a second panel shows by itself.
@@ -76,17 +78,19 @@ def fronts(
     for number, family in reversed(list(enumerate(families))):  # the first ones on top
         own = [one for one in settings if one.family == family]
         for axes in grid:
-            _draw(axes, own if family == baseline else [*start, *own], family, number)
+            settings_of = own if family == baseline else [*start, *own]
+            _draw(axes, settings_of, family, number, 100.0 if ylabel is None else 1.0)
     for axes in grid:
         if held_out is not None:
             line = {"color": REFERENCE_COLOR, "linewidth": 1}
             axes.axhline(100 * held_out[0], linestyle="--", label="held-out data: F_mem", **line)
             axes.axvline(held_out[1], linestyle="-.", label="held-out data: distance", **line)
         axes.grid(alpha=0.25)
-    grid[0].set_ylim(bottom=-0.03 * grid[0].get_ylim()[1])
+    if all(one.f_mem.value >= 0 for one in settings):
+        grid[0].set_ylim(bottom=-0.03 * grid[0].get_ylim()[1])
     if grid[0].get_xlim()[0] > 0:
         grid[0].set_xlim(left=0)
-    grid[0].set_ylabel("F_mem in % (lower is better)")
+    grid[0].set_ylabel("F_mem in % (lower is better)" if ylabel is None else ylabel)
     if zoom is not None:
         grid[0].set_title("all settings", fontsize=10)
         grid[1].set_title("near no gain" if baseline else "a part of them", fontsize=10)
@@ -105,9 +109,11 @@ def fronts(
     return figure
 
 
-def _draw(axes: Axes, settings: Sequence[FrontSetting], family: str, number: int) -> None:
+def _draw(
+    axes: Axes, settings: Sequence[FrontSetting], family: str, number: int, scale: float
+) -> None:
     errors, values = [], []
-    for name, factor in (("f_mem", 100.0), ("distance", 1.0)):
+    for name, factor in (("f_mem", scale), ("distance", 1.0)):
         estimates = [getattr(one, name) for one in settings]
         ends = np.array([[one.value, one.low, one.high] for one in estimates], np.float64) * factor
         values.append(ends[:, 0])
