@@ -10,7 +10,7 @@ from kinetic_jax._checks import require
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax._state import State
 from kinetic_jax.copies._scoring import Draw, Model, at_times, scores
-from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.fields import Field, VelocityField, as_field
 
 FIRST = 0.06  # the time of the first of Stable Diffusion's 50 steps, on the linear path
 LATE = 0.95
@@ -153,13 +153,25 @@ def _guided(
     t: ArrayLike,
 ) -> Float[Array, " batch"]:
     model = as_field(field)
+    none = condition_of_none(model, cond, null_cond)
+    draw = at_times(t, x0)
+    return scores(rule, (model,), x0, cond, draw, conditions=(none,), name="x0")
+
+
+def condition_of_none(
+    model: Field, cond: PyTree[Any], null_cond: PyTree[Any] | None
+) -> PyTree[Array]:
+    """The condition of ONE sample that means "none", in the dtypes of `cond`.
+
+    Raises:
+        ValueError: if it is not given and the field declares none, the field refuses it, or there
+            is no `cond`.
+    """
     none = model.null_cond if null_cond is None else null_cond
     require(none is not None, "null_cond", None, "be given for a field that declares none")
     require(cond is not None, "cond", None, "be given: the condition of each sample")
     model.check_cond(none, "null_cond")
-    none = jax.tree.map(lambda c, n: jnp.asarray(n).astype(jnp.asarray(c).dtype), cond, none)
-    draw = at_times(t, x0)
-    return scores(rule, (model,), x0, cond, draw, conditions=(none,), name="x0")
+    return jax.tree.map(lambda c, n: jnp.asarray(n).astype(jnp.asarray(c).dtype), cond, none)
 
 
 def _norm(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:

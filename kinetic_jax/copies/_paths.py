@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import float_array, require, require_key, short, whole_number
+from kinetic_jax._checks import (
+    float_array,
+    real_number,
+    require,
+    require_key,
+    short,
+    whole_number,
+)
 from kinetic_jax._norms import squared_norm
 from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField
@@ -17,19 +24,23 @@ EARLY = (0.2, 0.4)
 _LEAST = 1e-12  # of a squared speed, below which it is rounding
 
 
-def early_bending(profile: KineticProfile) -> Float[Array, " batch"]:
+def early_bending(
+    profile: KineticProfile, *, end: Float[ArrayLike, ""] = 1.0
+) -> Float[Array, " batch"]:
     """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
 
     `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
 
     Args:
         profile: of a run of `sample` on a fixed grid.
+        end: the time at which the run ended, for one that has not reached t = 1.
 
     Returns:
         A score for each sample, shape (batch,); NaN for samples that are not finite.
 
     Raises:
-        ValueError: if there is no profile (adaptive steps), or no step begins in that span.
+        ValueError: if there is no profile (adaptive steps), no step begins in that span, or `end`
+            is not after the last step's beginning and at most 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,28 +51,33 @@ def early_bending(profile: KineticProfile) -> Float[Array, " batch"]:
         Array([0.], dtype=float32)
     """
     ts, bend2 = _checked(profile)
-    steps = np.diff(np.append(ts, 1.0))
+    steps = _steps(ts, end)
     inside = (ts >= EARLY[0] - 1e-6) & (ts < EARLY[1] - 1e-6)
     require(bool(inside.any()), "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
     rate = bend2[..., inside] / jnp.asarray(2 * steps[inside], bend2.dtype)[None]
     return _or_unknown(jnp.sum(rate, axis=-1), profile)
 
 
-def profile_features(profile: KineticProfile, bins: int = 20) -> Float[Array, "batch features"]:
+def profile_features(
+    profile: KineticProfile, bins: int = 20, *, end: Float[ArrayLike, ""] = 1.0
+) -> Float[Array, "batch features"]:
     """The logarithms of speed and bending along each path, for a detector.
 
-    In each of `bins` equal parts of [0, 1]: ln of the mean of ||u||², then ln of the mean rate of
+    In each of `bins` equal parts of [0, end]: ln of the mean of ||u||², then ln of the mean rate of
     bending ||u_i − u_{i−1}||² / h_i. They come with `sample` and cost nothing.
 
     Args:
         profile: of a run of `sample` on a fixed grid, with at least two steps in every part.
         bins: number of parts.
+        end: the time at which the run ended, for one that has not reached t = 1: 8 bins up to 0.4
+            are the first 8 of 20.
 
     Returns:
         Features, shape (batch, 2 bins); NaN for samples that are not finite.
 
     Raises:
-        ValueError: if there is no profile (adaptive steps), or a part has fewer than two steps.
+        ValueError: if there is no profile (adaptive steps), a part has fewer than two steps, or
+            `end` is not after the last step's beginning and at most 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,10 +90,11 @@ def profile_features(profile: KineticProfile, bins: int = 20) -> Float[Array, "b
     """
     ts, bend2 = _checked(profile)
     count = whole_number("bins", bins, 1)
-    steps = np.diff(np.append(ts, 1.0))
-    part = np.minimum((ts * count + 1e-6).astype(int), count - 1)
+    steps = _steps(ts, end)
+    span = ts[-1] + steps[-1]
+    part = np.minimum((ts / span * count + 1e-6).astype(int), count - 1)
     held = np.bincount(part, minlength=count)
-    expected = f"have at least two steps in each of {count} parts of [0, 1]"
+    expected = f"have at least two steps in each of {count} parts of [0, {span:g}]"
     require(bool((held >= 2).all()), "profile", f"{len(ts)} steps", expected)
     # The first step has no bending.
     weights = (part[:, None] == np.arange(count)[None]) / held[None]
@@ -213,6 +230,14 @@ def _checked(profile: KineticProfile) -> tuple[np.ndarray, Array]:
     expected = "be the profile of a run on a fixed grid"
     require(is_profile, "profile", short(profile), expected)
     return np.asarray(profile.ts, np.float64), profile.bend2
+
+
+def _steps(ts: np.ndarray, end: ArrayLike) -> np.ndarray:
+    """The sizes of the steps of a profile, the last of which ends at `end`."""
+    last = real_number("end", end)
+    # Times in float32 miss 0.4 by rounding.
+    require(ts[-1] < last - 1e-6 and last <= 1, "end", end, f"lie in ({ts[-1]:g}, 1]")
+    return np.diff(np.append(ts, last))
 
 
 def _or_unknown(score: Array, profile: KineticProfile) -> Array:
