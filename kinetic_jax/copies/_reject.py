@@ -132,14 +132,13 @@ def reject(
         count = int(np.sum(~(risks < real_number("limit", limit))))
         low, high = wilson(count, risks.size, level)
     names, sizes = np.unique(labels, return_counts=True)
-    out = np.zeros(risks.size, bool)
-    for name, number in zip(names, _proportional(sizes, count), strict=True):
-        out[_riskiest(risks, np.flatnonzero(labels == name))[:number]] = True
-    parts = tuple(
-        _stratum(name, risks[labels == name], out[labels == name]) for name in names.tolist()
-    )
+    out, parts = np.zeros(risks.size, bool), list[Stratum]()
+    for name, number in zip(names.tolist(), _proportional(sizes, count), strict=True):
+        members = np.flatnonzero(labels == name)
+        out[_riskiest(risks, members)[:number]] = True
+        parts.append(_stratum(name, risks[members], out[members]))
     kept, rejected = np.flatnonzero(~out), np.flatnonzero(out)
-    return Rejection(kept, rejected, parts, count / risks.size, low, high)
+    return Rejection(kept, rejected, tuple(parts), count / risks.size, low, high)
 
 
 def checked_scores(name: str, value: object) -> np.ndarray:
