@@ -5,8 +5,11 @@ and NaN stands for "unknown".
 """
 
 from kinetic_jax.copies._budget import affordable as affordable
+from kinetic_jax.copies._detector import CopyDetector as CopyDetector
 from kinetic_jax.copies._early import RejectedRun as RejectedRun
 from kinetic_jax.copies._early import sample_rejecting as sample_rejecting
+from kinetic_jax.copies._features import CopyFeatures as CopyFeatures
+from kinetic_jax.copies._features import copy_features as copy_features
 from kinetic_jax.copies._guesses import reconstruction as reconstruction
 from kinetic_jax.copies._guesses import self_consistency as self_consistency
 from kinetic_jax.copies._guesses import snap as snap

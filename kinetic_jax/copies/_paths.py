@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import (
     float_array,
+    is_concrete,
     real_number,
     require,
     require_key,
@@ -22,11 +23,10 @@ from kinetic_jax.sampling import KineticProfile, sample
 
 EARLY = (0.2, 0.4)
 _LEAST = 1e-12  # of a squared speed, below which it is rounding
+_SLACK = 1e-5  # by which a step may begin before its part of [0, 1]
 
 
-def early_bending(
-    profile: KineticProfile, *, end: Float[ArrayLike, ""] = 1.0
-) -> Float[Array, " batch"]:
+def early_bending(profile: KineticProfile, *, end: float = 1.0) -> Float[Array, " batch"]:
     """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
 
     `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
@@ -39,8 +39,8 @@ def early_bending(
         A score for each sample, shape (batch,); NaN for samples that are not finite.
 
     Raises:
-        ValueError: if there is no profile (adaptive steps), no step begins in that span, or `end`
-            is not after the last step's beginning and at most 1.
+        ValueError: if there is no profile (adaptive steps), no step begins in that span, or the
+            last one begins at `end` or later.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,16 +50,17 @@ def early_bending(
         >>> early_bending(straight.profile)
         Array([0.], dtype=float32)
     """
-    ts, bend2 = _checked(profile)
-    steps = _steps(ts, end)
-    inside = (ts >= EARLY[0] - 1e-6) & (ts < EARLY[1] - 1e-6)
-    require(bool(inside.any()), "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
-    rate = bend2[..., inside] / jnp.asarray(2 * steps[inside], bend2.dtype)[None]
-    return _or_unknown(jnp.sum(rate, axis=-1), profile)
+    ts, steps = _checked(profile, end)
+    inside = (ts >= EARLY[0] - _SLACK) & (ts < EARLY[1] - _SLACK)
+    if is_concrete(ts):
+        has_some = bool(np.any(np.asarray(inside)))
+        require(has_some, "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
+    weights = jnp.where(inside, 1 / (2 * steps), jnp.zeros_like(steps))
+    return _or_unknown(_weighted(profile.bend2, weights[:, None])[..., 0], profile)
 
 
 def profile_features(
-    profile: KineticProfile, bins: int = 20, *, end: Float[ArrayLike, ""] = 1.0
+    profile: KineticProfile, bins: int = 20, *, end: float = 1.0
 ) -> Float[Array, "batch features"]:
     """The logarithms of speed and bending along each path, for a detector.
 
@@ -69,7 +70,7 @@ def profile_features(
     Args:
         profile: of a run of `sample` on a fixed grid, with at least two steps in every part.
         bins: number of parts.
-        end: the time at which the run ended, for one that has not reached t = 1: 8 bins up to 0.4
+        end: the time at which the run ended, for one that has not reached t = 1: 8 parts up to 0.4
             are the first 8 of 20.
 
     Returns:
@@ -77,7 +78,7 @@ def profile_features(
 
     Raises:
         ValueError: if there is no profile (adaptive steps), a part has fewer than two steps, or
-            `end` is not after the last step's beginning and at most 1.
+            the last one begins at `end` or later.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,25 +89,19 @@ def profile_features(
         >>> profile_features(run.profile).shape
         (3, 40)
     """
-    ts, bend2 = _checked(profile)
+    ts, steps = _checked(profile, end)
     count = whole_number("bins", bins, 1)
-    steps = _steps(ts, end)
-    span = ts[-1] + steps[-1]
-    part = np.minimum((ts / span * count + 1e-6).astype(int), count - 1)
-    held = np.bincount(part, minlength=count)
-    expected = f"have at least two steps in each of {count} parts of [0, {span:g}]"
-    require(bool((held >= 2).all()), "profile", f"{len(ts)} steps", expected)
-    # The first step has no bending.
-    weights = (part[:, None] == np.arange(count)[None]) / held[None]
-    turning = (part[1:, None] == np.arange(count)[None]) * 1.0
-    turning /= turning.sum(axis=0)[None]
-    speed2 = profile.speed2
-    rate = bend2[..., 1:] / jnp.asarray(steps[1:], bend2.dtype)
-    means = [
-        jnp.matmul(values, jnp.asarray(share, values.dtype), precision="highest")
-        for values, share in ((speed2, weights), (rate, turning))
-    ]
-    features = jnp.log(jnp.maximum(jnp.concatenate(means, axis=-1), _LEAST))
+    part = jnp.clip(jnp.floor(ts * (count / end) + _SLACK), 0, count - 1)
+    is_in = (part[:, None] == jnp.arange(count, dtype=part.dtype)[None]).astype(steps.dtype)
+    held = jnp.sum(is_in, axis=0)
+    if is_concrete(held):
+        expected = f"have at least two steps in each of {count} parts of [0, {end:g}]"
+        fits = bool(np.all(np.asarray(held) >= 2))
+        require(fits, "profile", f"{len(ts)} steps", expected)
+    turns = is_in.at[0].set(0)  # the first step has no bending
+    speed = _weighted(profile.speed2, is_in / held[None])
+    bending = _weighted(profile.bend2, turns / (jnp.sum(turns, axis=0)[None] * steps[:, None]))
+    features = jnp.log(jnp.maximum(jnp.concatenate([speed, bending], axis=-1), _LEAST))
     return jnp.where(jnp.isfinite(features), features, jnp.nan)
 
 
@@ -224,20 +219,23 @@ def _apart(a: State, b: State) -> Float[Array, " batch"]:
     return sum(parts[1:], parts[0])
 
 
-def _checked(profile: KineticProfile) -> tuple[np.ndarray, Array]:
-    """The times of a profile, on the host, and its bending."""
+def _checked(profile: KineticProfile, end: float = 1.0) -> tuple[Array, Array]:
+    """The left ends of a profile's steps, and their sizes."""
     is_profile = isinstance(profile, KineticProfile)
     expected = "be the profile of a run on a fixed grid"
     require(is_profile, "profile", short(profile), expected)
-    return np.asarray(profile.ts, np.float64), profile.bend2
+    ts, last = jnp.asarray(profile.ts), real_number("end", end)
+    if is_concrete(ts):
+        begins = float(np.asarray(ts)[-1])
+        require(begins + _SLACK < last <= 1, "end", end, f"lie in ({begins:g}, 1]")
+    return ts, jnp.diff(ts, append=jnp.full_like(ts[:1], last))
 
 
-def _steps(ts: np.ndarray, end: ArrayLike) -> np.ndarray:
-    """The sizes of the steps of a profile, the last of which ends at `end`."""
-    last = real_number("end", end)
-    # Times in float32 miss 0.4 by rounding.
-    require(ts[-1] < last - 1e-6 and last <= 1, "end", end, f"lie in ({ts[-1]:g}, 1]")
-    return np.diff(np.append(ts, last))
+def _weighted(
+    values: Float[Array, "*batch steps"], weights: Float[Array, "steps parts"]
+) -> Float[Array, "*batch parts"]:
+    """Weighted sums over the steps."""
+    return jnp.matmul(values, weights.astype(values.dtype), precision="highest")
 
 
 def _or_unknown(score: Array, profile: KineticProfile) -> Array:

@@ -1,0 +1,278 @@
+"""A detector of copies: the probability that a sample is one, from features of how it was made."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from kinetic_jax._checks import require, whole_number
+from kinetic_jax._files import PathLike, local_path, with_size, write_whole
+from kinetic_jax.copies._features import _OF_MODEL, CopyFeatures
+
+FORMAT = 1
+LABELS, NEGATIVES, SNAP = "labels", "negatives", "snap"  # what a detector was fitted on
+FOLDS = 5
+STRENGTH = 0.3  # of scikit-learn's logistic regression: the inverse of its penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class CopyDetector:
+    """The probability that a sample is a copy, from its features; see `copy_features`.
+
+    `CopyDetector.fit` makes one from labelled samples, `CopyDetector.without_labels` from others.
+
+    Attributes:
+        names: of the features.
+        settings: those of the features that it was fitted on.
+        kind: "labels", "negatives" or "snap": what it was fitted on.
+        mean: of the features, shape (features,).
+        scale: their standard deviation, shape (features,).
+        weights: of the standardised features, shape (features,).
+        bias: added to their sum.
+        floor: with negatives, the least of the densities' ratio, a share of samples that are none.
+    """
+
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+    kind: str
+    mean: Float[np.ndarray, " features"]
+    scale: Float[np.ndarray, " features"]
+    weights: Float[np.ndarray, " features"]
+    bias: float
+    floor: float = 0.0
+
+    @classmethod
+    def fit(
+        cls, features: CopyFeatures, labels: Shaped[np.ndarray, " n"], *, seed: int = 0
+    ) -> "CopyDetector":
+        """Fits a detector on samples that are known to be copies, or not to be.
+
+        A logistic regression on standardised features, whose odds are then calibrated by a second
+        one of its scores out of fold (Platt). Samples that are not finite are left out.
+
+        Args:
+            features: of the samples.
+            labels: whether each is a copy, such as `memorization(...).memorized`, shape (n,).
+            seed: of the folds.
+
+        Raises:
+            ValueError: if there are fewer than 5 copies or 5 others, or the sizes differ.
+
+        Example:
+            >>> import numpy as np
+            >>> from kinetic_jax.copies import CopyDetector, CopyFeatures
+            >>> values = np.linspace(-3, 3, 40)[:, None]
+            >>> features = CopyFeatures(values, ("snap",), {"steps": 100})
+            >>> detector = CopyDetector.fit(features, values[:, 0] > 0)
+            >>> risk = detector.score(features)
+            >>> bool(risk[0] < 0.1), bool(risk[-1] > 0.9)
+            (True, True)
+
+        References:
+            Platt, Probabilistic outputs for support vector machines, 1999.
+        """
+        from sklearn.linear_model import LogisticRegression  # of the extra `demo`
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+        is_copy = _flags(labels, len(features.values))
+        is_known = np.isfinite(features.values).all(axis=1)
+        rows, is_copy = features.values[is_known], is_copy[is_known]
+        for name, count in (("copies", is_copy.sum()), ("others", (~is_copy).sum())):
+            require(count >= FOLDS, "labels", f"{count} {name}", f"mark at least {FOLDS}")
+        mean, scale = _moments(rows)
+        standard = (rows - mean[None]) / scale[None]
+        model = LogisticRegression(C=STRENGTH, max_iter=1000)
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+        scores = cross_val_predict(model, standard, is_copy, cv=folds, method="decision_function")
+        platt = LogisticRegression(C=1e6).fit(scores[:, None], is_copy)
+        slope = max(float(platt.coef_[0, 0]), 0.0)
+        model.fit(standard, is_copy)
+        weights = slope * model.coef_[0]
+        bias = slope * float(model.intercept_[0]) + float(platt.intercept_[0])
+        return cls(features.names, dict(features.settings), LABELS, mean, scale, weights, bias)
+
+    @classmethod
+    def without_labels(
+        cls, features: CopyFeatures, negatives: CopyFeatures | None = None, *, seed: int = 0
+    ) -> "CopyDetector":
+        """Fits a detector on samples of which it is not known which are copies.
+
+        With `negatives`, features of samples that are no copies (held-out data, re-noised and
+        denoised by the model), a logistic regression estimates the ratio of the densities p of the
+        model's samples and q of the negatives, and the probability is `1 − s q/p`, with s the share
+        of samples that are none, the least of p/q (its 5% quantile). Without, two normal
+        distributions of one variance are fitted to `snap`, and the probability is that of the one
+        with the greater mean.
+
+        Args:
+            features: of the model's samples.
+            negatives: of samples that are no copies, with the same settings.
+            seed: of the fit.
+
+        Raises:
+            ValueError: if there are fewer than 10 samples, or of the negatives; the settings of the
+                two differ; or there is no snap among the features and no negatives are given.
+
+        Example:
+            >>> import numpy as np
+            >>> from kinetic_jax.copies import CopyDetector, CopyFeatures
+            >>> snap = np.concatenate([np.linspace(-1, 1, 30), np.linspace(4, 6, 20)])[:, None]
+            >>> features = CopyFeatures(snap, ("snap",), {"steps": 100})
+            >>> risk = CopyDetector.without_labels(features).score(features)
+            >>> int((risk > 0.5).sum())
+            20
+
+        References:
+            Elkan and Noto, Learning classifiers from only positive and unlabeled data, 2008 (with
+            the negatives in the place of the positives).
+        """
+        rows = _known("features", features)
+        if negatives is None:
+            return _by_snap(cls, features, seed)
+        _require_alike(features, negatives.names, negatives.settings, is_other_model=False)
+        return _by_ratio(cls, features, rows, _known("negatives", negatives))
+
+    def score(
+        self, features: CopyFeatures, *, is_other_model: bool = False
+    ) -> Float[np.ndarray, " n"]:
+        """The probability that each sample is a copy, shape (n,); NaN where it is not known.
+
+        Args:
+            features: of the samples, with the settings that the detector was fitted on.
+            is_other_model: accept features of another model, to which the detector is transferred;
+                its probabilities are then not calibrated.
+
+        Raises:
+            ValueError: naming the setting, if the features are of other bins, steps or models, or
+                are others.
+        """
+        _require_alike(features, self.names, self.settings, is_other_model=is_other_model)
+        odds = (features.values - self.mean[None]) / self.scale[None] @ self.weights + self.bias
+        if self.kind != NEGATIVES:
+            return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
+        return np.clip(1 - self.floor * np.exp(-np.clip(odds, -700, 700)), 0, 1)
+
+    def save(self, path: PathLike) -> None:
+        """Writes the detector to a JSON file, atomically.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        content = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+        text = json.dumps({"format": FORMAT, **content}, indent=1)
+        write_whole(local_path("path", path), text.encode())
+
+    @classmethod
+    def load(cls, path: PathLike) -> "CopyDetector":
+        """Reads a detector that `save` wrote.
+
+        Raises:
+            ValueError: naming the file and its size, if it is damaged or of another format.
+            FileNotFoundError: if there is no such file.
+        """
+        file = local_path("path", path)
+        try:
+            content = json.loads(file.read_bytes())
+            require(isinstance(content, dict), "its content", type(content).__name__, "be a dict")
+            version = content.pop("format", None)
+            require(version == FORMAT, "format", version, f"be {FORMAT}")
+            names = tuple(content["names"])
+            arrays = {name: np.array(content[name], float) for name in ("mean", "scale", "weights")}
+            for name, array in arrays.items():
+                fits = array.shape == (len(names),) and bool(np.isfinite(array).all())
+                require(fits, name, f"shape {array.shape}", f"be {len(names)} finite numbers")
+            require(
+                content["kind"] in (LABELS, NEGATIVES, SNAP), "kind", content["kind"], "be known"
+            )
+            return cls(**content | arrays | {"names": names})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{with_size(Path(file))} is no detector of copies, or damaged: {error}"
+            ) from error
+
+
+def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> CopyDetector:
+    """Two normal distributions of one variance, whose odds are linear in snap."""
+    from sklearn.mixture import GaussianMixture  # of the extra `demo`
+
+    has_snap = "snap" in features.names
+    expected = "have snap among them, for which an earlier checkpoint is needed, or give negatives"
+    require(has_snap, "features", list(features.names), expected)
+    place = features.names.index("snap")
+    snap = _known("features", features)[:, place]
+    mean, scale = _moments(snap[:, None])
+    standard = (snap[:, None] - mean[None]) / scale[None]
+    mixture = GaussianMixture(2, covariance_type="tied", n_init=5, random_state=seed).fit(standard)
+    low, high = np.argsort(mixture.means_[:, 0])
+    ends, variance = mixture.means_[:, 0], float(mixture.covariances_[0, 0])
+    slope = (ends[high] - ends[low]) / variance
+    bias = np.log(mixture.weights_[high] / mixture.weights_[low])
+    bias -= (ends[high] ** 2 - ends[low] ** 2) / (2 * variance)
+    size = len(features.names)
+    means, scales, weights = np.zeros(size), np.ones(size), np.zeros(size)
+    means[place], scales[place], weights[place] = mean[0], scale[0], slope
+    settings = dict(features.settings)
+    return cls(features.names, settings, SNAP, means, scales, weights, float(bias))
+
+
+def _by_ratio(
+    cls: type[CopyDetector],
+    features: CopyFeatures,
+    rows: Float[np.ndarray, "n features"],
+    negatives: Float[np.ndarray, "m features"],
+) -> CopyDetector:
+    """A ratio of densities by logistic regression; its odds are those of equal numbers of both."""
+    from sklearn.linear_model import LogisticRegression  # of the extra `demo`
+
+    mean, scale = _moments(negatives)
+    both = (np.concatenate([rows, negatives]) - mean[None]) / scale[None]
+    is_own = np.arange(len(both)) < len(rows)
+    model = LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced")
+    model.fit(both, is_own)
+    odds = model.decision_function(both[is_own])
+    floor = float(min(np.exp(np.quantile(odds, 0.05)), 1.0))
+    weights, bias = model.coef_[0], float(model.intercept_[0])
+    settings = dict(features.settings)
+    return cls(features.names, settings, NEGATIVES, mean, scale, weights, bias, floor)
+
+
+def _known(name: str, features: CopyFeatures) -> Float[np.ndarray, "n features"]:
+    rows = features.values[np.isfinite(features.values).all(axis=1)]
+    least = whole_number("least", 2 * FOLDS)
+    require(len(rows) >= least, name, f"{len(rows)} finite samples", f"be at least {least}")
+    return rows
+
+
+def _flags(labels: Shaped[np.ndarray, " n"], number: int) -> Bool[np.ndarray, " n"]:
+    flags = np.asarray(labels)
+    fits = flags.shape == (number,) and flags.dtype == np.bool_
+    require(fits, "labels", f"{flags.dtype} of shape {flags.shape}", f"be bool, ({number},)")
+    return flags
+
+
+def _moments(rows: Float[np.ndarray, "n features"]) -> tuple[np.ndarray, np.ndarray]:
+    deviation = rows.std(axis=0)
+    return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+
+def _require_alike(
+    features: CopyFeatures,
+    names: tuple[str, ...],
+    settings: Any,
+    *,
+    is_other_model: bool,
+) -> None:
+    """Raises for features other than those of a detector."""
+    for name in sorted(set(settings) | set(features.settings)):
+        if is_other_model and name in _OF_MODEL:
+            continue
+        own, given = settings.get(name), features.settings.get(name)
+        expected = f"have the detector's {name}, {own}"
+        require(given == own, "features", f"{name} {given}", expected)
+    require(features.names == names, "features", list(features.names), f"be {list(names)}")
