@@ -5,17 +5,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 import diffrax
 import numpy as np
-from jaxtyping import ArrayLike, Float, Integer, PyTree
+from jaxtyping import ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require, short, whole_number
-from kinetic_jax._state import State
-from kinetic_jax.copies._reject import Rejection, checked_scores, reject
+from kinetic_jax.copies._reject import Labels, Rejection, checked_scores, reject
 from kinetic_jax.copies._two_parts import Candidates, candidates, completed, launch, steps
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories
 
 # A score of each candidate, from its path so far.
 LaunchScore: TypeAlias = Callable[[Trajectories], Float[ArrayLike, " n"]]
+LaunchLabels: TypeAlias = Callable[[Trajectories], Labels]
 
 
 class RejectedRun(NamedTuple):
@@ -46,14 +46,14 @@ def per_kept(evaluations: int, kept: int) -> float:
 
 def sample_rejecting(
     field: VelocityField,
-    x0: State,
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     risk: LaunchScore,
     t_early: float = 0.4,
     share: float | None = None,
     limit: float | None = None,
-    strata: Integer[ArrayLike, " n"] | LaunchScore | None = None,
+    strata: Labels | LaunchLabels | None = None,
     confidence: float = 0.95,
     solver: diffrax.AbstractSolver | None = None,
     num_steps: int | None = None,

@@ -7,7 +7,6 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from kinetic_jax._checks import require
 from kinetic_jax._pytree import result
-from kinetic_jax._state import State
 from kinetic_jax.copies._two_parts import Candidates, Launch, candidates, guide_of, launch, steps
 from kinetic_jax.fields import VelocityField
 
@@ -33,7 +32,7 @@ class AccumulatedGuidance:
 
 def accumulated_guidance(
     field: VelocityField,
-    x0: State,
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,

@@ -1,11 +1,11 @@
 """Rejection of the riskiest candidates, the same share of every stratum."""
 
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float, Integer, PRNGKeyArray
+from jaxtyping import ArrayLike, Bool, Float, Integer, PRNGKeyArray
 
 from kinetic_jax._checks import (
     fraction,
@@ -19,6 +19,8 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax.metrics._intervals import wilson
+
+Labels: TypeAlias = Integer[ArrayLike, " n"] | Bool[ArrayLike, " n"]
 
 
 class Stratum(NamedTuple):
@@ -76,7 +78,7 @@ def reject(
     *,
     share: float | None = None,
     limit: float | None = None,
-    strata: Integer[ArrayLike, " n"] | None = None,
+    strata: Labels | None = None,
     confidence: float = 0.95,
 ) -> Rejection:
     """Rejects the riskiest candidates, the same share of every stratum.

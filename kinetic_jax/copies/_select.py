@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Integer, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_key, require_known, short, whole_number
-from kinetic_jax._state import State
 from kinetic_jax.copies._early import LaunchScore, evaluations_of, known_scores, per_kept
 from kinetic_jax.copies._guided_path import total_guidance
 from kinetic_jax.copies._paths import early_bending
@@ -109,7 +108,7 @@ def _check_groups(name: str, number: int, size: int) -> None:
 
 def sample_selecting(
     field: VelocityField,
-    x0: State,
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     by: str | LaunchScore,

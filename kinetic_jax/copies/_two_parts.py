@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, Integer, PyTree
 from kinetic_jax._checks import real_number, require, require_known
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax._open import call_opened
-from kinetic_jax._state import State, StateSpec
+from kinetic_jax._state import StateSpec
 from kinetic_jax.copies._guided import condition_of_none
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._protocol import checked_velocity
@@ -119,7 +119,7 @@ def steps(
 
 def candidates(
     field: VelocityField,
-    x0: State,
+    x0: ArrayLike | PyTree[ArrayLike],
     cond: PyTree[Any] | None,
     t_early: float,
     settings: Settings,
@@ -145,7 +145,7 @@ def candidates(
 def split_of(nodes: np.ndarray, t_early: float, name: str = "t_early") -> int:
     """How many steps end by a time."""
     last = real_number(name, t_early)
-    require(nodes[1] - 1e-6 <= last <= 1, name, t_early, f"lie in [{nodes[1]:g}, 1]")
+    require(bool(nodes[1] - 1e-6 <= last <= 1), name, t_early, f"lie in [{nodes[1]:g}, 1]")
     return int(np.sum(nodes[1:] <= last + 1e-6))
 
 
