@@ -39,6 +39,9 @@ ELSEWHERE = (
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
     *("cfg_zero_star", "clock_matched", "complete", "guide", "reflow", "shifted_grid", "smooth"),
     *("ssc",),
+    *("AccumulatedGuidance", "RejectedRun", "Rejection", "SelectedRun", "Selection", "Stratum"),
+    *("accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"),
+    *("sample_selecting", "select"),
 )
 
 
@@ -128,10 +131,16 @@ def calls(folder: Path) -> dict[str, Call]:
                 "rngs": rngs,
             },
         ),
+        "accumulated_guidance": Call(
+            kj.copies.accumulated_guidance,
+            {"field": network, "x0": x0, "cond": np.zeros(4, int), "num_steps": 4},
+        ),
+        "affordable": Call(kj.copies.affordable, {"evaluations": 400}),
         "authpct": Call(kj.metrics.authpct, two),
         "cfg": Call(kj.cfg, {"scale": 2.0, "null_cond": 3}),
         "cfg()": Call(kj.cfg(2.0, 3), {"field": network}),
         "cfg_zero_star": Call(kj.transforms.cfg_zero_star, {"scale": 2.0, "null_cond": 3}),
+        "clusters": Call(kj.copies.clusters, {"features": rows, "k": 2, "key": key}),
         "clock_matched": Call(kj.transforms.clock_matched, {"gain": kj.kts(0.1)}),
         "cosine_schedule": Call(kj.fields.cosine_schedule, {}),
         "ddpm_schedule": Call(
@@ -264,6 +273,45 @@ def calls(folder: Path) -> dict[str, Call]:
                 "sample_steps": 2,
             },
         ),
+        "reject": Call(kj.copies.reject, {"risk": numbers, "strata": np.arange(6) % 2}),
+        "reject, limit": Call(kj.copies.reject, {"risk": numbers, "limit": 0.0}),
+        "sample_rejecting": Call(
+            kj.copies.sample_rejecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "risk": lambda run: run.energy.total,
+                "strata": np.arange(4) % 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting": Call(
+            kj.copies.sample_selecting,
+            {"field": plain, "x0": x0, "by": "early bending", "group_size": 2, "num_steps": 10},
+        ),
+        "sample_selecting, guidance": Call(
+            kj.copies.sample_selecting,
+            {
+                "field": network,
+                "x0": x0,
+                "cond": np.zeros(4, int),
+                "by": "guidance",
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting, random": Call(
+            kj.copies.sample_selecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "by": "random",
+                "key": key,
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "select": Call(kj.copies.select, {"score": numbers, "group_size": 2}),
         "roc_auc": Call(kj.metrics.roc_auc, {"positive": numbers, "negative": -numbers}),
         "run_job": Call(
             kj.jobs.run_job,

@@ -21,6 +21,7 @@ NOT_CALLED = {
     "a result": {
         *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
         *("Efficiency", "TransportBounds"),
+        *("AccumulatedGuidance", "RejectedRun", "Rejection", "SelectedRun", "Selection", "Stratum"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),
         *("Images", "Interval", "Job", "Kept", "KernelDistance", "KineticProfile", "LateEnergy"),

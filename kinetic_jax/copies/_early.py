@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require, short, whole_number
-from kinetic_jax.copies._reject import Labels, Rejection, checked_scores, reject
+from kinetic_jax.copies._reject import Labels, Rejection, checked_amount, checked_scores, reject
 from kinetic_jax.copies._two_parts import Candidates, candidates, completed, launch, steps
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories
@@ -111,6 +111,7 @@ def sample_rejecting(
     """
     extra = whole_number("score_evaluations", score_evaluations, 0)
     require(callable(risk), "risk", short(risk), "be a function of the launch")
+    checked_amount(share, limit, confidence)  # before anything is sampled
     states = candidates(field, x0, cond, t_early, steps(solver, num_steps, grid, tau_split))
     begun = launch(states)
     risks = known_scores("risk", risk(begun.run), begun.run)

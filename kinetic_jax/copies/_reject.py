@@ -22,6 +22,8 @@ from kinetic_jax.metrics._intervals import wilson
 
 Labels: TypeAlias = Integer[ArrayLike, " n"] | Bool[ArrayLike, " n"]
 
+DEFAULT_SHARE = 0.2
+
 
 class Stratum(NamedTuple):
     """One stratum of a `Rejection`.
@@ -122,17 +124,14 @@ def reject(
     """
     risks = checked_scores("risk", risk)
     labels = _labels(strata, risks.size)
-    level = fraction("confidence", confidence)
-    require(share is None or limit is None, "limit", limit, "be left out where a share is given")
-    if limit is None:
-        given = real_number("share", 0.2 if share is None else share)
-        require(0 <= given < 1, "share", share, "lie in [0, 1)")
-        count = int(np.floor(given * risks.size + 0.5))
+    amount = checked_amount(share, limit, confidence)
+    if amount.limit is None:
+        count = int(np.floor(amount.share * risks.size + 0.5))
         low = high = count / risks.size
     else:
         # A comparison that is false for NaN: an unknown risk is not below the limit.
-        count = int(np.sum(~(risks < real_number("limit", limit))))
-        low, high = wilson(count, risks.size, level)
+        count = int(np.sum(~(risks < amount.limit)))
+        low, high = wilson(count, risks.size, amount.confidence)
     names, sizes = np.unique(labels, return_counts=True)
     out, parts = np.zeros(risks.size, bool), list[Stratum]()
     for name, number in zip(names.tolist(), _proportional(sizes, count), strict=True):
@@ -141,6 +140,30 @@ def reject(
         parts.append(_stratum(name, risks[members], out[members]))
     kept, rejected = np.flatnonzero(~out), np.flatnonzero(out)
     return Rejection(kept, rejected, tuple(parts), count / risks.size, low, high)
+
+
+class Amount(NamedTuple):
+    """The share to reject, or the limit that decides it, and the level of its interval."""
+
+    share: float
+    limit: float | None
+    confidence: float
+
+
+def checked_amount(share: object, limit: object, confidence: object) -> Amount:
+    """The checked arguments of `reject`.
+
+    Raises:
+        ValueError: if one is out of range, or both a share and a limit are given.
+    """
+    level = fraction("confidence", confidence)
+    given = real_number("share", DEFAULT_SHARE if share is None else share)
+    require(0 <= given < 1, "share", share, "lie in [0, 1)")
+    if limit is None:
+        return Amount(given, None, level)
+    least = real_number("limit", limit)
+    require(share is None, "limit", limit, "be left out where a share is given")
+    return Amount(given, least, level)
 
 
 def checked_scores(name: str, value: object) -> np.ndarray:

@@ -88,7 +88,7 @@ def select(score: Float[ArrayLike, " n"], *, group_size: int, keep: str = "highe
     """
     scores = checked_scores("score", score)
     size = whole_number("group_size", group_size, 1)
-    require(isinstance(keep, str) and keep in KEEP, "keep", short(keep), f"be one of {KEEP}")
+    _check_keep(keep)
     _check_groups("score", scores.size, size)
     groups = scores.reshape(-1, size)
     is_known = ~np.isnan(groups)
@@ -99,6 +99,10 @@ def select(score: Float[ArrayLike, " n"], *, group_size: int, keep: str = "highe
     kept = np.arange(len(groups)) * size + first
     rejected = np.delete(np.arange(scores.size), kept)
     return Selection(kept, rejected, size, int(np.sum(~is_known.any(axis=1))))
+
+
+def _check_keep(keep: object) -> None:
+    require(isinstance(keep, str) and keep in KEEP, "keep", short(keep), f"be one of {KEEP}")
 
 
 def _check_groups(name: str, number: int, size: int) -> None:
@@ -175,6 +179,7 @@ def sample_selecting(
         arXiv 2501.09732 (random search with a verifier); CFG-Rejection, arXiv 2505.23343.
     """
     _check_method(by, key, null_cond)
+    _check_keep(keep)
     extra = whole_number("score_evaluations", score_evaluations, 0)
     states = candidates(field, x0, cond, t_early, steps(solver, num_steps, grid, tau_split))
     number = states.x0.shape[0]
