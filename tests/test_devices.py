@@ -22,6 +22,7 @@ NO_ARRAYS = {
     "run_job open_job diagnose_job": "of folders; run_job calls sample",
     "load_images load_field save_field": "of files",
     "pretrained pretrained_steps pretrained_classifier": "of files",
+    "affordable": "of a few numbers",
 }
 
 
@@ -39,6 +40,8 @@ def test_every_public_name_is_here():
     assert kj.__all__  # which loads the names
     public = set.union(*map(computing, (kj, kj.exact, kj.jobs, kj.metrics)))
     public |= {"from_scaled_time", "load_images", "network_field", "sweep", "complete", "encode"}
+    public |= {"accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"}
+    public |= {"sample_selecting", "select"}
     elsewhere = {name for names in NO_ARRAYS for name in names.split()}
     assert public == {name.split(",")[0] for name in CASES} | elsewhere
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Integer, PyTree
 
 from kinetic_jax._checks import real_number, require, require_known
+from kinetic_jax._mesh import gathered
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax._open import call_opened
 from kinetic_jax._state import StateSpec
@@ -32,7 +33,7 @@ from kinetic_jax.sampling._fixed import (
     solve_fixed,
 )
 from kinetic_jax.sampling._geodesic import starts_of
-from kinetic_jax.sampling._inputs import checked_inputs, mesh_for, restored
+from kinetic_jax.sampling._inputs import checked_inputs, restored
 from kinetic_jax.sampling._plan import FixedPlan, Given
 from kinetic_jax.sampling._planned import Settings, planned
 from kinetic_jax.transforms._cfg import CFGField
@@ -133,8 +134,9 @@ def candidates(
     require_known("x0", x0)
     require_known("cond", cond)
     require_known("grid", settings.grid)
+    x0 = jax.tree.map(lambda leaf: gathered("x0", leaf), x0)
+    cond = jax.tree.map(lambda leaf: gathered("cond", leaf), cond)
     model, rows, given, spec = checked_inputs(field, x0, cond)
-    mesh_for(None, rows, given)
     plan = planned(settings, model, rows, given, diffrax.Euler(), with_density=False).plan
     assert isinstance(plan, FixedPlan), "no controller is given"
     nodes = np.asarray(plan.nodes, np.float64)
