@@ -205,6 +205,10 @@ TRACED = {
         True,
         NEEDS_MESH,
     ),
+    "snap": Case(
+        lambda x, mesh: kj.copies.snap(gaussian(), closing(), x, key=jax.random.key(0), draws=2),
+        grad=True,
+    ),
     "noise": Case(lambda x, mesh: kj.noise(jax.random.key(0), jnp.int32(9 * x[:, 0] ** 2), (2,))),
     "cfm_loss": Case(lambda x, mesh: kj.cfm_loss(gaussian(), jax.random.key(0), x), grad=True),
     "cfm_loss, pairs": Case(

@@ -39,16 +39,13 @@ ELSEWHERE = (
     *("FlatTorus", "SpecialOrthogonal", "Sphere", "identify_convention", "in_frame", "on_manifold"),
     *("cfg_zero_star", "clock_matched", "complete", "guide", "reflow", "shifted_grid", "smooth"),
     *("ssc",),
-    *("AccumulatedGuidance", "RejectedRun", "Rejection", "SelectedRun", "Selection", "Stratum"),
-    *("accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"),
-    *("sample_selecting", "select"),
 )
 
 
 def public_names() -> list[str]:
     """The names of `kinetic_jax`, and those of its submodules."""
     names = {*kj.__all__, *ELSEWHERE}
-    for module in (kj.exact, kj.jobs, kj.metrics):
+    for module in (kj.copies, kj.exact, kj.jobs, kj.metrics):
         names |= {name for name, value in vars(module).items() if not inspect.ismodule(value)}
     return sorted(name for name in names if not name.startswith("_"))
 
@@ -131,16 +128,10 @@ def calls(folder: Path) -> dict[str, Call]:
                 "rngs": rngs,
             },
         ),
-        "accumulated_guidance": Call(
-            kj.copies.accumulated_guidance,
-            {"field": network, "x0": x0, "cond": np.zeros(4, int), "num_steps": 4},
-        ),
-        "affordable": Call(kj.copies.affordable, {"evaluations": 400}),
         "authpct": Call(kj.metrics.authpct, two),
         "cfg": Call(kj.cfg, {"scale": 2.0, "null_cond": 3}),
         "cfg()": Call(kj.cfg(2.0, 3), {"field": network}),
         "cfg_zero_star": Call(kj.transforms.cfg_zero_star, {"scale": 2.0, "null_cond": 3}),
-        "clusters": Call(kj.copies.clusters, {"features": rows, "k": 2, "key": key}),
         "clock_matched": Call(kj.transforms.clock_matched, {"gain": kj.kts(0.1)}),
         "cosine_schedule": Call(kj.fields.cosine_schedule, {}),
         "ddpm_schedule": Call(
@@ -273,45 +264,6 @@ def calls(folder: Path) -> dict[str, Call]:
                 "sample_steps": 2,
             },
         ),
-        "reject": Call(kj.copies.reject, {"risk": numbers, "strata": np.arange(6) % 2}),
-        "reject, limit": Call(kj.copies.reject, {"risk": numbers, "limit": 0.0}),
-        "sample_rejecting": Call(
-            kj.copies.sample_rejecting,
-            {
-                "field": plain,
-                "x0": x0,
-                "risk": lambda run: run.energy.total,
-                "strata": np.arange(4) % 2,
-                "num_steps": 4,
-            },
-        ),
-        "sample_selecting": Call(
-            kj.copies.sample_selecting,
-            {"field": plain, "x0": x0, "by": "early bending", "group_size": 2, "num_steps": 10},
-        ),
-        "sample_selecting, guidance": Call(
-            kj.copies.sample_selecting,
-            {
-                "field": network,
-                "x0": x0,
-                "cond": np.zeros(4, int),
-                "by": "guidance",
-                "group_size": 2,
-                "num_steps": 4,
-            },
-        ),
-        "sample_selecting, random": Call(
-            kj.copies.sample_selecting,
-            {
-                "field": plain,
-                "x0": x0,
-                "by": "random",
-                "key": key,
-                "group_size": 2,
-                "num_steps": 4,
-            },
-        ),
-        "select": Call(kj.copies.select, {"score": numbers, "group_size": 2}),
         "roc_auc": Call(kj.metrics.roc_auc, {"positive": numbers, "negative": -numbers}),
         "run_job": Call(
             kj.jobs.run_job,
@@ -350,7 +302,103 @@ def calls(folder: Path) -> dict[str, Call]:
         "spearman": Call(kj.metrics.spearman, {"a": numbers, "b": -numbers}),
         "sweep": Call(kj.sampling.sweep, {"field": plain, "x0": x0, "num_steps": 4}),
     }
-    return found
+    return found | calls_of_copies(network, plain, x0) | calls_of_rejection(network, plain, x0)
+
+
+def calls_of_rejection(network: Any, plain: Any, x0: jax.Array) -> dict[str, Call]:
+    """Those of rejection and selection in `kinetic_jax.copies`."""
+    key, copies = jax.random.key(0), kj.copies
+    rows = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    numbers = rows[:, 0]
+    return {
+        "accumulated_guidance": Call(
+            copies.accumulated_guidance,
+            {"field": network, "x0": x0, "cond": np.zeros(4, int), "num_steps": 4},
+        ),
+        "affordable": Call(copies.affordable, {"evaluations": 400}),
+        "clusters": Call(copies.clusters, {"features": rows, "k": 2, "key": key}),
+        "reject": Call(copies.reject, {"risk": numbers, "strata": np.arange(6) % 2}),
+        "reject, limit": Call(copies.reject, {"risk": numbers, "limit": 0.0}),
+        "sample_rejecting": Call(
+            copies.sample_rejecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "risk": lambda run: run.energy.total,
+                "strata": np.arange(4) % 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting": Call(
+            copies.sample_selecting,
+            {"field": plain, "x0": x0, "by": "early bending", "group_size": 2, "num_steps": 10},
+        ),
+        "sample_selecting, guidance": Call(
+            copies.sample_selecting,
+            {
+                "field": network,
+                "x0": x0,
+                "cond": np.zeros(4, int),
+                "by": "guidance",
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting, random": Call(
+            copies.sample_selecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "by": "random",
+                "key": key,
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "select": Call(copies.select, {"score": numbers, "group_size": 2}),
+    }
+
+
+def calls_of_copies(labelled: Any, plain: Any, x0: jax.Array) -> dict[str, Call]:
+    """Those of `kinetic_jax.copies`, of a model with labels and one without."""
+    key, copies = jax.random.key(0), kj.copies
+    run = kj.sample(plain, x0, num_steps=10)
+    one = {"field": plain, "x1": x0, "key": key}
+    guided = {"field": labelled, "x0": x0, "cond": np.zeros(4, int)}
+    values = np.linspace(-1, 1, 40)[:, None] ** 3
+    features = copies.CopyFeatures(values, ("snap",), {"steps": 10})
+    detector = copies.CopyDetector.fit(features, values[:, 0] > 0)
+    return {
+        "CopyDetector.fit": Call(
+            copies.CopyDetector.fit, {"features": features, "labels": values[:, 0] > 0}
+        ),
+        "CopyDetector.load": Call(copies.CopyDetector.load, {"path": "detector.json"}),
+        "CopyDetector.save": Call(detector.save, {"path": "detector.json"}),
+        "CopyDetector.score": Call(detector.score, {"features": features}),
+        "CopyDetector.without_labels": Call(
+            copies.CopyDetector.without_labels, {"features": features}
+        ),
+        "contraction": Call(copies.contraction, {"field": plain, "x0": x0, "key": key}),
+        "copy_features": Call(
+            copies.copy_features, {"field": plain, "run": run, "key": key, "bins": 2}
+        ),
+        "curvature": Call(copies.curvature, one),
+        "curvature_difference": Call(copies.curvature_difference, one | {"earlier": plain}),
+        "early_bending": Call(copies.early_bending, {"profile": run.profile}),
+        "flipd": Call(copies.flipd, one),
+        "guidance_cosine": Call(copies.guidance_cosine, guided),
+        "guidance_norm": Call(copies.guidance_norm, guided),
+        "guided_sharpness": Call(copies.guided_sharpness, guided),
+        "norm_rule": Call(copies.norm_rule, {"profile": run.profile, "usual": run.profile.speed2}),
+        "p_laplace": Call(copies.p_laplace, one),
+        "profile_features": Call(copies.profile_features, {"profile": run.profile, "bins": 2}),
+        "reconstruction": Call(copies.reconstruction, one),
+        "self_consistency": Call(copies.self_consistency, one),
+        "snap": Call(copies.snap, one | {"earlier": plain}),
+        "spread": Call(copies.spread, one),
+        "total_variation": Call(copies.total_variation, {"x1": jnp.ones((2, 4, 4))}),
+        "train_distance": Call(copies.train_distance, {"x1": x0, "train": np.asarray(x0)}),
+    }
 
 
 def parameters(call: Call) -> dict[str, Any]:

@@ -39,9 +39,17 @@ def computing(module):
 def test_every_public_name_is_here():
     assert kj.__all__  # which loads the names
     public = set.union(*map(computing, (kj, kj.exact, kj.jobs, kj.metrics)))
-    public |= {"from_scaled_time", "load_images", "network_field", "sweep", "complete", "encode"}
-    public |= {"accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"}
-    public |= {"sample_selecting", "select"}
+    public |= {
+        "snap",
+        *("accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"),
+        *("sample_selecting", "select"),
+        "from_scaled_time",
+        "load_images",
+        "network_field",
+        "sweep",
+        "complete",
+        "encode",
+    }
     elsewhere = {name for names in NO_ARRAYS for name in names.split()}
     assert public == {name.split(",")[0] for name in CASES} | elsewhere
 

@@ -16,10 +16,18 @@ PROGRAM = Path(__file__).with_name("public_calls.py")
 
 # Names that nobody calls with values of their own.
 NOT_CALLED = {
-    "a dictionary": {"AUTHORS_UNET"},
+    "a dictionary": {"AUTHORS_UNET", "STATISTICS"},
     "a protocol or a type": {"Transform", "VelocityField"},
     "a result": {
-        *("AtomLanding", "Authenticity", "Correlation", "DensityProfile", "Diagnosis"),
+        *(
+            "AtomLanding",
+            "Authenticity",
+            "CopyFeatures",
+            "Correlation",
+            "Statistic",
+            "DensityProfile",
+            "Diagnosis",
+        ),
         *("Efficiency", "TransportBounds"),
         *("AccumulatedGuidance", "RejectedRun", "Rejection", "SelectedRun", "Selection", "Stratum"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
@@ -35,6 +43,8 @@ TEXT, COMPLEX, LIST, OBJECT = "a string", "a complex number", "a nested list", "
 NAN, TEXTS = "NaN", "an array of strings"
 ALLOWED = {
     "a path": {
+        ("CopyDetector.load", "path"): (TEXT,),
+        ("CopyDetector.save", "path"): (TEXT,),
         ("fit", "checkpoint_dir"): (TEXT,),
         ("grid_from_scheduler", "config"): (TEXT,),
         ("load_authors_checkpoint", "path"): (TEXT,),

@@ -1,4 +1,4 @@
-"""Further models of the claims: other seeds, centred data, other couplings."""
+"""Further models of the claims: other seeds, centred data, other couplings, labels."""
 
 import dataclasses
 from collections.abc import Callable
@@ -58,6 +58,8 @@ VARIANTS: dict[str, Variant] = {
     "general-ot": Variant(GENERAL, coupling="minibatch_ot"),
     "general-reflow": Variant(_STRAIGHTENED, num_pairs=20_000),
     **{f"general-seed-{s}": Variant(dataclasses.replace(GENERAL, seed=s)) for s in SEEDS},
+    # With labels, so that guidance and the statistics made of it are possible.
+    "memorizing-labels": Variant(dataclasses.replace(_FEW, with_labels=True)),
     **{f"memorizing-seed-{s}": Variant(dataclasses.replace(_FEW, seed=s)) for s in SEEDS},
 }
 

@@ -17,6 +17,10 @@ MODULES = {
         "kinetic_jax._cli._diagnose",
         "Relate the energies of a job's samples to memorization.",
     ),
+    "copies": (
+        "kinetic_jax._cli._copies",
+        "The risk that each sample is a copy of a training row.",
+    ),
 }
 cli = click.version_option(__version__)(
     Commands(MODULES, name="cli", help="Measure and shape how flow-matching models move.")

@@ -146,11 +146,13 @@ def find_field(where: str, *, ema: bool = True) -> NetworkField:
             raise ValueError(
                 f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
             ) from error
-    if where in MODELS:
-        return pretrained(where)
+    name, _, step = where.partition("@")
+    if name in MODELS and (step.isdecimal() or where == name):
+        return pretrained(name, step=int(step) if step else None)
     raise ValueError(
         f"field must be a folder of save_field or fit, a checkpoint of the KTS authors' code, or "
-        f"the name of a model ({', '.join(MODELS)}), got {where!r}: there is no such folder or file"
+        f"the name of a model ({', '.join(MODELS)}; NAME@STEP for a checkpoint), got {where!r}: "
+        "there is no such folder or file"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from kinetic_jax._checks import require, whole_number
+from kinetic_jax._checks import numbers, require, require_flag, short, whole_number
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
 from kinetic_jax.copies._features import _OF_MODEL, CopyFeatures
 
@@ -77,11 +77,13 @@ class CopyDetector:
         from sklearn.linear_model import LogisticRegression  # of the extra `demo`
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+        _require_features("features", features)
+        seed = whole_number("seed", seed, 0)
         is_copy = _flags(labels, len(features.values))
         is_known = np.isfinite(features.values).all(axis=1)
         rows, is_copy = features.values[is_known], is_copy[is_known]
         for name, count in (("copies", is_copy.sum()), ("others", (~is_copy).sum())):
-            require(count >= FOLDS, "labels", f"{count} {name}", f"mark at least {FOLDS}")
+            require(bool(count >= FOLDS), "labels", f"{count} {name}", f"mark at least {FOLDS}")
         mean, scale = _moments(rows)
         standard = (rows - mean[None]) / scale[None]
         model = LogisticRegression(C=STRENGTH, max_iter=1000)
@@ -103,9 +105,10 @@ class CopyDetector:
         With `negatives`, features of samples that are no copies (held-out data, re-noised and
         denoised by the model), a logistic regression estimates the ratio of the densities p of the
         model's samples and q of the negatives, and the probability is `1 − s q/p`, with s the share
-        of samples that are none, the least of p/q (its 5% quantile). Without, two normal
-        distributions of one variance are fitted to `snap`, and the probability is that of the one
-        with the greater mean.
+        of samples that are none, the least of p/q (its 5% quantile): a rank rather than a
+        probability, as ln p/q is no linear function of features. Without, two normal distributions
+        of one variance are fitted to `snap`, and the probability is that of the one with the
+        greater mean: some samples must be copies, and some not.
 
         Args:
             features: of the model's samples.
@@ -129,11 +132,12 @@ class CopyDetector:
             Elkan and Noto, Learning classifiers from only positive and unlabeled data, 2008 (with
             the negatives in the place of the positives).
         """
-        rows = _known("features", features)
+        rows, seed = _known("features", features), whole_number("seed", seed, 0)
         if negatives is None:
             return _by_snap(cls, features, seed)
+        others = _known("negatives", negatives)
         _require_alike(features, negatives.names, negatives.settings, is_other_model=False)
-        return _by_ratio(cls, features, rows, _known("negatives", negatives))
+        return _by_ratio(cls, features, rows, others)
 
     def score(
         self, features: CopyFeatures, *, is_other_model: bool = False
@@ -149,6 +153,8 @@ class CopyDetector:
             ValueError: naming the setting, if the features are of other bins, steps or models, or
                 are others.
         """
+        _require_features("features", features)
+        require_flag("is_other_model", is_other_model)
         _require_alike(features, self.names, self.settings, is_other_model=is_other_model)
         odds = (features.values - self.mean[None]) / self.scale[None] @ self.weights + self.bias
         if self.kind != NEGATIVES:
@@ -242,7 +248,12 @@ def _by_ratio(
     return cls(features.names, settings, NEGATIVES, mean, scale, weights, bias, floor)
 
 
+def _require_features(name: str, features: object) -> None:
+    require(isinstance(features, CopyFeatures), name, short(features), "be of copy_features")
+
+
 def _known(name: str, features: CopyFeatures) -> Float[np.ndarray, "n features"]:
+    _require_features(name, features)
     rows = features.values[np.isfinite(features.values).all(axis=1)]
     least = whole_number("least", 2 * FOLDS)
     require(len(rows) >= least, name, f"{len(rows)} finite samples", f"be at least {least}")
@@ -250,7 +261,7 @@ def _known(name: str, features: CopyFeatures) -> Float[np.ndarray, "n features"]
 
 
 def _flags(labels: Shaped[np.ndarray, " n"], number: int) -> Bool[np.ndarray, " n"]:
-    flags = np.asarray(labels)
+    flags = numbers("labels", labels)
     fits = flags.shape == (number,) and flags.dtype == np.bool_
     require(fits, "labels", f"{flags.dtype} of shape {flags.shape}", f"be bool, ({number},)")
     return flags

@@ -1,25 +1,38 @@
 """Features of samples for a detector of copies, with the settings that they were made with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import require, require_key, whole_number
+from kinetic_jax._checks import conditions_of, require, require_key, short, whole_number
 from kinetic_jax._digest import digest
-from kinetic_jax._progress import progress_bar
-from kinetic_jax.copies._paths import profile_features
+from kinetic_jax._progress import check_progress, progress_bar
+from kinetic_jax.copies._paths import Profile, profile_features
 from kinetic_jax.copies._registry import STATISTICS
-from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling import Trajectories
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling._probes import held_arrays
 
 PROFILE = "profile"
 # Statistics that need an earlier checkpoint, and others, by how well they told copies.
 WITH_EARLIER, ALONE = ("snap", "self_consistency", "spread"), ("self_consistency", "spread")
 _OF_MODEL = ("model", "earlier")
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """The result of `sample`, or a shard of a job: `x1`, `status` and perhaps a `profile`."""
+
+    @property
+    def x1(self) -> PyTree[Any]: ...
+
+    @property
+    def status(self) -> Any: ...
+
+    @property
+    def profile(self) -> Profile | None: ...
 
 
 class CopyFeatures(NamedTuple):
@@ -49,10 +62,14 @@ class CopyFeatures(NamedTuple):
         """The features of some samples, by their numbers or a mask."""
         return self._replace(values=self.values[chosen])
 
+    def joined(self, others: Sequence["CopyFeatures"]) -> "CopyFeatures":
+        """These and others, which have the same names and settings, as one."""
+        return self._replace(values=np.concatenate([part.values for part in (self, *others)]))
+
 
 def copy_features(
     field: VelocityField,
-    run: Trajectories,
+    run: Samples,
     *,
     key: PRNGKeyArray,
     earlier: VelocityField | None = None,
@@ -98,11 +115,20 @@ def copy_features(
         >>> features.names
         ('speed 0.00', 'speed 0.50', 'bending 0.00', 'bending 0.50', 'self_consistency', 'spread')
     """
+    as_field(field)
+    check_progress(progress)
+    if earlier is not None:
+        as_field(earlier, "earlier")
     require_key("key", key)
+    require(isinstance(run, Samples), "run", short(run), "be what sample returned, or a shard")
+    is_list = statistics is None or isinstance(statistics, list | tuple)
+    require(is_list, "statistics", short(statistics), "be names of statistics")
     chosen = (ALONE if earlier is None else WITH_EARLIER) if statistics is None else statistics
     for name in chosen:
         require(name in STATISTICS, "statistics", repr(name), f"be of {list(STATISTICS)}")
+    step = whole_number("batch_size", batch_size, 1)
     size, count = len(run.status), whole_number("bins", bins, 0)
+    cond = conditions_of(cond, size, "run")
     columns, names = [], []
     profile = run.profile
     if count and profile is not None:
@@ -110,7 +136,6 @@ def copy_features(
         parts = [f"{part / count:.2f}" for part in range(count)]
         names += [f"{kind} {part}" for kind in ("speed", "bending") for part in parts]
     given = {"field": field, "earlier": earlier, "key": key}
-    step = whole_number("batch_size", batch_size, 1)
     with progress_bar("features", size, show=progress) as update:
         parts_of: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for start in range(0, size, step):
@@ -129,12 +154,12 @@ def copy_features(
     return CopyFeatures(values, tuple(names), _settings(field, earlier, run, count))
 
 
-def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Array]:
+def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def _settings(
-    field: VelocityField, earlier: VelocityField | None, run: Trajectories, bins: int
+    field: VelocityField, earlier: VelocityField | None, run: Samples, bins: int
 ) -> dict[str, Any]:
     """What features depend on."""
     profile = run.profile

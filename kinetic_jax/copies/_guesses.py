@@ -12,11 +12,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import whole_number
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.copies._scoring import (
     Draw,
     Model,
-    at_times,
     guess,
     mean_over_draws,
     renoised,
@@ -24,11 +22,13 @@ from kinetic_jax.copies._scoring import (
 )
 from kinetic_jax.fields import VelocityField
 
+_SAME = 1e-4  # of a sample's size, below which its guess is the sample but for rounding
+
 
 def snap(
     field: VelocityField,
     earlier: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -70,8 +70,8 @@ def snap(
         >>> snap(model, earlier, samples, key=jax.random.key(0)).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_snap, (field, earlier), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_snap, (field, earlier), x1, cond, t, key=key, draws=count)
 
 
 def _snap(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -80,12 +80,12 @@ def _snap(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         return tuple(squared_norm(guess(model, draw.t, noisy) - x) for model in models)
 
     own, others = mean_over_draws(errors, draw)
-    return _log(others) - _log(own)
+    return _log(others, x) - _log(own, x)
 
 
 def reconstruction(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -123,8 +123,8 @@ def reconstruction(
         Carlini et al., Extracting training data from diffusion models, arXiv 2301.13188, section
         5.2: the loss of a sample as evidence that it was trained on.
     """
-    draw = at_times(jnp.asarray(t), x1, key, whole_number("draws", draws, 1), axes=1)
-    return scores(_reconstruction, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_reconstruction, (field,), x1, cond, t, key=key, draws=count, axes=1)
 
 
 def _reconstruction(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -132,14 +132,14 @@ def _reconstruction(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         def error(key: PRNGKeyArray) -> Array:
             return squared_norm(guess(models[0], t, renoised(t, x, key)) - x)
 
-        return -_log(mean_over_draws(error, draw))
+        return -_log(mean_over_draws(error, draw), x)
 
     return jnp.mean(jax.lax.map(at, draw.t))
 
 
 def spread(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -174,24 +174,30 @@ def spread(
         >>> spread(model, samples, key=jax.random.key(0), t=0.6).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 2))
-    return scores(_spread, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 2)
+    return scores(_spread, (field,), x1, cond, t, key=key, draws=count)
 
 
 def _spread(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
+    def guessed(key: PRNGKeyArray) -> Array:
+        return guess(models[0], draw.t, renoised(draw.t, x, key))
+
+    assert draw.keys is not None, "given by the function"
+    first, n = guessed(draw.keys[0]), draw.keys.shape[0]
+
     def moments(key: PRNGKeyArray) -> tuple[Array, Array]:
-        off = guess(models[0], draw.t, renoised(draw.t, x, key)) - x
+        # From the first guess: of guesses that are alike nothing cancels.
+        off = guessed(key) - first
         return off, squared_norm(off)
 
-    off, square = mean_over_draws(moments, draw)
-    assert draw.keys is not None, "given by the function"
-    n = draw.keys.shape[0]
-    return -_log((square - squared_norm(off)) * n / (n - 1))
+    off, square = mean_over_draws(moments, draw._replace(keys=draw.keys[1:]))
+    among_all = (n - 1) / n
+    return -_log(square - among_all * squared_norm(off), x)
 
 
 def self_consistency(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -225,8 +231,8 @@ def self_consistency(
         >>> self_consistency(model, samples, key=jax.random.key(0), t=0.6).argmax()
         Array(0, dtype=int32)
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_self_consistency, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_self_consistency, (field,), x1, cond, t, key=key, draws=count)
 
 
 def _self_consistency(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -235,9 +241,10 @@ def _self_consistency(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         second = guess(models[0], draw.t, renoised(draw.t, first, key))
         return squared_norm(second - first)
 
-    return -_log(mean_over_draws(moved, draw))
+    return -_log(mean_over_draws(moved, draw), x)
 
 
-def _log(square: Array) -> Array:
-    """The logarithm of a mean square, finite where that is 0."""
-    return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
+def _log(square: Array, x: Array) -> Array:
+    """The logarithm of a mean square, at least that of rounding in guesses of x."""
+    least = _SAME**2 * squared_norm(x)
+    return jnp.log(jnp.maximum(square, jnp.maximum(least, jnp.finfo(square.dtype).tiny)))

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import require
+from kinetic_jax._checks import as_arrays, require
 from kinetic_jax._norms import norm_from_squared, squared_norm
-from kinetic_jax._state import State
-from kinetic_jax.copies._scoring import Draw, Model, at_times, scores
+from kinetic_jax.copies._scoring import Draw, Model, scores
 from kinetic_jax.fields import Field, VelocityField, as_field
 
 FIRST = 0.06  # the time of the first of Stable Diffusion's 50 steps, on the linear path
@@ -18,7 +17,7 @@ LATE = 0.95
 
 def guidance_norm(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -63,7 +62,7 @@ def guidance_norm(
 
 def guidance_cosine(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -104,7 +103,7 @@ def guidance_cosine(
 
 def guided_sharpness(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     *,
     null_cond: PyTree[Any] | None = None,
@@ -147,15 +146,15 @@ def guided_sharpness(
 def _guided(
     rule: Any,
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any],
     null_cond: PyTree[Any] | None,
     t: ArrayLike,
 ) -> Float[Array, " batch"]:
     model = as_field(field)
     none = condition_of_none(model, cond, null_cond)
-    draw = at_times(t, x0)
-    return scores(rule, (model,), x0, cond, draw, conditions=(none,), name="x0")
+    given = as_arrays("cond", cond)
+    return scores(rule, (model,), x0, given, t, conditions=(none,), name="x0")
 
 
 def condition_of_none(
@@ -171,7 +170,11 @@ def condition_of_none(
     require(none is not None, "null_cond", None, "be given for a field that declares none")
     require(cond is not None, "cond", None, "be given: the condition of each sample")
     model.check_cond(none, "null_cond")
-    return jax.tree.map(lambda c, n: jnp.asarray(n).astype(jnp.asarray(c).dtype), cond, none)
+    given, missing = as_arrays("cond", cond), as_arrays("null_cond", none)
+    expected: object = jax.tree.structure(given)
+    got: object = jax.tree.structure(missing)
+    require(got == expected, "cond", expected, f"have the structure of null_cond, {got}")
+    return jax.tree.map(lambda own, other: other.astype(own.dtype), given, missing)
 
 
 def _norm(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -192,6 +195,6 @@ def _sharpness(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         given, none = (model(draw.t, point) for model in models)
         return given - none
 
-    _, product = jax.jvp(guidance, (x,), (guidance(x),))
-    square = squared_norm(product)
+    difference, along = jax.linearize(guidance, x)
+    square = squared_norm(along(difference))
     return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))

@@ -1,6 +1,6 @@
 """Copies told by how a sample was reached: its profile, and paths that begin next to its own."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,29 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
 from kinetic_jax.fields import VelocityField
-from kinetic_jax.sampling import KineticProfile, sample
+from kinetic_jax.sampling import sample
 
 EARLY = (0.2, 0.4)
 _LEAST = 1e-12  # of a squared speed, below which it is rounding
 _SLACK = 1e-5  # by which a step may begin before its part of [0, 1]
 
 
-def early_bending(profile: KineticProfile, *, end: float = 1.0) -> Float[Array, " batch"]:
+@runtime_checkable
+class Profile(Protocol):
+    """A `KineticProfile`, or that of a shard of a job."""
+
+    @property
+    def ts(self) -> Any: ...
+
+    @property
+    def speed2(self) -> Any: ...
+
+    @property
+    def bend2(self) -> Any: ...
+
+
+def early_bending(profile: Profile, *, end: float = 1.0) -> Float[Array, " batch"]:
     """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
 
     `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
@@ -56,11 +69,11 @@ def early_bending(profile: KineticProfile, *, end: float = 1.0) -> Float[Array, 
         has_some = bool(np.any(np.asarray(inside)))
         require(has_some, "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
     weights = jnp.where(inside, 1 / (2 * steps), jnp.zeros_like(steps))
-    return _or_unknown(_weighted(profile.bend2, weights[:, None])[..., 0], profile)
+    return _or_unknown(_weighted(jnp.asarray(profile.bend2), weights[:, None])[..., 0], profile)
 
 
 def profile_features(
-    profile: KineticProfile, bins: int = 20, *, end: float = 1.0
+    profile: Profile, bins: int = 20, *, end: float = 1.0
 ) -> Float[Array, "batch features"]:
     """The logarithms of speed and bending along each path, for a detector.
 
@@ -99,15 +112,15 @@ def profile_features(
         fits = bool(np.all(np.asarray(held) >= 2))
         require(fits, "profile", f"{len(ts)} steps", expected)
     turns = is_in.at[0].set(0)  # the first step has no bending
-    speed = _weighted(profile.speed2, is_in / held[None])
-    bending = _weighted(profile.bend2, turns / (jnp.sum(turns, axis=0)[None] * steps[:, None]))
+    speed = _weighted(jnp.asarray(profile.speed2), is_in / held[None])
+    bending = _weighted(
+        jnp.asarray(profile.bend2), turns / (jnp.sum(turns, axis=0)[None] * steps[:, None])
+    )
     features = jnp.log(jnp.maximum(jnp.concatenate([speed, bending], axis=-1), _LEAST))
     return jnp.where(jnp.isfinite(features), features, jnp.nan)
 
 
-def norm_rule(
-    profile: KineticProfile, usual: Float[ArrayLike, "samples steps"]
-) -> Float[Array, " batch"]:
+def norm_rule(profile: Profile, usual: Float[ArrayLike, "samples steps"]) -> Float[Array, " batch"]:
     """How far the sizes of a path's steps leave the region in which usual paths lie.
 
     The greatest |z| over the steps, with z = (ln ||u_i||² − mean) / standard deviation, of the
@@ -143,14 +156,14 @@ def norm_rule(
     require(fits, "usual", f"shape {known.shape}", f"be (n, {len(ts)}) with n >= 2")
     logs = jnp.log(jnp.maximum(known, _LEAST))
     mean, deviation = jnp.mean(logs, axis=0), jnp.std(logs, axis=0)
-    own = jnp.log(jnp.maximum(profile.speed2, _LEAST))
+    own = jnp.log(jnp.maximum(jnp.asarray(profile.speed2), _LEAST))
     away = jnp.abs(own - mean[None]) / jnp.maximum(deviation, 1e-6)[None]
     return _or_unknown(jnp.max(away, axis=-1), profile)
 
 
 def contraction(
     field: VelocityField,
-    x0: State,
+    x0: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -188,7 +201,7 @@ def contraction(
         Array(0, dtype=int32)
     """
     require_key("key", key)
-    require(size > 0, "size", size, "be positive")
+    require(real_number("size", size) > 0, "size", size, "be positive")
     plain = sample(field, x0, cond, **options)
     ratios = []
     for one in jax.random.split(key, whole_number("draws", draws, 1)):
@@ -201,7 +214,7 @@ def contraction(
     return -jnp.log(jnp.maximum(ratio, jnp.finfo(ratio.dtype).tiny))
 
 
-def _moved(x0: State, key: PRNGKeyArray, size: float) -> State:
+def _moved(x0: PyTree[ArrayLike], key: PRNGKeyArray, size: float) -> PyTree[Array]:
     leaves, structure = jax.tree.flatten(x0)
     moved = []
     for number, leaf in enumerate(map(jnp.asarray, leaves)):
@@ -210,7 +223,7 @@ def _moved(x0: State, key: PRNGKeyArray, size: float) -> State:
     return jax.tree.unflatten(structure, moved)
 
 
-def _apart(a: State, b: State) -> Float[Array, " batch"]:
+def _apart(a: PyTree[ArrayLike], b: PyTree[ArrayLike]) -> Float[Array, " batch"]:
     """Squared distances, row by row."""
     parts = [
         squared_norm(jnp.asarray(one) - jnp.asarray(other), tuple(range(1, jnp.ndim(one))))
@@ -219,9 +232,9 @@ def _apart(a: State, b: State) -> Float[Array, " batch"]:
     return sum(parts[1:], parts[0])
 
 
-def _checked(profile: KineticProfile, end: float = 1.0) -> tuple[Array, Array]:
+def _checked(profile: Profile, end: float = 1.0) -> tuple[Array, Array]:
     """The left ends of a profile's steps, and their sizes."""
-    is_profile = isinstance(profile, KineticProfile)
+    is_profile = isinstance(profile, Profile)
     expected = "be the profile of a run on a fixed grid"
     require(is_profile, "profile", short(profile), expected)
     ts, last = jnp.asarray(profile.ts), real_number("end", end)
@@ -238,7 +251,7 @@ def _weighted(
     return jnp.matmul(values, weights.astype(values.dtype), precision="highest")
 
 
-def _or_unknown(score: Array, profile: KineticProfile) -> Array:
+def _or_unknown(score: Array, profile: Profile) -> Array:
     """NaN for samples whose path is not finite."""
-    is_known = jnp.all(jnp.isfinite(profile.speed2), axis=-1)
+    is_known = jnp.all(jnp.isfinite(jnp.asarray(profile.speed2)), axis=-1)
     return jnp.where(is_known, score, jnp.nan)

@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from kinetic_jax._checks import float_array, require
-from kinetic_jax._streaming import Rows
-from kinetic_jax.metrics import nearest_neighbors
+from kinetic_jax._checks import float_array, numbers, require
+from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE, Rows
+from kinetic_jax.metrics._neighbors import find_neighbors
 
 
-def total_variation(x1: Float[ArrayLike, "batch height width ..."]) -> Float[Array, " batch"]:
+def total_variation(x1: Float[ArrayLike, "batch *event"]) -> Float[Array, " batch"]:
     """The total variation of an image: copies have the texture of real images, which blur has not.
 
     `Σ (|x_{i+1,j} − x_{i,j}| + |x_{i,j+1} − x_{i,j}|)`. It knows nothing of the model: what other
@@ -63,11 +63,19 @@ def train_distance(x1: Float[ArrayLike, "batch *event"], train: Rows) -> Float[A
         >>> train_distance(np.array([[0.3, 0.4]], np.float32), train).round(2)
         Array([-0.11], dtype=float32)
     """
-    samples = np.asarray(x1)
+    samples = numbers("x1", x1)
+    require(samples.ndim >= 2, "x1", f"shape {samples.shape}", "be a batch of samples")
     is_known = np.isfinite(samples).all(axis=tuple(range(1, samples.ndim)))
     ratio = np.full(len(samples), np.nan, np.float32)
     if is_known.any():
-        near = nearest_neighbors(samples[is_known], train, k=2, progress=False)
+        near = find_neighbors(
+            samples[is_known],
+            train,
+            2,
+            names=("x1", "train"),
+            chunk_size=DEFAULT_CHUNK_SIZE,
+            progress=False,
+        )
         first, second = np.asarray(near.distances, np.float64).T
         ratio[is_known] = np.where(second > 0, first / np.where(second > 0, second, 1), 1)
     return jnp.asarray(-ratio)

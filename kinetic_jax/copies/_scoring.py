@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import float_array, is_concrete, require, require_key
+from kinetic_jax._checks import float_array, is_concrete, real_array, require, require_key
 from kinetic_jax._open import call_opened
-from kinetic_jax._state import State
 from kinetic_jax.fields import Field, VelocityField, as_field
 from kinetic_jax.fields._field import check_inputs
 from kinetic_jax.fields._flat import flattened
@@ -44,10 +43,14 @@ Rule: TypeAlias = Callable[[tuple[Model, ...], Array, Draw], Array]
 def scores(
     rule: Rule,
     fields: tuple[VelocityField, ...],
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any],
-    draw: Draw,
+    t: ArrayLike | tuple[float, ...],
     *,
+    key: PRNGKeyArray | None = None,
+    draws: int = 0,
+    axes: int = 0,
+    power: Array | None = None,
     conditions: tuple[PyTree[Any], ...] = (),
     name: str = "x1",
 ) -> Float[Array, " batch"]:
@@ -61,20 +64,33 @@ def scores(
         fields: the models, the one that is asked about first.
         x1: the samples, a batch of arrays or a pytree of such.
         cond: their conditions.
-        draw: passed on to the rule.
+        t: the time, or times, shape (times,).
+        key: of the draws; needed if there are any.
+        draws: number of keys for the rule.
+        axes: of `t`: 0 for one time, 1 for several.
+        power: passed on to the rule.
         conditions: further conditions of one sample, under each of which the first field is one
             more model, such as that for "none".
         name: of the argument `x1`.
+
+    Raises:
+        ValueError: naming the argument.
     """
-    first, rows, given, spec = checked_inputs(fields[0], x1, cond, name=name)
+    first, rows, given, _ = checked_inputs(fields[0], x1, cond, name=name)
     require(first.manifold is None, name, "points of a manifold", "be of a flat space")
     others = tuple(_alike(field, name, x1, rows, given.cond) for field in fields[1:])
-    del spec
     models = tuple(field.without_gain() for field in (first, *others))
+    draw = Draw(_checked_time(t, rows.dtype, axes), None, power)
+    if draws:
+        require_key("key", key)
+        assert key is not None, "it is a key"
+        draw = draw._replace(keys=jax.random.split(key, draws))
     return call_opened(_compiled(rule), models, rows, given.cond, conditions, draw)
 
 
-def _alike(field: VelocityField, name: str, x1: State, rows: Array, cond: PyTree[Any]) -> Field:
+def _alike(
+    field: VelocityField, name: str, x1: PyTree[ArrayLike], rows: Array, cond: PyTree[Any]
+) -> Field:
     """Another model of the same samples."""
     other, *_ = flattened(name, as_field(field, "earlier"), x1)
     check_inputs(other, name, rows, cond)
@@ -110,24 +126,13 @@ def _model(field: Field, cond: PyTree[Array]) -> Model:
     return velocity
 
 
-def at_times(
-    t: ArrayLike, x1: State, key: PRNGKeyArray | None = None, draws: int = 1, *, axes: int = 0
-) -> Draw:
-    """A checked time in (0, 1), or times, and the keys of draws.
-
-    Raises:
-        ValueError: if a time is not in (0, 1), has another number of axes, or `key` is no key.
-    """
-    time = float_array(t, "t")
-    require(time.ndim == axes, "t", f"{time.ndim} axes", "be one time" if not axes else "be (n,)")
+def _checked_time(t: ArrayLike | tuple[float, ...], dtype: jnp.dtype, axes: int) -> Array:
+    time = float_array(real_array("t", t) if isinstance(t, tuple | list) else t, "t")
+    require(time.ndim == axes, "t", f"shape {time.shape}", "be times" if axes else "be one time")
     if is_concrete(time):
         inside = bool(np.all((np.asarray(time) > 0) & (np.asarray(time) < 1)))
         require(inside and time.size > 0, "t", t, "lie between 0, noise, and 1, data")
-    time = time.astype(jax.tree.leaves(x1)[0].dtype)
-    if key is None:
-        return Draw(time)
-    require_key("key", key)
-    return Draw(time, jax.random.split(key, draws))
+    return time.astype(dtype)
 
 
 def mean_over_draws(of_key: Callable[[PRNGKeyArray], PyTree[Array]], draw: Draw) -> PyTree[Array]:

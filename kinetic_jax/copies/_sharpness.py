@@ -11,15 +11,14 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import float_scalar, require_finite, whole_number
 from kinetic_jax._norms import squared_norm
-from kinetic_jax._state import State
-from kinetic_jax.copies._scoring import Draw, Model, at_times, mean_over_draws, renoised, scores
+from kinetic_jax.copies._scoring import Draw, Model, mean_over_draws, renoised, scores
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.fields._divergence import velocity_and_divergence
 
 
 def flipd(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -62,8 +61,8 @@ def flipd(
         estimation with diffusion models, arXiv 2406.03537; Ross et al., A geometric framework for
         understanding memorization in generative models, arXiv 2411.00113.
     """
-    draw = at_times(t, x1, key, whole_number("probes", probes, 1))
-    return scores(_flipd, (field,), x1, cond, draw)
+    count = whole_number("probes", probes, 1)
+    return scores(_flipd, (field,), x1, cond, t, key=key, draws=count)
 
 
 def _flipd(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -75,7 +74,7 @@ def _flipd(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def curvature(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -114,14 +113,14 @@ def curvature(
         Kim and Lee, Localizing memorized regions in diffusion models via coordinate-wise curvature
         differences, arXiv 2605.26756 (here the sum over coordinates).
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_curvature, (field,), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_curvature, (field,), x1, cond, t, key=key, draws=count)
 
 
 def curvature_difference(
     field: VelocityField,
     earlier: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -158,8 +157,8 @@ def curvature_difference(
     References:
         Kim and Lee, arXiv 2605.26756, equation 2 (here the sum over coordinates).
     """
-    draw = at_times(t, x1, key, whole_number("draws", draws, 1))
-    return scores(_curvature, (field, earlier), x1, cond, draw)
+    count = whole_number("draws", draws, 1)
+    return scores(_curvature, (field, earlier), x1, cond, t, key=key, draws=count)
 
 
 def _curvature(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -178,7 +177,7 @@ def _curvature(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
 
 def p_laplace(
     field: VelocityField,
-    x1: State,
+    x1: PyTree[ArrayLike],
     cond: PyTree[Any] | None = None,
     *,
     key: PRNGKeyArray,
@@ -220,9 +219,8 @@ def p_laplace(
         arXiv 2505.08246.
     """
     require_finite("p", p)
-    draw = at_times(t, x1, key, whole_number("probes", probes, 1))
-    draw = draw._replace(power=float_scalar(p, "p").astype(draw.t.dtype))
-    return scores(_p_laplace, (field,), x1, cond, draw)
+    power, count = float_scalar(p, "p"), whole_number("probes", probes, 1)
+    return scores(_p_laplace, (field,), x1, cond, t, key=key, draws=count, power=power)
 
 
 def _p_laplace(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
@@ -233,7 +231,7 @@ def _p_laplace(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:
         score = (t * models[0](t, point) - point) / (1 - t)
         square = squared_norm(score)
         size = jnp.maximum(square, jnp.finfo(square.dtype).tiny)
-        return (size ** ((p - 2) / 2)).astype(score.dtype) * score
+        return (size ** ((p.astype(size.dtype) - 2) / 2)).astype(score.dtype) * score
 
     return -velocity_and_divergence(flow, t * x, probes_of(draw, x))[1]
 

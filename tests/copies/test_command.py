@@ -1,0 +1,104 @@
+"""`kinetic-jax copies`, on a model that knows its rows by heart."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from click.testing import CliRunner
+
+from kinetic_jax import fit, load_field, save_field
+from kinetic_jax._cli import cli
+from kinetic_jax.copies import CopyDetector
+from kinetic_jax.jobs import JobSettings, run_job
+from kinetic_jax.networks import Scaling, network_field
+
+pytestmark = pytest.mark.long
+
+ROWS = np.random.default_rng(0).normal(size=(80, 4, 4)).astype(np.float32)
+
+
+def call(*arguments):
+    done = CliRunner().invoke(cli, ["copies", *map(str, arguments)])
+    return done, json.loads(done.stdout) if done.exit_code == 0 else None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model after many steps of training on a few images, one after few, images and a job."""
+    folder = tmp_path_factory.mktemp("copies")
+    scaling = Scaling(0.0, 1.0)
+    fresh = network_field(
+        "mlp", (4, 4), key=jax.random.key(0), width=64, depth=2, skip=True, scaling=scaling
+    )
+    options = {"optimizer": optax.adam(3e-3), "batch_size": 64, "ema": 0.99}
+    for name, steps in (("early", 50), ("late", 3000)):
+        trained = fit(fresh, jnp.asarray(ROWS), key=jax.random.key(1), num_steps=steps, **options)
+        save_field(folder / name, trained.ema_field)
+    np.save(folder / "rows.npy", ROWS)
+    settings = JobSettings(n=80, shard_size=50, num_steps=40, profile=True)
+    run_job(load_field(folder / "late"), folder / "job", settings, say=None)
+    return folder
+
+
+def test_risks_without_labels_name_the_copies(folder):
+    """The training data only judge here: the detector that is used was fitted without them."""
+    detector = folder / "detector.json"
+    models = [
+        "--field",
+        folder / "late",
+        "--earlier",
+        folder / "early",
+        "--samples",
+        folder / "job",
+    ]
+    done, blind = call(*models, "--save", detector)
+    assert done.exit_code == 0, done.output
+    assert (blind["samples"], blind["detector"], len(blind["risk"])) == (80, "snap", 80)
+    assert blind["features"][-3:] == ["snap", "self_consistency", "spread"]
+    _, judged = call(*models, "--detector", detector, "--train", folder / "rows.npy")
+    assert judged["risk"] == blind["risk"]
+    assert judged["tested_on"] == 80
+    assert 0.1 < judged["memorization"]["fraction"] < 0.99
+    assert judged["auc"]["value"] > 0.75
+    risk = np.array(blind["risk"])
+    assert blind["riskiest"] == np.argsort(-risk, kind="stable")[:12].tolist()
+    assert blind["share"] == pytest.approx(risk.mean())
+
+
+def test_labels_a_picture_and_a_detector_of_another_model(folder, tmp_path):
+    train = ["--train", folder / "rows.npy"]
+    job = ["--samples", folder / "job"]
+    saved = tmp_path / "detector.json"
+    done, fitted = call("--field", folder / "late", *job, *train, "--save", saved,
+                        "--plot", tmp_path / "risk.png")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (fitted["detector"], fitted["tested_on"]) == ("labels", 40)
+    assert (tmp_path / "risk.png").read_bytes().startswith(b"\x89PNG")
+    assert CopyDetector.load(saved).settings["bins"] == 20
+    other = ["--field", folder / "early", *job, "--detector", saved]
+    refused, _ = call(*other)
+    assert refused.exit_code == 1
+    assert "features must have the detector's model" in refused.output
+    accepted, _ = call(*other, "--transfer")
+    assert accepted.exit_code == 0
+    drawn = ["--n=30", "--num-steps=20", "--detector", saved]
+    refused, _ = call("--field", folder / "late", *drawn)
+    assert "features must have the detector's bins, 20, got bins 0" in refused.output
+
+
+def test_bad_input(folder, tmp_path):
+    done, _ = call("--field", folder / "late")
+    assert "give --earlier, --detector or --train" in done.output
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"format": 1, "na')
+    done, _ = call("--field", folder / "late", "--detector", broken)
+    assert "broken.json (17 bytes) is no detector of copies, or damaged" in done.output
+    done, _ = call("--field", folder / "late", "--earlier", folder / "early", "--n=1")
+    assert "features must be at least 10, got 1 finite samples" in done.output
+    done, _ = call("--field", folder / "late", "--earlier", "fashion-mnist-1024@7")
+    assert "step must be one of" in done.output
+    done, _ = call("--field", "fashion-mnist", "--earlier", "fashion-mnist", "--n=20")
+    assert "--samples must be given for a model with labels" in done.output
