@@ -102,8 +102,8 @@ def profile_features(
         >>> profile_features(run.profile).shape
         (3, 40)
     """
-    ts, steps = _checked(profile, end)
     count = whole_number("bins", bins, 1)
+    ts, steps = _checked(profile, end)
     part = jnp.clip(jnp.floor(ts * (count / end) + _SLACK), 0, count - 1)
     is_in = (part[:, None] == jnp.arange(count, dtype=part.dtype)[None]).astype(steps.dtype)
     held = jnp.sum(is_in, axis=0)
