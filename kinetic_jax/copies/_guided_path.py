@@ -59,8 +59,8 @@ def accumulated_guidance(
         grid: as in `sample`.
 
     Returns:
-        The sums, their terms, the points where the paths ended, and the number of calls: two a
-        step, or one of a guided field (two in the steps of a `cfg` on an interval).
+        The sums, their terms, the points where the paths ended, and the number of calls that this
+        needs: two a step, or one of a guided field (two of a `cfg` on an interval).
 
     Raises:
         ValueError: as `sample`; if there is no condition of none, `x0` is a pytree or lies on a

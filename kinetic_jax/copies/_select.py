@@ -156,7 +156,8 @@ def sample_selecting(
 
     Returns:
         The samples that stay, which they are, and what they cost. "guidance" needs a velocity
-        under no condition in each step of the launch, a second call for a plain field.
+        under no condition in each step of the launch, a second call for a plain field. A field in
+        `cfg` has it already, so nothing is added, though XLA may compute it a second time.
 
     Raises:
         ValueError: as `sample`, `select` and `accumulated_guidance`; for an unknown `by`, a `key`
