@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from benchmarks.claims import (
     _ablation,
     _completion,
+    _detector,
     _goldilocks,
     _images,
     _kts,
@@ -81,6 +82,7 @@ CLAIMS: dict[str, Claim] = {
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
     "images": _claim(_images, "Energies of given images", _images.count),
+    "detector": _claim(_detector, "Copies without the training data", _detector.count, "copiers"),
 }
 
 

@@ -19,7 +19,14 @@ from benchmarks.claims._recipes import (
     shortened,
     train_recipe,
 )
-from benchmarks.claims._variants import coupled_variants, mean_image, seeded_variants, variant
+from benchmarks.claims._variants import (
+    copying_variants,
+    coupled_variants,
+    mean_image,
+    seeded_variants,
+    variant,
+    with_early,
+)
 from kinetic_jax._checks import require
 from kinetic_jax._digest import digest
 from kinetic_jax._files import PathLike, local_path
@@ -56,6 +63,8 @@ class Subjects:
         centred: `general` trained on images less their mean, if it was.
         couplings: `general` trained with other couplings, by name.
         seeds: `general` and `memorizing` trained with other seeds, by seed.
+        copying: `memorizing` trained with other seeds, by seed, with its early checkpoint.
+        labelled: `memorizing` trained with labels, with its early checkpoint, if it was.
         trained: whether the models are this run's own, not those of the package.
     """
 
@@ -72,7 +81,16 @@ class Subjects:
     seeds: Mapping[str, tuple[VelocityField, VelocityField]] = dataclasses.field(
         default_factory=dict
     )
+    copying: Mapping[str, tuple[VelocityField, VelocityField]] = dataclasses.field(
+        default_factory=dict
+    )
+    labelled: tuple[VelocityField, VelocityField] | None = None
     trained: bool = False
+
+    @property
+    def copiers(self) -> Any:
+        """Further models that copy."""
+        return self.copying, self.labelled
 
     @property
     def few(self) -> np.ndarray:
@@ -144,6 +162,8 @@ def with_shipped_models(data: Images, folder: Path) -> Subjects:
         centred=variant("general-centred"),
         couplings=coupled_variants(),
         seeds=seeded_variants(),
+        copying=copying_variants(),
+        labelled=with_early("memorizing-labels"),
     )
 
 

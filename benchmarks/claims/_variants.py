@@ -153,6 +153,18 @@ def seeded_variants() -> dict[str, tuple[NetworkField, NetworkField]]:
     return pairs
 
 
+def copying_variants() -> dict[str, tuple[NetworkField, NetworkField]]:
+    """The models of few images trained with other seeds, by seed, with their early checkpoints."""
+    named = {f"{seed}": with_early(f"memorizing-seed-{seed}") for seed in SEEDS}
+    return {seed: pair for seed, pair in named.items() if pair is not None}
+
+
+def with_early(name: str) -> tuple[NetworkField, NetworkField] | None:
+    """A model that copies and its checkpoint from before it did, where both are there."""
+    later, early = variant(name), variant(f"{name}-step-{_FEW.marks[0]}")
+    return None if later is None or early is None else (later, early)
+
+
 def mean_image(data: Images) -> np.ndarray:
     """The mean of the images, shape (height, width, channels)."""
     return data.images.mean(axis=0, dtype=np.float64).astype(data.images.dtype)

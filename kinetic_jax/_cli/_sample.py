@@ -83,6 +83,9 @@ _SCHEDULER = ".json"
 @_setting("cfg", float, "Weight of classifier-free guidance; needs labels.")
 @_setting("cfg_interval", (float, float), "Times between which guidance acts.", metavar="LOW HIGH")
 @_setting("profile", bool, "Keep speed and bend of every step.", is_flag=True)
+@_setting("residual", bool,
+          "Keep the share of noise left on each sample, for kinetic_jax.sampling.complete.",
+          is_flag=True)
 @click.option("--frame", metavar="FILE",
               help="The frame of the energies: a file with one velocity in the field's scale, or "
                    "data:FILE for the mean of raw data.")

@@ -17,6 +17,7 @@ from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
     PROFILE,
+    RESIDUAL,
     STARTS,
     TIMES,
     Layout,
@@ -35,7 +36,7 @@ GENERATOR = "threefry2x32"  # independent of the machine and of the batches
 MAX_LISTED = 100  # longer lists of labels are stored as digests
 MAX_TIMES = 1_024  # a grid's times are listed up to here, to be read
 _EXTRA = {"format", "generator", "field", "dtype", "event_shape", "num_classes", "scaling"}
-_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "mass", "frame", "probes"}
+_OPTIONAL = {"t0", "t1", "rtol", "atol", "max_steps", "cond", "mass", "frame", "residual", "probes"}
 _DEFAULTS = {
     setting.name: setting.default
     for setting in dataclasses.fields(JobSettings)
@@ -90,6 +91,8 @@ def shard_layout(about: About, rows: int) -> Layout:
     if about["profile"]:
         steps = about["steps"]
         layout |= dict.fromkeys(PROFILE, ((rows, steps), floats)) | {TIMES: ((steps,), floats)}
+    if about.get("residual"):
+        layout[RESIDUAL] = (per_sample, floats)
     if about["generator"] is None:
         layout[STARTS] = (per_sample, ("float64",))
     return layout

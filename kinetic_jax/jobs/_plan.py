@@ -51,7 +51,7 @@ from kinetic_jax.transforms import Transform, cfg, chain, kts
 MAX_PROBED_CLASSES = 64
 # Settings of later versions, written only if they differ from the default: descriptions of older
 # jobs stay the same, and so do the digests in their shards.
-_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps", "mass", "frame")
+_OPTIONAL = ("t0", "t1", "rtol", "atol", "max_steps", "mass", "frame", "residual")
 _GAIN = ("alpha0", "beta0", "tau_split", "launch", "landing", "k", "allow_reversal")
 Start = Callable[[np.ndarray], ArrayLike | PyTree[ArrayLike]]
 

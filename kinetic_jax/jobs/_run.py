@@ -21,6 +21,7 @@ from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
     PROFILE,
+    RESIDUAL,
     STARTS,
     TIMES,
     read_array,
@@ -264,6 +265,8 @@ def _sample_batch(
     arrays |= {name: getattr(result.energy, name) for name in ENERGIES}
     if plan.settings.profile:
         arrays |= {name: getattr(result.profile, name) for name in PROFILE}
+    if plan.settings.residual:
+        arrays[RESIDUAL] = result.residual
     stored = {"index": index} | ({} if label is None else {"label": label})
     stored |= {} if plan.x0 is None else {STARTS: projected(x0)}
     stored |= {name: np.asarray(array) for name, array in arrays.items()}

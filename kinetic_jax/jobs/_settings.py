@@ -69,6 +69,7 @@ class JobSettings:
         cfg: weight of the guidance (`cfg`), which needs labels or cond; None: no guidance.
         cfg_interval: the times between which guidance acts.
         profile: keep speed and bend per step.
+        residual: keep the share of noise that is left on each sample, for `complete`.
         t0: start, a number in [0, 1).
         t1: end, a number in (t0, 1].
         rtol: relative tolerance; with `rtol` and `atol` each sample takes its own adaptive steps,
@@ -117,6 +118,7 @@ class JobSettings:
     cond: PyTree[Any] | None = None
     mass: PyTree[Any] | None = None
     frame: PyTree[Any] | None = None
+    residual: bool = False
 
     def __post_init__(self) -> None:
         keep = functools.partial(object.__setattr__, self)
@@ -126,7 +128,7 @@ class JobSettings:
         for name, (least, most) in _LIMITS.items():
             if name != "num_steps" or self.num_steps is not None:
                 keep(name, whole_number(name, getattr(self, name), least, most))
-        for name in ("allow_reversal", "profile"):
+        for name in ("allow_reversal", "profile", "residual"):
             require_flag(name, getattr(self, name))
         _check_name("launch", self.launch, LAUNCH_SHAPES)  # a function cannot be stored
         _check_name("landing", self.landing, LANDING_SHAPES)

@@ -57,6 +57,7 @@ class ShardProfile(NamedTuple):
 ENERGIES = tuple(part.name for part in dataclasses.fields(EnergyParts))
 PROFILE = ShardProfile._fields
 TIMES = "ts"  # the only array without an axis of samples
+RESIDUAL = "residual"
 STARTS = "starts"  # a projection of each sample's x0, if it is not noise
 _REQUIRED = {"job", "index", "status"}  # present in every format version
 # The shape and the permitted dtypes of each array.
@@ -76,6 +77,7 @@ class Shard:
         num_evals: calls of the field, shape (rows,).
         energy: the parts of their energies, each of shape (rows,).
         profile: speed and bend of every step, if they were kept.
+        residual: the share of noise left on each sample, shape (rows,), if it was kept.
     """
 
     x1: PyTree[np.ndarray]
@@ -85,6 +87,7 @@ class Shard:
     num_evals: np.ndarray
     energy: EnergyParts[np.ndarray]
     profile: ShardProfile | None
+    residual: np.ndarray | None = None
 
     @classmethod
     def joined(cls, shards: "Sequence[Shard]") -> "Shard":
@@ -97,7 +100,8 @@ class Shard:
         energy = map(
             np.concatenate, zip(*(vars(shard.energy).values() for shard in shards), strict=True)
         )
-        rest = join("status"), join("num_evals"), EnergyParts(*energy), None
+        residual = None if shards[0].residual is None else join("residual")
+        rest = join("status"), join("num_evals"), EnergyParts(*energy), None, residual
         x1 = jax.tree.map(lambda *parts: np.concatenate(parts), *[shard.x1 for shard in shards])
         return cls(x1, join("index"), label, *rest)
 
@@ -163,6 +167,7 @@ def read_shard(path: Path) -> Shard:
             num_evals=arrays["num_evals"],
             energy=EnergyParts(*(arrays[name] for name in ENERGIES)),
             profile=ShardProfile(*(arrays[name] for name in PROFILE)) if TIMES in names else None,
+            residual=arrays[RESIDUAL] if RESIDUAL in names else None,
         )
 
 

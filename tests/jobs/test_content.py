@@ -15,6 +15,7 @@ from kinetic_jax._arrays import pack
 from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.jobs._plan import job_key
 from kinetic_jax.networks import network_field
+from kinetic_jax.sampling import complete
 
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 
@@ -57,8 +58,24 @@ def test_it_is_what_sample_gives(field, run, tmp_path):
     for name in ("speed2", "bend2"):
         whole = np.concatenate([getattr(shard.profile, name) for shard in shards])
         np.testing.assert_allclose(whole, getattr(direct.profile, name), rtol=1e-4, atol=1e-5)
+    assert all(shard.residual is None for shard in shards)
     raw = job.scaling.invert(found["x1"])
     np.testing.assert_allclose(raw, 4 * found["x1"] + 8, rtol=1e-6)
+
+
+def test_kept_residuals_complete_the_samples(field, run, tmp_path):
+    shaped = kts(0.1, 0.05)(field)
+    job = run(tmp_path, beta0=0.05, residual=True)
+    x0 = noise(jax.random.key(0), jnp.arange(25), (2,))
+    labels = jnp.arange(25) % 3
+    direct = sample(shaped, x0, labels, num_steps=4)
+    shards = list(job.shards())
+    residual = np.concatenate([shard.residual for shard in shards])
+    np.testing.assert_allclose(residual, direct.residual, rtol=1e-5)
+    assert residual.min() > 0.01
+    ends = [complete(shaped, shard.x1, shard.label, residual=shard.residual) for shard in shards]
+    expected = complete(shaped, direct, labels)
+    np.testing.assert_allclose(np.concatenate(ends), expected, atol=1e-5)
 
 
 def test_guidance_and_other_settings(field, run, tmp_path):

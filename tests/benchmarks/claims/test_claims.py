@@ -39,6 +39,8 @@ SMALL = {
     "completion": {"samples": 60, "strengths": [0.02], "stops": [0.9], "noise": [0.5],
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
     "images": {"samples": 60},
+    "detector": {"samples": 60, "search": 60, "along": 60, "fewer": [20], "times": [0.65],
+                 "draws": [2], "earlier": 0.1},
     "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
                  "launches": ["linear"], "landings": ["linear"]},
     "onset": {"samples": 60},
@@ -60,6 +62,7 @@ def subjects():
     return claims.Subjects(
         data, labelled, exact, checkpoints, judge, Path(), control=control, centred=labelled,
         couplings={"all images, the same": labelled}, seeds={"1": (labelled, exact)},
+        copying={"1": (exact, gaussian)}, labelled=(labelled, gaussian),
     )  # fmt: skip
 
 

@@ -1,0 +1,340 @@
+"""Copies detected without the training data: every statistic, and a detector made of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.claims._scored import (
+    Model,
+    Scored,
+    area,
+    calibration,
+    features_of,
+    quality,
+    scored,
+)
+from benchmarks.claims._subjects import Subjects
+from benchmarks.claims._words import Line, interval, percent, share, with_interval
+from kinetic_jax import plotting
+from kinetic_jax.copies import STATISTICS, CopyDetector, CopyFeatures, snap
+from kinetic_jax.fields import as_field
+from kinetic_jax.sampling import sample
+from kinetic_jax.transforms import cfg
+
+GUIDED = ("guidance_norm", "guidance_cosine", "guided_sharpness")
+PLAIN = tuple(name for name in STATISTICS if name not in GUIDED)
+# Detectors by name, with the columns that they see; None for all.
+DETECTORS = {
+    "profile": "profile",
+    "profile and snap": "profile, snap",
+    "all features": "",
+}
+ALONG = ("snap", "self_consistency", "spread")
+
+
+def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Every method on fresh noise; settings and detectors were chosen on other noise."""
+    earlier = _earlier(subjects, config)
+    model = Model(subjects.memorizing, subjects.checkpoints[earlier])
+    seeds = config["seed"], config["seed"] + 1000
+    train = subjects.few
+
+    def of(one: Model, seed: int, **options: Any) -> Scored:
+        return scored(one, train, config, seed, progress, **options)
+
+    chosen_on = of(model, seeds[0])
+    usual = chosen_on.speed2[chosen_on.copied.valid & ~chosen_on.copied.memorized]
+    names = PLAIN if len(usual) > 1 else tuple(name for name in PLAIN if name != "norm_rule")
+    fresh = of(model, seeds[1], statistics=names, usual=usual.astype(np.float32))
+    results = {
+        "samples": config["samples"],
+        "earlier": earlier,
+        "f_mem": share(fresh.copied),
+        "statistics": {
+            name: quality(score, fresh.copied) for name, score in fresh.statistics.items()
+        },
+        "detectors": _detectors(chosen_on, fresh, _negatives(subjects, model, config)),
+        "snap": _chosen_snap(subjects, config, chosen_on, fresh),
+        "along": [
+            _at_step(step, Model(field, model.earlier), seeds, of, config["along"])
+            for step, field in sorted(subjects.checkpoints.items())
+            if step > earlier
+        ],
+        "runs": {
+            name: _without_labels(of(model, seeds[1], **options))
+            for name, options in _other_runs(config).items()
+        },
+        "transfer": _transferred(subjects, chosen_on, seeds, of),
+        "labelled": _labelled(subjects, config, seeds, of),
+    }
+    return results
+
+
+def _earlier(subjects: Subjects, config: dict[str, Any]) -> int:
+    """The step of the earlier checkpoint: a share of the training."""
+    wanted = config["earlier"] * max(subjects.checkpoints)
+    return min(subjects.checkpoints, key=lambda step: abs(step - wanted))
+
+
+def _columns(features: CopyFeatures, which: str) -> CopyFeatures:
+    """The profile, snap, or both."""
+    if not which:
+        return features
+    parts = which.split(", ")
+    names = tuple(
+        name for name in features.names if name in parts or (" " in name and "profile" in parts)
+    )
+    values = features.values[:, [features.names.index(name) for name in names]]
+    return features._replace(values=values, names=names)
+
+
+def _fitted(fit: Callable[[], CopyDetector]) -> CopyDetector | None:
+    """A detector, or None where there are too few copies or others to fit one."""
+    try:
+        return fit()
+    except ValueError:
+        return None
+
+
+def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dict[str, Any]:
+    """Detectors of labels, of none, and of held-out negatives."""
+    labels = chosen_on.copied.memorized
+    table: dict[str, Any] = {}
+    for name, which in DETECTORS.items():
+        own = _columns(chosen_on.features, which)
+        detector = _fitted(functools.partial(CopyDetector.fit, own, labels))
+        table[f"labels, {name}"] = _of_detector(detector, _columns(fresh.features, which), fresh)
+    own = _columns(chosen_on.features, "snap")
+    detector = _fitted(lambda: CopyDetector.without_labels(own))
+    table["no labels, snap"] = _of_detector(detector, _columns(fresh.features, "snap"), fresh)
+    statistics = "snap, self_consistency, spread"
+    own = _columns(chosen_on.features, statistics)
+    held_out = negatives._replace(settings=own.settings)  # of paths that began later
+    detector = _fitted(lambda: CopyDetector.without_labels(own, held_out))
+    table["no labels, held-out negatives"] = _of_detector(
+        detector, _columns(fresh.features, statistics), fresh
+    )
+    return table
+
+
+def _of_detector(
+    detector: CopyDetector | None,
+    features: CopyFeatures,
+    of: Scored,
+    *,
+    is_other_model: bool = False,
+) -> dict[str, Any] | None:
+    if detector is None:
+        return None
+    risk = detector.score(features, is_other_model=is_other_model)
+    return quality(risk, of.copied) | {"calibration": calibration(risk, of.copied)}
+
+
+def _negatives(subjects: Subjects, model: Model, config: dict[str, Any]) -> CopyFeatures:
+    """Features of held-out images, re-noised and denoised by the model."""
+    t, number = config["negatives at"], min(config["samples"] // 2, len(subjects.data.held_out))
+    images = jnp.asarray(subjects.data.held_out[:number])
+    noisy = t * images + (1 - t) * jax.random.normal(jax.random.key(config["seed"]), images.shape)
+    run = sample(model.field, noisy, t0=t, num_steps=max(1, round(config["steps"] * (1 - t))))
+    return features_of(model, run, None, bins=0)
+
+
+def _chosen_snap(
+    subjects: Subjects, config: dict[str, Any], chosen_on: Scored, fresh: Scored
+) -> dict[str, Any]:
+    """Time, draws and checkpoint of snap with the best AUC on one noise, and its AUC on another."""
+    key, rows = jax.random.key(config["seed"]), slice(0, config["search"])
+    table = []
+    for step, earlier in sorted(subjects.checkpoints.items())[:-1]:
+        for t in config["times"]:
+            for draws in config["draws"]:
+                areas = []
+                for group in (chosen_on, fresh):
+                    images, is_copy = group.images[rows], group.copied.memorized[rows]
+                    score = snap(subjects.memorizing, earlier, images, key=key, t=t, draws=draws)
+                    known = np.isfinite(score)
+                    areas.append(area(np.asarray(score, np.float64)[known], is_copy[known]))
+                table.append({"step": step, "t": t, "draws": draws, "auc": areas})
+    known_ones = [row for row in table if row["auc"][0]["value"] is not None]
+    best = max(known_ones, key=lambda row: row["auc"][0]["value"], default=None)
+    return {"table": table, "best": best}
+
+
+def _at_step(
+    step: int, model: Model, seeds: tuple[int, int], of: Callable[..., Scored], samples: int
+) -> dict[str, Any]:
+    """Statistics and detectors of a checkpoint."""
+    chosen_on, fresh = (of(model, seed, samples=samples) for seed in seeds)
+    columns = {name: fresh.features.column(name) for name in ALONG}
+    labels = chosen_on.copied.memorized
+    detector = _fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    return {
+        "step": step,
+        "f_mem": share(fresh.copied),
+        "statistics": {name: quality(score, fresh.copied) for name, score in columns.items()},
+        "labels": _of_detector(detector, fresh.features, fresh),
+        "no labels": _without_labels(fresh),
+    }
+
+
+def _without_labels(one: Scored) -> dict[str, Any] | None:
+    """A detector of snap, fitted on the samples that it scores: it has no labels."""
+    own = _columns(one.features, "snap")
+    return _of_detector(_fitted(lambda: CopyDetector.without_labels(own)), own, one)
+
+
+def _other_runs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Other numbers of steps, and another solver."""
+    steps = {f"Euler, {count} steps": {"steps": count} for count in config["fewer"]}
+    half = config["steps"] // 2
+    return steps | {f"Heun, {half} steps": {"steps": half, "solver": "Heun"}}
+
+
+def _transferred(
+    subjects: Subjects, chosen_on: Scored, seeds: tuple[int, int], of: Callable[..., Scored]
+) -> dict[str, Any]:
+    """The detector of the main model on the same trained with other seeds."""
+    labels = chosen_on.copied.memorized
+    detector = _fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    table = {}
+    for seed, (later, earlier) in subjects.copying.items():
+        fresh = of(Model(later, earlier), seeds[1])
+        moved = _of_detector(detector, fresh.features, fresh, is_other_model=True)
+        table[seed] = {
+            "f_mem": share(fresh.copied),
+            "transferred": moved,
+            "no labels": _without_labels(fresh),
+        }
+    return table
+
+
+def _labelled(
+    subjects: Subjects, config: dict[str, Any], seeds: tuple[int, int], of: Callable[..., Scored]
+) -> dict[str, Any] | None:
+    """All statistics, those of guidance among them, of a model with labels that copies."""
+    if subjects.labelled is None:
+        return None
+    later, earlier = subjects.labelled
+    cond = np.arange(config["samples"], dtype=np.int32) % subjects.data.num_classes
+    table = {}
+    for weight in config["guidance"]:
+        transform = None if weight == 1 else cfg(weight, as_field(later).null_cond)
+        model = Model(later, earlier, cond, transform)
+        names = tuple(name for name in STATISTICS if name != "norm_rule")
+        fresh = of(model, seeds[1], statistics=names)
+        table[f"w = {weight:g}"] = {
+            "f_mem": share(fresh.copied),
+            "statistics": {
+                name: quality(score, fresh.copied) for name, score in fresh.statistics.items()
+            },
+            "no labels": _without_labels(fresh),
+        }
+    return table
+
+
+def count(config: dict[str, Any], subjects: Subjects) -> int:
+    """The number of runs of `measure`, as multiples of `samples`, about."""
+    later = [step for step in subjects.checkpoints if step > _earlier(subjects, config)]
+    along = 2 * len(later) * config["along"] / config["samples"]
+    others = len(_other_runs(config)) + len(subjects.copying)
+    labelled = len(config["guidance"]) if subjects.labelled is not None else 0
+    return 2 + round(along) + others + labelled
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """The outcome, beside what others report on their own models."""
+    sentences = [
+        f"{percent(results['f_mem'])} of the samples are copies, by the rule that needs the "
+        "training images; nothing else here has seen them."
+    ]
+    ranked = _ranked(results["statistics"])
+    if ranked:
+        listed = "; ".join(f"{name} {with_interval(own['auc'], '.3f')}" for name, own in ranked[:4])
+        trivial = results["statistics"]["total_variation"]["auc"]
+        sentences.append(
+            f"AUC of single statistics: {listed}; the image's total variation alone has "
+            f"{with_interval(trivial, '.3f')}."
+        )
+    for name, own in results["detectors"].items():
+        if own is not None and own["auc"]["value"] is not None:
+            sentences.append(
+                f"Detector by {name}: AUC {with_interval(own['auc'], '.3f')}, without unclear "
+                f"samples {with_interval(own['clear auc'], '.3f')}; "
+                f"{percent(own['tpr 1%'])} of the copies at 1% false positives."
+            )
+    best = results["snap"]["best"]
+    if best is not None:
+        sentences.append(
+            f"The best setting of snap on one noise, step {best['step']:,}, t = {best['t']:g}, "
+            f"{best['draws']} draws, has {with_interval(best['auc'][1], '.3f')} on the other."
+        )
+    for seed, own in results["transfer"].items():
+        if own["transferred"] is not None:
+            moved = with_interval(own["transferred"]["auc"], ".3f")
+            sentences.append(f"Transferred to training {seed}: {moved}.")
+    return " ".join(sentences)
+
+
+def _ranked(statistics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The statistics without the training data, best first."""
+    known = [
+        (name, own)
+        for name, own in statistics.items()
+        if name != "train_distance" and own["auc"]["value"] is not None
+    ]
+    return sorted(known, key=lambda pair: -pair[1]["auc"]["value"])
+
+
+def table(results: dict[str, Any]) -> list[Line]:
+    """The figures for `docs/results.md`."""
+    lines = []
+    rows = {f"{name}": own for name, own in _ranked(results["statistics"])}
+    rows |= {f"detector, {name}": own for name, own in results["detectors"].items() if own}
+    for seed, own in results["transfer"].items():
+        if own["transferred"] is not None:
+            rows[f"detector, labels, transferred to training {seed}"] = own["transferred"]
+    for name, own in (results["labelled"] or {}).items():
+        ranked = _ranked(own["statistics"])
+        rows |= {f"{one}, model with labels, {name}": of for one, of in ranked}
+    for name, own in rows.items():
+        figures = [
+            f"{with_interval(own['auc'], '.3f')}",
+            f"{with_interval(own['clear auc'], '.3f')}",
+            f"{percent(own['tpr 1%'])}",
+            f"{percent(own['tpr 0.1%'])}",
+        ]
+        what = f"AUC for copies, that without unclear ones, TPR at 1% and 0.1% FPR: {name}"
+        lines.append(Line(what, "", "; ".join(figures)))
+    return lines
+
+
+def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
+    """The AUC of every method, and those of some over the training."""
+    single = {name: interval(own["auc"]) for name, own in _ranked(results["statistics"])}
+    made = {
+        name: interval(own["auc"]) for name, own in results["detectors"].items() if own is not None
+    }
+    figures = {
+        name: plotting.intervals(
+            {"AUC for copies": {"without the training data": rows}}, xlabel="AUC for copies"
+        )
+        for name, rows in (("detector", made), ("detector-statistics", single))
+        if rows
+    }
+    along = results["along"]
+    if along:
+        steps = np.array([one["step"] for one in along])
+        curves = {
+            name: {
+                "AUC for copies": plotting.Curve(
+                    steps, *np.array([interval(one["statistics"][name]["auc"]) for one in along]).T
+                )
+            }
+            for name in ALONG
+        }
+        figures["detector-along"] = plotting.energy_by_step(curves)
+    return figures
