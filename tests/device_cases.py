@@ -320,6 +320,37 @@ ALONE = {
     "frechet_to": Case(lambda x, mesh: [kj.tuning.frechet_to(x)(DATA)]),
     "kernel_to": Case(lambda x, mesh: [kj.tuning.kernel_to(x)(DATA)]),
     "kernel_penalty": Case(lambda x, mesh: kj.tuning.kernel_penalty(x)(jnp.asarray(DATA))),
+    "accumulated_guidance": Case(
+        lambda x, mesh: kj.copies.accumulated_guidance(
+            lambda t, x, label: (label - t) * x, x, x[:, 0] ** 2, null_cond=0.0, num_steps=3
+        ),
+        inside=ON_HOST,
+    ),
+    "clusters": Case(
+        lambda x, mesh: jnp.asarray(kj.copies.clusters(x, 3, key=jax.random.key(0))), inside=ON_HOST
+    ),
+    "reject": Case(
+        lambda x, mesh: numbers_in(kj.copies.reject(x[:, 0], strata=x[:, 1] > 0)), inside=ON_HOST
+    ),
+    "sample_rejecting": Case(
+        lambda x, mesh: (
+            kj.copies.sample_rejecting(
+                gaussian(), x, risk=lambda run: run.energy.total, num_steps=3
+            ).run
+        ),
+        inside=ON_HOST,
+    ),
+    "sample_selecting": Case(
+        lambda x, mesh: (
+            kj.copies.sample_selecting(
+                gaussian(), x, by="launch energy", group_size=2, num_steps=3
+            ).run
+        ),
+        inside=ON_HOST,
+    ),
+    "select": Case(
+        lambda x, mesh: numbers_in(kj.copies.select(x[:, 0], group_size=2)), inside=ON_HOST
+    ),
     "density_profile": Case(along("density_profile")),
     "late_energy": Case(along("late_energy", gaussian())),
 }

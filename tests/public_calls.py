@@ -339,7 +339,61 @@ def calls(folder: Path) -> dict[str, Call]:
             },
         ),
     }
-    return found | calls_of_copies(network, plain, x0)
+    return found | calls_of_copies(network, plain, x0) | calls_of_rejection(network, plain, x0)
+
+
+def calls_of_rejection(network: Any, plain: Any, x0: jax.Array) -> dict[str, Call]:
+    """Those of rejection and selection in `kinetic_jax.copies`."""
+    key, copies = jax.random.key(0), kj.copies
+    rows = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    numbers = rows[:, 0]
+    return {
+        "accumulated_guidance": Call(
+            copies.accumulated_guidance,
+            {"field": network, "x0": x0, "cond": np.zeros(4, int), "num_steps": 4},
+        ),
+        "affordable": Call(copies.affordable, {"evaluations": 400}),
+        "clusters": Call(copies.clusters, {"features": rows, "k": 2, "key": key}),
+        "reject": Call(copies.reject, {"risk": numbers, "strata": np.arange(6) % 2}),
+        "reject, limit": Call(copies.reject, {"risk": numbers, "limit": 0.0}),
+        "sample_rejecting": Call(
+            copies.sample_rejecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "risk": lambda run: run.energy.total,
+                "strata": np.arange(4) % 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting": Call(
+            copies.sample_selecting,
+            {"field": plain, "x0": x0, "by": "early bending", "group_size": 2, "num_steps": 10},
+        ),
+        "sample_selecting, guidance": Call(
+            copies.sample_selecting,
+            {
+                "field": network,
+                "x0": x0,
+                "cond": np.zeros(4, int),
+                "by": "guidance",
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "sample_selecting, random": Call(
+            copies.sample_selecting,
+            {
+                "field": plain,
+                "x0": x0,
+                "by": "random",
+                "key": key,
+                "group_size": 2,
+                "num_steps": 4,
+            },
+        ),
+        "select": Call(copies.select, {"score": numbers, "group_size": 2}),
+    }
 
 
 def calls_of_copies(labelled: Any, plain: Any, x0: jax.Array) -> dict[str, Call]:

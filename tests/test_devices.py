@@ -23,6 +23,7 @@ NO_ARRAYS = {
     "load_images load_field save_field": "of files",
     "copies_of snap_of kts_settings profile_grids": "arguments of tune, by other functions",
     "pretrained pretrained_steps pretrained_classifier": "of files",
+    "affordable": "of a few numbers",
 }
 
 
@@ -40,7 +41,8 @@ def test_every_public_name_is_here():
     assert kj.__all__  # which loads the names
     public = set.union(*map(computing, (kj, kj.exact, kj.jobs, kj.metrics, kj.tuning)))
     public |= {"from_scaled_time", "load_images", "network_field", "sweep", "complete", "encode"}
-    public |= {"snap"}
+    public |= {"accumulated_guidance", "affordable", "clusters", "reject", "sample_rejecting"}
+    public |= {"sample_selecting", "select", "snap"}
     elsewhere = {name for names in NO_ARRAYS for name in names.split()}
     assert public == {name.split(",")[0] for name in CASES} | elsewhere
 

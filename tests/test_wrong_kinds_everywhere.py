@@ -20,8 +20,9 @@ NOT_CALLED = {
     "a protocol or a type": {"Transform", "VelocityField"},
     "a setting, which `tune` checks": {"Setting"},
     "a result": {
-        *("AtomLanding", "Authenticity", "CopyFeatures", "Correlation", "DensityProfile"),
-        *("Descent", "Diagnosis", "Drawn", "Efficiency", "SettingResult", "Statistic"),
+        *("AccumulatedGuidance", "AtomLanding", "Authenticity", "CopyFeatures", "Correlation"),
+        *("DensityProfile", "Descent", "Diagnosis", "Drawn", "Efficiency", "RejectedRun"),
+        *("Rejection", "SelectedRun", "Selection", "SettingResult", "Statistic", "Stratum"),
         *("TransportBounds", "Tuning"),
         *("EmpiricalValues", "EnergyGroup", "EnergyIdentity", "EnergyParts", "EnergyThreshold"),
         *("Excess", "Failures", "Fifths", "FitResult", "FrechetFloor", "Groups", "HeaviestAtoms"),

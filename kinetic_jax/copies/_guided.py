@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from kinetic_jax._checks import as_arrays, require
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax.copies._scoring import Draw, Model, scores
-from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.fields import Field, VelocityField, as_field
 
 FIRST = 0.06  # the time of the first of Stable Diffusion's 50 steps, on the linear path
 LATE = 0.95
@@ -152,6 +152,20 @@ def _guided(
     t: ArrayLike,
 ) -> Float[Array, " batch"]:
     model = as_field(field)
+    none = condition_of_none(model, cond, null_cond)
+    given = as_arrays("cond", cond)
+    return scores(rule, (model,), x0, given, t, conditions=(none,), name="x0")
+
+
+def condition_of_none(
+    model: Field, cond: PyTree[Any], null_cond: PyTree[Any] | None
+) -> PyTree[Array]:
+    """The condition of ONE sample that means "none", in the dtypes of `cond`.
+
+    Raises:
+        ValueError: if it is not given and the field declares none, the field refuses it, or there
+            is no `cond`.
+    """
     none = model.null_cond if null_cond is None else null_cond
     require(none is not None, "null_cond", None, "be given for a field that declares none")
     require(cond is not None, "cond", None, "be given: the condition of each sample")
@@ -160,8 +174,7 @@ def _guided(
     expected: object = jax.tree.structure(given)
     got: object = jax.tree.structure(missing)
     require(got == expected, "cond", expected, f"have the structure of null_cond, {got}")
-    missing = jax.tree.map(lambda own, none: none.astype(own.dtype), given, missing)
-    return scores(rule, (model,), x0, given, t, conditions=(missing,), name="x0")
+    return jax.tree.map(lambda own, other: other.astype(own.dtype), given, missing)
 
 
 def _norm(models: tuple[Model, ...], x: Array, draw: Draw) -> Array:

@@ -39,19 +39,21 @@ class Profile(Protocol):
     def bend2(self) -> Any: ...
 
 
-def early_bending(profile: Profile) -> Float[Array, " batch"]:
+def early_bending(profile: Profile, *, end: float = 1.0) -> Float[Array, " batch"]:
     """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
 
     `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
 
     Args:
         profile: of a run of `sample` on a fixed grid.
+        end: the time at which the run ended, for one that has not reached t = 1.
 
     Returns:
         A score for each sample, shape (batch,); NaN for samples that are not finite.
 
     Raises:
-        ValueError: if there is no profile (adaptive steps), or no step begins in that span.
+        ValueError: if there is no profile (adaptive steps), no step begins in that span, or the
+            last one begins at `end` or later.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,7 +63,7 @@ def early_bending(profile: Profile) -> Float[Array, " batch"]:
         >>> early_bending(straight.profile)
         Array([0.], dtype=float32)
     """
-    ts, steps = _checked(profile)
+    ts, steps = _checked(profile, end)
     inside = (ts >= EARLY[0] - _SLACK) & (ts < EARLY[1] - _SLACK)
     if is_concrete(ts):
         has_some = bool(np.any(np.asarray(inside)))
@@ -70,21 +72,26 @@ def early_bending(profile: Profile) -> Float[Array, " batch"]:
     return _or_unknown(_weighted(jnp.asarray(profile.bend2), weights[:, None])[..., 0], profile)
 
 
-def profile_features(profile: Profile, bins: int = 20) -> Float[Array, "batch features"]:
+def profile_features(
+    profile: Profile, bins: int = 20, *, end: float = 1.0
+) -> Float[Array, "batch features"]:
     """The logarithms of speed and bending along each path, for a detector.
 
-    In each of `bins` equal parts of [0, 1]: ln of the mean of ||u||², then ln of the mean rate of
+    In each of `bins` equal parts of [0, end]: ln of the mean of ||u||², then ln of the mean rate of
     bending ||u_i − u_{i−1}||² / h_i. They come with `sample` and cost nothing.
 
     Args:
         profile: of a run of `sample` on a fixed grid, with at least two steps in every part.
         bins: number of parts.
+        end: the time at which the run ended, for one that has not reached t = 1: 8 parts up to 0.4
+            are the first 8 of 20.
 
     Returns:
         Features, shape (batch, 2 bins); NaN for samples that are not finite.
 
     Raises:
-        ValueError: if there is no profile (adaptive steps), or a part has fewer than two steps.
+        ValueError: if there is no profile (adaptive steps), a part has fewer than two steps, or
+            the last one begins at `end` or later.
 
     Example:
         >>> import jax.numpy as jnp
@@ -95,13 +102,13 @@ def profile_features(profile: Profile, bins: int = 20) -> Float[Array, "batch fe
         >>> profile_features(run.profile).shape
         (3, 40)
     """
-    ts, steps = _checked(profile)
     count = whole_number("bins", bins, 1)
-    part = jnp.clip(jnp.floor(ts * count + _SLACK), 0, count - 1)
+    ts, steps = _checked(profile, end)
+    part = jnp.clip(jnp.floor(ts * (count / end) + _SLACK), 0, count - 1)
     is_in = (part[:, None] == jnp.arange(count, dtype=part.dtype)[None]).astype(steps.dtype)
     held = jnp.sum(is_in, axis=0)
     if is_concrete(held):
-        expected = f"have at least two steps in each of {count} parts of [0, 1]"
+        expected = f"have at least two steps in each of {count} parts of [0, {end:g}]"
         fits = bool(np.all(np.asarray(held) >= 2))
         require(fits, "profile", f"{len(ts)} steps", expected)
     turns = is_in.at[0].set(0)  # the first step has no bending
@@ -225,13 +232,16 @@ def _apart(a: PyTree[ArrayLike], b: PyTree[ArrayLike]) -> Float[Array, " batch"]
     return sum(parts[1:], parts[0])
 
 
-def _checked(profile: Profile) -> tuple[Array, Array]:
+def _checked(profile: Profile, end: float = 1.0) -> tuple[Array, Array]:
     """The left ends of a profile's steps, and their sizes."""
     is_profile = isinstance(profile, Profile)
     expected = "be the profile of a run on a fixed grid"
     require(is_profile, "profile", short(profile), expected)
-    ts = jnp.asarray(profile.ts)
-    return ts, jnp.diff(ts, append=jnp.ones_like(ts[:1]))
+    ts, last = jnp.asarray(profile.ts), real_number("end", end)
+    if is_concrete(ts):
+        begins = float(np.asarray(ts)[-1])
+        require(begins + _SLACK < last <= 1, "end", end, f"lie in ({begins:g}, 1]")
+    return ts, jnp.diff(ts, append=jnp.full_like(ts[:1], last))
 
 
 def _weighted(
