@@ -150,8 +150,8 @@ def norm_rule(profile: Profile, usual: Float[ArrayLike, "samples steps"]) -> Flo
         with degraded generations, arXiv 2605.22050 (regions of stability from norms of updates;
         the abstract's rule, whose thresholds are not known here).
     """
-    ts, _ = _checked(profile)
     known = float_array(usual, "usual")
+    ts, _ = _checked(profile)
     fits = known.ndim == 2 and known.shape[1] == len(ts) and len(known) >= 2
     require(fits, "usual", f"shape {known.shape}", f"be (n, {len(ts)}) with n >= 2")
     logs = jnp.log(jnp.maximum(known, _LEAST))

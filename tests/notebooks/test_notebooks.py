@@ -21,6 +21,7 @@ DIGIT_SAMPLES = 80
     "energy": "SAMPLES, STEPS = 40, 10",
     "goldilocks": "SAMPLES, STEPS = 80, 20",
     "shaping": "SAMPLES, STEPS = 60, 20",
+    "copies": "SAMPLES, STEPS = 150, 40",
     "tpu_benchmark": """
 SUITES = ("memory",)
 ROUNDS, QUICK = 1, True
@@ -60,7 +61,9 @@ def test_quickstart(run, tmp_path):
     assert not list(tmp_path.iterdir()), "an installed package is not installed again"
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("energy", 4), ("goldilocks", 3), ("shaping", 3)])
+@pytest.mark.parametrize(
+    ("name", "pictures"), [("energy", 4), ("goldilocks", 3), ("shaping", 3), ("copies", 2)]
+)
 def test_notebooks_on_the_models_that_ship(run, tmp_path, name, pictures):
     outputs = run(name)
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= pictures
