@@ -151,8 +151,9 @@ def norm_rule(profile: Profile, usual: Float[ArrayLike, "samples steps"]) -> Flo
         the abstract's rule, whose thresholds are not known here).
     """
     known = float_array(usual, "usual")
+    require(known.ndim == 2, "usual", f"shape {known.shape}", "be (samples, steps)")
     ts, _ = _checked(profile)
-    fits = known.ndim == 2 and known.shape[1] == len(ts) and len(known) >= 2
+    fits = known.shape[1] == len(ts) and len(known) >= 2
     require(fits, "usual", f"shape {known.shape}", f"be (n, {len(ts)}) with n >= 2")
     logs = jnp.log(jnp.maximum(known, _LEAST))
     mean, deviation = jnp.mean(logs, axis=0), jnp.std(logs, axis=0)
