@@ -17,6 +17,10 @@ MODULES = {
         "kinetic_jax._cli._diagnose",
         "Relate the energies of a job's samples to memorization.",
     ),
+    "compare": (
+        "kinetic_jax._cli._compare",
+        "Compare checkpoints of a training; name the last one before it copies.",
+    ),
 }
 cli = click.version_option(__version__)(
     Commands(MODULES, name="cli", help="Measure and shape how flow-matching models move.")

@@ -38,7 +38,7 @@ def compare(
     train: Float[ArrayLike, "rows *event"] | None = None,
     held_out: Float[ArrayLike, "others *event"] | None = None,
     embed: Embedding | None = None,
-    fewer: Sequence[int] = (5, 10, 20, 50),
+    fewer: Sequence[int] | None = None,
     tolerance: float = 0.01,
     earliest: Name | None = None,
     limit: float = 0.01,
@@ -79,14 +79,16 @@ def compare(
         num_samples: number of samples of each model; enough to show a share below `limit`: 381 for
             1% at a confidence of 0.95.
         cond: conditions of the samples, a leaf with one row for each or a single row.
-        event_shape: shape of one sample; by default the fields' own.
+        event_shape: shape of one sample; by default the first model's own, or that
+            of the training data.
         num_steps: steps of a uniform grid.
         solver: as in `sample`; Euler's method by default.
         train: the training data in the scale of the fields, shape (rows, *event).
         held_out: data that no model saw, likewise.
         embed: maps rows (n, *event) to features (n, d), for the distance to the held-out data. By
             default rows are their own features.
-        fewer: numbers of steps whose samples are compared with those of `num_steps`.
+        fewer: numbers of steps whose samples are compared with those of `num_steps`; by default
+            those of 5, 10, 20 and 50 that are below it.
         tolerance: the error allowed for `steps_needed`: RMS distance over RMS way.
         earliest: the model, from before copying, against which others snap; the first by default.
         limit: the share of copies up to which a model is recommended, in (0, 1).
@@ -126,9 +128,9 @@ def compare(
     """
     models = in_order(fields)
     settings = checked_settings(
-        fields[models[0]], key, num_samples, cond, event_shape, num_steps, solver, fewer, tolerance,
-        limit, confidence, batch_size,
-    )  # fmt: skip
+        *(fields[models[0]], key, num_samples, cond, event_shape, train, num_steps, solver),
+        *(fewer, tolerance, limit, confidence, batch_size),
+    )
     first = models[0] if earliest is None else earliest
     if first not in models:
         raise ValueError(f"earliest must be one of {models}, got {earliest!r}")

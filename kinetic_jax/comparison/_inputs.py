@@ -38,6 +38,7 @@ from kinetic_jax.metrics._features import Embedding
 from kinetic_jax.metrics._intervals import wilson
 
 Name: TypeAlias = int | str
+FEWER = (5, 10, 20, 50)
 
 
 def in_order(fields: Mapping[Name, VelocityField]) -> list[Name]:
@@ -62,9 +63,10 @@ def checked_settings(
     num_samples: int,
     cond: PyTree[Any],
     event_shape: EventShape | None,
+    train: ArrayLike | None,
     num_steps: int,
     solver: diffrax.AbstractSolver | None,
-    fewer: Sequence[int],
+    fewer: Sequence[int] | None,
     tolerance: float,
     limit: float,
     confidence: float,
@@ -84,21 +86,26 @@ def checked_settings(
     least = int(np.ceil((1 - most) / most * n * end / (1 - end)))
     expected = f"be at least {least} to show a share of copies below the limit, {limit:g}"
     require(end <= most, "num_samples", num_samples, expected)
-    counts = whole_numbers("fewer", list(fewer) if isinstance(fewer, range) else fewer)
-    few = tuple(sorted(set(counts)))
+    few = tuple(number for number in FEWER if number < steps)
+    if fewer is not None:
+        few = tuple(sorted(set(whole_numbers("fewer", fewer))))
     require(not few or few[-1] < steps, "fewer", few, f"be below num_steps, {steps}")
     allowed = real_number("tolerance", tolerance)
     require(allowed > 0, "tolerance", tolerance, "be positive")
     size = whole_number("batch_size", batch_size, 1)
-    shape = _shape(field, event_shape)
+    shape = _shape(field, event_shape, train)
     rows = conditions_of(cond, n, "the samples")
     return Settings(key, n, rows, shape, steps, solver, few, allowed, level, size)
 
 
-def _shape(field: VelocityField, event_shape: EventShape | None) -> tuple[int, ...]:
-    own = as_field(field, "fields").event_shape
-    shape = own if event_shape is None else event_shape
-    require(shape is not None, "event_shape", None, "be given: the first model declares none")
+def _shape(
+    field: VelocityField, event_shape: EventShape | None, train: ArrayLike | None
+) -> tuple[int, ...]:
+    shape = as_field(field, "fields").event_shape if event_shape is None else event_shape
+    if shape is None and train is not None:
+        shape = numbers("train", train).shape[1:]
+    expected = "be given without data, if the first model declares none"
+    require(shape is not None, "event_shape", None, expected)
     return whole_numbers("event_shape", shape)
 
 

@@ -48,7 +48,7 @@ def recommendation(
     models: Sequence[ModelReport], earliest: str, limit: float, confidence: float
 ) -> Recommendation:
     """The last model before copying: by F_mem if there are data, else by snap."""
-    few = [model for model in models if wilson(0, model.num_valid, confidence).high > limit]
+    few = [model for model in models if not wilson(0, model.num_valid, confidence).high <= limit]
     usable = [model for model in models if model not in few]
     first = next(model for model in models if model.name == earliest)
     data, snap = None, _by_snap(usable, first, limit)
