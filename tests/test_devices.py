@@ -20,6 +20,7 @@ CASES = TRACED | ALONE
 NO_ARRAYS = {
     "energy_init energy_state energy_result": "parts of the loop under energy_update",
     "run_job open_job diagnose_job": "of folders; run_job calls sample",
+    "compare": "of fields; it calls sample, snap and memorization",
     "load_images load_field save_field": "of files",
     "pretrained pretrained_steps pretrained_classifier": "of files",
 }

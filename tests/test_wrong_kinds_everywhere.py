@@ -34,6 +34,7 @@ TEXT, COMPLEX, LIST, OBJECT = "a string", "a complex number", "a nested list", "
 NAN, TEXTS = "NaN", "an array of strings"
 ALLOWED = {
     "a path": {
+        ("compare", "folder"): (TEXT,),
         ("fit", "checkpoint_dir"): (TEXT,),
         ("grid_from_scheduler", "config"): (TEXT,),
         ("load_authors_checkpoint", "path"): (TEXT,),

@@ -7,6 +7,7 @@ from typing import Any
 import diffrax
 from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
 
+from kinetic_jax._checks import require, short
 from kinetic_jax._files import PathLike
 from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax.comparison._comparison import Comparison
@@ -132,8 +133,8 @@ def compare(
         *(fewer, tolerance, limit, confidence, batch_size),
     )
     first = models[0] if earliest is None else earliest
-    if first not in models:
-        raise ValueError(f"earliest must be one of {models}, got {earliest!r}")
+    is_known = isinstance(first, int | str) and first in models
+    require(is_known, "earliest", short(earliest), f"be one of {models}")
     place = checked_folder(folder, embed)
     check_progress(progress)
     data = checked_data(train, held_out, embed, settings)

@@ -93,6 +93,8 @@ def checked_settings(
     allowed = real_number("tolerance", tolerance)
     require(allowed > 0, "tolerance", tolerance, "be positive")
     size = whole_number("batch_size", batch_size, 1)
+    is_solver = solver is None or isinstance(solver, diffrax.AbstractSolver)
+    require(is_solver, "solver", short(solver), "be an instance of a diffrax.AbstractSolver")
     shape = _shape(field, event_shape, train)
     rows = conditions_of(cond, n, "the samples")
     return Settings(key, n, rows, shape, steps, solver, few, allowed, level, size)
