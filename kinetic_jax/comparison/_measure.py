@@ -1,7 +1,7 @@
 """Samples of one model, and what is measured of them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import diffrax
@@ -115,9 +115,9 @@ def measured(
 ) -> ModelReport:
     """The report of one model; `earliest` is None for a model without a snap."""
     run = sampled(field, settings, settings.num_steps, update)
-    errors = [
-        (steps, _error(run, sampled(field, settings, steps, update))) for steps in settings.fewer
-    ]
+    errors = {
+        steps: _error(run, sampled(field, settings, steps, update)) for steps in settings.fewer
+    }
     count = int(run.is_valid.sum())
     report = ModelReport(name, step, settings.num_samples, count)
     if count < 2:
@@ -127,8 +127,8 @@ def measured(
     return dataclasses.replace(
         report,
         energy=Quantities(**means),
-        few_steps=tuple(FewSteps(*pair) for pair in errors if np.isfinite(pair[1])),
-        steps_needed=_needed(errors, settings.tolerance),
+        few_steps=tuple(FewSteps(*pair) for pair in errors.items() if np.isfinite(pair[1])),
+        steps_needed=steps_needed(errors, settings.tolerance),
         **_snaps(run, field, earliest, settings),
         **_against(run.x1[run.is_valid], valid["total"], data, settings),
     )
@@ -219,20 +219,23 @@ def features_of(name: str, rows: np.ndarray, embed: Embedding | None) -> np.ndar
 
 
 def _error(run: Run, shorter: Run) -> float:
-    """RMS distance of the samples from those of all steps, over the RMS way of these."""
+    """`relative_error` of the samples that are valid with both numbers of steps."""
     both = run.is_valid & shorter.is_valid
-    if not both.any():
-        return float("nan")
-    start, end, other = (rows[both].astype(np.float64) for rows in (run.x0, run.x1, shorter.x1))
-    way = float(np.mean((end - start) ** 2))
+    return relative_error(run.x0[both], run.x1[both], shorter.x1[both])
+
+
+def relative_error(x0: np.ndarray, x1: np.ndarray, shorter: np.ndarray) -> float:
+    """RMS distance of samples from those of more steps, x1, over the RMS way of these from x0."""
+    start, end, other = (rows.astype(np.float64) for rows in (x0, x1, shorter))
+    way = float(np.mean((end - start) ** 2)) if len(x1) else 0.0
     return float(np.sqrt(np.mean((other - end) ** 2) / way)) if way > 0 else float("nan")
 
 
-def _needed(errors: list[tuple[int, float]], tolerance: float) -> int | None:
+def steps_needed(errors: Mapping[int, float], tolerance: float) -> int | None:
     """The least of the tried numbers of steps from which on the error is within the tolerance."""
     needed = None
-    for steps, error in sorted(errors, reverse=True):
-        if not error <= tolerance:
+    for steps in sorted(errors, reverse=True):
+        if not errors[steps] <= tolerance:
             break
         needed = steps
     return needed
