@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def _scaled(name: str, path: Path | None, field: NetworkField) -> np.ndarray | N
     if path is None:
         return None
     rows, shape = np.asarray(load_array(path)), field.event_shape
-    fits = rows.ndim >= 1 and rows[:1].size == np.prod(shape)
-    require(fits, name, f"{rows.shape} in {path}", f"have rows of {np.prod(shape)} numbers")
+    size = math.prod(shape)
+    fits = rows.ndim >= 1 and rows[:1].size == size
+    require(fits, name, f"{rows.shape} in {path}", f"have rows of {size} numbers")
     return field.scaling.apply(rows.astype(np.float32)).reshape(len(rows), *shape)

@@ -87,7 +87,7 @@ def compare(
         train: the training data in the scale of the fields, shape (rows, *event).
         held_out: data that no model saw, likewise.
         embed: maps rows (n, *event) to features (n, d), for the distance to the held-out data. By
-            default rows are their own features.
+            default rows are their own features; of pixels they say little (they prefer blur).
         fewer: numbers of steps whose samples are compared with those of `num_steps`; by default
             those of 5, 10, 20 and 50 that are below it.
         tolerance: the error allowed for `steps_needed`: RMS distance over RMS way.
@@ -141,7 +141,9 @@ def compare(
     if first != models[0]:
         refuse_copying_earliest(fields, models[0], first, settings, limit)
     reports = _reports(fields, models, first, settings, data, place, progress)
-    verdict = recommendation(reports, str(first), limit, settings.confidence)
+    verdict = recommendation(
+        reports, str(first), limit, settings.confidence, has_features=embed is not None
+    )
     return Comparison(
         models=tuple(reports),
         earliest=str(first),

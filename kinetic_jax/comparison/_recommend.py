@@ -45,9 +45,17 @@ def snapped(scores: np.ndarray) -> np.ndarray:
 
 
 def recommendation(
-    models: Sequence[ModelReport], earliest: str, limit: float, confidence: float
+    models: Sequence[ModelReport],
+    earliest: str,
+    limit: float,
+    confidence: float,
+    *,
+    has_features: bool = False,
 ) -> Recommendation:
-    """The last model before copying: by F_mem if there are data, else by snap."""
+    """The last model before copying: by F_mem if there are data, else by snap.
+
+    Distances are spoken of where they are of features: those of pixels prefer blurred images.
+    """
     few = [model for model in models if not wilson(0, model.num_valid, confidence).high <= limit]
     usable = [model for model in models if model not in few]
     first = next(model for model in models if model.name == earliest)
@@ -67,7 +75,8 @@ def recommendation(
     if data is not None and data.last is not None and snap.last is not None:
         is_same = data.last == snap.last
         sentences.append("The two agree." if is_same else "The two disagree; the data decide.")
-    sentences += _nearer(chosen, usable)
+    if has_features:
+        sentences += _nearer(chosen, usable)
     if few:
         listed = ", ".join(map(label, few))
         sentences.append(f"Left out, with too few valid samples to be judged: {listed}.")

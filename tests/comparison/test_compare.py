@@ -242,10 +242,11 @@ def test_an_earlier_model_that_is_nearer_to_the_held_out_data_is_named():
         dataclasses.replace(model(step, 0, 0), distance=distance)
         for step, distance in ((1, 3.0), (2, 0.5), (3, 0.75))
     ]
-    reason = recommendation(models, "1", 0.01, 0.95).reason
+    reason = recommendation(models, "1", 0.01, 0.95, has_features=True).reason
     assert reason.endswith("held-out data is 2: a kernel distance of 0.5 in place of 0.75.")
-    reason = recommendation(models[:2], "1", 0.01, 0.95).reason
+    reason = recommendation(models[:2], "1", 0.01, 0.95, has_features=True).reason
     assert reason.endswith("No model before it is nearer to the held-out data.")
+    assert "nearer" not in recommendation(models[:2], "1", 0.01, 0.95).reason  # of raw rows
 
 
 def test_samples_that_snap():
