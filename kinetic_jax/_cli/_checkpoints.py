@@ -76,22 +76,28 @@ def _expanded(name: str, ema: bool) -> list[tuple[str, Loader]]:
         return [(name, functools.partial(read_field, folder))]
     if not folder.is_dir():
         return [(name, functools.partial(find_field, name, ema=ema))]
-    if _storage.latest_step(folder) is not None:
+    if _steps(folder):
         return _of_folder(name, folder, ema)
-    inside = [path for path in visible(folder) if path.is_dir()]
-    inside = [path for path in inside if _storage.latest_step(path) is not None]
+    inside = [path for path in visible(folder) if path.is_dir() and _steps(path)]
     require(bool(inside), "checkpoint", name, "be a folder of save_field or fit, or hold some")
     return [pair for path in inside for pair in _of_folder(str(path), path, ema)]
 
 
 def _of_folder(name: str, folder: Path, ema: bool) -> list[tuple[str, Loader]]:
     """The checkpoint of `save_field` in a folder, or all of those of `fit`."""
-    last = _storage.latest_step(folder)
-    assert last is not None, "the folder holds a checkpoint"
-    if _storage.read_about(folder, last).settings is None:
+    steps = _steps(folder)
+    if _storage.read_about(folder, steps[-1]).settings is None:
         return [(name.rstrip("/"), functools.partial(load_field, folder, ema=ema))]
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     return [
         (f"{name.rstrip('/')}/{step}", functools.partial(load_field, folder, step=step, ema=ema))
         for step in steps
     ]
+
+
+def _steps(folder: Path) -> list[int]:
+    """The numbers of the checkpoints in a folder; other folders may have numbers as names, too."""
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if path.name.isdigit() and (path / "about").is_dir()
+    )
