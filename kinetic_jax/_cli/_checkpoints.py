@@ -74,6 +74,8 @@ def _expanded(name: str, ema: bool) -> list[tuple[str, Loader]]:
         return [*before, (f"{name}@{step}", last)]
     if folder.is_file() and folder.suffix == _NPZ:
         return [(name, functools.partial(read_field, folder))]
+    if not folder.exists():
+        find_field(name)  # raises, before others are loaded
     if not folder.is_dir():
         return [(name, functools.partial(find_field, name, ema=ema))]
     if _steps(folder):

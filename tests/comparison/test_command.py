@@ -122,7 +122,7 @@ def test_bad_input_is_one_line(message):
     done = call(*BAD[message])
     assert done.exit_code == 1
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 1, done.exception
     assert message in lines[0]
 
 
