@@ -1,9 +1,10 @@
 """Measure and shape how flow-matching models move.
 
 The most used names are here (`kinetic_jax/_public.py`); everything else public is in the
-submodules `copies`, `data`, `energy`, `exact`, `fields`, `jobs`, `manifolds`, `metrics`,
-`networks`, `plotting`, `sampling`, `training`, `transforms` and `tuning`. Both are loaded, and JAX
-with them, when one is first used: until then the command line answers `--help` and Ctrl-C at once.
+submodules `comparison`, `copies`, `data`, `energy`, `exact`, `fields`, `jobs`, `manifolds`,
+`metrics`, `networks`, `plotting`, `sampling`, `training`, `transforms` and `tuning`. Both are
+loaded, and JAX with them, when one is first used: until then the command line answers `--help` and
+Ctrl-C at once.
 """
 
 import importlib
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from kinetic_jax import comparison as comparison
     from kinetic_jax import copies as copies
     from kinetic_jax import data as data
     from kinetic_jax import energy as energy
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 else:
     _SUBMODULES = {
         *(
+            "comparison",
             "copies",
             "data",
             "energy",

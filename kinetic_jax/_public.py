@@ -3,6 +3,7 @@
 from kinetic_jax._pretrained import pretrained as pretrained
 from kinetic_jax._pretrained import pretrained_classifier as pretrained_classifier
 from kinetic_jax._pretrained import pretrained_steps as pretrained_steps
+from kinetic_jax.comparison import compare as compare
 from kinetic_jax.energy import PathEnergy as PathEnergy
 from kinetic_jax.energy import energy_init as energy_init
 from kinetic_jax.energy import energy_result as energy_result

@@ -142,6 +142,17 @@ def calls(folder: Path) -> dict[str, Call]:
         "edm_schedule": Call(kj.fields.edm_schedule, {}),
         "cfm_loss": Call(kj.cfm_loss, {"field": plain, "key": key, "x1": x0}),
         "chain": Call(lambda transforms: kj.chain(transforms), {"transforms": kj.identity()}),
+        "compare": Call(
+            kj.compare,
+            {
+                "fields": {1: plain, 2: plain},
+                "key": key,
+                "num_samples": 8,
+                "num_steps": 4,
+                "train": rows,
+                "limit": 0.5,
+            },
+        ),
         "complete": Call(kj.sampling.complete, {"field": plain, "run": x0, "residual": 0.1}),
         "copies_of": Call(kj.tuning.copies_of, {"train": rows}),
         "ct_score": Call(kj.metrics.ct_score, two | {"held_out": rows + 1}),

@@ -20,6 +20,7 @@ CASES = TRACED | ALONE
 NO_ARRAYS = {
     "energy_init energy_state energy_result": "parts of the loop under energy_update",
     "run_job open_job diagnose_job": "of folders; run_job calls sample",
+    "compare": "of fields; it calls sample, snap and memorization",
     "load_images load_field save_field": "of files",
     "copies_of snap_of kts_settings profile_grids": "arguments of tune, by other functions",
     "pretrained pretrained_steps pretrained_classifier": "of files",

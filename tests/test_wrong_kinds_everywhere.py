@@ -39,6 +39,7 @@ ALLOWED = {
     "a path": {
         ("CopyDetector.load", "path"): (TEXT,),
         ("CopyDetector.save", "path"): (TEXT,),
+        ("compare", "folder"): (TEXT,),
         ("fit", "checkpoint_dir"): (TEXT,),
         ("grid_from_scheduler", "config"): (TEXT,),
         ("load_authors_checkpoint", "path"): (TEXT,),

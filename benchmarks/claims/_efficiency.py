@@ -12,6 +12,7 @@ from benchmarks.claims._runs import Run, common_noise, sampled
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, as_json, bootstrap, interval, with_interval
 from kinetic_jax import plotting
+from kinetic_jax.comparison._measure import relative_error, steps_needed
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import efficiency, transport_bounds
 
@@ -57,7 +58,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             "bounds": own._asdict(),
             "efficiency": as_json(efficiency(energies, own)),
             "errors": {str(steps): error for steps, error in shorter.items()},
-            "steps needed": _needed(shorter, config["tolerance"]),
+            "steps needed": steps_needed(shorter, config["tolerance"]),
         }
     return {"samples": n, "tolerance": config["tolerance"], "models": results}
 
@@ -65,18 +66,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
 def _error(run: Run, shorter: Run, x0: np.ndarray) -> float:
     """RMS distance of the samples from those of fine steps, over the RMS way of these."""
     both = run.is_valid & shorter.is_valid
-    ends = [of.images[both[of.is_valid]].astype(np.float64) for of in (shorter, run)]
-    return float(np.sqrt(np.mean((ends[0] - ends[1]) ** 2) / np.mean((ends[1] - x0[both]) ** 2)))
-
-
-def _needed(errors: dict[int, float], tolerance: float) -> int | None:
-    """The least of the measured numbers of steps from which on the error is within tolerance."""
-    needed = None
-    for steps in sorted(errors, reverse=True):
-        if errors[steps] > tolerance:
-            break
-        needed = steps
-    return needed
+    ends = [of.images[both[of.is_valid]] for of in (run, shorter)]
+    return relative_error(x0[both], *ends)
 
 
 def count(config: dict[str, Any], subjects: Subjects) -> int:

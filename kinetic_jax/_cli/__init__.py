@@ -21,6 +21,10 @@ MODULES = {
         "kinetic_jax._cli._copies",
         "The risk that each sample is a copy of a training row.",
     ),
+    "compare": (
+        "kinetic_jax._cli._compare",
+        "Compare checkpoints of a training; name the last one before it copies.",
+    ),
 }
 cli = click.version_option(__version__)(
     Commands(MODULES, name="cli", help="Measure and shape how flow-matching models move.")

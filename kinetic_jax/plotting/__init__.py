@@ -4,6 +4,7 @@ Functions of one panel draw on Matplotlib `Axes`, those of several on a `Figure`
 return it; without one they make their own, apart from Matplotlib's global state.
 """
 
+from kinetic_jax.plotting._checkpoints import comparison_figure as comparison_figure
 from kinetic_jax.plotting._curves import Curve as Curve
 from kinetic_jax.plotting._curves import by_time as by_time
 from kinetic_jax.plotting._curves import energy_and_profile as energy_and_profile

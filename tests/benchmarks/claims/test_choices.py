@@ -28,9 +28,9 @@ def test_best_setting_is_clearly_lower_and_no_farther_off():
 
 def test_the_steps_needed_stay_within_the_tolerance():
     errors = {1: 0.5, 2: 0.01, 4: 0.1, 8: 0.015, 16: 0.001}
-    assert _efficiency._needed(errors, 0.02) == 8
-    assert _efficiency._needed(errors, 0.2) == 2
-    assert _efficiency._needed(errors, 0.0001) is None
+    assert _efficiency.steps_needed(errors, 0.02) == 8
+    assert _efficiency.steps_needed(errors, 0.2) == 2
+    assert _efficiency.steps_needed(errors, 0.0001) is None
 
 
 def test_members_are_known_from_the_step_after_which_they_stay_known():

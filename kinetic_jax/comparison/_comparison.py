@@ -1,0 +1,66 @@
+"""The result of `compare`: a report of each model, and which one to take."""
+
+import dataclasses
+from typing import Any
+
+from kinetic_jax.comparison._report import ModelReport
+from kinetic_jax.comparison._table import as_csv, as_markdown
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        models: their reports, in the order of training.
+        earliest: name of the model against which the others snap.
+        num_steps: steps of the samples.
+        tolerance: the error that `ModelReport.steps_needed` allows.
+        limit: the share of copies up to which a model is recommended.
+        confidence: level of the intervals.
+        recommended: name of the model to take, by the training data if they were given; None if
+            the first one copies already.
+        reason: why, in words, and whether data and snap agree.
+        by_data: what the data say: the last model before copying; None without data, or if the
+            first one copies already.
+        by_snap: what snap says without them; None if snap cannot say.
+    """
+
+    models: tuple[ModelReport, ...]
+    earliest: str
+    num_steps: int
+    tolerance: float
+    limit: float
+    confidence: float
+    recommended: str | None
+    reason: str
+    by_data: str | None
+    by_snap: str | None
+
+    def __getitem__(self, name: int | str) -> ModelReport:
+        """The report of a model, by its key in `fields`.
+
+        Raises:
+            KeyError: if there is no such model.
+        """
+        for model in self.models:
+            if name in (model.name, model.step):
+                return model
+        raise KeyError(name)
+
+    def to_markdown(self) -> str:
+        """A table in Markdown, with the recommendation below it."""
+        table = as_markdown(self.models, self.recommended, self.num_steps, self.tolerance)
+        return f"{table}\n\n{self.reason}\n"
+
+    def to_csv(self) -> str:
+        """A table of numbers as CSV, with the ends of every interval; empty where unknown."""
+        return as_csv(self.models)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "models"
+        } | {"models": [dataclasses.asdict(model) for model in self.models]}

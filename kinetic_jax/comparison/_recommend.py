@@ -1,0 +1,162 @@
+"""Which model to take: the last one before copying, by the data and without them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kinetic_jax.comparison._report import Estimate, ModelReport
+from kinetic_jax.comparison._table import label, percent
+from kinetic_jax.metrics._intervals import wilson
+
+# Of mean squares: half the distance from the sample, and ½ of what the median sample has.
+HALVED, ABOVE_MEDIAN = math.log(4), math.log(2)
+
+
+class Recommendation(NamedTuple):
+    """Which model to take, by each rule, and why."""
+
+    recommended: str | None
+    reason: str
+    by_data: str | None
+    by_snap: str | None
+
+
+class _Verdict(NamedTuple):
+    """What one rule says.
+
+    Attributes:
+        last: the last model before copying; None if there is none.
+        onset: the first model that copies; None if there is none.
+        sentence: both, in words.
+    """
+
+    last: ModelReport | None
+    onset: ModelReport | None
+    sentence: str
+
+
+def snapped(scores: np.ndarray) -> np.ndarray:
+    """Whether each sample snaps: see `compare`. Scores are finite, shape (n,)."""
+    if not scores.size:
+        return np.zeros(0, bool)
+    return scores > min(HALVED, float(np.median(scores)) + ABOVE_MEDIAN)
+
+
+def recommendation(
+    models: Sequence[ModelReport],
+    earliest: str,
+    limit: float,
+    confidence: float,
+    *,
+    has_features: bool = False,
+) -> Recommendation:
+    """The last model before copying: by F_mem if there are data, else by snap.
+
+    Distances are spoken of where they are of features: those of pixels prefer blurred images.
+    """
+    few = [model for model in models if not wilson(0, model.num_valid, confidence).high <= limit]
+    usable = [model for model in models if model not in few]
+    first = next(model for model in models if model.name == earliest)
+    data, snap = None, _by_snap(usable, first, limit)
+    if any(model.f_mem is not None for model in models):
+        data = _by_data(usable, limit)
+        if first.f_mem is not None and first.f_mem.low > limit:
+            text = f"Snap cannot say: {label(first)}, the earliest, copies already."
+            snap = _Verdict(None, None, text)
+    chosen = snap if data is None else data
+    sentences = ["No model can be recommended."]
+    if chosen.last is not None:
+        sentences = [f"Take {label(chosen.last)}."]
+    if data is not None:
+        sentences.append(data.sentence)
+    sentences.append(snap.sentence)
+    if data is not None and data.last is not None and snap.last is not None:
+        is_same = data.last == snap.last
+        sentences.append("The two agree." if is_same else "The two disagree; the data decide.")
+    if has_features:
+        sentences += _nearer(chosen, usable)
+    if few:
+        listed = ", ".join(map(label, few))
+        sentences.append(f"Left out, with too few valid samples to be judged: {listed}.")
+    return Recommendation(
+        _name(chosen.last),
+        " ".join(sentences),
+        None if data is None else _name(data.last),
+        _name(snap.last),
+    )
+
+
+def _by_data(models: Sequence[ModelReport], limit: float) -> _Verdict:
+    """F_mem has to be shown to be within the limit, or no more than the held-out rows'."""
+
+    def copies(model: ModelReport) -> bool:
+        over = model.over_held_out
+        is_floor = over is not None and over.low <= 0
+        return model.f_mem is not None and model.f_mem.high > limit and not is_floor
+
+    last, onset = _last_before(models, copies)
+    share = "By the data: F_mem"
+    if onset is None:
+        within = f"within {100 * limit:g}%, or no higher than of held-out rows, at every model"
+        return _Verdict(last, None, f"{share} is {within}.")
+    text = f"{_text(onset.f_mem)} at {label(onset)}"
+    if last is not None:
+        text = f"{_text(last.f_mem)} at {label(last)} and {text}"
+    return _Verdict(last, onset, f"{share} is {text}; the limit is {100 * limit:g}%.")
+
+
+def _by_snap(models: Sequence[ModelReport], first: ModelReport, limit: float) -> _Verdict:
+    """The share that snaps has to be shown to be above the limit: it does not count copies."""
+
+    def copies(model: ModelReport) -> bool:
+        return model.snapped is not None and model.snapped.low > limit
+
+    last, onset = _last_before(models, copies)
+    share = f"Without them: the share of samples that snap against {label(first)}"
+    if onset is None:
+        return _Verdict(last, None, f"{share} is never clearly above {100 * limit:g}%.")
+    text = f"{_text(onset.snapped)} at {label(onset)}"
+    if last is not None and last.snapped is not None:
+        text = f"{_text(last.snapped)} at {label(last)} and {text}"
+    return _Verdict(last, onset, f"{share} is {text}.")
+
+
+def _last_before(
+    models: Sequence[ModelReport], copies: Callable[[ModelReport], bool]
+) -> tuple[ModelReport | None, ModelReport | None]:
+    """The last model before the first that copies, and that one."""
+    last = None
+    for model in models:
+        if copies(model):
+            return last, model
+        last = model
+    return last, None
+
+
+def _nearer(chosen: _Verdict, models: Sequence[ModelReport]) -> list[str]:
+    """A remark if an earlier model's samples are nearer to the held-out data."""
+    last = chosen.last
+    if last is None or last.distance is None:
+        return []
+    before = models[: list(models).index(last) + 1]
+    pairs = [(model.distance, model) for model in before if model.distance is not None]
+    distance, nearest = min(pairs, key=lambda pair: pair[0])
+    if nearest == last:
+        return ["No model before it is nearer to the held-out data."]
+    return [
+        f"Nearer to the held-out data is {label(nearest)}: a kernel distance of {distance:.4g} "
+        f"in place of {last.distance:.4g}."
+    ]
+
+
+def _text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "unknown"
+    ends = f"[{percent(estimate.low)}, {percent(estimate.high)}]"
+    return f"{percent(estimate.value)} {ends}"
+
+
+def _name(model: ModelReport | None) -> str | None:
+    return None if model is None else model.name
