@@ -13,7 +13,7 @@ from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
     *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
-    *("images", "detector"),
+    *("images", "compare", "detector"),
 )
 
 
@@ -57,6 +57,8 @@ def command(
     ablation    one factor at a time
     onset       what announces memorisation in training
     images      energies and log densities of given images, trained on or held out
+    compare     the last checkpoint before copying, with and without the training images
+    detector    copies told without the training images
     """  # noqa: D301 - click's mark for lines as they are is the character itself
     from benchmarks.claims import into_page, reproduce, require_marks
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.claims import (
     _ablation,
+    _compare,
     _completion,
     _detector,
     _goldilocks,
@@ -82,6 +83,7 @@ CLAIMS: dict[str, Claim] = {
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
     "images": _claim(_images, "Energies of given images", _images.count),
+    "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
     "detector": _claim(_detector, "Copies without the training data", _detector.count, "copiers"),
 }
 

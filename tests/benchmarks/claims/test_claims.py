@@ -39,6 +39,7 @@ SMALL = {
     "completion": {"samples": 60, "strengths": [0.02], "stops": [0.9], "noise": [0.5],
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
     "images": {"samples": 60},
+    "compare": {"samples": 60, "noises": 1, "others": 1, "limit": 0.5},
     "detector": {"samples": 60, "search": 60, "along": 60, "fewer": [20], "times": [0.65],
                  "draws": [2], "earlier": 0.1},
     "ablation": {"samples": 40, "taus": [0.4], "budgets": [10], "evaluations": 20,
