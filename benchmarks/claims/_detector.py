@@ -8,11 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.claims._guided import GUIDED
+from benchmarks.claims._methods import (
+    columns_of,
+    fitted,
+    line_of,
+    of_detector,
+    ranked,
+    without_labels,
+)
 from benchmarks.claims._scored import (
     Model,
     Scored,
     area,
-    calibration,
     features_of,
     quality,
     scored,
@@ -21,11 +29,8 @@ from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, interval, percent, share, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.copies import STATISTICS, CopyDetector, CopyFeatures, snap
-from kinetic_jax.fields import as_field
 from kinetic_jax.sampling import sample
-from kinetic_jax.transforms import cfg
 
-GUIDED = ("guidance_norm", "guidance_cosine", "guided_sharpness")
 PLAIN = tuple(name for name in STATISTICS if name not in GUIDED)
 # Detectors by name, with the columns that they see; None for all.
 DETECTORS = {
@@ -65,11 +70,10 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             if step > earlier
         ],
         "runs": {
-            name: _without_labels(of(model, seeds[1], **options))
+            name: without_labels(of(model, seeds[1], **options))
             for name, options in _other_runs(config).items()
         },
         "transfer": _transferred(subjects, chosen_on, seeds, of),
-        "labelled": _labelled(subjects, config, seeds, of),
     }
     return results
 
@@ -80,58 +84,25 @@ def _earlier(subjects: Subjects, config: dict[str, Any]) -> int:
     return min(subjects.checkpoints, key=lambda step: abs(step - wanted))
 
 
-def _columns(features: CopyFeatures, which: str) -> CopyFeatures:
-    """The profile, snap, or both."""
-    if not which:
-        return features
-    parts = which.split(", ")
-    names = tuple(
-        name for name in features.names if name in parts or (" " in name and "profile" in parts)
-    )
-    values = features.values[:, [features.names.index(name) for name in names]]
-    return features._replace(values=values, names=names)
-
-
-def _fitted(fit: Callable[[], CopyDetector]) -> CopyDetector | None:
-    """A detector, or None where there are too few copies or others to fit one."""
-    try:
-        return fit()
-    except ValueError:
-        return None
-
-
 def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dict[str, Any]:
     """Detectors of labels, of none, and of held-out negatives."""
     labels = chosen_on.copied.memorized
     table: dict[str, Any] = {}
     for name, which in DETECTORS.items():
-        own = _columns(chosen_on.features, which)
-        detector = _fitted(functools.partial(CopyDetector.fit, own, labels))
-        table[f"labels, {name}"] = _of_detector(detector, _columns(fresh.features, which), fresh)
-    own = _columns(chosen_on.features, "snap")
-    detector = _fitted(lambda: CopyDetector.without_labels(own))
-    table["no labels, snap"] = _of_detector(detector, _columns(fresh.features, "snap"), fresh)
+        own = columns_of(chosen_on.features, which)
+        detector = fitted(functools.partial(CopyDetector.fit, own, labels))
+        table[f"labels, {name}"] = of_detector(detector, columns_of(fresh.features, which), fresh)
+    own = columns_of(chosen_on.features, "snap")
+    detector = fitted(lambda: CopyDetector.without_labels(own))
+    table["no labels, snap"] = of_detector(detector, columns_of(fresh.features, "snap"), fresh)
     statistics = "snap, self_consistency, spread"
-    own = _columns(chosen_on.features, statistics)
+    own = columns_of(chosen_on.features, statistics)
     held_out = negatives._replace(settings=own.settings)  # of paths that began later
-    detector = _fitted(lambda: CopyDetector.without_labels(own, held_out))
-    table["no labels, held-out negatives"] = _of_detector(
-        detector, _columns(fresh.features, statistics), fresh
+    detector = fitted(lambda: CopyDetector.without_labels(own, held_out))
+    table["no labels, held-out negatives"] = of_detector(
+        detector, columns_of(fresh.features, statistics), fresh
     )
     return table
-
-
-def _of_detector(
-    detector: CopyDetector | None,
-    features: CopyFeatures,
-    of: Scored,
-    *,
-    is_other_model: bool = False,
-) -> dict[str, Any] | None:
-    if detector is None:
-        return None
-    risk = detector.score(features, is_other_model=is_other_model)
-    return quality(risk, of.copied) | {"calibration": calibration(risk, of.copied)}
 
 
 def _negatives(subjects: Subjects, model: Model, config: dict[str, Any]) -> CopyFeatures:
@@ -171,20 +142,14 @@ def _at_step(
     chosen_on, fresh = (of(model, seed, samples=samples) for seed in seeds)
     columns = {name: fresh.features.column(name) for name in ALONG}
     labels = chosen_on.copied.memorized
-    detector = _fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
     return {
         "step": step,
         "f_mem": share(fresh.copied),
         "statistics": {name: quality(score, fresh.copied) for name, score in columns.items()},
-        "labels": _of_detector(detector, fresh.features, fresh),
-        "no labels": _without_labels(fresh),
+        "labels": of_detector(detector, fresh.features, fresh),
+        "no labels": without_labels(fresh),
     }
-
-
-def _without_labels(one: Scored) -> dict[str, Any] | None:
-    """A detector of snap, fitted on the samples that it scores: it has no labels."""
-    own = _columns(one.features, "snap")
-    return _of_detector(_fitted(lambda: CopyDetector.without_labels(own)), own, one)
 
 
 def _other_runs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -199,39 +164,15 @@ def _transferred(
 ) -> dict[str, Any]:
     """The detector of the main model on the same trained with other seeds."""
     labels = chosen_on.copied.memorized
-    detector = _fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
     table = {}
     for seed, (later, earlier) in subjects.copying.items():
         fresh = of(Model(later, earlier), seeds[1])
-        moved = _of_detector(detector, fresh.features, fresh, is_other_model=True)
+        moved = of_detector(detector, fresh.features, fresh, is_other_model=True)
         table[seed] = {
             "f_mem": share(fresh.copied),
             "transferred": moved,
-            "no labels": _without_labels(fresh),
-        }
-    return table
-
-
-def _labelled(
-    subjects: Subjects, config: dict[str, Any], seeds: tuple[int, int], of: Callable[..., Scored]
-) -> dict[str, Any] | None:
-    """All statistics, those of guidance among them, of a model with labels that copies."""
-    if subjects.labelled is None:
-        return None
-    later, earlier = subjects.labelled
-    cond = np.arange(config["samples"], dtype=np.int32) % subjects.data.num_classes
-    table = {}
-    for weight in config["guidance"]:
-        transform = None if weight == 1 else cfg(weight, as_field(later).null_cond)
-        model = Model(later, earlier, cond, transform)
-        names = tuple(name for name in STATISTICS if name != "norm_rule")
-        fresh = of(model, seeds[1], statistics=names)
-        table[f"w = {weight:g}"] = {
-            "f_mem": share(fresh.copied),
-            "statistics": {
-                name: quality(score, fresh.copied) for name, score in fresh.statistics.items()
-            },
-            "no labels": _without_labels(fresh),
+            "no labels": without_labels(fresh),
         }
     return table
 
@@ -240,9 +181,7 @@ def count(config: dict[str, Any], subjects: Subjects) -> int:
     """The number of runs of `measure`, as multiples of `samples`, about."""
     later = [step for step in subjects.checkpoints if step > _earlier(subjects, config)]
     along = 2 * len(later) * config["along"] / config["samples"]
-    others = len(_other_runs(config)) + len(subjects.copying)
-    labelled = len(config["guidance"]) if subjects.labelled is not None else 0
-    return 2 + round(along) + others + labelled
+    return 2 + round(along) + len(_other_runs(config)) + len(subjects.copying)
 
 
 def verdict(results: dict[str, Any]) -> str:
@@ -251,9 +190,11 @@ def verdict(results: dict[str, Any]) -> str:
         f"{percent(results['f_mem'])} of the samples are copies, by the rule that needs the "
         "training images; nothing else here has seen them."
     ]
-    ranked = _ranked(results["statistics"])
-    if ranked:
-        listed = "; ".join(f"{name} {with_interval(own['auc'], '.3f')}" for name, own in ranked[:4])
+    best_first = ranked(results["statistics"])
+    if best_first:
+        listed = "; ".join(
+            f"{name} {with_interval(own['auc'], '.3f')}" for name, own in best_first[:4]
+        )
         trivial = results["statistics"]["total_variation"]["auc"]
         sentences.append(
             f"AUC of single statistics: {listed}; the image's total variation alone has "
@@ -279,42 +220,19 @@ def verdict(results: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _ranked(statistics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The statistics without the training data, best first."""
-    known = [
-        (name, own)
-        for name, own in statistics.items()
-        if name != "train_distance" and own["auc"]["value"] is not None
-    ]
-    return sorted(known, key=lambda pair: -pair[1]["auc"]["value"])
-
-
 def table(results: dict[str, Any]) -> list[Line]:
     """The figures for `docs/results.md`."""
-    lines = []
-    rows = {f"{name}": own for name, own in _ranked(results["statistics"])}
+    rows = dict(ranked(results["statistics"]))
     rows |= {f"detector, {name}": own for name, own in results["detectors"].items() if own}
     for seed, own in results["transfer"].items():
         if own["transferred"] is not None:
             rows[f"detector, labels, transferred to training {seed}"] = own["transferred"]
-    for name, own in (results["labelled"] or {}).items():
-        ranked = _ranked(own["statistics"])
-        rows |= {f"{one}, model with labels, {name}": of for one, of in ranked}
-    for name, own in rows.items():
-        figures = [
-            f"{with_interval(own['auc'], '.3f')}",
-            f"{with_interval(own['clear auc'], '.3f')}",
-            f"{percent(own['tpr 1%'])}",
-            f"{percent(own['tpr 0.1%'])}",
-        ]
-        what = f"AUC for copies, that without unclear ones, TPR at 1% and 0.1% FPR: {name}"
-        lines.append(Line(what, "", "; ".join(figures)))
-    return lines
+    return [line_of(name, own) for name, own in rows.items()]
 
 
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """The AUC of every method, and those of some over the training."""
-    single = {name: interval(own["auc"]) for name, own in _ranked(results["statistics"])}
+    single = {name: interval(own["auc"]) for name, own in ranked(results["statistics"])}
     made = {
         name: interval(own["auc"]) for name, own in results["detectors"].items() if own is not None
     }

@@ -84,7 +84,7 @@ CLAIMS: dict[str, Claim] = {
     ),
     "images": _claim(_images, "Energies of given images", _images.count),
     "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
-    "detector": _claim(_detector, "Copies without the training data", _detector.count, "copiers"),
+    "detector": _claim(_detector, "Copies without the training data", _detector.count, "copying"),
 }
 
 

@@ -88,11 +88,6 @@ class Subjects:
     trained: bool = False
 
     @property
-    def copiers(self) -> Any:
-        """Further models that copy."""
-        return self.copying, self.labelled
-
-    @property
     def few(self) -> np.ndarray:
         """The images that `memorizing` was trained on."""
         return self.data.images[: self.recipe.num_train]
