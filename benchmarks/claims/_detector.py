@@ -38,7 +38,7 @@ ALONG = ("snap", "self_consistency", "spread")
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every method on fresh noise; settings and detectors were chosen on other noise."""
-    earlier = _earlier(subjects, config)
+    earlier = subjects.step_after(config["earlier"])
     model = Model(subjects.memorizing, subjects.checkpoints[earlier])
     seeds = config["seed"], config["seed"] + 1000
     train = subjects.few
@@ -72,12 +72,6 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "labelled": _labelled(subjects, config, seeds, of),
     }
     return results
-
-
-def _earlier(subjects: Subjects, config: dict[str, Any]) -> int:
-    """The step of the earlier checkpoint: a share of the training."""
-    wanted = config["earlier"] * max(subjects.checkpoints)
-    return min(subjects.checkpoints, key=lambda step: abs(step - wanted))
 
 
 def _columns(features: CopyFeatures, which: str) -> CopyFeatures:
@@ -238,7 +232,8 @@ def _labelled(
 
 def count(config: dict[str, Any], subjects: Subjects) -> int:
     """The number of runs of `measure`, as multiples of `samples`, about."""
-    later = [step for step in subjects.checkpoints if step > _earlier(subjects, config)]
+    first = subjects.step_after(config["earlier"])
+    later = [step for step in subjects.checkpoints if step > first]
     along = 2 * len(later) * config["along"] / config["samples"]
     others = len(_other_runs(config)) + len(subjects.copying)
     labelled = len(config["guidance"]) if subjects.labelled is not None else 0
