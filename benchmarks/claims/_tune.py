@@ -88,14 +88,16 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             progress(2 * config["samples"])
         tunings.append((task, tuning))
     judge = _Judge(subjects, config, earlier, progress)
+    judged = [judge(tuning) for _, tuning in tunings]
+    progress((len(tunings) + 1 - judge.number) * config["samples"])
     return {
         "samples": config["samples"],
         "earlier": earlier,
         "descent": {"values": descent.values.tolist(), "losses": descent.losses.tolist()},
         "no gain": judge.plain,
         "tunings": [
-            {"family": task.family, "goal": task.goal, **tuning.as_json(), "judged": judge(tuning)}
-            for task, tuning in tunings
+            {"family": task.family, "goal": task.goal, **tuning.as_json(), "judged": again}
+            for (task, tuning), again in zip(tunings, judged, strict=True)
         ],
     }
 
@@ -154,6 +156,11 @@ class _Judge:
         (row, scores), (plain, plain_scores) = self._row(setting), self._baseline
         moved = paired_difference(scores, plain_scores, confidence=CONFIDENCE)
         return {**compared(setting.name, "", row, plain), "snap change": as_json(moved)}
+
+    @property
+    def number(self) -> int:
+        """The number of settings that were judged, no gain among them: each of them once."""
+        return len(self._rows)
 
     def _row(self, setting: Setting) -> tuple[Row, np.ndarray]:
         """The row and the snap of its completed samples."""
