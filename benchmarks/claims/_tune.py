@@ -88,12 +88,17 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             progress(2 * config["samples"])
         tunings.append((task, tuning))
     judge = _Judge(subjects, config, earlier, progress)
-    judged = [judge(tuning) for _, tuning in tunings]
+    judged = [_chosen(tuning, judge) for _, tuning in tunings]
+    free = judge(descent.setting)
     progress((len(tunings) + 1 - judge.number) * config["samples"])
     return {
         "samples": config["samples"],
         "earlier": earlier,
-        "descent": {"values": descent.values.tolist(), "losses": descent.losses.tolist()},
+        "descent": {
+            "values": descent.values.tolist(),
+            "losses": descent.losses.tolist(),
+            "judged": free,
+        },
         "no gain": judge.plain,
         "tunings": [
             {"family": task.family, "goal": task.goal, **tuning.as_json(), "judged": again}
@@ -148,11 +153,8 @@ class _Judge:
         self._baseline = self._row(Setting("no gain"))
         self.plain = compared("no gain", "no gain", *2 * (self._baseline[0],))
 
-    def __call__(self, tuning: Tuning) -> dict[str, Any] | None:
-        """The setting that was chosen, whether it was confirmed or not; None of no choice."""
-        if tuning.promised is None:
-            return None
-        setting = tuning.promised.setting
+    def __call__(self, setting: Setting) -> dict[str, Any]:
+        """Copies, distance and snap under a setting, with their changes over no gain."""
         (row, scores), (plain, plain_scores) = self._row(setting), self._baseline
         moved = paired_difference(scores, plain_scores, confidence=CONFIDENCE)
         return {**compared(setting.name, "", row, plain), "snap change": as_json(moved)}
@@ -193,6 +195,11 @@ class _Judge:
         )
 
 
+def _chosen(tuning: Tuning, judge: _Judge) -> dict[str, Any] | None:
+    """The setting that was chosen, whether it was confirmed or not; None of no choice."""
+    return None if tuning.promised is None else judge(tuning.promised.setting)
+
+
 def count(config: dict[str, Any]) -> int:
     """The number of runs of `measure`, at most."""
     sizes = [len(config[name]) for name in ("alpha0", "beta0", "tau_split")]
@@ -231,7 +238,7 @@ def is_kept(one: dict[str, Any]) -> bool | None:
 def verdict(results: dict[str, Any]) -> str:
     """The outcome; nothing was published on this."""
     plain, tunings = results["no gain"], results["tunings"]
-    values = results["descent"]["values"]
+    values, free = results["descent"]["values"], results["descent"]["judged"]
     sentences = [
         f"Without a gain {percent(plain['completed']['f_mem'])} of the completed samples are "
         f"copies at a Fréchet distance of {with_interval(plain['frechet'], '.2f')}."
@@ -239,7 +246,9 @@ def verdict(results: dict[str, Any]) -> str:
     sentences += [_outcome(one) for one in tunings]
     sentences.append(
         f"The gain by gradients has its {len(values)} values between {min(values):.2f} and "
-        f"{max(values):.2f}."
+        f"{max(values):.2f}; chosen or not, on a third noise it changes copies by "
+        f"{_both(COPIES, free['completed']['f_mem change'], free['frechet change'])}, and snap by "
+        f"{with_interval(free['snap change'], '+.3f')}."
     )
     kept = ", ".join(f"{what}: {share}" for what, share in _checks(tunings).items())
     number = sum(one["is_no_gain"] for one in tunings)
@@ -270,15 +279,16 @@ def _title(one: dict[str, Any]) -> str:
 
 
 def _outcome(one: dict[str, Any]) -> str:
+    title = f"{_title(one)[0].upper()}{_title(one)[1:]}"
     if one["promised"] is None:
-        return f"{_title(one)}: no gain ({one['reason']})."
+        return f"{title}: no gain ({one['reason']})."
     name = one["promised"]["setting"]["name"]
     promised, confirmed = (_changes(one, one[stage]) for stage in ("promised", "confirmed"))
     kept = "as promised" if one["is_as_promised"] else "not as promised"
     answer = f"no gain ({one['reason']})" if one["is_no_gain"] else name
     judged = _both(one["goal"], *_judged_changes(one))
     words = (
-        f"{_title(one)}: {answer}; {name} promised {promised}, has on fresh noise {confirmed}, "
+        f"{title}: {answer}; {name} promised {promised}, has on fresh noise {confirmed}, "
         f"{kept}, and on a third {judged}"
     )
     if one["goal"] == SNAP:

@@ -65,10 +65,12 @@ def test_an_answer_for_snap_is_judged_by_snap():
 def test_verdict_and_table():
     plain = {"completed": {"f_mem": about(0.4)}, "frechet": about(1.0)}
     tunings = [KEPT, BROKEN, REFUSED, NONE, KEPT | {"goal": "snap", "bound": 0.1}]
-    results = {"tunings": tunings, "descent": {"values": [0.9, 1.2]}, "no gain": plain}
+    free = {"values": [0.9, 1.2], "judged": BROKEN["judged"]}
+    results = {"tunings": tunings, "descent": free, "no gain": plain}
     text = _tune.verdict(results)
     assert "40.0% (39.0 to 41.0) of the completed samples are copies" in text
-    assert "2 values between 0.90 and 1.20" in text
+    assert "2 values between 0.90 and 1.20; chosen or not" in text
+    assert "it changes copies by +2.0 (+1.0 to +3.0) points at a distance changed by" in text
     assert "KTS for copies, bound 0.05: no gain (reason)." in text
     assert (
         "KTS for copies, bound 0.05: kts(0, 0.02, 0.6); kts(0, 0.02, 0.6) promised "
