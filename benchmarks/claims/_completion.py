@@ -71,8 +71,7 @@ def _settings(config: dict[str, Any], subjects: Subjects) -> list[tuple[str, str
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         settings.append(("early stop", f"t = {end:g}", early))
-    wanted = config["earlier"] * max(subjects.checkpoints)
-    step = min(subjects.checkpoints, key=lambda step: abs(step - wanted))
+    step = subjects.step_after(config["earlier"])
     for w in config["guide"]:
         guided = guide(subjects.checkpoints[step], w)
         settings.append((f"guided by step {step:,}", f"w = {w:g}", {"transform": guided}))

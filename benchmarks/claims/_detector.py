@@ -43,7 +43,7 @@ ALONG = ("snap", "self_consistency", "spread")
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every method on fresh noise; settings and detectors were chosen on other noise."""
-    earlier = _earlier(subjects, config)
+    earlier = subjects.step_after(config["earlier"])
     model = Model(subjects.memorizing, subjects.checkpoints[earlier])
     seeds = config["seed"], config["seed"] + 1000
     train = subjects.few
@@ -76,12 +76,6 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         "transfer": _transferred(subjects, chosen_on, seeds, of),
     }
     return results
-
-
-def _earlier(subjects: Subjects, config: dict[str, Any]) -> int:
-    """The step of the earlier checkpoint: a share of the training."""
-    wanted = config["earlier"] * max(subjects.checkpoints)
-    return min(subjects.checkpoints, key=lambda step: abs(step - wanted))
 
 
 def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dict[str, Any]:
@@ -179,7 +173,8 @@ def _transferred(
 
 def count(config: dict[str, Any], subjects: Subjects) -> int:
     """The number of runs of `measure`, as multiples of `samples`, about."""
-    later = [step for step in subjects.checkpoints if step > _earlier(subjects, config)]
+    first = subjects.step_after(config["earlier"])
+    later = [step for step in subjects.checkpoints if step > first]
     along = 2 * len(later) * config["along"] / config["samples"]
     return 2 + round(along) + len(_other_runs(config)) + len(subjects.copying)
 

@@ -92,6 +92,11 @@ class Subjects:
         """The images that `memorizing` was trained on."""
         return self.data.images[: self.recipe.num_train]
 
+    def step_after(self, share: float) -> int:
+        """The step of the checkpoint that was kept nearest to that share of the training."""
+        wanted = share * max(self.checkpoints)
+        return min(self.checkpoints, key=lambda step: abs(step - wanted))
+
     def features(self, images: np.ndarray) -> np.ndarray:
         """The classifier's features, shape (n, d)."""
         return _in_batches(_features, self.judge, images)
