@@ -28,7 +28,8 @@ class Chosen(NamedTuple):
     """Samples of one method, measured.
 
     Attributes:
-        by_slot: margin, accuracy, neighbours and diversity, NaN where a sample failed, shape (slots,) each.
+        by_slot: margin, accuracy, neighbours and diversity, shape (slots,) each; NaN where a
+            sample failed.
         recall: the share of held-out images that they cover.
         halves: the same of halves of the slots, which are the same for every method.
         frechet: the distance of their features from those of held-out images.

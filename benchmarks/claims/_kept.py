@@ -122,7 +122,9 @@ def copies_change(own: Samples, other: Samples) -> dict[str, float]:
 
 
 def _difference_of_means(own: np.ndarray, other: np.ndarray) -> float:
-    return float(np.nanmean(own) - np.nanmean(other))
+    known = (values[~np.isnan(values)] for values in (own, other))
+    one, two = (float(values.mean()) if values.size else float("nan") for values in known)
+    return one - two
 
 
 def distance_change(own: Distance, other: Distance) -> dict[str, float]:
