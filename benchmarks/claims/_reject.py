@@ -170,9 +170,9 @@ def verdict(results: dict[str, Any]) -> str:
     for strata in dict.fromkeys(row["name"] for row in compared):
         oracle = next(row for row in rows if (row["family"], row["name"]) == (ORACLE, strata))
         listed = "; ".join(
-            f"{row['family']} {percent(row['f_mem'])}, "
-            f"{_points(row['against the oracle']['f_mem'])} above the oracle, distance changed by "
-            f"{with_interval(row['against the oracle']['frechet'], '+.3f')} against its, classes "
+            f"{row['family']} {percent(row['f_mem'])}, against the oracle "
+            f"{_points(row['against the oracle']['f_mem'])} and "
+            f"{with_interval(row['against the oracle']['frechet'], '+.3f')} in distance, classes "
             f"moved by {percent(row['mix'])}"
             for row in compared
             if row["name"] == strata
@@ -189,7 +189,7 @@ def verdict(results: dict[str, Any]) -> str:
     )
     sentences.append(_about_early(results))
     sentences.append(
-        "By completed samples, of all that do without the training images, none beats "
+        "Without the training images, on the front of F_mem and distance of completed samples: "
         f"{'; '.join(results['front'])}."
     )
     return " ".join(sentences)
