@@ -28,7 +28,7 @@ from benchmarks.claims._ways import (
     score_evaluations,
     shaped,
 )
-from benchmarks.claims._words import Line, interval, percent, with_interval
+from benchmarks.claims._words import Line, interval, percent, points, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.copies import clusters, reject
 from kinetic_jax.metrics._comparison import beaten_by
@@ -171,7 +171,7 @@ def verdict(results: dict[str, Any]) -> str:
         oracle = next(row for row in rows if (row["family"], row["name"]) == (ORACLE, strata))
         listed = "; ".join(
             f"{row['family']} {percent(row['f_mem'])}, against the oracle "
-            f"{_points(row['against the oracle']['f_mem'])} and "
+            f"{points(row['against the oracle']['f_mem'])} and "
             f"{with_interval(row['against the oracle']['frechet'], '+.3f')} in distance, classes "
             f"moved by {percent(row['mix'])}"
             for row in compared
@@ -202,7 +202,7 @@ def _about_early(results: dict[str, Any]) -> str:
     share, end = results["early"]
     return (
         f"Early, {100 * share:.0f}% rejected at t = {end:g}, leaves {percent(row['f_mem'])}, "
-        f"a change of {_points(row['f_mem change'])}, at a distance changed by "
+        f"a change of {points(row['f_mem change'])}, at a distance changed by "
         f"{with_interval(row['frechet change'], '+.3f')}, classes moved by {percent(row['mix'])}, "
         f"for {row['evaluations']:.0f} evaluations a kept sample in place of "
         f"{results['rows'][0]['evaluations']:.0f}."
@@ -211,15 +211,6 @@ def _about_early(results: dict[str, Any]) -> str:
 
 def _listed(names: list[str]) -> str:
     return f" ({'; '.join(names)})" if names else ""
-
-
-def _points(estimate: dict[str, Any]) -> str:
-    """A difference of shares in points."""
-    numbers = [estimate[name] for name in ("value", "low", "high")]
-    if None in numbers:
-        return "none"
-    middle, low, high = (f"{100 * number:+.1f}" for number in numbers)
-    return f"{middle} ({low} to {high}) points"
 
 
 def table(results: dict[str, Any]) -> list[Line]:

@@ -17,7 +17,7 @@ from benchmarks.claims._candidates import (
 from benchmarks.claims._chosen import ABOUT, Chosen, changed, chosen_of, levels
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, interval, percent, with_interval
+from benchmarks.claims._words import Line, interval, percent, points, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.copies import SelectedRun, affordable, sample_selecting, select
 
@@ -187,19 +187,10 @@ def verdict(results: dict[str, Any]) -> str:
 
 def _changes(change: dict[str, Any]) -> str:
     return (
-        f"neighbours {_points(change['neighbours'])}, judge {_points(change['accuracy'])}, "
+        f"neighbours {points(change['neighbours'])}, judge {points(change['accuracy'])}, "
         f"distance within classes {with_interval(change['diversity'], '+.2f')}, recall "
-        f"{_points(change['recall'])}, Fréchet distance {with_interval(change['frechet'], '+.3f')}"
+        f"{points(change['recall'])}, Fréchet distance {with_interval(change['frechet'], '+.3f')}"
     )
-
-
-def _points(estimate: dict[str, Any]) -> str:
-    """A difference of shares in points."""
-    numbers = [estimate[name] for name in ("value", "low", "high")]
-    if None in numbers:
-        return "none"
-    middle, low, high = (f"{100 * number:+.1f}" for number in numbers)
-    return f"{middle} ({low} to {high}) points"
 
 
 def table(results: dict[str, Any]) -> list[Line]:
