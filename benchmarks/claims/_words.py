@@ -123,6 +123,15 @@ def percent(estimate: dict[str, Any]) -> str:
     return f"{middle}% ({low} to {high})"
 
 
+def points(estimate: dict[str, Any]) -> str:
+    """A difference of shares in points."""
+    numbers = [estimate[name] for name in ("value", "low", "high")]
+    if None in numbers:
+        return "none"
+    middle, low, high = (f"{100 * number:+.1f}" for number in numbers)
+    return f"{middle} ({low} to {high}) points"
+
+
 def rise(grouped: list[dict[str, Any]]) -> str:
     """The trend of a mean from the lowest group to the highest: rises, falls, or not clearly."""
     lowest, highest = grouped[0], grouped[-1]
