@@ -51,11 +51,9 @@ def headlines():
     yield f"Energy does not separate copies (AUC {table['E']})"
     yield f"(AUC {table['bending, t in [0.2, 0.4]']})"
     detectors = CLAIMS["detector"]["found"]["detectors"]
-    areas = [
-        detectors[name]["auc"]["value"] for name in ("labels, all features", "no labels, snap")
-    ]
-    both = "without the training images (AUC {:.2f}), also if it was fitted without labels (AUC {:.2f})"
-    yield both.format(*areas)
+    names = ("labels, all features", "no labels, snap")
+    areas = [f"(AUC {detectors[name]['auc']['value']:.2f})" for name in names]
+    yield f"training images {areas[0]}, also if it was fitted without labels {areas[1]}"
     (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
     yield f"{beaten} settings of KTS have a control with fewer copies at no greater Fréchet"
     settings = CLAIMS["completion"]["found"]["rows"]
