@@ -9,7 +9,15 @@ import numpy as np
 from benchmarks.claims._rows import Row, compared, measured
 from benchmarks.claims._runs import common_noise, sampled
 from benchmarks.claims._subjects import BATCH, Subjects
-from benchmarks.claims._words import CONFIDENCE, Line, as_json, interval, percent, with_interval
+from benchmarks.claims._words import (
+    CONFIDENCE,
+    Line,
+    as_json,
+    interval,
+    percent,
+    points,
+    with_interval,
+)
 from kinetic_jax import plotting
 from kinetic_jax.copies import snap
 from kinetic_jax.metrics import paired_difference
@@ -287,14 +295,14 @@ def _outcome(one: dict[str, Any]) -> str:
     kept = "as promised" if one["is_as_promised"] else "not as promised"
     answer = f"no gain ({one['reason']})" if one["is_no_gain"] else name
     judged = _both(one["goal"], *_judged_changes(one))
-    words = (
+    text = (
         f"{title}: {answer}; {name} promised {promised}, has on fresh noise {confirmed}, "
         f"{kept}, and on a third {judged}"
     )
     if one["goal"] == SNAP:
         copies = one["judged"]["completed"]["f_mem change"]
-        words += f", and {_points(copies)} points of completed copies"
-    return f"{words}."
+        text += f", and {points(copies)} of completed copies"
+    return f"{text}."
 
 
 def _changes(one: dict[str, Any], stage: dict[str, Any]) -> str:
@@ -302,13 +310,8 @@ def _changes(one: dict[str, Any], stage: dict[str, Any]) -> str:
 
 
 def _both(goal: str, score: dict[str, float], distance: dict[str, float]) -> str:
-    of_score = f"{_points(score)} points" if goal == COPIES else with_interval(score, "+.3f")
+    of_score = points(score) if goal == COPIES else with_interval(score, "+.3f")
     return f"{of_score} at a distance changed by {with_interval(distance, '+.3f')}"
-
-
-def _points(share: dict[str, float]) -> str:
-    ends = {name: 100 * share[name] for name in ("value", "low", "high")}
-    return with_interval(ends, "+.1f")
 
 
 def table(results: dict[str, Any]) -> list[Line]:
@@ -321,12 +324,12 @@ def table(results: dict[str, Any]) -> list[Line]:
         answer = one["setting"]["name"]
         lines.append(Line(f"answer of {_title(one)}", "", answer))
         name = one["promised"]["setting"]["name"]
-        for stage, words in (("promised", "promised"), ("confirmed", "on fresh noise")):
-            what = f"changes by {name}, {words}: {_title(one)}"
+        for stage, when in (("promised", "promised"), ("confirmed", "on fresh noise")):
+            what = f"changes by {name}, {when}: {_title(one)}"
             lines.append(Line(what, "", _changes(one, one[stage])))
         copies = one["judged"]["completed"]["f_mem change"]
-        what = f"completed F_mem in points by {name} on a third noise: {_title(one)}"
-        lines.append(Line(what, "", _points(copies)))
+        what = f"completed F_mem by {name} on a third noise: {_title(one)}"
+        lines.append(Line(what, "", points(copies)))
     return lines + [Line(what, "", share) for what, share in _checks(results["tunings"]).items()]
 
 

@@ -83,8 +83,8 @@ def test_verdict_and_table():
     assert lines["answers worse than no gain in both axes on a third noise"] == "1 of 3"
     of_snap = "KTS for snap, bound 0.1"
     assert lines[f"answer of {of_snap}"] == "kts(0, 0.02, 0.6)"
-    copies = f"completed F_mem in points by kts(0, 0.02, 0.6) on a third noise: {of_snap}"
-    assert lines[copies] == "-9.0 (-10.0 to -8.0)"
+    copies = f"completed F_mem by kts(0, 0.02, 0.6) on a third noise: {of_snap}"
+    assert lines[copies] == "-9.0 (-10.0 to -8.0) points"
 
 
 def test_pictures_have_each_setting_once():
