@@ -15,9 +15,11 @@ from benchmarks.claims import (
     _images,
     _kts,
     _onset,
+    _reject,
     _semantics,
     _sparsity,
     _spike,
+    _tune,
 )
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line
@@ -85,6 +87,8 @@ CLAIMS: dict[str, Claim] = {
     "images": _claim(_images, "Energies of given images", _images.count),
     "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
     "detector": _claim(_detector, "Copies without the training data", _detector.count, "copying"),
+    "reject": _claim(_reject, "Copies rejected", lambda c, _: _reject.count(c)),
+    "tune": _claim(_tune, "Tuned gains and grids on fresh noise", lambda c, _: _tune.count(c)),
 }
 
 

@@ -256,7 +256,9 @@ def verdict(results: dict[str, Any]) -> str:
         f"The gain by gradients has its {len(values)} values between {min(values):.2f} and "
         f"{max(values):.2f}; chosen or not, on a third noise it changes copies by "
         f"{_both(COPIES, free['completed']['f_mem change'], free['frechet change'])}, and snap by "
-        f"{with_interval(free['snap change'], '+.3f')}."
+        f"{with_interval(free['snap change'], '+.3f')}; of the copies without a gain "
+        f"{percent(free['completed']['kept copies'])} keep their nearest image. What keeps its "
+        "image and is no copy any more was hidden, not prevented."
     )
     kept = ", ".join(f"{what}: {share}" for what, share in _checks(tunings).items())
     number = sum(one["is_no_gain"] for one in tunings)
@@ -330,6 +332,8 @@ def table(results: dict[str, Any]) -> list[Line]:
         copies = one["judged"]["completed"]["f_mem change"]
         what = f"completed F_mem by {name} on a third noise: {_title(one)}"
         lines.append(Line(what, "", points(copies)))
+    kept = percent(results["descent"]["judged"]["completed"]["kept copies"])
+    lines.append(Line("copies that keep their image under the gain by gradients", "", kept))
     return lines + [Line(what, "", share) for what, share in _checks(results["tunings"]).items()]
 
 

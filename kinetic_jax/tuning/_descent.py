@@ -83,6 +83,10 @@ def gain_by_gradients(
     α0, β0 and τ by those of its ends. Either stays above 0 wherever the search goes, so no gain
     that it returns reverses. Nothing is promised of it: pass its setting to `tune`.
 
+    A search finds what its objective and its distance do not see. A free gain can leave noise on
+    samples that one evaluation does not complete, and that neither snap nor features of a
+    classifier notice: look at the samples, and at `memorization(completed=, plain=).kept_copies`.
+
     Args:
         field: the velocity field, without the gain.
         objective: from `Drawn` to a score for each sample, (batch,), in JAX and differentiable,

@@ -39,6 +39,11 @@ SMALL = {
     "completion": {"samples": 60, "strengths": [0.02], "stops": [0.9], "noise": [0.5],
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
     "images": {"samples": 60},
+    "reject": {"samples": 60, "earlier": 0.1, "mixed": 0.1, "clusters": 3, "strengths": [0.02],
+               "guide": [0.5], "stops": [0.9], "noise": [0.5], "resamples": 10},
+    "tune": {"samples": 60, "alpha0": [0.0], "beta0": [0.0, 0.02], "tau_split": [0.6],
+             "bounds": [0.0], "floors": [0.3], "resamples": 10, "iterations": 2, "draws": 1,
+             "gradient batch": 8, "gradient steps": 10, "penalty rows": 20, "earlier": 0.1},
     "compare": {"samples": 60, "noises": 1, "others": 1, "limit": 0.5},
     "detector": {"samples": 60, "search": 60, "along": 60, "fewer": [20], "times": [0.65],
                  "draws": [2], "earlier": 0.1},
@@ -283,3 +288,13 @@ def test_other_shapes_have_the_same_integral():
             same = _ablation._same_areas(own, launch, landing, 50)
             got = area(**(own | {"launch": launch, "landing": landing} | same))
             np.testing.assert_allclose(got, area(**own), rtol=1e-4)
+
+
+def test_no_gain_leaves_fewer_copies_of_an_exact_flow(run):
+    found = found_of(run, "tune")
+    assert found["no gain"]["completed"]["f_mem"]["value"] == 1.0
+    for one in found["tunings"]:
+        if one["goal"] == "copies":
+            assert {result["objective"] for result in one["results"]} == {1.0}
+            assert one["is_no_gain"]
+            assert one["judged"] is None

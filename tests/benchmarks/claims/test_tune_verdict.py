@@ -32,7 +32,7 @@ def tuning(goal, promised, confirmed, judged, *, is_no_gain=False):
         "expected_objective": about(score, 0.02),
         "expected_distance": about(distance, 0.02),
         "judged": {
-            "completed": {"f_mem change": about(judged[0])},
+            "completed": {"f_mem change": about(judged[0]), "kept copies": about(0.875)},
             "snap change": about(10 * judged[0]),
             "frechet change": about(judged[1]),
         },
