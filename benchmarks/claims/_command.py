@@ -13,7 +13,7 @@ from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
     *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
-    *("images", "compare", "detector", "reject", "tune"),
+    *("images", "compare", "detector", "reject", "select", "tune"),
 )
 
 
@@ -60,6 +60,7 @@ def command(
     compare     the last checkpoint before copying, with and without the training images
     detector    copies detected without the training images
     reject      likely copies rejected, at the end or early
+    select      the best of several candidates, at equal numbers of evaluations
     tune        tuned gains and time grids, with what they promise and keep on fresh noise
     """  # noqa: D301 - click's mark for lines as they are is the character itself
     from benchmarks.claims import into_page, reproduce, require_marks

@@ -16,6 +16,7 @@ from benchmarks.claims import (
     _kts,
     _onset,
     _reject,
+    _select,
     _semantics,
     _sparsity,
     _spike,
@@ -88,6 +89,7 @@ CLAIMS: dict[str, Claim] = {
     "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
     "detector": _claim(_detector, "Copies without the training data", _detector.count, "copying"),
     "reject": _claim(_reject, "Copies rejected", lambda c, _: _reject.count(c)),
+    "select": _claim(_select, "The best of several candidates", lambda c, _: _select.count(c)),
     "tune": _claim(_tune, "Tuned gains and grids on fresh noise", lambda c, _: _tune.count(c)),
 }
 

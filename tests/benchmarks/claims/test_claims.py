@@ -44,6 +44,7 @@ SMALL = {
     "tune": {"samples": 60, "alpha0": [0.0], "beta0": [0.0, 0.02], "tau_split": [0.6],
              "bounds": [0.0], "floors": [0.3], "resamples": 10, "iterations": 2, "draws": 1,
              "gradient batch": 8, "gradient steps": 10, "penalty rows": 20, "earlier": 0.1},
+    "select": {"samples": 40, "evaluations": 84, "references": 100, "halves": 4},
     "compare": {"samples": 60, "noises": 1, "others": 1, "limit": 0.5},
     "detector": {"samples": 60, "search": 60, "along": 60, "fewer": [20], "times": [0.65],
                  "draws": [2], "earlier": 0.1},
