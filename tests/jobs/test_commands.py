@@ -97,7 +97,7 @@ def test_span_grid_and_tolerances(saved, tmp_path, monkeypatch):
     [
         (
             ["--field=nowhere"],
-            "a model (fashion-mnist, fashion-mnist-1024; NAME@STEP for a checkpoint), got 'nowhere'",
+            "fashion-mnist-1024; NAME@STEP for a checkpoint), got 'nowhere'",
         ),
         (["--field={parent}"], "no complete checkpoint in {parent}; {saved} holds one"),
         (["--field={saved}/0"], "; {saved} holds one"),
