@@ -183,7 +183,8 @@ def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what others report on their own models."""
     sentences = [
         f"{percent(results['f_mem'])} of the samples are copies, by the rule that needs the "
-        "training images; nothing else here has seen them."
+        "training images. Scores are made without these; labels for detectors are by that rule, of "
+        "other samples."
     ]
     best_first = ranked(results["statistics"])
     if best_first:

@@ -60,7 +60,7 @@ class Drawing(NamedTuple):
 @click.option(
     "--earlier",
     help="A checkpoint of the model from before it copied (NAME@STEP for an included one): with it "
-    "copies are told without labels and training data.",
+    "copies are recognised without labels and training data.",
 )
 @click.option("--samples", type=FOLDER, help="A finished folder of `kinetic-jax sample`.")
 @click.option(
@@ -115,13 +115,14 @@ def command(
         before = None if earlier is None else find_field(earlier)
         known = None if detector is None else CopyDetector.load(detector)
         scored = _scored(model, before, samples, Drawing(n, num_steps, seed))
-        truth = None if train is None else _truth(model, scored.x1, load_array(train))
+        rows = None if train is None else load_array(train)
+        truth = None if rows is None else _truth(model, scored.x1, rows)
         used = known if known is not None else _fitted(scored.features, truth)
         risk = used.score(scored.features, is_other_model=transfer)
         if save is not None:
             used.save(save)
         if plot is not None:
-            _draw(plot, model, scored.x1, risk, None if train is None else load_array(train), truth)
+            _draw(plot, model, scored.x1, risk, rows, truth)
     is_known = np.isfinite(risk)
     order = np.argsort(-np.where(is_known, risk, -1), kind="stable")
     result: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Copies among samples: told with and without the training data.
+"""Copies among samples, recognised with and without the training data.
 
 Each statistic is a function of a velocity field and samples; a higher score is more like a copy,
 and NaN stands for "unknown".

@@ -16,7 +16,7 @@ from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling._probes import held_arrays
 
 PROFILE = "profile"
-# Statistics that need an earlier checkpoint, and others, by how well they told copies.
+# Statistics that need an earlier checkpoint, and others, by how well they recognise copies.
 WITH_EARLIER, ALONE = ("snap", "self_consistency", "spread"), ("self_consistency", "spread")
 _OF_MODEL = ("model", "earlier")
 

@@ -1,4 +1,4 @@
-"""Copies told by re-noising: a finished sample is made noisy again, and denoised at once.
+"""Copies by re-noising: noise is added to a finished sample, and removed at once.
 
 A model that has memorised a sample guesses it back from much noise; an earlier checkpoint, or the
 same model for a sample of its own, does not.

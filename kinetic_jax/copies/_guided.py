@@ -1,4 +1,4 @@
-"""Copies told by guidance: how the velocity under a condition differs from that under none."""
+"""Copies by guidance: how the velocity under a condition differs from that under none."""
 
 from typing import Any
 

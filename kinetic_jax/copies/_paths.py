@@ -1,4 +1,4 @@
-"""Copies told by how a sample was reached: its profile, and paths that begin next to its own."""
+"""Copies by how a sample was reached: its profile, and paths that begin next to its own."""
 
 from typing import Any, Protocol, runtime_checkable
 

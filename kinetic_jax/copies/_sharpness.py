@@ -1,4 +1,4 @@
-"""Copies told by the shape of the log density around them, from derivatives of the velocity.
+"""Copies by the shape of the log density around them, from derivatives of the velocity.
 
 On the linear path the score is `s(t, x) = ∇ ln p_t(x) = (t v(t, x) − x) / (1 − t)`.
 """

@@ -53,7 +53,7 @@ def headlines():
     detectors = CLAIMS["detector"]["found"]["detectors"]
     names = ("labels, all features", "no labels, snap")
     areas = [f"(AUC {detectors[name]['auc']['value']:.2f})" for name in names]
-    yield f"training images {areas[0]}, also if it was fitted without labels {areas[1]}"
+    yield f"training images {areas[0]}; one fitted without labels nearly as well {areas[1]}"
     (beaten,) = re.findall(r"settings of KTS with a control .*\| (\d+ of \d+) \|", PAGE)
     yield f"{beaten} settings of KTS have a control with fewer copies at no greater Fréchet"
     settings = CLAIMS["completion"]["found"]["rows"]

@@ -20,6 +20,10 @@ TIMES = np.linspace(0, 1, 8)
 SMALL = {"key": KEY, "shape": (1,), "batch_size": 2, "num_steps": 10, "progress": False}
 
 
+def energy_of(drawn):
+    return drawn.run.energy.total
+
+
 def constant(t, x, cond=None):
     return jnp.ones_like(x)
 
@@ -75,11 +79,10 @@ def test_penalty_beyond_the_bound():
         return -jnp.mean(samples)
 
     options = SMALL | {"penalty": shorter, "bound": 0.3, "weight": 10.0}
-    energy = lambda drawn: drawn.run.energy.total  # noqa: E731
-    result = gain_by_gradients(constant, energy, iterations=200, **options)
+    result = gain_by_gradients(constant, energy_of, iterations=200, **options)
     mean = np.mean(np.interp(np.arange(10) / 10, TIMES, result.values))
     np.testing.assert_allclose(mean, 0.7, atol=0.01)
-    free = gain_by_gradients(constant, energy, iterations=50, **SMALL)
+    free = gain_by_gradients(constant, energy_of, iterations=50, **SMALL)
     assert free.values[:-1].max() < 0.4
 
 
@@ -166,9 +169,8 @@ def test_conditions_are_drawn():
     def field(t, x, cond):
         return cond * jnp.ones_like(x)
 
-    energy = lambda drawn: drawn.run.energy.total  # noqa: E731
     options = SMALL | {"batch_size": 400, "cond": np.array([1, 3], np.float32)}
-    result = gain_by_gradients(field, energy, iterations=1, **options)
+    result = gain_by_gradients(field, energy_of, iterations=1, **options)
     np.testing.assert_allclose(result.losses[0], 2.5, atol=5 * 2 / 20)
     assert result.losses[0] not in (0.5, 4.5)
 
