@@ -23,14 +23,16 @@ from kinetic_jax._cli._options import (
 from kinetic_jax._cli._sample import find_field
 from kinetic_jax._files import write_whole
 from kinetic_jax._interrupt import advice_on_interrupt
+from kinetic_jax._pretrained import MODELS, pretrained, pretrained_steps
 from kinetic_jax._progress import progress_bar
-from kinetic_jax.copies import CopyDetector, CopyFeatures, copy_features
+from kinetic_jax.copies import CopyDetector, CopyFeatures, check_earlier, copy_features
 from kinetic_jax.jobs import Job, open_job
-from kinetic_jax.metrics import Memorization, memorization, roc_auc
+from kinetic_jax.metrics import Estimate, Memorization, memorization, roc_auc
 from kinetic_jax.networks import NetworkField
 from kinetic_jax.sampling import noise, sample
 
 BATCH = 500
+CHECKED = 500  # samples of the earlier checkpoint
 BINS = 20  # of a profile with two steps or more in each
 SHOWN = 12  # samples in the picture
 
@@ -61,6 +63,11 @@ class Drawing(NamedTuple):
     "--earlier",
     help="A checkpoint of the model from before it copied (NAME@STEP for an included one): with it "
     "copies are recognised without labels and training data.",
+)
+@click.option(
+    "--earliest",
+    help="A checkpoint from before --earlier, which is refused if it copies itself, by its own "
+    "snap; by default the first one of an included model.",
 )
 @click.option("--samples", type=FOLDER, help="A finished folder of `kinetic-jax sample`.")
 @click.option(
@@ -93,6 +100,7 @@ class Drawing(NamedTuple):
 def command(
     field: str,
     earlier: str | None,
+    earliest: str | None,
     samples: Path | None,
     n: int,
     num_steps: int,
@@ -109,12 +117,21 @@ def command(
     on labels (--train) or without (--earlier). Samples that are not finite have no risk (null).
     """
     if detector is None and train is None and earlier is None:
-        raise click.UsageError("give --earlier, --detector or --train: one of them tells copies")
+        raise click.UsageError("give --earlier, --detector or --train: a detector needs one of them")
+    if earliest is not None and earlier is None:
+        raise click.UsageError("--earliest checks --earlier: give that as well")
     with advice_on_interrupt("nothing was written; a job in a folder of `sample` stays"):
         model = find_field(field)
         before = None if earlier is None else find_field(earlier)
         known = None if detector is None else CopyDetector.load(detector)
-        scored = _scored(model, before, samples, Drawing(n, num_steps, seed))
+        job, drawing = (
+            None if samples is None else open_job(samples).check(),
+            Drawing(n, num_steps, seed),
+        )
+        snapping = (
+            None if before is None else _checked(before, _first(earlier, earliest), job, drawing)
+        )
+        scored = _scored(model, before, job, drawing)
         rows = None if train is None else load_array(train)
         truth = None if rows is None else _truth(model, scored.x1, rows)
         used = known if known is not None else _fitted(scored.features, truth)
@@ -130,6 +147,9 @@ def command(
         "not_finite": np.flatnonzero(~is_known).tolist(),
         "detector": used.kind,
         "features": list(used.names),
+        "earlier_snaps": None
+        if snapping is None
+        else {"fraction": snapping.value, "interval": [snapping.low, snapping.high]},
         "share": float(risk[is_known].mean()) if is_known.any() else None,
         "riskiest": order[: min(SHOWN, int(is_known.sum()))].tolist(),
         "risk": rows_or_null(risk, is_known),
@@ -142,17 +162,14 @@ def command(
 def _scored(
     model: NetworkField,
     earlier: NetworkField | None,
-    folder: Path | None,
+    job: Job | None,
     drawing: Drawing,
 ) -> Scored:
     """The samples of a job, or new ones, batch by batch."""
     key = jax.random.key(drawing.seed)
     options: dict[str, Any] = {"key": key, "earlier": earlier, "progress": False}
-    if folder is None:
-        number, source = drawing.n, _drawn(model, drawing)
-    else:
-        job = open_job(folder).check()
-        number, source = job.n, _of_job(job)
+    number = drawing.n if job is None else job.n
+    source = _drawn(model, drawing) if job is None else _of_job(job)
     x1, features = [], []
     with progress_bar("copies", number) as update:
         for part, cond in source:
@@ -162,6 +179,35 @@ def _scored(
             x1.append(np.asarray(part.x1))
             update(sum(map(len, x1)), "")
     return Scored(np.concatenate(x1), features[0].joined(features[1:]))
+
+
+def _first(earlier: str | None, earliest: str | None) -> NetworkField | None:
+    """The checkpoint that `earlier` is checked with: the given one, or an included model's first.
+
+    None if there is none.
+    """
+    if earliest is not None:
+        return find_field(earliest)
+    name, _, step = str(earlier).partition("@")
+    if name not in MODELS or Path(str(earlier)).exists():
+        return None
+    before = [other for other in pretrained_steps(name) if not step or other < int(step)]
+    return pretrained(name, step=before[0]) if before else None
+
+
+def _checked(
+    earlier: NetworkField, earliest: NetworkField | None, job: Job | None, drawing: Drawing
+) -> Estimate | None:
+    """The share of samples of `earlier` that snap; raises if it copies. None if it is not known."""
+    if earliest is None:
+        return None
+    cond = None if job is None else next(iter(job.shards())).label
+    size = CHECKED if cond is None else min(CHECKED, len(cond))
+    key = jax.random.key(drawing.seed)
+    x0 = noise(key, jnp.arange(size), earlier.event_shape)
+    cond = None if cond is None else cond[:size]
+    run = sample(earlier, x0, cond, num_steps=drawing.num_steps)
+    return check_earlier(earlier, earliest, run.x1, cond, key=key)
 
 
 def _of_job(job: Job) -> Iterator[tuple[Any, Any]]:

@@ -28,10 +28,10 @@ from kinetic_jax.comparison._measure import (
     Settings,
     features_of,
     sampled,
-    share_snapped,
     snap_scores,
 )
 from kinetic_jax.comparison._table import percent
+from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.metrics import memorization, transport_bounds
 from kinetic_jax.metrics._features import Embedding

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from kinetic_jax.comparison._recommend import snapped
-from kinetic_jax.comparison._report import Estimate, FewSteps, ModelReport, Quantities
+from kinetic_jax.comparison._report import FewSteps, ModelReport, Quantities
 from kinetic_jax.copies import snap
+from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import (
+    Estimate,
     Memorization,
     TransportBounds,
     efficiency,
@@ -22,7 +23,7 @@ from kinetic_jax.metrics import (
     memorization,
 )
 from kinetic_jax.metrics._features import Embedding
-from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
+from kinetic_jax.metrics._intervals import bootstrap_mean
 from kinetic_jax.sampling import noise, sample
 
 RESAMPLES, SEED = 2000, 0  # of the bootstrap
@@ -152,12 +153,6 @@ def snap_scores(
         score = snap(field, earliest, jnp.asarray(run.x1[rows]), cond, key=key)
         scores.append(np.asarray(score, np.float64))
     return np.concatenate(scores)[: len(run.x1)][run.is_valid]
-
-
-def share_snapped(scores: np.ndarray, confidence: float) -> Estimate:
-    """The share of samples that snap, with its Wilson interval."""
-    count = int(snapped(scores).sum())
-    return Estimate(count / len(scores), *wilson(count, len(scores), confidence))
 
 
 def _snaps(

@@ -1,17 +1,12 @@
 """Which model to take: the last one before copying, by the data and without them."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from kinetic_jax.comparison._report import Estimate, ModelReport
+from kinetic_jax.comparison._report import ModelReport
 from kinetic_jax.comparison._table import label, percent
+from kinetic_jax.metrics import Estimate
 from kinetic_jax.metrics._intervals import wilson
-
-# Of mean squares: half the distance from the sample, and ½ of what the median sample has.
-HALVED, ABOVE_MEDIAN = math.log(4), math.log(2)
 
 
 class Recommendation(NamedTuple):
@@ -35,13 +30,6 @@ class _Verdict(NamedTuple):
     last: ModelReport | None
     onset: ModelReport | None
     sentence: str
-
-
-def snapped(scores: np.ndarray) -> np.ndarray:
-    """Whether each sample snaps: see `compare`. Scores are finite, shape (n,)."""
-    if not scores.size:
-        return np.zeros(0, bool)
-    return scores > min(HALVED, float(np.median(scores)) + ABOVE_MEDIAN)
 
 
 def recommendation(

@@ -2,20 +2,7 @@
 
 import dataclasses
 
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean or a share over samples, with its interval.
-
-    Attributes:
-        value: the estimate.
-        low: lower end of its interval.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
+from kinetic_jax.metrics import Estimate
 
 
 @dataclasses.dataclass(frozen=True)

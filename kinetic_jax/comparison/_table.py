@@ -5,7 +5,8 @@ import functools
 import io
 from collections.abc import Callable, Sequence
 
-from kinetic_jax.comparison._report import Estimate, ModelReport
+from kinetic_jax.comparison._report import ModelReport
+from kinetic_jax.metrics import Estimate
 
 ENERGIES = {
     "total": "energy E",

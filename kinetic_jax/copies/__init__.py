@@ -5,6 +5,7 @@ and NaN stands for "unknown".
 """
 
 from kinetic_jax.copies._budget import affordable as affordable
+from kinetic_jax.copies._checkpoints import check_earlier as check_earlier
 from kinetic_jax.copies._detector import CopyDetector as CopyDetector
 from kinetic_jax.copies._early import RejectedRun as RejectedRun
 from kinetic_jax.copies._early import sample_rejecting as sample_rejecting

@@ -100,8 +100,9 @@ def copy_features(
         The features, on the host.
 
     Raises:
-        ValueError: if a statistic is not known or needs something else, the profile has fewer than
-            two steps in a part, or samples do not fit the models.
+        ValueError: if a statistic is not known or needs something else, `earlier` is the model
+            itself, the profile has fewer than two steps in a part, or samples do not fit the
+            models.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -129,6 +130,9 @@ def copy_features(
     step = whole_number("batch_size", batch_size, 1)
     size, count = len(run.status), whole_number("bins", bins, 0)
     cond = conditions_of(cond, size, "run")
+    settings = _settings(field, earlier, run, count)
+    is_other = settings["earlier"] != settings["model"]
+    require(is_other, "earlier", "the model itself", "be a checkpoint from before it copied")
     columns, names = [], []
     profile = run.profile
     if count and profile is not None:
@@ -151,7 +155,7 @@ def copy_features(
     values = np.concatenate(columns, axis=1)
     is_known = np.isfinite(values).all(axis=1) & (np.asarray(run.status) == 0)
     values[~is_known] = np.nan
-    return CopyFeatures(values, tuple(names), _settings(field, earlier, run, count))
+    return CopyFeatures(values, tuple(names), settings)
 
 
 def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Any]:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 import kinetic_jax as kj
 from kinetic_jax.comparison import ModelReport
-from kinetic_jax.comparison._recommend import recommendation, snapped
-from kinetic_jax.comparison._report import Estimate
+from kinetic_jax.comparison._recommend import recommendation
+from kinetic_jax.copies._checkpoints import snapped
+from kinetic_jax.metrics import Estimate
 
 KEY = jax.random.key(3)
 N = 400

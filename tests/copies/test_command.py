@@ -89,16 +89,36 @@ def test_labels_a_picture_and_a_detector_of_another_model(folder, tmp_path):
     assert "features must have the detector's bins, 20, got bins 0" in refused.output
 
 
+def test_an_earlier_checkpoint_that_copies_is_refused(folder):
+    """By its own snap; a field that copies is taken as earlier if there is nothing before it."""
+    late = ["--field", folder / "late", "--earlier", folder / "late", "--n=20", "--num-steps=20"]
+    refused, _ = call(*late, "--earliest", folder / "early")
+    assert refused.exit_code == 1
+    assert "earlier must be a model from before copying, got one" in refused.output
+    included = ["--field", "fashion-mnist-1024", "--n=20", "--num-steps=20"]
+    refused, _ = call(*included, "--earlier", "fashion-mnist-1024")
+    assert "earlier must be a model from before copying, got one" in refused.output
+    accepted, risks = call(
+        *late[:2], "--earlier", folder / "early", "--earliest", folder / "early", *late[-2:]
+    )
+    assert accepted.exit_code == 0, accepted.output
+    assert risks["earlier_snaps"]["fraction"] == 0
+
+
 def test_bad_input(folder, tmp_path):
     done, _ = call("--field", folder / "late")
-    assert "give --earlier, --detector or --train" in done.output
+    assert "give --earlier, --detector or --train: a detector needs one of them" in done.output
     broken = tmp_path / "broken.json"
     broken.write_text('{"format": 1, "na')
     done, _ = call("--field", folder / "late", "--detector", broken)
     assert "broken.json (17 bytes) is no detector of copies, or damaged" in done.output
     done, _ = call("--field", folder / "late", "--earlier", folder / "early", "--n=1")
     assert "features must be at least 10, got 1 finite samples" in done.output
+    done, _ = call("--field", folder / "late", "--earlier", folder / "late", "--n=20")
+    assert "earlier must be a checkpoint from before it copied, got the model itself" in done.output
     done, _ = call("--field", folder / "late", "--earlier", "fashion-mnist-1024@7")
     assert "step must be one of" in done.output
+    done, _ = call("--field", folder / "late", "--earliest", folder / "early", "--train", "x.npy")
+    assert "--earliest checks --earlier: give that as well" in done.output
     done, _ = call("--field", "fashion-mnist", "--earlier", "fashion-mnist", "--n=20")
     assert "--samples must be given for a model with labels" in done.output
