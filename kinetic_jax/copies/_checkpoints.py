@@ -92,7 +92,7 @@ def share_snapped(scores: Float[np.ndarray, " n"], confidence: float) -> Estimat
 
 
 def snapped(scores: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Whether each sample snaps: see `check_earlier`. Scores are finite."""
+    """Flags of the samples that snap: see `check_earlier`. Scores are finite."""
     if not scores.size:
         return np.zeros(0, bool)
     return scores > min(HALVED, float(np.median(scores)) + ABOVE_MEDIAN)

@@ -21,7 +21,7 @@ CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 def draws_of(draws):
     """The noise of the draws, as the statistics make it."""
-    keys = jax.random.split(KEY, draws)
+    keys = jax.random.split(jax.random.fold_in(KEY, np.uint32(2**32 - 1)), draws)
     return np.stack([np.asarray(jax.random.normal(key, (D,)), np.float64) for key in keys])
 
 
