@@ -53,10 +53,13 @@ def compare(
     All models sample from the same noise, `noise(key, arange(num_samples), event_shape)`, by the
     same steps, so that differences are the models' own.
 
-    **By the data**, with `train`: a model copies if its F_mem may exceed `limit`, that is, if the
-    upper end of its Wilson interval does; with `held_out`, only if F_mem is also above theirs (the
-    lower end of the difference is above 0). The recommended model is the last before the first
-    that copies. So its F_mem is at most `limit`, at the given confidence.
+    **By the data**, with `train`: a model counts as copying until shown otherwise. It is shown not
+    to copy if the upper end of the Wilson interval of its F_mem is at most `limit`, or, with
+    `held_out`, if the upper end of the Newcombe interval of its excess over the held-out rows'
+    share is. The second test is for data of which even new rows exceed `limit`. The recommended
+    model is the last before the first that counts as copying. So at the given confidence its
+    F_mem is at most `limit`, or at most `limit` above the held-out rows'. With too few samples or
+    held-out rows to show that, `reason` says so; more of them may move the recommendation later.
 
     **Without them**, by `kinetic_jax.copies.snap` against the earliest model, the log ratio of the
     squared errors with which the two guess a re-noised sample back. It rises with mere improvement
@@ -142,7 +145,9 @@ def compare(
         refuse_copying_earliest(fields, models[0], first, settings, limit)
     reports = _reports(fields, models, first, settings, data, place, progress)
     verdict = recommendation(
-        reports, str(first), limit, settings.confidence, has_features=embed is not None
+        *(reports, str(first), limit, settings.confidence),
+        held_out=data.held_out_share,
+        has_features=embed is not None,
     )
     return Comparison(
         models=tuple(reports),
@@ -151,6 +156,7 @@ def compare(
         tolerance=settings.tolerance,
         limit=limit,
         confidence=settings.confidence,
+        held_out=data.held_out_share,
         **verdict._asdict(),
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from kinetic_jax.comparison._report import ModelReport
 from kinetic_jax.comparison._table import as_csv, as_markdown
+from kinetic_jax.metrics import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Comparison:
         tolerance: the error that `ModelReport.steps_needed` allows.
         limit: the share of copies up to which a model is recommended.
         confidence: level of the intervals.
+        held_out: the share of the held-out rows that F_mem's rule takes for copies, with its Wilson
+            interval; None without them.
         recommended: name of the model to take, by the training data if they were given; None if
             the first one copies already.
         reason: why, in words, and whether data and snap agree.
@@ -32,6 +35,7 @@ class Comparison:
     tolerance: float
     limit: float
     confidence: float
+    held_out: Estimate | None
     recommended: str | None
     reason: str
     by_data: str | None
@@ -59,8 +63,6 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON types."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "models"
-        } | {"models": [dataclasses.asdict(model) for model in self.models]}
+        contents = dataclasses.asdict(self)
+        models = contents.pop("models")
+        return contents | {"models": list(models)}

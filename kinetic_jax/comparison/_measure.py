@@ -56,6 +56,13 @@ class Data(NamedTuple):
     features: np.ndarray | None = None  # of `held_out`
     embed: Embedding | None = None
 
+    @property
+    def held_out_share(self) -> Estimate | None:
+        """The share of the held-out rows that are as near to training rows as copies."""
+        if self.floor is None:
+            return None
+        return Estimate(self.floor.fraction, self.floor.low, self.floor.high)
+
 
 class Run(NamedTuple):
     """Samples of all noise, and kinetic quantities of each."""
