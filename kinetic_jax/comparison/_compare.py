@@ -92,7 +92,8 @@ def compare(
         embed: maps rows (n, *event) to features (n, d), for the distance to the held-out data. By
             default rows are their own features; of pixels they say little (they prefer blur).
         fewer: numbers of steps whose samples are compared with those of `num_steps`; by default
-            those of 5, 10, 20 and 50 that are below it.
+            those of 5, 10, 20 and 50 that are below it. More than the largest are needed if that
+            one misses the tolerance; how many, this does not say.
         tolerance: the error allowed for `steps_needed`: RMS distance over RMS way.
         earliest: the model, from before copying, against which others snap; the first by default.
         limit: the share of copies up to which a model is recommended, in (0, 1).

@@ -54,15 +54,19 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """A table in Markdown, with the recommendation below it."""
-        table = as_markdown(self.models, self.recommended, self.num_steps, self.tolerance)
+        table = as_markdown(self.models, self.recommended, self.tolerance)
         return f"{table}\n\n{self.reason}\n"
 
     def to_csv(self) -> str:
-        """A table of numbers as CSV, with the ends of every interval; empty where unknown."""
+        """A table of numbers as CSV, with the ends of every interval; empty where unknown.
+
+        `steps_needed` is empty also where more are needed than the largest number tried, that of
+        the last column `error_N`.
+        """
         return as_csv(self.models)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """All of it as JSON types, with null for None."""
         contents = dataclasses.asdict(self)
         models = contents.pop("models")
         return contents | {"models": list(models)}

@@ -58,8 +58,8 @@ class ModelReport:
         num_valid: how many of them are finite; all other numbers are of these.
         energy: the kinetic quantities; None with fewer than two valid samples.
         few_steps: errors with fewer steps, fewest first.
-        steps_needed: the least number of steps from which on the error is within the tolerance;
-            None if none of those tried is.
+        steps_needed: the least of the numbers of steps tried from which on the error is within the
+            tolerance; None if the largest one misses it, so that more are needed.
         efficiency: the least energy of a flow to the training data over the mean energy.
         snap: mean of `kinetic_jax.copies.snap` against the earliest, in nats.
         snapped: the share of samples that snap, with its Wilson interval; see `compare`.

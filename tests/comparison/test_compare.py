@@ -86,6 +86,18 @@ def test_means_of_a_gaussians_flow(step, gaussians):
     assert model.steps_needed == next((few for few in errors if errors[few] <= 0.02), None)
 
 
+def test_more_steps_than_the_largest_tried_are_needed(gaussians):
+    """Nothing is known between the largest number tried, 16, and all 64 steps."""
+    first, second, third = gaussians.models
+    second = dataclasses.replace(second, steps_needed=16)
+    # At 16 steps no sample of the third one was finite.
+    third = dataclasses.replace(third, few_steps=third.few_steps[:1])
+    shown = dataclasses.replace(gaussians, models=(first, second, third)).to_markdown()
+    header, _, *lines = (line.split(" | ") for line in shown.splitlines()[:5])
+    column = header.index("steps for 2%")
+    assert [line[column] for line in lines] == ["> 16", "16", "> 16"]
+
+
 def test_efficiency_is_that_of_the_metric(gaussians):
     """The data have no deviation but 0.5 up to chance: the floor over the mean energy."""
     rows = SCALES[100] * HELD_OUT / 4
