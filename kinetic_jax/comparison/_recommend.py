@@ -10,7 +10,14 @@ from kinetic_jax.metrics._intervals import wilson
 
 
 class Recommendation(NamedTuple):
-    """Which model to take, by each rule, and why."""
+    """The model to take, by each rule, and why.
+
+    Attributes:
+        recommended: its name: that by the data if there are any, else that by snap; None for none.
+        reason: why, in words.
+        by_data: the last model before copying by F_mem; None without data, or if there is none.
+        by_snap: the same by snap; None if snap cannot say.
+    """
 
     recommended: str | None
     reason: str
@@ -19,7 +26,7 @@ class Recommendation(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What one rule says.
+    """The answer of one rule.
 
     Attributes:
         last: the last model before copying; None if there is none.
