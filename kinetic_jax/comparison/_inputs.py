@@ -39,6 +39,7 @@ from kinetic_jax.metrics._intervals import wilson
 
 Name: TypeAlias = int | str
 FEWER = (5, 10, 20, 50)
+BEFORE_COPYING = "be a model from before copying"
 
 
 def in_order(fields: Mapping[Name, VelocityField]) -> list[Name]:
@@ -182,5 +183,5 @@ def refuse_copying_earliest(
         share.low <= limit,
         "earliest",
         f"{earliest}, {percent(share.value)} of whose samples snap against {first}",
-        "be a model from before copying",
+        BEFORE_COPYING,
     )
