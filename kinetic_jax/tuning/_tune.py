@@ -66,6 +66,10 @@ def tune(
        fails for no more samples. Else the answer is no gain: so it
        never is a setting that was worse in both axes there.
 
+    A lower share of copies is no proof that copies were prevented: under KTS as under a free gain a
+    sample may keep its nearest training row and only move away from it. Look at the samples, and at
+    `memorization(completed=, plain=).kept_copies`.
+
     Args:
         field: the velocity field, without the gain that is tuned.
         settings: gains, time grids or other settings, such as `kts_settings`, `profile_grids` or
