@@ -12,7 +12,7 @@ from kinetic_jax.comparison import Comparison, compare
 from kinetic_jax.comparison._inputs import BEFORE_COPYING
 from kinetic_jax.fields import VelocityField
 
-# Of the models' reports, by label of the picture.
+# Attributes of the models' reports, by label of the picture.
 DRAWN = {"F_mem": "f_mem", "share that snaps": "snapped", "snap against the earliest": "snap"}
 
 

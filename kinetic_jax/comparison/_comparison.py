@@ -23,10 +23,10 @@ class Comparison:
             interval; None without them.
         recommended: name of the model to take, by the training data if they were given; None if
             the first one copies already.
-        reason: why, in words, and whether data and snap agree.
-        by_data: what the data say: the last model before copying; None without data, or if the
-            first one copies already.
-        by_snap: what snap says without them; None if snap cannot say.
+        reason: sentences on why, and on whether data and snap agree.
+        by_data: the last model before copying by the data; None without data, or if the first one
+            copies already.
+        by_snap: the same by snap, without the data; None if snap cannot say.
     """
 
     models: tuple[ModelReport, ...]
@@ -66,7 +66,7 @@ class Comparison:
         return as_csv(self.models)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON types, with null for None."""
+        """The attributes as JSON types."""
         contents = dataclasses.asdict(self)
         models = contents.pop("models")
         return contents | {"models": list(models)}

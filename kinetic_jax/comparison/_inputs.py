@@ -115,7 +115,7 @@ def _shape(
 def checked_data(
     train: ArrayLike | None, held_out: ArrayLike | None, embed: Embedding | None, settings: Settings
 ) -> Data:
-    """Data of the models' shape, with what is computed of them once.
+    """Data of the models' shape, with the quantities that are computed from them once.
 
     Raises:
         ValueError: naming the data that do not fit, or an `embed` without data to embed.
@@ -150,10 +150,10 @@ def _rows(name: str, array: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def checked_folder(folder: PathLike | None, embed: Embedding | None) -> Path | None:
-    """The folder for reports, which exists then.
+    """The folder for reports, created if it is missing.
 
     Raises:
-        ValueError: if it is no folder of this machine, or reports depend on a function.
+        ValueError: if it is not a folder of this machine, or reports depend on a function.
     """
     if folder is None:
         return None

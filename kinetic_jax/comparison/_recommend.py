@@ -1,4 +1,4 @@
-"""Which model to take: the last one before copying, by the data and without them."""
+"""The model to take: the last one before copying, by the data and without them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Recommendation(NamedTuple):
 
     Attributes:
         recommended: its name: that by the data if there are any, else that by snap; None for none.
-        reason: why, in words.
+        reason: sentences on why.
         by_data: the last model before copying by F_mem; None without data, or if there is none.
         by_snap: the same by snap; None if snap cannot say.
     """
@@ -31,7 +31,7 @@ class _Verdict(NamedTuple):
     Attributes:
         last: the last model before copying; None if there is none.
         onset: the first model that copies; None if there is none.
-        sentence: both, in words.
+        sentence: a sentence on both.
     """
 
     last: ModelReport | None
@@ -50,8 +50,8 @@ def recommendation(
 ) -> Recommendation:
     """The last model before copying: by F_mem if there are data, else by snap.
 
-    `held_out` is the held-out rows' own share. Distances are spoken of where they are of features:
-    those of pixels prefer blurred images.
+    `held_out` is the held-out rows' own share. Only distances between features are mentioned: those
+    between pixels prefer blurred images.
     """
     few = [model for model in models if not wilson(0, model.num_valid, confidence).high <= limit]
     usable = [model for model in models if model not in few]
@@ -120,7 +120,7 @@ def _undecided(onset: ModelReport, held_out: Estimate | None) -> str:
 
 
 def _by_snap(models: Sequence[ModelReport], first: ModelReport, limit: float) -> _Verdict:
-    """The share that snaps has to be shown to be above the limit: it does not count copies."""
+    """The share that snaps must be shown to be above the limit: it warns, and counts no copies."""
 
     def copies(model: ModelReport) -> bool:
         return model.snapped is not None and model.snapped.low > limit

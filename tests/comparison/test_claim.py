@@ -28,7 +28,7 @@ class Compared:
 
 
 def measured(monkeypatch, answers):
-    """`measure`, with the answer or the error of each earliest model."""
+    """The results of `measure`, with the given answer or error for each earliest model."""
 
     def compare(models, *, earliest=250, **_):
         if isinstance(answers[earliest], Exception):
