@@ -50,7 +50,7 @@ class Tuning(NamedTuple):
 
     Attributes:
         setting: the answer; the one named "no gain" if none is better.
-        reason: why, in words.
+        reason: a phrase on why.
         results: all settings on the noise of the search, no gain first. Their intervals hold
             together: their level allows for the number of settings and both axes.
         front: names of the settings that none beats in both axes there, as measured.
@@ -79,7 +79,7 @@ class Tuning(NamedTuple):
 
     @property
     def is_no_gain(self) -> bool:
-        """True if the answer is to change nothing."""
+        """True if the answer is no gain."""
         return self.setting.name == NO_GAIN
 
     @property
