@@ -69,6 +69,8 @@ def recommendation(
     if data is not None:
         sentences.append(data.sentence)
     sentences.append(snap.sentence)
+    if data is None:
+        sentences.append(f"Whether {label(first)} copies itself cannot be seen without data.")
     if data is not None and data.last is not None and snap.last is not None:
         is_same = data.last == snap.last
         sentences.append("The two agree." if is_same else "The two disagree; the data decide.")
@@ -126,7 +128,7 @@ def _by_snap(models: Sequence[ModelReport], first: ModelReport, limit: float) ->
         return model.snapped is not None and model.snapped.low > limit
 
     last, onset = _last_before(models, copies)
-    share = f"Without them: the share of samples that snap against {label(first)}"
+    share = f"By snap: the share of samples that snap against {label(first)}"
     if onset is None:
         return _Verdict(last, None, f"{share} is never clearly above {100 * limit:g}%.")
     text = f"{_text(onset.snapped)} at {label(onset)}"

@@ -132,13 +132,16 @@ def riskiest(
         require(fits, name, f"{len(rows)} rows", f"have {len(images)}, one for each sample")
         return {label: rows[places] for label, places in labelled.items()}
 
-    return image_grid(
+    figure = image_grid(
         by_label("x1", images),
         nearest=by_label("nearest", nearest),
         framed=by_label("memorized", memorized),
         columns=count,
         figure=figure,
     )
+    if memorized is not None:
+        figure.text(0.01, 0.01, "framed: copies", color=COPY_COLOR, fontsize=9)
+    return figure
 
 
 def _images(name: str, images: Shaped[ArrayLike, "..."]) -> np.ndarray:

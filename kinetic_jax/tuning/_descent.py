@@ -223,7 +223,14 @@ def _descended(
 
     with progress_bar("gain by gradients", iterations, show=progress) as update:
         for number in range(iterations):
-            moved, state, value = step(loss, field, parameters, state, jnp.uint32(number))
+            try:
+                moved, state, value = step(loss, field, parameters, state, jnp.uint32(number))
+            except (ValueError, jax.errors.JAXTypeError) as error:
+                error.add_note(
+                    "The objective and the penalty are differentiated inside jit: take snap_of and "
+                    "kernel_penalty, not copies_of and frechet_to."
+                )
+                raise
             losses[number] = float(value)
             if not np.isfinite(losses[number]):
                 raise RuntimeError(f"the loss is {losses[number]} in iteration {number}")

@@ -111,6 +111,8 @@ def tune(
         ...     num_steps=20)
         >>> result.setting.name, result.reason
         ('no gain', 'no setting has clearly lower scores within the bound')
+        >>> print(result.to_markdown().splitlines()[0])
+        | setting | objective | its change | distance | its change | |
     """
     field, bound = as_field(field), real_number("bound", bound)
     require(bound >= 0, "bound", bound, "be at least 0")

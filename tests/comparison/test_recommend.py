@@ -22,7 +22,7 @@ def model(step, f_mem=None, share=None):
 @pytest.mark.parametrize(
     ("models", "by_data", "by_snap", "said"),
     [
-        ([model(1), model(2, share=0), model(3, share=1)], None, "2", "Take 2. Without them"),
+        ([model(1), model(2, share=0), model(3, share=1)], None, "2", "Take 2. By snap"),
         ([model(1), model(2, share=0)], None, "2", "never clearly above 1%"),
         ([model(1, 0), model(2, 0, 1), model(3, 9, 9)], "2", "1", "disagree; the data decide"),
         ([model(1, 0), model(2, 0, 0), model(3, 0, 0)], "3", "3", "The two agree."),
@@ -56,7 +56,7 @@ def counted(step, copies, number, others):
         # Two held-out rows cannot excuse 40% of copies.
         (400, 1000, (0, 2), False, "0.0% [0.0%, 65.8%]: too few held-out rows to decide."),
         (400, 1000, (1, 2), False, "50.0% [9.5%, 90.5%]: too few held-out rows to decide."),
-        (400, 1000, (5, 10_000), False, "43.1%] at 2; the limit is 1%. Without them"),
+        (400, 1000, (5, 10_000), False, "43.1%] at 2; the limit is 1%. By snap"),
         # Equal shares: taken with enough rows on both sides.
         (10_000, 20_000, (1, 2), False, "too few held-out rows to decide."),
         (500, 1000, (10_000, 20_000), False, "too few samples to decide."),
