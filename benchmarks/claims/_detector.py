@@ -1,6 +1,5 @@
 """Copies detected without the training data: every statistic, and a detector made of them."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy as np
 from benchmarks.claims._guided import GUIDED
 from benchmarks.claims._methods import (
     columns_of,
-    fitted,
     line_of,
     of_detector,
+    of_labels,
+    of_none,
     ranked,
     without_labels,
 )
@@ -28,7 +28,7 @@ from benchmarks.claims._scored import (
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, interval, percent, share, with_interval
 from kinetic_jax import plotting
-from kinetic_jax.copies import STATISTICS, CopyDetector, CopyFeatures, snap
+from kinetic_jax.copies import STATISTICS, CopyFeatures, snap
 from kinetic_jax.sampling import sample
 
 PLAIN = tuple(name for name in STATISTICS if name not in GUIDED)
@@ -43,7 +43,7 @@ ALONG = ("snap", "self_consistency", "spread")
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every method on fresh noise; settings and detectors were chosen on other noise."""
-    earlier = subjects.step_after(config["earlier"])
+    earlier = subjects.nearest_step(config["earlier"])
     model = Model(subjects.memorizing, subjects.checkpoints[earlier])
     seeds = config["seed"], config["seed"] + 1000
     train = subjects.few
@@ -84,15 +84,15 @@ def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dic
     table: dict[str, Any] = {}
     for name, which in DETECTORS.items():
         own = columns_of(chosen_on.features, which)
-        detector = fitted(functools.partial(CopyDetector.fit, own, labels))
+        detector = of_labels(own, labels)
         table[f"labels, {name}"] = of_detector(detector, columns_of(fresh.features, which), fresh)
     own = columns_of(chosen_on.features, "snap")
-    detector = fitted(lambda: CopyDetector.without_labels(own))
+    detector = of_none(own)
     table["no labels, snap"] = of_detector(detector, columns_of(fresh.features, "snap"), fresh)
     statistics = "snap, self_consistency, spread"
     own = columns_of(chosen_on.features, statistics)
     held_out = negatives._replace(settings=own.settings)  # of paths that began later
-    detector = fitted(lambda: CopyDetector.without_labels(own, held_out))
+    detector = of_none(own, held_out)
     table["no labels, held-out negatives"] = of_detector(
         detector, columns_of(fresh.features, statistics), fresh
     )
@@ -136,7 +136,7 @@ def _at_step(
     chosen_on, fresh = (of(model, seed, samples=samples) for seed in seeds)
     columns = {name: fresh.features.column(name) for name in ALONG}
     labels = chosen_on.copied.memorized
-    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = of_labels(chosen_on.features, labels)
     return {
         "step": step,
         "f_mem": share(fresh.copied),
@@ -158,7 +158,7 @@ def _transferred(
 ) -> dict[str, Any]:
     """The detector of the main model on the same trained with other seeds."""
     labels = chosen_on.copied.memorized
-    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = of_labels(chosen_on.features, labels)
     table = {}
     for seed, (later, earlier) in subjects.copying.items():
         fresh = of(Model(later, earlier), seeds[1])
@@ -173,7 +173,7 @@ def _transferred(
 
 def count(config: dict[str, Any], subjects: Subjects) -> int:
     """The number of runs of `measure`, as multiples of `samples`, about."""
-    first = subjects.step_after(config["earlier"])
+    first = subjects.nearest_step(config["earlier"])
     later = [step for step in subjects.checkpoints if step > first]
     along = 2 * len(later) * config["along"] / config["samples"]
     return 2 + round(along) + len(_other_runs(config)) + len(subjects.copying)

@@ -92,8 +92,8 @@ class Subjects:
         """The images that `memorizing` was trained on."""
         return self.data.images[: self.recipe.num_train]
 
-    def step_after(self, share: float) -> int:
-        """The step of the checkpoint that was kept nearest to that share of the training."""
+    def nearest_step(self, share: float) -> int:
+        """The step of the checkpoint nearest to a share of the training."""
         wanted = share * max(self.checkpoints)
         return min(self.checkpoints, key=lambda step: abs(step - wanted))
 

@@ -58,7 +58,7 @@ class _Task(NamedTuple):
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every choice of `tune` with what it promised, and once more on noise that it never saw."""
-    earlier = subjects.step_after(config["earlier"])
+    earlier = subjects.nearest_step(config["earlier"])
     goals = {
         COPIES: copies_of(subjects.few),
         SNAP: snap_of(
