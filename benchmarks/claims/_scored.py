@@ -110,6 +110,17 @@ def scored(
     return Scored(together, joined, np.concatenate(speed2), x1, copied)
 
 
+def with_usual(names: tuple[str, ...], other: Scored) -> dict[str, Any]:
+    """The options of `scored` for statistics, with the usual speeds of samples of other noise.
+
+    Without `norm_rule` if fewer than two of those samples are no copies.
+    """
+    usual = other.speed2[other.copied.valid & ~other.copied.memorized]
+    if len(usual) < 2:
+        return {"statistics": tuple(name for name in names if name != "norm_rule")}
+    return {"statistics": names, "usual": usual.astype(np.float32)}
+
+
 def features_of(model: Model, run: Trajectories, cond: Any, *, bins: int) -> CopyFeatures:
     """The features of a run, by the same noise in all runs."""
     return copy_features(
