@@ -115,15 +115,15 @@ def test_intervals_of_distances_within_classes_hold_the_true_mean(sampled, truth
     """E|X − Y| is known; by the distances of each sample alone three of four would hold it."""
     draws, held, differences = np.random.default_rng(0), [], []
     labels = np.arange(160) % 2
-    for _ in range(200):
+    for _ in range(120):
         # Classes far apart, which differ in spread: their means are fixed, not sampled.
         one, other = (
             _chosen._distances(sampled(draws, 160) * (1 + 9 * labels[:, None]), labels, 8)
             for _ in range(2)
         )
-        change = paired_difference(one, np.zeros(160), interval="bootstrap", resamples=300)
+        change = paired_difference(one, np.zeros(160), interval="bootstrap", resamples=200)
         held.append(change.low <= 5.5 * truth <= change.high)
-        moved = paired_difference(one, other, interval="bootstrap", resamples=300)
+        moved = paired_difference(one, other, interval="bootstrap", resamples=200)
         differences.append(moved.low <= 0 <= moved.high)
     assert 0.9 <= np.mean(held) <= 0.99
     assert 0.9 <= np.mean(differences) <= 0.99
