@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.claims._detected import ALONG
@@ -30,9 +29,8 @@ from benchmarks.claims._scored import (
 )
 from benchmarks.claims._subjects import Subjects, with_shipped_models
 from benchmarks.claims._words import share
-from kinetic_jax.copies import STATISTICS, CopyFeatures, snap
+from kinetic_jax.copies import STATISTICS, CopyFeatures, negatives, snap
 from kinetic_jax.data import load_images
-from kinetic_jax.sampling import sample
 
 PLAIN = tuple(name for name in STATISTICS if name not in GUIDED)
 # Detectors by name, with the columns that they see; "" for all.
@@ -79,7 +77,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     }
 
 
-def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dict[str, Any]:
+def _detectors(chosen_on: Scored, fresh: Scored, held_out: CopyFeatures) -> dict[str, Any]:
     """Detectors by labels, without any, and by held-out negatives."""
     table: dict[str, Any] = {}
     for name, which in DETECTORS.items():
@@ -91,7 +89,6 @@ def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dic
     table["no labels, snap"] = of_detector(detector, columns_of(fresh.features, "snap"), fresh)
     statistics = "snap, self_consistency, spread"
     own = columns_of(chosen_on.features, statistics)
-    held_out = negatives._replace(settings=own.settings)  # of paths that began later
     detector = of_none(own, held_out)
     table["no labels, held-out negatives"] = of_detector(
         detector, columns_of(fresh.features, statistics), fresh
@@ -102,9 +99,13 @@ def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dic
 def _negatives(subjects: Subjects, model: Model, config: dict[str, Any]) -> CopyFeatures:
     """Features of held-out images, re-noised and denoised by the model."""
     t, number = config["negatives at"], min(config["samples"] // 2, len(subjects.data.held_out))
-    images = jnp.asarray(subjects.data.held_out[:number])
-    noisy = t * images + (1 - t) * jax.random.normal(jax.random.key(config["seed"]), images.shape)
-    run = sample(model.field, noisy, t0=t, num_steps=max(1, round(config["steps"] * (1 - t))))
+    run = negatives(
+        model.field,
+        subjects.data.held_out[:number],
+        key=jax.random.key(config["seed"]),
+        t=t,
+        num_steps=max(1, round(config["steps"] * (1 - t))),
+    )
     return features_of(model, run, None, bins=0)
 
 

@@ -1,7 +1,4 @@
-"""Statistics of guidance, all others and detectors, on a model with labels that copies.
-
-Not in the registry until that model of `_variants.py` is trained.
-"""
+"""Statistics of guidance, all others and detectors, on a model with labels that copies."""
 
 from typing import Any
 
@@ -16,10 +13,8 @@ from kinetic_jax.copies import STATISTICS
 from kinetic_jax.fields import as_field
 from kinetic_jax.transforms import cfg
 
-# Statistics of the velocities under a label and under none, with the companion of the cosine.
-GUIDED = tuple(
-    name for name, own in STATISTICS.items() if "cond" in own.needs or name == "anisotropy"
-)
+# Statistics of the velocities under a label and under none.
+GUIDED = tuple(name for name, own in STATISTICS.items() if "cond" in own.needs)
 DETECTORS = ("labels, all features", "no labels, snap")
 
 

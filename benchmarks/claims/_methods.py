@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.claims._scored import Scored, calibration, quality
 from benchmarks.claims._words import Line, percent, with_interval
 from kinetic_jax.copies import CopyDetector, CopyFeatures
-from kinetic_jax.copies._detector import FOLDS
+from kinetic_jax.copies._detector import FOLDS, TWO_GROUPS
 
 
 def columns_of(features: CopyFeatures, which: str) -> CopyFeatures:
@@ -18,8 +18,7 @@ def columns_of(features: CopyFeatures, which: str) -> CopyFeatures:
     names = tuple(
         name for name in features.names if name in parts or (" " in name and "profile" in parts)
     )
-    values = features.values[:, [features.names.index(name) for name in names]]
-    return features._replace(values=values, names=names)
+    return features.only(names)
 
 
 def of_labels(features: CopyFeatures, is_copy: np.ndarray) -> CopyDetector | None:
@@ -31,11 +30,16 @@ def of_labels(features: CopyFeatures, is_copy: np.ndarray) -> CopyDetector | Non
 
 
 def of_none(features: CopyFeatures, negatives: CopyFeatures | None = None) -> CopyDetector | None:
-    """A detector fitted without labels; None of too few finite samples or negatives."""
+    """A detector fitted without labels; None of too few finite samples, or of no clear copies."""
     given = [features] if negatives is None else [features, negatives]
     if min(_is_finite(one).sum() for one in given) < 2 * FOLDS:
         return None
-    return CopyDetector.without_labels(features, negatives)
+    try:
+        return CopyDetector.without_labels(features, negatives)
+    except ValueError as error:
+        if TWO_GROUPS in str(error):
+            return None
+        raise
 
 
 def _is_finite(features: CopyFeatures) -> np.ndarray:

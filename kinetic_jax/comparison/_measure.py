@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from kinetic_jax.comparison._report import FewSteps, ModelReport, Quantities
-from kinetic_jax.copies import snap
+from kinetic_jax.copies import bending, snap
 from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import (
@@ -87,8 +87,6 @@ def sampled(
         cond = jax.tree.map(lambda leaf, rows=index: leaf[rows], settings.cond)
         run = sample(field, x0, cond, solver=settings.solver, num_steps=num_steps)
         assert run.profile is not None, "the grid is fixed"
-        # The grid is uniform: every step takes 1/N.
-        bending = jnp.sum(run.profile.bend2, axis=1) * (num_steps / 2)
         quantities = {
             "total": run.energy.total,
             "launch": run.energy.launch,
@@ -96,7 +94,7 @@ def sampled(
             "displacement": run.energy.displacement,
             "straightness": 2 * run.energy.excess,
             "length": run.energy.length,
-            "bending": bending,
+            "bending": bending(run.profile),
         }
         parts.append(
             Run(

@@ -16,6 +16,7 @@ from kinetic_jax.copies._features import CopyFeatures, features_digest, require_
 FORMAT = 1
 LABELS, NEGATIVES, SNAP = "labels", "negatives", "snap"  # what a detector was fitted on
 FOLDS = 5
+TWO_GROUPS = "have two groups of snap"
 LEAST_SNAPPED, CONFIDENCE = 0.01, 0.95  # as in `compare`
 STRENGTH = 0.3  # of scikit-learn's logistic regression: the inverse of its penalty
 
@@ -273,7 +274,7 @@ def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> Copy
     options = {"covariance_type": "tied", "random_state": seed}
     mixture = GaussianMixture(2, n_init=5, **options).fit(standard)
     one = GaussianMixture(1, **options).fit(standard)
-    expected = "have two groups of snap: one normal distribution fits them as well"
+    expected = f"{TWO_GROUPS}: one normal distribution fits them as well"
     is_mixed = mixture.bic(standard) < one.bic(standard)
     require(bool(is_mixed), "features", f"{len(snap)} samples", expected)
     low, high = np.argsort(mixture.means_[:, 0])
@@ -291,14 +292,14 @@ def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> Copy
 
 def _require_two_groups(snap: Float[np.ndarray, " n"]) -> None:
     """Refuses samples of which clearly none, or not enough, are copies by their snap."""
-    middle = float(np.median(snap))
-    expected = "have a snap above 0 in the median: the earlier model knows more of its samples"
-    require(middle >= 0, "features", f"a median of {middle:.2f}", expected)
+    middle, got = float(np.median(snap)), f"{len(snap)} samples"
+    expected = f"{TWO_GROUPS}: the earlier model guesses the median sample better"
+    require(middle >= 0, "features", got, expected)
     share = share_snapped(snap, CONFIDENCE)
-    got = f"{100 * share.value:.2g}% of {len(snap)} samples"
+    got += f" of which {100 * share.value:.2g}% snap"
     expected = (
-        f"have a share that snaps clearly above {100 * LEAST_SNAPPED:g}%: perhaps none is a copy; "
-        "labels or negatives would say"
+        f"{TWO_GROUPS}, one of clearly more than {100 * LEAST_SNAPPED:g}% that snap: perhaps none "
+        "is a copy, which labels or negatives would say"
     )
     require(share.low > LEAST_SNAPPED, "features", got, expected)
 
