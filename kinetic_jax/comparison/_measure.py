@@ -27,7 +27,6 @@ from kinetic_jax.metrics._intervals import bootstrap_mean
 from kinetic_jax.sampling import noise, sample
 
 RESAMPLES, SEED = 2000, 0  # of the bootstrap
-LAST_INDEX = 2**32 - 1  # an index of `noise` that no sample has
 Update = Callable[[int], None]
 
 
@@ -150,12 +149,11 @@ def snap_scores(
     run: Run, field: VelocityField, earliest: VelocityField, settings: Settings
 ) -> np.ndarray:
     """`snap` of the valid samples."""
-    key = jax.random.fold_in(settings.key, np.uint32(LAST_INDEX))
     scores, size = [], settings.batch_size
     for start in range(0, len(run.x1), size):
         rows = np.minimum(np.arange(start, start + size), len(run.x1) - 1)
         cond = jax.tree.map(lambda leaf, rows=rows: leaf[rows], settings.cond)
-        score = snap(field, earliest, jnp.asarray(run.x1[rows]), cond, key=key)
+        score = snap(field, earliest, jnp.asarray(run.x1[rows]), cond, key=settings.key)
         scores.append(np.asarray(score, np.float64))
     return np.concatenate(scores)[: len(run.x1)][run.is_valid]
 
