@@ -1,4 +1,4 @@
-"""Links that lead somewhere on GitHub and in the site alike, and pictures with alternative texts."""
+"""Links that hold on GitHub and in the site alike, and pictures with alternative texts."""
 
 import os
 import re
@@ -52,15 +52,26 @@ def leave_the_site(app: Any, document: nodes.document) -> None:
             node.replace_self(nodes.reference("", "", *node.children, refuri=url))
 
 
+def arguments_around(node: nodes.Node) -> set[str]:
+    """The names of the arguments of what is described around a node."""
+    around: set[str] = set()
+    while node := node.parent:
+        if isinstance(node, addnodes.desc):
+            for argument in node[0].findall(addnodes.desc_parameter):
+                around.update(name.astext() for name in argument.findall(addnodes.desc_sig_name))
+    return around
+
+
 def link_names(app: Any, document: nodes.document) -> None:
     """Links `code` that is a public name to its description.
 
-    A name that begins with `kj.` must exist: the build fails on a misspelled one.
+    A name that begins with `kj.` must exist: the build fails on a misspelled one. In a description,
+    the names of arguments are no links.
     """
     for node in list(document.findall(nodes.literal)):
         match = NAME.fullmatch(node.astext())
         in_link = isinstance(node.parent, nodes.reference | addnodes.pending_xref | nodes.title)
-        if in_link or not match:
+        if in_link or not match or match[2] in arguments_around(node):
             continue
         must_exist = match[1] == "kj."
         target = f"{PACKAGE}.{match[2]}" if match[1] else match[2]

@@ -1,37 +1,32 @@
-"""Formulas as MathML, which browsers show by themselves: no script, no network.
-
-The converter is that of docutils.
-"""
+"""Formulas as MathML, which browsers show by themselves: no script, no network."""
 
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
 
 
-def mathml(node: nodes.math | nodes.math_block, as_block: bool) -> str:
+def mathml(node: nodes.math | nodes.math_block, display: str) -> str:
     """The formula of a node; one that cannot be converted is a warning."""
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
-    except MathError as error:
-        LOGGER.warning("no MathML for %r: %s", node.astext(), error, location=node)
+        return convert(node.astext(), display=display)
+    except Exception as error:  # its errors have no common class
+        LOGGER.warning("no MathML for %r: %r", node.astext(), error, location=node)
         return ""
 
 
 def inline(writer: Any, node: nodes.math) -> None:
     """Writes a formula within a line."""
-    writer.body.append(mathml(node, as_block=False))
+    writer.body.append(mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def block(writer: Any, node: nodes.math_block) -> None:
     """Writes a displayed formula."""
-    formula = mathml(node, as_block=True)
-    writer.body.append(f'<div class="formula" tabindex="0">{formula}</div>')
+    writer.body.append(f'<div class="formula" tabindex="0">{mathml(node, "block")}</div>')
     raise nodes.SkipNode
 
 

@@ -23,7 +23,6 @@ def add_contents(app: Any, docname: str, source: list[str]) -> None:
     """Appends the table of contents of a page to its source."""
     pages = app.config.site_pages.get(docname)
     if pages:
-        here = Path(docname).parent
         entries = "\n".join(str(Path("/") / page) for page in pages)
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:glob:\n\n{entries}\n```\n"
 
