@@ -3,35 +3,12 @@
 Docstrings are plain text with `code` in single backticks; here they become reStructuredText.
 """
 
-import ast
 import inspect
 import re
 from pathlib import Path
 from typing import Any
 
-from public_names import PACKAGE, described, modules, names_of, pages
-from sphinx.pycode import ModuleAnalyzer
-
-
-def comment_of(module: str, name: str) -> list[str]:
-    """The comment `#:` above a constant, in the file that a module imports it from."""
-    source = inspect.getsource(modules()[module])
-    origin = next(
-        node.module
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names)
-    )
-    return ModuleAnalyzer.for_module(origin or "").find_attr_docs().get(("", name), [])
-
-
-def members_of(cls: type) -> list[str]:
-    """Public methods and properties that a class defines itself."""
-    kinds = (property, classmethod, staticmethod)
-    return [
-        name
-        for name, value in vars(cls).items()
-        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, kinds))
-    ]
+from public_names import PACKAGE, comment_of, described, members_of, modules, names_of, pages
 
 
 def entry(module: str, name: str, thing: object) -> str:
@@ -42,7 +19,7 @@ def entry(module: str, name: str, thing: object) -> str:
         return f".. autoclass:: {full}\n" + (f"   :members: {members}\n" if members else "")
     if inspect.isroutine(thing):
         return f".. autofunction:: {full}\n"
-    text = "\n".join(f"   {line}" for line in to_rst(comment_of(module, name)))
+    text = "\n".join(f"   {line}" for line in to_rst(comment_of(modules()[module], name)))
     return f".. py:data:: {name}\n   :module: {module}\n\n{text}\n"
 
 
@@ -74,8 +51,17 @@ def to_rst(lines: list[str]) -> list[str]:
         parts = re.split(r"`([^`]+)`", blocks[i])
         parts[::2] = [re.sub(r"([*|\\]|_(?!\w))", r"\\\1", text) for text in parts[::2]]
         parts[1::2] = [f"``{code}``" for code in parts[1::2]]
-        blocks[i] = "".join(parts)
+        blocks[i] = re.sub(r"(?:^\\\|.*\n)+", list_table, "".join(parts), flags=re.M)
     return "".join(blocks).split("\n")
+
+
+def list_table(table: re.Match[str]) -> str:
+    """A Markdown table, escaped, as a directive."""
+    rows = [row.strip().split(r"\|")[1:-1] for row in table[0].splitlines()]
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (rows[0], *rows[2:]):
+        lines += [f"   {' ' if i else '*'} - {cell.strip()}" for i, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
 
 
 def process(app: Any, what: str, name: str, thing: object, options: Any, lines: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The public names of the package, each with the one page that describes it."""
 
+import ast
 import importlib
 import inspect
 import types
@@ -63,3 +64,27 @@ def described(objects: bool = False) -> dict[str, object]:
         return {whole: thing for whole, _, thing in full}
     short = {name: whole for whole, name, _ in reversed(full)}
     return short | {whole.removeprefix(f"{PACKAGE}."): whole for whole, _, _ in full}
+
+
+def comment_of(module: types.ModuleType, name: str) -> list[str]:
+    """The comment `#:` above a constant, in the file that defines it."""
+    source = inspect.getsource(module)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            return comment_of(importlib.import_module(node.module or ""), name)
+    lines: list[str] = []
+    for line in reversed(source.split(f"\n{name}:")[0].split("\n")):
+        if not line.startswith("#:"):
+            break
+        lines.insert(0, line.removeprefix("#:").strip())
+    return lines
+
+
+def members_of(cls: type) -> list[str]:
+    """Public methods and properties that a class defines itself."""
+    kinds = (property, classmethod, staticmethod)
+    return [
+        name
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, kinds))
+    ]
