@@ -63,6 +63,7 @@ nitpick_ignore_regex = [
 
 html_theme = "sphinx_book_theme"
 html_title = "kinetic_jax"
+html_copy_source = False  # pytest would run the copies
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

@@ -51,7 +51,9 @@ def to_rst(lines: list[str]) -> list[str]:
         parts = re.split(r"`([^`]+)`", blocks[i])
         parts[::2] = [re.sub(r"([*|\\]|_(?!\w))", r"\\\1", text) for text in parts[::2]]
         parts[1::2] = [f"``{code}``" for code in parts[1::2]]
-        blocks[i] = re.sub(r"(?:^\\\|.*\n)+", list_table, "".join(parts), flags=re.M)
+        blocks[i] = re.sub(
+            r"^\\\|.*\n\\\|-.*\n(?:\\\|.*\n)*", list_table, "".join(parts), flags=re.M
+        )
     return "".join(blocks).split("\n")
 
 

@@ -42,14 +42,10 @@ def constructor(cls: type) -> Any:
     """What a class does when users make one; None if its fields are merely stored."""
     for name in CONSTRUCTORS:
         function = inspect.unwrap(vars(cls)[name]) if name in vars(cls) else None
-        if inspect.isfunction(function) and has_source(function):
+        is_own = inspect.isfunction(function) and function.__module__ == cls.__module__
+        if is_own and not function.__code__.co_filename.startswith("<"):  # made by `dataclass`
             return function
     return None
-
-
-def has_source(function: Any) -> bool:
-    """Whether a function is written in the package, not made by `dataclass` and the like."""
-    return PACKAGE in function.__code__.co_filename
 
 
 @cache

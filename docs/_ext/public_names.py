@@ -25,8 +25,8 @@ def modules() -> dict[str, types.ModuleType]:
     listed = {PACKAGE: importlib.import_module(TOP)}
     for name in dir(package):
         value = getattr(package, name)
-        if inspect.ismodule(value):
-            listed[f"{PACKAGE}.{name}"] = value
+        if inspect.ismodule(value) and value.__name__ == f"{PACKAGE}.{name}":
+            listed[value.__name__] = value
     return listed
 
 
