@@ -48,10 +48,12 @@ myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 
+napoleon_use_rtype = False  # the text before a colon would be taken for a type
 napoleon_attr_annotations = False  # types are in the signature
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 
 # References to public names must resolve; other packages and private classes are plain text.
