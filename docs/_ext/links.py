@@ -41,8 +41,10 @@ def leave_the_site(app: Any, document: nodes.document) -> None:
         if target == root or not target.is_relative_to(root):
             continue
         inside = target.relative_to(root).as_posix()
-        page = PAGES.get(inside, inside.removesuffix(".ipynb"))
-        if page != inside:
+        page = PAGES.get(inside)
+        if target.suffix == ".ipynb":
+            page = inside.removesuffix(".ipynb")
+        if page:
             to = {"refdomain": "doc", "reftarget": page, "reftargetid": None, "reftype": "myst"}
             to |= {"refdoc": docname, "refexplicit": True}
             node.replace_self(addnodes.pending_xref("", *node.children, **to))

@@ -4,9 +4,12 @@ The pages themselves stay plain Markdown, which GitHub shows as well. Notebooks 
 `docs` for the build, and `llms.txt` lists all pages for machines.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
 
 NOTEBOOKS = "notebooks"
 
@@ -28,13 +31,16 @@ def add_contents(app: Any, docname: str, source: list[str]) -> None:
 
 
 def write_llms(app: Any, error: Exception | None) -> None:
-    """Writes `llms.txt`: every page with its title, in the order of the navigation."""
+    """Writes `llms.txt`: title and first sentence of every page, in the navigation's order."""
     if error is not None or app.builder.name != "html":
         return
     pages, root = app.env.toctree_includes, app.config.root_doc
 
     def link(docname: str) -> str:
-        return f"- [{app.env.titles[docname].astext()}]({docname}.html)"
+        paragraphs = app.env.get_doctree(docname).findall(nodes.paragraph)
+        texts = [" ".join(p.astext().split()) for p in paragraphs if p.parent.tagname == "section"]
+        sentence = re.split(r"(?<=[.?])\s", next(filter(None, texts), ""))[0]
+        return f"- [{app.env.titles[docname].astext()}]({docname}.html): {sentence}"
 
     lines = [f"# {app.config.project}", "", f"> {app.config.llms_summary}", ""]
     lines += [link(page) for page in (root, *pages[root])]
