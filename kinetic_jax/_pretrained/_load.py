@@ -34,6 +34,9 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
             "fashion-mnist-1024", before it copies, is included in the package; a clone of the
             repository has more.
 
+    Returns:
+        The field, with its scaling, its `event_shape` and its classes, if it has any.
+
     Raises:
         ValueError: if the model or checkpoint does not exist, or its file is damaged.
 
@@ -61,6 +64,15 @@ def pretrained(name: str, *, step: int | None = None) -> NetworkField:
 def pretrained_steps(name: str) -> list[int]:
     """Training steps available to `pretrained(name, step=...)`, in increasing order.
 
+    Args:
+        name: as in `pretrained`.
+
+    Returns:
+        The steps; an empty list for a model without checkpoints.
+
+    Raises:
+        ValueError: if there is no such model.
+
     Example:
         >>> from kinetic_jax import pretrained_steps
         >>> pretrained_steps("fashion-mnist")
@@ -86,6 +98,9 @@ def pretrained_classifier(name: str = "fashion-mnist") -> ImageClassifier:
 
     Args:
         name: "fashion-mnist".
+
+    Returns:
+        The classifier, of images of shape (28, 28, 1) scaled to [−1, 1].
 
     Raises:
         ValueError: if the classifier does not exist, or its file is damaged.

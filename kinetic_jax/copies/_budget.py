@@ -39,6 +39,9 @@ def affordable(
         grid: as in `sample`.
         score_evaluations: as in `sample_selecting`.
 
+    Returns:
+        The number of candidates, 1 or more.
+
     Raises:
         ValueError: if the budget is less than one candidate takes, no step ends by `t_early`, or a
             setting is unknown or out of range.

@@ -62,6 +62,8 @@ _FIELD = ("field", "x1", "key")
 _EARLIER = ("field", "earlier", "x1", "key")
 _GUIDED = ("field", "x0", "cond")
 
+#: The statistics of this module by name, each a `Statistic` with what it needs, what it costs and
+#: where it was published.
 STATISTICS: Mapping[str, Statistic] = MappingProxyType(
     {
         statistic.function.__name__: statistic

@@ -77,6 +77,9 @@ def select(score: Float[ArrayLike, " n"], *, group_size: int, keep: str = "highe
         group_size: k.
         keep: "highest" or "lowest".
 
+    Returns:
+        The numbers of the candidates that stay, and of the others.
+
     Raises:
         ValueError: if the scores are no vector whose length is a multiple of `group_size`, or
             `keep` is neither.

@@ -37,6 +37,7 @@ def load_images(name_or_path: PathLike, *, data: PathLike | None = None) -> Imag
 
     Args:
         name_or_path: one of
+
             - "digits": the 1,797 digits of scikit-learn, 8 × 8;
             - "fashion-mnist": 60,000 + 10,000 images of 28 × 28 in ten classes (Xiao et al., arXiv
               1708.07747). They are searched in `data`, the folder named by the environment variable

@@ -57,6 +57,9 @@ def in_frame(
         mass: the mass under which `energy` was measured.
         duration: T = t1 − t0, positive.
 
+    Returns:
+        Total, displacement and excess in the frame, each of shape (batch,).
+
     Raises:
         ValueError: if the arguments do not fit each other, or are not finite.
 

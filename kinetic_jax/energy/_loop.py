@@ -73,6 +73,9 @@ def energy_init(
         mass: weights of the energy, as in `sample`.
         frame: the velocity of the frame of the energy, as in `sample`.
 
+    Returns:
+        The state, with no energy yet, for `energy_update`.
+
     Raises:
         ValueError: if `x0` is not an array of real numbers with a batch axis, or a pytree of such,
             `tau_split` lies outside (0, 1), or `mass` or `frame` does not fit.
@@ -118,9 +121,22 @@ def energy_update(
         t: the left end of the step, a scalar or of shape (batch,).
         dt: the step (times the stage's weight), a scalar or of shape (batch,).
 
+    Returns:
+        The state with this step added; the one passed in is unchanged.
+
     Raises:
         ValueError: if `state` is not an energy state, `u` does not have the shape of x0, or `t` or
             `dt` is neither a finite number nor one per sample.
+
+    Example:
+        A step of ½ with a velocity of length 5:
+
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import energy_init, energy_result, energy_update
+        >>> x, u = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]])
+        >>> state = energy_update(energy_init(x), u, 0.0, 0.5)
+        >>> energy_result(state, x + 0.5 * u).total
+        Array([6.25], dtype=float32)
     """
     _check_state(state)
     u = _rows_like_x0(state, "u", u)
@@ -152,8 +168,27 @@ def energy_result(state: EnergyState, x1: ArrayLike | PyTree[ArrayLike]) -> Path
 
     The duration T of the decomposition is the sum of all `dt`.
 
+    Args:
+        state: from the last `energy_update`.
+        x1: where the paths end, of the shape (and structure) of x0.
+
+    Returns:
+        Total, launch and landing energy, displacement, excess and length of each path.
+
     Raises:
         ValueError: if `state` is not an energy state, or `x1` does not have the shape of x0.
+
+    Example:
+        Two steps of ½, the second of them across the first:
+
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import energy_init, energy_result, energy_update
+        >>> x, state = jnp.zeros((1, 2)), energy_init(jnp.zeros((1, 2)), tau_split=0.5)
+        >>> for t, u in [(0.0, jnp.array([[2.0, 0.0]])), (0.5, jnp.array([[0.0, 2.0]]))]:
+        ...     x, state = x + 0.5 * u, energy_update(state, u, t, 0.5)
+        >>> energy = energy_result(state, x)
+        >>> energy.total, energy.displacement, energy.excess
+        (Array([2.], dtype=float32), Array([1.], dtype=float32), Array([1.], dtype=float32))
     """
     _check_state(state)
     return _result(state, _rows_like_x0(state, "x1", x1))

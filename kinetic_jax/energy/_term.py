@@ -120,6 +120,9 @@ def energy_state(x0: ArrayLike | PyTree[ArrayLike]) -> PathState:
     Args:
         x0: start of the path, an array of shape (*event,), or a pytree of arrays.
 
+    Returns:
+        The state x with its energy and length so far, the `y0` of the solve.
+
     Raises:
         ValueError: if `x0` is not an array of real numbers, or a pytree of such.
 
@@ -155,6 +158,9 @@ def path_norm(norm: Callable[..., Any]) -> PathNorm:
 
     Args:
         norm: a norm of arrays, such as `optimistix.rms_norm` (Diffrax's default).
+
+    Returns:
+        The norm, a function of a `PathState`, for the `norm=` of a controller.
 
     Raises:
         ValueError: if `norm` is not a function of one array.

@@ -95,6 +95,9 @@ def density_profile(
         cond: their condition. Passed on to `field` if it has labels.
         velocity: the field whose energy is to be explained. Default: `field` itself.
 
+    Returns:
+        Energies, densities and bounds of each sample at each saved time, and the share explained.
+
     Raises:
         ValueError: if nothing was saved, shapes do not fit, or fewer than three samples are valid.
 
@@ -158,6 +161,9 @@ def late_energy(
         trajectories: of either field, sampled with `save_at`.
         cond: their condition. Passed on to `field` if it has labels.
         start: the earliest time to include, in [0, 1).
+
+    Returns:
+        Both energies of each sample at the saved times from `start` on, their ratio and growth.
 
     Raises:
         ValueError: if fewer than two saved times lie in [start, 1), shapes do not fit, or no

@@ -85,6 +85,9 @@ def energy_identity(
         index: the row k. Default: the heaviest.
         cond: a class, or None.
 
+    Returns:
+        Both sides of the identity, term by term, and the bound of the gap.
+
     Raises:
         ValueError: if `field` is not an EmpiricalField with its data in memory, t lies outside
             [0, 1], x does not have the shape of a row, or `index` lies outside [0, rows) or in

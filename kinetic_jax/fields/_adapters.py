@@ -129,6 +129,9 @@ def from_reversed_time(field: VelocityField, *, time_scale: ArrayLike = 1.0) -> 
         field: the model, a field of its own clock.
         time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
 
+    Returns:
+        The field; its arrays are those of the model and `time_scale`.
+
     Raises:
         ValueError: if `time_scale` is not finite and positive.
 
@@ -162,6 +165,9 @@ def from_scaled_time(field: VelocityField, *, time_scale: ArrayLike) -> ScaledTi
     Args:
         field: the model, a field of its own clock.
         time_scale: the largest reading of that clock, positive; traced, and not trained by `fit`.
+
+    Returns:
+        The field; its arrays are those of the model and `time_scale`.
 
     Raises:
         ValueError: if `field` is not a velocity field, or `time_scale` not finite and positive.

@@ -72,7 +72,14 @@ def _hint(call: str) -> Iterator[None]:
 
 
 class LinenField(ModelField, SteppedField):
-    """See `from_linen`."""
+    """A field of a Linen module; see `from_linen`.
+
+    Attributes:
+        variables: the variables of the module, traced.
+        args: the pytree that `call` needs besides, or None.
+        call: how the module is called, or None for the default.
+        module: the module, static.
+    """
 
     variables: PyTree[Any]
     args: PyTree[Any]
@@ -194,7 +201,16 @@ def _summary(field: Any, model: str) -> str:
 
 
 class NNXField(ModelField, SteppedField):
-    """See `from_nnx`."""
+    """A field of an NNX model; see `from_nnx`.
+
+    Attributes:
+        state: the arrays of the model, traced.
+        args: the pytree that `call` needs besides, or None.
+        call: how the model is called, or None for the default.
+        graphdef: the structure of the model, static.
+        kinds: the type of variable of each array, static.
+        name: the model's name in messages.
+    """
 
     state: PyTree[Any]
     args: PyTree[Any]

@@ -50,6 +50,9 @@ def on_manifold(field: VelocityField, manifold: Manifold) -> ManifoldField:
         field: the velocity field; the network behind it may leave the tangent space.
         manifold: a `kinetic_jax.manifolds.Manifold`.
 
+    Returns:
+        The field, with its `manifold`.
+
     Raises:
         ValueError: if `field` is not a velocity field, `manifold` not a manifold, or the field is
             on a manifold already.

@@ -172,6 +172,9 @@ def from_prediction(
         args: arrays that `call` needs besides, traced, and not trained by `fit`.
         event_shape: the shape of one sample, where it is known.
 
+    Returns:
+        The field, on the linear path; its arrays are those of the model and of the schedule.
+
     Raises:
         ValueError: if `predicts` is none of these, `schedule` is not a `Schedule`, or the model
             cannot be called so, or takes the size of the step.
@@ -260,6 +263,9 @@ def edm_denoiser(network: VelocityField, *, sigma_data: ArrayLike = 0.5) -> Prec
     Args:
         network: F, called as `network(log(σ)/4, c_in x, cond)` on one sample.
         sigma_data: the standard deviation of the data; `fit` does not train it.
+
+    Returns:
+        The denoiser, a function of (σ, x, cond) of ONE sample, for `from_prediction`.
 
     Raises:
         ValueError: if `network` is not a field, or `sigma_data` not finite and positive.

@@ -81,8 +81,22 @@ def as_field(field: object, name: str = "field") -> Field:
 
     A function may have a fourth argument, named `dt`: see `Field.with_step`.
 
+    Args:
+        field: a `Field`, or a callable as field(t, x, cond).
+        name: the argument's name in messages.
+
+    Returns:
+        The field; `field` itself if it is a `Field`.
+
     Raises:
         ValueError: if it is not a function of three arguments, saying what it may be instead.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax.fields import as_field
+        >>> field = as_field(lambda t, x, cond: t * x)
+        >>> field(jnp.array(0.5), jnp.ones(2)), as_field(field) is field
+        (Array([0.5, 0.5], dtype=float32), True)
     """
     if isinstance(field, Field):
         return field

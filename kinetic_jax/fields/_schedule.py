@@ -187,6 +187,9 @@ def linear_schedule(*, reverse: bool = False, time_scale: ArrayLike = 1.0) -> Sc
             diffuse_nnx do: `α = 1 − r`, `σ = r`.
         time_scale: the model reads `time_scale r`, often 1,000 r.
 
+    Returns:
+        The schedule, for `from_prediction`.
+
     Raises:
         ValueError: if `time_scale` is not finite and positive.
 
@@ -206,6 +209,9 @@ def cosine_schedule(*, time_scale: ArrayLike = 1.0) -> Schedule:
 
     Args:
         time_scale: the model reads `time_scale r`.
+
+    Returns:
+        The schedule, for `from_prediction`.
 
     Raises:
         ValueError: if `time_scale` is not finite and positive.
@@ -232,6 +238,9 @@ def vp_schedule(
         beta_max: β at noise, positive.
         time_scale: the model reads `time_scale r`, often 999 r.
 
+    Returns:
+        The schedule, for `from_prediction`.
+
     Raises:
         ValueError: if a number is not finite and positive.
 
@@ -256,6 +265,9 @@ def edm_schedule(sigma_min: ArrayLike = 0.002, sigma_max: ArrayLike = 80.0) -> S
     Args:
         sigma_min: the last noise level, positive.
         sigma_max: the first, greater.
+
+    Returns:
+        The schedule, for `from_prediction`.
 
     Raises:
         ValueError: if a level is not finite and positive, or they do not fall.
@@ -282,6 +294,9 @@ def ddpm_schedule(alphas_cumprod: Float[ArrayLike, " bins"]) -> Schedule:
     Args:
         alphas_cumprod: ᾱ_n, falling from data (n = 0) to noise, all in (0, 1). The last may be 0
             (no signal at all) for a model that predicts v or data.
+
+    Returns:
+        The schedule, for `from_prediction`.
 
     Raises:
         ValueError: if they are not a vector of two or more numbers that fall within [0, 1), or

@@ -162,6 +162,10 @@ def schedule_from_scheduler(config: PathLike | Mapping[str, Any]) -> tuple[Sched
         config: `scheduler_config.json` or the folder that holds it, or its content as a
             dictionary, with `_class_name`.
 
+    Returns:
+        The schedule, and what the model predicts: the arguments `schedule` and `predicts` of
+        `from_prediction`.
+
     Raises:
         ValueError: if the scheduler is none of these, or the configuration has a setting that is
             unknown or leads to another path, which is named: `timestep_type="continuous"`,

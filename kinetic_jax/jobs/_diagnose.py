@@ -54,6 +54,9 @@ def diagnose_job(
         chunk_size: training rows processed together.
         progress: whether to draw progress bars; None: on a terminal only.
 
+    Returns:
+        Energies, copies, their relation and the failed samples; see `Diagnosis`.
+
     Raises:
         ValueError: naming missing or damaged shards; if the size of a data row differs from that
             of a sample; if a setting is out of range.

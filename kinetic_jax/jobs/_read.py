@@ -184,6 +184,9 @@ def open_job(folder: PathLike) -> Job:
     Args:
         folder: the folder.
 
+    Returns:
+        The job, which reads its shards when asked.
+
     Raises:
         FileNotFoundError: if the folder contains no job.
         ValueError: naming the file, if its description is damaged or has another format, and the

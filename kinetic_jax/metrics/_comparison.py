@@ -49,6 +49,9 @@ def paired_difference(
         resamples: number of bootstrap draws.
         seed: seed of the draws.
 
+    Returns:
+        The mean difference with its interval, and the number of pairs.
+
     Raises:
         ValueError: if the shapes differ, a number is infinite, or a setting is out of range.
 

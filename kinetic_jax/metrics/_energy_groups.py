@@ -55,6 +55,9 @@ def energy_groups(
         resamples: number of bootstrap draws.
         seed: seed of the draws.
 
+    Returns:
+        The groups, from the lowest energy to the highest.
+
     Raises:
         ValueError: if the shapes differ, a number is not finite, or a setting is out of range.
 

@@ -67,6 +67,9 @@ def energy_threshold(
         seed: seed of both.
         progress: whether to draw a progress bar; None: on a terminal only.
 
+    Returns:
+        The threshold with its interval, the rates below and above it, and the p-value.
+
     Raises:
         ValueError: if the shapes differ, a number is not finite, or a setting is out of range.
 

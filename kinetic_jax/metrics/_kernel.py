@@ -49,6 +49,9 @@ def kernel_distance(
         seed: seed of the draws.
         progress: whether to draw a progress bar; None: on a terminal only.
 
+    Returns:
+        The mean over the subsets, and their standard deviation.
+
     Raises:
         ValueError: if the shapes do not fit, a number is not finite, or a setting is out of range.
 

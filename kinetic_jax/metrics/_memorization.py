@@ -97,6 +97,10 @@ def memorization(
         chunk_size: as in `nearest_neighbors`.
         progress: whether to draw progress bars; None: on a terminal only.
 
+    Returns:
+        The share with its interval, and the distances, row numbers and ratio of each sample; see
+        `Memorization`.
+
     Raises:
         ValueError: if there are no samples or fewer than two training rows, shapes or the numbers
             of samples and of those completed or plain differ, a setting is out of range, or all

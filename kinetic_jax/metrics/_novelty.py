@@ -54,6 +54,9 @@ def authpct(
         chunk_size: as in `nearest_neighbors`.
         progress: whether to draw progress bars; None: on a terminal only.
 
+    Returns:
+        The share with its interval, and which samples are authentic.
+
     Raises:
         ValueError: if there are no samples or fewer than two training rows, or shapes differ.
 
@@ -109,6 +112,9 @@ def ct_score(
         train: the training data, shape (rows, *event); may be a memmap.
         chunk_size: as in `nearest_neighbors`.
         progress: whether to draw progress bars; None: on a terminal only.
+
+    Returns:
+        The z-score.
 
     Raises:
         ValueError: if a set is empty or holds rows that are not finite, or shapes differ.

@@ -57,6 +57,9 @@ def precision_recall(
         chunk_size: rows searched together.
         progress: whether to draw progress bars; None: on a terminal only.
 
+    Returns:
+        Precision, recall, density and coverage.
+
     Raises:
         ValueError: if the shapes do not fit, a number is not finite, or k is out of range.
 

@@ -53,6 +53,9 @@ def spearman(
         seed: seed of the draws.
         progress: whether to draw a progress bar; None: on a terminal only.
 
+    Returns:
+        The correlation with its interval, or NaN and the reason.
+
     Raises:
         ValueError: if the shapes differ, there are fewer than three samples, a number is not
             finite, all numbers are equal, or a setting is out of range.

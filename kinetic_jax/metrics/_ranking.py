@@ -41,6 +41,9 @@ def roc_auc(
         negative: scores of the other, shape (m,), m ≥ 1, finite.
         confidence: level of the interval, in (0, 1).
 
+    Returns:
+        The area with its interval.
+
     Raises:
         ValueError: if a group is empty, not one-dimensional or not finite, or `confidence` lies
             outside (0, 1).

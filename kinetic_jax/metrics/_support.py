@@ -48,6 +48,9 @@ def knn_support(
         chunk_size: rows of the reference searched together.
         progress: whether to draw a progress bar; None: on a terminal only.
 
+    Returns:
+        The support of each row of `x`, shape (n,), at most 0, in units of the rows.
+
     Raises:
         ValueError: as `nearest_neighbors`.
 
@@ -86,6 +89,9 @@ def kde_support(
             dimensions, `h = N^{−1/(d + 4)} √(mean variance)`.
         chunk_size: rows of the reference read together.
         progress: whether to draw a progress bar; None: on a terminal only.
+
+    Returns:
+        The log density at each row of `x`, shape (n,), in nats.
 
     Raises:
         ValueError: if the bandwidth is out of range, the reference is empty or not finite, the

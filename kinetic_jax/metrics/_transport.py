@@ -63,6 +63,9 @@ def transport_bounds(
         key: a JAX random key of the noise and the rows of the assignment; None for none.
         num_assigned: n, at most the number of rows; time grows as n³ (1,000 take about a second).
 
+    Returns:
+        The four energies; `assignment` is None without a `key`.
+
     Raises:
         ValueError: if there are fewer than two rows, they are not finite, or `key` is not a key.
 
@@ -146,6 +149,9 @@ def efficiency(
         confidence: level of the interval, a bootstrap of the mean energy, in (0, 1).
         resamples: number of bootstrap draws.
         seed: seed of the draws.
+
+    Returns:
+        The efficiency with its interval.
 
     Raises:
         ValueError: if the energies are not finite and positive, or a setting is out of range.

@@ -89,6 +89,9 @@ def network_field(
         scaling: scaling of the raw data; stored with the field, not applied by it.
         **config: the network's other settings, arguments of its constructor.
 
+    Returns:
+        The field, with random weights; `save_field` and `load_field` know it.
+
     Raises:
         ValueError: if the network is unknown or a setting does not fit.
         TypeError: if the network has no such setting.

@@ -27,6 +27,10 @@ Numbers = TypeVar("Numbers", float, np.ndarray, Array)
 class Scaling:
     """The scaling of a field's data: x = (raw − shift) / scale.
 
+    Args:
+        shift: a finite number.
+        scale: a finite number, not 0.
+
     Raises:
         ValueError: if shift or scale is not a finite number, or the scale is 0.
 

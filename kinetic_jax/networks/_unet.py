@@ -16,8 +16,8 @@ from kinetic_jax.networks._layers import GroupNorm, Options, SelfAttention
 from kinetic_jax.networks._settings import check_settings
 from kinetic_jax.networks._slices import evaluate
 
-# The network of Li et al. (arXiv 2602.07928) in its authors' code: 4.06 M parameters on gray
-# 32 × 32 images. Its dropout of 0.1 acts in training only and is left out.
+#: Settings of `UNet`: those of Li et al. (arXiv 2602.07928) in their own code, 4.06 M parameters on
+#: gray 32 × 32 images. Its dropout of 0.1 acts in training only and is left out.
 AUTHORS_UNET: dict[str, Any] = {
     "base_channels": 32,
     "multiples": (1, 2, 4),

@@ -31,6 +31,9 @@ def comparison_figure(
         comparison: from `kinetic_jax.compare`.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if it is no comparison, or no model has two valid samples.
 

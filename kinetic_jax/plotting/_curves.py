@@ -46,6 +46,9 @@ def mean_curve(x: Shaped[ArrayLike, " points"], values: Float[ArrayLike, "n poin
         x: times or steps, shape (points,).
         values: one row per sample, shape (n, points), n ≥ 1.
 
+    Returns:
+        The curve, for `by_time`.
+
     Raises:
         ValueError: if the shapes do not fit.
 
@@ -78,6 +81,9 @@ def by_time(
         tau_split: end of the launch, marked by a grey line.
         log: draw the quantity on a logarithmic scale.
         axes: the axes; new ones by default.
+
+    Returns:
+        The axes, drawn on.
 
     Raises:
         ValueError: if there are no curves, or the arrays of one differ in shape.
@@ -135,6 +141,9 @@ def energy_and_profile(
             panel of it is drawn.
         tau_split: end of the launch, marked by a grey line.
         figure: the figure; a new one by default.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: if there are no runs, one has no profile (it was sampled under adaptive
@@ -216,6 +225,9 @@ def energy_by_step(
         log: draw the quantities on logarithmic scales.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if there are no panels, or the arrays of a curve differ in shape.
 
@@ -260,6 +272,9 @@ def paths(run: Trajectories, *, axes: Axes | None = None) -> Axes:
     Args:
         run: trajectories of shape (batch, 2), with saved paths.
         axes: the axes; new ones by default.
+
+    Returns:
+        The axes, drawn on.
 
     Raises:
         ValueError: if the samples are not points in two dimensions, or no path was saved.

@@ -54,6 +54,9 @@ def fronts(
         zoom: range of distances that a second panel shows by itself.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if there are no settings, `baseline` is not one of their families, or `zoom` is
             not increasing.

@@ -40,6 +40,9 @@ def by_energy_group(
         columns: number of columns of panels; by default all are in one row.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if there are no panels, a panel has no groups, or a reference is of no panel.
 
@@ -95,6 +98,9 @@ def intervals(
         centre: the value that means nothing, marked by a line: 0 for a change or a correlation,
             0.5 for an area under the ROC curve.
         figure: the figure; a new one by default.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: if there are no panels, or the panels differ in their rows.

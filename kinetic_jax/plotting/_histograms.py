@@ -38,6 +38,9 @@ def energy_histogram(
         xlabel: name of the energy.
         axes: the axes; new ones by default.
 
+    Returns:
+        The axes, drawn on.
+
     Raises:
         ValueError: if the shapes differ, or a number is not finite.
 
@@ -78,6 +81,21 @@ def diagnosis_figure(
     Args:
         diagnosis: the result of `diagnose_job`.
         figure: the figure; a new one by default.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import jax, numpy as np, tempfile
+        >>> from kinetic_jax.jobs import JobSettings, diagnose_job, run_job
+        >>> from kinetic_jax.networks import network_field
+        >>> from kinetic_jax.plotting import diagnosis_figure
+        >>> field = network_field("mlp", (2,), key=jax.random.key(0), width=8, depth=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = run_job(field, folder, JobSettings(n=20, num_steps=4), say=None)
+        ...     diagnosis = diagnose_job(job, np.array([[0.0, 0.0], [9.0, 9.0]]))
+        >>> len(diagnosis_figure(diagnosis).axes) > 1
+        True
     """
     memorization = diagnosis.memorization
     is_valid = diagnosis.valid
@@ -112,6 +130,18 @@ def ratio_histogram(
         memorization: the result of `memorization`.
         threshold: ratio under which a sample is a copy, marked by a line.
         axes: the axes; new ones by default.
+
+    Returns:
+        The axes, drawn on.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax import memorization
+        >>> from kinetic_jax.plotting import ratio_histogram
+        >>> rows = np.arange(12.0).reshape(6, 2) ** 2
+        >>> axes = ratio_histogram(memorization(rows + 0.1, rows), 1 / 3)
+        >>> bool(axes.get_xlabel())
+        True
     """
     axes = axes_of(axes, 7.0, 4.0)
     bins = list(np.linspace(0, 1, 49))  # 1/3 is an edge
@@ -142,6 +172,18 @@ def distance_histogram(distances: Float[np.ndarray, "n k"], *, axes: Axes | None
     Args:
         distances: of `nearest_neighbors`, shape (n, k), finite.
         axes: the axes; new ones by default.
+
+    Returns:
+        The axes, drawn on.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax import nearest_neighbors
+        >>> from kinetic_jax.plotting import distance_histogram
+        >>> rows = np.arange(12.0).reshape(6, 2)
+        >>> axes = distance_histogram(np.asarray(nearest_neighbors(rows + 0.1, rows).distances))
+        >>> len(axes.get_legend_handles_labels()[1])
+        2
     """
     axes = axes_of(axes, 7.0, 3.4)
     bins = list(np.histogram_bin_edges(distances, bins=50)) if distances.size else [0.0, 1.0]

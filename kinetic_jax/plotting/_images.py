@@ -34,6 +34,9 @@ def image_grid(
         columns: number of images in a row.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if there are no rows, a row is not of images, `nearest` and `framed` are not of
             the rows or have other sizes.
@@ -183,6 +186,9 @@ def images_by_energy(
         columns: number of images drawn of each group.
         name: name of the quantity in the labels.
         figure: the figure; a new one by default.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: if the sizes differ, or a setting is out of range.

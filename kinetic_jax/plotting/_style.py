@@ -28,13 +28,19 @@ class Estimate(Protocol):
     """A value with its interval: a `Correlation`, a `RocAuc`, a `PairedDifference`."""
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float:
+        """The value."""
+        ...
 
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """Lower end of its interval; NaN if it has none."""
+        ...
 
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """Upper end of its interval; NaN if it has none."""
+        ...
 
 
 class Interval(NamedTuple):
@@ -53,6 +59,12 @@ class Interval(NamedTuple):
 
 def png(picture: Axes | Figure | SubFigure) -> bytes:
     """The figure of a picture as reproducible PNG bytes.
+
+    Args:
+        picture: what a function of this module returned.
+
+    Returns:
+        The bytes of a PNG file, of 140 dots per inch.
 
     Example:
         >>> import numpy as np

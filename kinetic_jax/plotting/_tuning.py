@@ -24,6 +24,9 @@ def tuning_front(
         ylabel: label of the mean score; None for shares of copies, drawn in %.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from kinetic_jax import gain

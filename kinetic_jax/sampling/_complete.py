@@ -66,7 +66,7 @@ def complete(
 
     Returns:
         The completed samples, like `run.x1`. NaN where a sample or its residual is, which is so
-            for a wrapper of your own that does not declare its `Field.closing_rate`.
+        for a wrapper of your own that does not declare its `Field.closing_rate`.
 
     Raises:
         ValueError: if `run` has no residual and none is given (samples alone, a run of `encode`),

@@ -92,6 +92,16 @@ def load_field(directory: PathLike, *, step: int | None = None, ema: bool = True
         FileNotFoundError: if the folder holds no complete checkpoint.
         ValueError: naming the checkpoint, if it is damaged or holds a field not made by
             `network_field`.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from kinetic_jax import load_field, save_field
+        >>> from kinetic_jax.networks import network_field
+        >>> field = network_field("mlp", (3,), key=jax.random.key(0), width=8, depth=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_field(folder, field)
+        ...     load_field(folder).event_shape
+        (3,)
     """
     folder = local_path("directory", directory)
     step = None if step is None else whole_number("step", step, 0)

@@ -150,6 +150,9 @@ def fit(
         checkpoints_kept: number of checkpoints to keep, the newest.
         progress: draw a bar with loss and time left; None: on a terminal only.
 
+    Returns:
+        The trained field, that with the moving average of its weights, and the loss of each step.
+
     Raises:
         ValueError: for empty or non-finite data, a memmap, rows of `cond` that differ from those
             of `data`, settings out of range, `num_steps` below those already taken; naming the

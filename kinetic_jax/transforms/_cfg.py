@@ -128,6 +128,9 @@ def cfg(
             "no condition" is None; it is then called twice, once without.
         interval: the times (lo, hi) between which guidance acts (arXiv 2404.07724). Traced.
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: if the scale or the null condition is not finite, the null condition is empty,
             or the interval is reversed or not within [0, 1]; when applied, if the field declares

@@ -71,6 +71,9 @@ def cfg_zero_star(
         zero_until: the velocity is 0 before this time, in [0, 1); one step of 50 in the paper,
             0.02. The energy spent there is 0.
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: as `cfg`; if `zero_until` lies outside [0, 1).
 

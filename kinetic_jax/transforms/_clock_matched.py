@@ -100,6 +100,9 @@ def clock_matched(gain: Gain, *, num_nodes: int = 2001) -> ClockMatched:
         gain: a transform of `kts`, `ssc` or `gain`, whose numbers are known.
         num_nodes: nodes of the trapezoid rule by which s is integrated.
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: if `gain` is not a gain of known numbers.
 

@@ -9,6 +9,8 @@ from kinetic_jax._checks import require, short
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax.fields import VelocityField, as_field
 
+#: A function from a velocity field to a velocity field, such as `kts`, `gain`, `cfg`, `guide` and
+#: `chain` return; a function of your own is one too.
 Transform: TypeAlias = Callable[[VelocityField], VelocityField]
 
 
@@ -29,6 +31,12 @@ def chain(*transforms: Transform) -> Chain:
 
     `chain(a, b)(field)` is `b(a(field))`: with `chain(cfg(...), kts(...))` the gain acts on the
     guided velocity. `chain()` is the identity.
+
+    Args:
+        *transforms: functions from a field to a field.
+
+    Returns:
+        The transform that applies all of them.
 
     Raises:
         ValueError: if an argument is not callable.
@@ -58,6 +66,9 @@ class Identity(eqx.Module):
 
 def identity() -> Identity:
     """The transform that changes nothing.
+
+    Returns:
+        The transform; it returns the field itself.
 
     Example:
         >>> from kinetic_jax import identity

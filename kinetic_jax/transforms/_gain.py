@@ -81,7 +81,11 @@ class GainField(WrappedField):
 
 
 class Gain(eqx.Module):
-    """The transform that `gain` and `kts` return."""
+    """The transform that `gain` and `kts` return.
+
+    Attributes:
+        fn: the gain η, a function of time whose numbers are leaves.
+    """
 
     fn: TimeGain
 

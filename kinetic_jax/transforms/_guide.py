@@ -97,6 +97,9 @@ def guide(other: VelocityField, weight: ArrayLike) -> Guide:
         other: o, a field of the same samples and conditions; its arrays are traced.
         weight: w; 1 is no guidance. Traced.
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: if `other` is not a field, or the weight not finite; when applied, if the
             fields declare samples of different shapes, or move on different manifolds.

@@ -70,6 +70,9 @@ def smooth(sigma: ArrayLike, num: int, key: PRNGKeyArray) -> Smooth:
         num: number of points.
         key: JAX random key of the points; traced.
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: if `sigma` is negative or not finite, `num` below 1, or `key` not a key.
 

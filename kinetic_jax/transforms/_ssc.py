@@ -26,6 +26,9 @@ def ssc(a: ArrayLike, b: ArrayLike, *, allow_reversal: bool = False) -> Gain:
         b: power, not negative; traced.
         allow_reversal: permit a gain that is zero or negative somewhere on [0, 1].
 
+    Returns:
+        The transform of fields, a pytree.
+
     Raises:
         ValueError: if a number is not finite, `b` is negative or, unless `allow_reversal`, the
             gain is not positive on [0, 1].

@@ -110,6 +110,9 @@ def gain_by_gradients(
         grid: as in `sample`.
         progress: whether to draw a progress bar; None: on a terminal only.
 
+    Returns:
+        The gain as a setting for `tune`, its numbers, and the score along the descent.
+
     Raises:
         ValueError: if an argument is of a wrong kind or out of range.
         RuntimeError: if a loss is not finite.

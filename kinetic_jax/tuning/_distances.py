@@ -64,6 +64,9 @@ def frechet_to(held_out: PyTree[ArrayLike], *, embed: Embedding | None = None) -
         held_out: data that the model never saw, shape (n, *event); a pytree needs `embed`.
         embed: from NumPy rows (n, *event) to features (n, d); None: the rows, flattened.
 
+    Returns:
+        The distance, for `tune`.
+
     Raises:
         ValueError: if there are fewer than two rows, or features that are not finite.
 
@@ -92,6 +95,9 @@ def kernel_to(
         embed: as in `frechet_to`.
         subset_size: as in `kernel_distance`.
         num_subsets: as in `kernel_distance`; the same subsets for every setting.
+
+    Returns:
+        The distance, for `tune`.
 
     Raises:
         ValueError: as `frechet_to` and `kernel_distance`.

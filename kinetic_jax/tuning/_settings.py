@@ -71,6 +71,9 @@ def kts_settings(
         beta0: strengths of the landing, below 0.0524.
         tau_split: ends of the launch, in (0, 1).
 
+    Returns:
+        The settings, named by their numbers.
+
     Raises:
         ValueError: if a list has no numbers, or `kts` refuses one, as it does gains that reverse.
 
@@ -102,6 +105,9 @@ def profile_grids(
         profile: as in `grid_from_profile`, of a pilot run.
         num_steps: steps of each grid.
         floors: least densities in units of the mean, each in (0, 1]; at 1 the grid is uniform.
+
+    Returns:
+        The settings, named by their floors.
 
     Raises:
         ValueError: as `grid_from_profile`.

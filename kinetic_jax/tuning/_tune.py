@@ -93,6 +93,9 @@ def tune(
         seed: of the bootstrap.
         progress: whether to draw progress bars; None: on a terminal only.
 
+    Returns:
+        The chosen setting, or no gain, with the reason, and what every setting measured.
+
     Raises:
         ValueError: if an argument is of a wrong kind or out of range, a setting's name is taken, or
             its gain reaches 0, which stops or reverses the flow; if no sample without a gain has a
