@@ -60,6 +60,7 @@ def command(
     images      energies and log densities of given images, trained on or held out
     compare     the last checkpoint before copying, with and without the training images
     detector    copies detected without the training images
+    guided      the same of a model with labels, by guidance as well
     reject      likely copies rejected, at the end or early
     select      the best of several candidates, at equal numbers of evaluations
     tune        tuned gains and time grids, with what they promise and keep on fresh noise

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
@@ -191,7 +192,8 @@ def _profile_names(bins: int) -> list[str]:
 
 
 def _profile_rows(profile: Profile, rows: np.ndarray) -> KineticProfile:
-    return KineticProfile(profile.ts, profile.speed2[rows], profile.bend2[rows])
+    own = profile.speed2[rows], profile.bend2[rows]
+    return KineticProfile(*map(jnp.asarray, (profile.ts, *own)))
 
 
 def _rows(tree: PyTree[Any], rows: np.ndarray) -> PyTree[Any]:

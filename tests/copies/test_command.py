@@ -119,9 +119,8 @@ def test_an_earlier_checkpoint_that_copies_is_refused(folder):
     included = ["--field", "fashion-mnist-1024", "--n=20", "--num-steps=20"]
     refused, _ = call(*included, "--earlier", "fashion-mnist-1024")
     assert "earlier must be a model from before copying, got one" in refused.output
-    accepted, risks = call(
-        *late[:2], "--earlier", folder / "early", "--earliest", folder / "early", *late[-2:]
-    )
+    early = ["--earlier", folder / "early", "--earliest", folder / "early"]
+    accepted, risks = call(*late[:2], *early, "--samples", folder / "job")
     assert accepted.exit_code == 0, accepted.output
     assert risks["earlier_snaps"]["value"] == 0
 
