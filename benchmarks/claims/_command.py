@@ -13,7 +13,7 @@ from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
     *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
-    *("images", "compare", "detector", "reject", "select", "tune"),
+    *("images", "compare", "detector", "guided", "reject", "select", "tune"),
 )
 
 
