@@ -81,7 +81,7 @@ def test_labels_a_picture_and_a_detector_of_another_model(folder, tmp_path):
     assert (again["tested_on"], again["auc"]) == (40, fitted["auc"])  # not on what it was fitted on
     assert (tmp_path / "risk.png").read_bytes().startswith(b"\x89PNG")
     assert CopyDetector.load(saved).settings["bins"] == 20
-    refused, _ = call("--field", folder / "early", *job, "--detector", saved)
+    refused, _ = call("--field", folder / "early", *job, *train)
     assert "field must be the model of the samples in" in refused.output
     other = ["--field", folder / "early", "--n=30", "--num-steps=40", "--detector", saved]
     refused, _ = call(*other)
