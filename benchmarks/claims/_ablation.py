@@ -145,7 +145,7 @@ def table(results: dict[str, Any]) -> list[Line]:
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Changes of F_mem and of the Fréchet distance, setting by setting."""
     panels: dict[str, dict[str, dict[str, plotting.Interval]]] = {}
-    for what, words, factor in (
+    for what, text, factor in (
         ("f_mem change", "change of F_mem (points)", 100.0),
         ("frechet change", "change of the Fréchet distance", 1.0),
     ):
@@ -153,5 +153,5 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
         for row in results["rows"]:
             name = f"{row['family']}: {row['name']}"
             series.setdefault(row["family"], {})[name] = interval(row[what], factor)
-        panels[words] = series
+        panels[text] = series
     return {"ablation": plotting.intervals(panels, xlabel="with 95% intervals")}

@@ -235,8 +235,8 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     turning = [turn["name"] for turn in results["turns"].values()]
     chosen = dict.fromkeys(["total", "excess", *turning, results["tells best"]])
     panels = {
-        words: energy_group_series({QUANTITIES[name]: results["by"][name][what] for name in chosen})
-        for what, words in (
+        text: energy_group_series({QUANTITIES[name]: results["by"][name][what] for name in chosen})
+        for what, text in (
             ("margin", "margin (logits)"),
             ("realism", "realism (−feature distance)"),
             ("f_mem", "F_mem (share)"),

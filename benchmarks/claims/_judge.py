@@ -23,7 +23,7 @@ def train_classifier(data: Images, *, seed: int = 0, epochs: int = EPOCHS) -> Im
     Args:
         data: images with labels.
         seed: of weights, batches, dropout and moves.
-        epochs: how often each image is seen.
+        epochs: passes over the images.
 
     Raises:
         ValueError: if there are no labels.

@@ -18,7 +18,7 @@ class Samples(NamedTuple):
         is_kept: flags of those rows, shape (noise,).
         copied: 1 for a copy and 0 for another sample, shape (kept,).
         features: the classifier's, shape (kept, d).
-        classes: those that the classifier predicts, shape (kept,).
+        classes: predicted by the classifier, shape (kept,).
     """
 
     is_kept: np.ndarray
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
 
     Attributes:
         samples: that it keeps.
-        completed: those samples completed by one evaluation.
+        completed: the samples completed by one evaluation.
         distance: of the samples' features to those of held-out images.
         completed_distance: the same of the completed ones.
         evaluations: calls of a network for each sample that is kept.

@@ -182,23 +182,23 @@ def _front(results: dict[str, Any]) -> str:
     of = results["beaten"]
     lost = {name: by for name, by in of["kts"].items() if by}
     won = {name: by for name, by in of["controls"].items() if by}
-    words = (
+    text = (
         f"A setting beats another with clearly fewer copies on the same noise (5% over all "
         f"{of['pairs']} comparisons) at no greater distance: {len(lost)} of the {len(of['kts'])} "
         f"settings of KTS are beaten by a control"
     )
     if lost:
-        words += f" ({_families(by for names in lost.values() for by in names)})"
-    words += f", {len(won)} of the {len(of['controls'])} of controls by KTS"
+        text += f" ({_families(by for names in lost.values() for by in names)})"
+    text += f", {len(won)} of the {len(of['controls'])} of controls by KTS"
     if won:
-        words += f" ({_families(won)})"
+        text += f" ({_families(won)})"
     chosen = best(results["rows"])
     if chosen is not None:
         by = of["kts"][f"{chosen['family']}: {chosen['name']}"]
-        words += f"; the setting above {'by ' + '; '.join(by) if by else 'by none'}"
+        text += f"; the setting above {'by ' + '; '.join(by) if by else 'by none'}"
     free = len(of["kts"]) - len(lost)
     front = "KTS is not on the front" if free == 0 else f"{free} settings of KTS are on the front"
-    return f"{words}. {front}."
+    return f"{text}. {front}."
 
 
 def _families(names: Iterable[str]) -> str:
@@ -239,12 +239,12 @@ def table(results: dict[str, Any]) -> list[Line]:
         Line(f"the same by noise on finished samples, {noise[-1]['name']}", "", _both(noise[-1]))
     )
     of = results["beaten"]
-    for side, words in (
+    for side, text in (
         ("kts", "settings of KTS with a control of fewer copies, no farther off"),
         ("controls", "settings of controls with a KTS of fewer copies, no farther off"),
     ):
         lost = sum(bool(by) for by in of[side].values())
-        lines.append(Line(words, "", f"{lost} of {len(of[side])}"))
+        lines.append(Line(text, "", f"{lost} of {len(of[side])}"))
     return lines
 
 

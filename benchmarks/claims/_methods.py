@@ -53,7 +53,7 @@ def of_detector(
     *,
     is_other_model: bool = False,
 ) -> dict[str, Any] | None:
-    """How well a detector's risk tells the copies, and how well it is calibrated."""
+    """The quality of a detector's risk as a score of copies, and its calibration."""
     if detector is None:
         return None
     risk = detector.score(features, is_other_model=is_other_model)

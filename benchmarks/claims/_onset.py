@@ -97,21 +97,21 @@ def verdict(results: dict[str, Any]) -> str:
             f"ends at {percent(last['f_mem'])}. "
         )
     listed = "; ".join(_sentence(name, turn, results) for name, turn in turns.items())
-    words = f"Without a look at the data: {listed}." if turns else "No kinetic quantity turns."
+    text = f"Without a look at the data: {listed}." if turns else "No kinetic quantity turns."
     alone = [QUANTITIES[name] for name in results["announced"] if name not in turns]
     rest = f" Without a turn: {', '.join(alone)}." if turns and alone else ""
-    return f"{start}{words}{rest} {_controlled(results, set(turns))}"
+    return f"{start}{text}{rest} {_controlled(results, set(turns))}"
 
 
 def _sentence(name: str, turn: dict[str, int], results: dict[str, Any]) -> str:
-    words = f"{QUANTITIES[name]} turns at step {turn['at']:,}, told at {turn['told']:,}"
+    text = f"{QUANTITIES[name]} turns at step {turn['at']:,}, seen at {turn['told']:,}"
     onset = results["onset"]
     if onset is None:
-        return words
+        return text
     ahead = onset - turn["told"]
     if ahead == 0:
-        return f"{words}, at the onset"
-    return f"{words}, {abs(ahead):,} steps {'ahead of' if ahead > 0 else 'after'} the onset"
+        return f"{text}, at the onset"
+    return f"{text}, {abs(ahead):,} steps {'ahead of' if ahead > 0 else 'after'} the onset"
 
 
 def _controlled(results: dict[str, Any], turned: set[str]) -> str:
@@ -162,11 +162,11 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
             "F_mem in %": [interval(one["f_mem"], 100) for one in results[key]],
             "Fréchet distance": [interval(one["frechet"]) for one in results[key]],
         } | {
-            words: [interval(one["quantities"][name]) for one in results[key]]
-            for name, words in QUANTITIES.items()
+            text: [interval(one["quantities"][name]) for one in results[key]]
+            for name, text in QUANTITIES.items()
         }
-        for words, estimates in curves.items():
+        for text, estimates in curves.items():
             if estimates:
                 curve = plotting.Curve(steps, *np.array(estimates).T)
-                panels.setdefault(words, {})[training] = curve
+                panels.setdefault(text, {})[training] = curve
     return {"onset": plotting.energy_by_step(panels, onset=results["onset"])}

@@ -19,8 +19,8 @@ def results_table(results: dict[str, Any]) -> str:
     ]
     for name, claim in results["claims"].items():
         for line in CLAIMS[name].table(claim["found"]):
-            words = " | ".join(part.replace("|", "\\|") for part in line)
-            lines.append(f"| `{name}` | {words} |")
+            text = " | ".join(part.replace("|", "\\|") for part in line)
+            lines.append(f"| `{name}` | {text} |")
     return "\n".join(lines) + "\n"
 
 

@@ -80,7 +80,7 @@ def _hidden(judged: dict[str, Any]) -> str:
 
 
 def checks(tunings: list[dict[str, Any]]) -> dict[str, str]:
-    """How many settings kept their promise, and how many are worse than no gain.
+    """The numbers of settings that kept their promise, and of those worse than no gain.
 
     A setting that several tunings chose counts once, as the worst of them.
     """

@@ -24,8 +24,8 @@ class Recipe:
     Attributes:
         network: its name; see `network_field`.
         config: the network's settings.
-        num_train: how many images, the first ones; None for all.
-        with_labels: whether it receives the class.
+        num_train: number of images, the first ones; None for all.
+        with_labels: True if it receives the class.
         steps: steps of Adam, with a warm-up and a cosine schedule.
         marks: steps after which the field is kept as well, increasing.
         batch_size: rows per step.
@@ -92,7 +92,7 @@ def train_recipe(
     Killed, the same call goes on from the last of the checkpoints in `folder/NAME-training-…`.
 
     Args:
-        recipe: how.
+        recipe: of the training.
         images: shape (n, height, width, channels), in [−1, 1].
         labels: shape (n,), whole numbers from 0; used if the recipe wants them.
         folder: where the files go.

@@ -32,14 +32,14 @@ class Claim(NamedTuple):
     """One claim.
 
     Attributes:
-        title: what it says.
+        title: of the report.
         prepare: (subjects, config) to the subjects with what else is to be trained.
         measure: (subjects, config, progress) to what `results.json` keeps; `progress` is called
             with the number of trajectories that are done.
-        verdict: what came out, beside what was published, in a paragraph.
+        verdict: the outcome beside the published one, in a paragraph.
         table: the figures for `docs/results.md`.
         draw: pictures by name.
-        trajectories: how many trajectories `measure` runs, from config and prepared subjects.
+        trajectories: their number in `measure`, from config and prepared subjects.
         uses: the attribute of the subjects with further models that it is measured on, or "".
     """
 

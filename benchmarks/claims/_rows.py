@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
     Attributes:
         run: its samples.
-        copied: which of them are copies, and which of the completed ones.
+        copied: the copies among them, and among the completed ones.
         features: the classifier's, of the samples.
         frechet: their Fréchet distance to those of the held-out images.
         spread: that distance in resamples of the noise, the same for every row, shape
@@ -80,9 +80,9 @@ def compared(name: str, family: str, row: Row, baseline: Row) -> dict[str, Any]:
     """The row as JSON has it, with its differences from the baseline, sample by sample.
 
     Args:
-        name: what the setting is called.
-        family: which rows it belongs with.
-        row: what was measured.
+        name: of the setting.
+        family: of similar settings.
+        row: the measured setting.
         baseline: the row of no gain on the same noise.
     """
     change = paired_difference(row.flags, baseline.flags, interval="share", confidence=CONFIDENCE)

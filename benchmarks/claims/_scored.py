@@ -1,4 +1,4 @@
-"""Samples with their features and statistics of copies, and how well a score tells copies."""
+"""Samples with their features and statistics, and the quality of scores of copies."""
 
 import functools
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from kinetic_jax.metrics import Memorization, memorization, roc_auc
 from kinetic_jax.sampling import Trajectories, noise, sample
 from kinetic_jax.transforms import Transform, identity
 
-UNCLEAR = (1 / 3, 1 / 2)  # ratios of distances between which it is a matter of opinion
+UNCLEAR = (1 / 3, 1 / 2)  # ratios of distances between which copies are a matter of opinion
 RATES = {"tpr 1%": 0.01, "tpr 0.1%": 0.001}
 NONE = dict.fromkeys(("value", "low", "high"))
 SOLVERS = {"Euler": diffrax.Euler, "Heun": diffrax.Heun}
@@ -47,7 +47,7 @@ class Scored(NamedTuple):
         statistics: by name, shape (n,) each; NaN where unknown.
         speed2: squared speeds along the paths, shape (n, steps).
         images: the samples, shape (n, *event).
-        copied: which of them are copies.
+        copied: the copies among them.
     """
 
     features: CopyFeatures
@@ -135,7 +135,7 @@ def features_of(model: Model, run: Trajectories, cond: Any, *, bins: int) -> Cop
 
 
 def quality(score: np.ndarray, copied: Memorization) -> dict[str, Any]:
-    """How well a score tells the copies: AUC, that without unclear ones, and true positives."""
+    """The quality of a score of copies: AUC, AUC without unclear samples, true positives."""
     known = np.isfinite(score) & copied.valid
     clear = known & ~((copied.ratios >= UNCLEAR[0]) & (copied.ratios <= UNCLEAR[1]))
     areas = {

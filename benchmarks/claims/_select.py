@@ -97,7 +97,7 @@ def _counted(
     size: int,
     kept: np.ndarray,
 ) -> dict[str, Any]:
-    """What `sample_selecting` counts on the first slots, and the share that it selects alike."""
+    """The cost by `sample_selecting` on the first slots, and the share of them that agree."""
     by, keep = METHODS[name]
     slots = min(config["counted"], len(labels))
     cond = np.repeat(labels[:slots], size)

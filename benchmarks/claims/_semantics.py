@@ -79,11 +79,11 @@ def verdict(results: dict[str, Any]) -> str:
         margin, score = (judged["by"]["total"][what] for what in ("margin", "score"))
         within_classes = margin["fifths within classes"]
         own_frame = judged["by"]["class frames"]["margin"]
-        words = "without guidance" if scale == "1" else f"with guidance {scale}"
+        text = "without guidance" if scale == "1" else f"with guidance {scale}"
         share = _gap(within_classes) / _gap(margin["fifths"]) if _gap(margin["fifths"]) else 0.0
         sentences.append(
             f"From the lowest to the highest fifth of energy the margin {rise(margin['fifths'])} "
-            f"{words}, {_ends(margin['fifths'], '.2f')}, and the probability of the class "
+            f"{text}, {_ends(margin['fifths'], '.2f')}, and the probability of the class "
             f"{rise(score['fifths'])}, {_ends(score['fifths'], '.3f')}. By fifths within each "
             f"class the margin goes {_ends(within_classes, '.2f')}, {100 * share:.0f}% of that "
             f"difference (ρ = {with_interval(margin['correlation within classes'])}): the rest is "
@@ -142,12 +142,12 @@ def table(results: dict[str, Any]) -> list[Line]:
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
     """Margin and score by fifth, each guidance a line."""
     panels = {}
-    for what, words in (("margin", "margin (logits)"), ("score", "probability of the class")):
+    for what, text in (("margin", "margin (logits)"), ("score", "probability of the class")):
         for kind, title in (("fifths", "all classes"), ("fifths within classes", "within classes")):
             series = {
                 f"guidance {scale}": judged["by"]["total"][what][kind]
                 for scale, judged in results["guidance"].items()
             }
-            panels[f"{words},\n{title}"] = energy_group_series(series)
+            panels[f"{text},\n{title}"] = energy_group_series(series)
     label = "fifth of the samples by energy E, lowest to highest"
     return {"semantics": plotting.by_energy_group(panels, xlabel=label, columns=2)}

@@ -170,11 +170,11 @@ def table(results: dict[str, Any]) -> list[Line]:
     """The figures for the README."""
     return [
         Line(
-            f"ρ of {words} with kNN support in pixels, model of {name}",
+            f"ρ of {text} with kNN support in pixels, model of {name}",
             "−0.65 (CIFAR-10)" if part == "total" else "",
             with_interval(model["support"]["kNN, pixels"][part]["plain"]),
         )
-        for part, words in (("total", "E"), ("excess", "the excess"))
+        for part, text in (("total", "E"), ("excess", "the excess"))
         for name, model in results["models"].items()
     ] + [
         Line(
@@ -198,5 +198,5 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
             support: {named[part]: interval(parts.get(part, unknown)["plain"]) for part in rows}
             for support, parts in model["support"].items()
         }
-    words = "Spearman's ρ with support (negative: more of it where data are sparser)"
-    return {"sparsity": plotting.intervals(panels, xlabel=words)}
+    text = "Spearman's ρ with support (negative: more of it where data are sparser)"
+    return {"sparsity": plotting.intervals(panels, xlabel=text)}

@@ -122,12 +122,12 @@ def verdict(results: dict[str, Any]) -> str:
     """The outcome, beside what was published."""
     exact, *others = results["profiles"].items()
     off, model = results["off the exact path"], list(results["profiles"])[1]
-    words = [
+    text = [
         f"Along its own paths the exact flow spends {percent(exact[1]['late share'])} of its "
         "energy after t = 0.8 (an even pace: 20%), without a spike, and copies "
         f"{percent(exact[1]['f_mem'])}"
     ]
-    words += [
+    text += [
         f"the {name} spends {percent(one['late share'])} and copies {percent(one['f_mem'])}, "
         f"{_parts(results['parting'][name])}"
         for name, one in others
@@ -144,7 +144,7 @@ def verdict(results: dict[str, Any]) -> str:
         f"(1 − t)^−p at the times of {results['steps']} steps: {fits}. Published: the exact "
         "flow's energy spikes late, by its factor 1/(1 − t), and gives near-copies."
     )
-    return "; ".join(words) + spike
+    return "; ".join(text) + spike
 
 
 def _parts(parting: dict[str, Any]) -> str:
@@ -181,9 +181,9 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
         ts, mean, error = (np.array(one[key]) for key in ("ts", "speed2", "error"))
         own[name] = plotting.Curve(ts, mean, mean - 1.96 * error, mean + 1.96 * error)
     off, along = results["off the exact path"], {}
-    for name, words in (("exact", "exact flow"), ("learned", "the model itself")):
+    for name, text in (("exact", "exact flow"), ("learned", "the model itself")):
         ends = (np.array(off[name][key]) for key in ("value", "low", "high"))
-        along[words] = plotting.Curve(np.array(off["ts"]), *ends)
+        along[text] = plotting.Curve(np.array(off["ts"]), *ends)
     where = "median ½||v||² along the model's paths"
     pictures = {
         "spike": plotting.by_time(own, ylabel="mean ||u||² along the flow's own paths"),

@@ -66,7 +66,7 @@ class Subjects:
         seeds: `general` and `memorizing` trained with other seeds, by seed.
         copying: `memorizing` trained with other seeds, by seed, with its early checkpoint.
         labelled: `memorizing` trained with labels, with its early checkpoint, if it was.
-        trained: whether the models are this run's own, not those of the package.
+        trained: True if the models are this run's own, not those of the package.
     """
 
     data: Images

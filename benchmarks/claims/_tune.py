@@ -38,9 +38,9 @@ class _Task(NamedTuple):
     """One call of `tune`.
 
     Attributes:
-        family: what was tuned.
+        family: the kind of settings.
         goal: `COPIES` or `SNAP`.
-        settings: those among which it chose.
+        settings: the candidates.
         bound: greatest change of the distance.
     """
 

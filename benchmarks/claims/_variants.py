@@ -35,7 +35,7 @@ class Variant:
 
     Attributes:
         recipe: of its training.
-        is_centred: whether the mean image is subtracted from the images, as the authors do.
+        is_centred: True if the mean image is subtracted from the images, as the authors do.
         coupling: of noise and images; see `fit`.
         num_pairs: of noise and samples of the included model, on which it is trained in place of
             images (reflow); 0 for images.

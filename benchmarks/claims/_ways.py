@@ -30,10 +30,10 @@ class Way(NamedTuple):
     """Samples whose paths or ends were changed.
 
     Attributes:
-        family: what changed them.
+        family: the kind of change.
         name: its setting.
         images: the samples, shape (valid, *event).
-        completed: they, completed by one evaluation.
+        completed: the samples completed by one evaluation.
         is_valid: flags of the rows of the noise they came from, shape (rows,).
         evaluations: calls of a network for each.
     """

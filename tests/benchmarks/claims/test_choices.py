@@ -83,7 +83,7 @@ def test_a_curve_that_turns_is_found_with_its_rise_and_drop():
 
 
 def test_at_most_a_quarter_of_the_images_is_to_be_copied():
-    """Of 1,797 digits 1,498 are not held out; the classifier and the control see the others."""
+    """1,498 digits are not held out; the classifier and the control see three quarters."""
     digits = with_held_out(load_images("digits"))
     assert of_few(MEMORIZING, digits).num_train == 374
     many = digits._replace(images=np.zeros((5000, 2, 2, 1), np.float32))

@@ -76,11 +76,11 @@ def subjects():
 @pytest.fixture(scope="module")
 def run(subjects, tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    whole = _registry.config_of
+    complete = _registry.config_of
 
     def small(name, *, quick):
         steps = {} if name == "ablation" else {"steps": 20}
-        return whole(name, quick=quick) | steps | SMALL[name]
+        return complete(name, quick=quick) | steps | SMALL[name]
 
     patch.setattr(_reproduce, "config_of", small)
     patch.setattr(_words, "RESAMPLES", 20)
@@ -116,20 +116,20 @@ def test_what_is_done_is_kept(run, subjects):
     before = {file: file.stat().st_mtime_ns for file in out.glob("*.json")}
     said = []
     again = claims.reproduce(list(claims.CLAIMS), out, subjects, say=said.append)
-    assert sum("kept from an earlier run" in words for words in said) == len(claims.CLAIMS) - 1
+    assert sum("kept from an earlier run" in text for text in said) == len(claims.CLAIMS) - 1
     for name in claims.CLAIMS:
         if name != "onset":
             assert (out / f"{name}.json").stat().st_mtime_ns == before[out / f"{name}.json"]
         assert again["claims"][name]["found"] == results["claims"][name]["found"]
 
 
-def test_other_settings_are_measured_anew(run, subjects, tmp_path):
+def test_other_settings_are_measured_again(run, subjects, tmp_path):
     out, _, _, patch = run
     (tmp_path / "onset.json").write_bytes((out / "onset.json").read_bytes())
     with patch.context() as inner:
         smaller = dict(SMALL["onset"], samples=30)
         inner.setitem(SMALL, "onset", smaller)
-        results = claims.reproduce(["onset"], tmp_path, subjects, say=lambda words: None)
+        results = claims.reproduce(["onset"], tmp_path, subjects, say=lambda message: None)
     assert results["claims"]["onset"]["found"]["samples"] == 30
 
 
@@ -151,7 +151,7 @@ def test_what_is_measured_otherwise_is_not_kept(run, subjects, tmp_path, changed
             data = subjects.data._replace(held_out=subjects.data.held_out + 1)
             subjects = dataclasses.replace(subjects, data=data)
         claims.reproduce(["onset"], tmp_path, subjects, say=said.append)
-    assert not any("kept" in words for words in said)
+    assert not any("kept" in text for text in said)
 
 
 def test_unknown_claim(subjects, tmp_path):
@@ -177,19 +177,19 @@ def test_an_exact_flow_copies_whatever_the_gain(run):
 
 
 def test_onset_is_where_copies_begin(run):
-    found = found_of(run, "onset")
-    assert found["onset"] == 10
-    first, last = found["table"]
+    outcome = found_of(run, "onset")
+    assert outcome["onset"] == 10
+    first, last = outcome["table"]
     assert (first["f_mem"]["value"], last["f_mem"]["value"]) == (0.0, 1.0)
 
 
 def test_two_runs_of_one_flow_never_part(run):
-    found = found_of(run, "spike")
-    names = list(found["profiles"])
-    assert found["profiles"][names[0]]["speed2"] == found["profiles"][names[1]]["speed2"]
-    assert found["parting"][names[1]]["value"] == _spike.NEVER
+    outcome = found_of(run, "spike")
+    names = list(outcome["profiles"])
+    assert outcome["profiles"][names[0]]["speed2"] == outcome["profiles"][names[1]]["speed2"]
+    assert outcome["parting"][names[1]]["value"] == _spike.NEVER
     # The exact velocity along its own paths, which end on images: no growth at the end.
-    growths = found["off the exact path"]["growth"]
+    growths = outcome["off the exact path"]["growth"]
     assert abs(growths["at the end"]["exact"]["value"]) < 0.02
     for growth in growths.values():
         assert growth["apart"]["value"] == pytest.approx(0, abs=1e-3)
@@ -198,12 +198,12 @@ def test_two_runs_of_one_flow_never_part(run):
 def test_energies_are_those_of_sample(subjects):
     x0 = _runs.common_noise(7, (8, 8, 1), 3)
     own = _runs.sampled(subjects.memorizing, x0, num_steps=10, t1=0.9)
-    whole = sample(subjects.memorizing, jnp.asarray(x0), num_steps=10, t1=0.9)
+    complete = sample(subjects.memorizing, jnp.asarray(x0), num_steps=10, t1=0.9)
     for name in ("total", "excess", "length", "displacement"):
-        np.testing.assert_allclose(own.quantities[name], getattr(whole.energy, name), rtol=1e-5)
-    speed2 = np.asarray(whole.profile.speed2, np.float64)
+        np.testing.assert_allclose(own.quantities[name], getattr(complete.energy, name), rtol=1e-5)
+    speed2 = np.asarray(complete.profile.speed2, np.float64)
     # Euler: ½ Σ h ||u||², of the steps that begin at 0.8 or later.
-    late = 0.5 * 0.09 * speed2[:, np.asarray(whole.profile.ts) >= 0.8].sum(axis=1)
+    late = 0.5 * 0.09 * speed2[:, np.asarray(complete.profile.ts) >= 0.8].sum(axis=1)
     np.testing.assert_allclose(own.quantities["late"], late, rtol=1e-4)
 
 
@@ -218,23 +218,23 @@ def test_batches_change_nothing(subjects, monkeypatch):
 
 def test_readme_table(run):
     readme = f"# Title\n{START}\nstale\n{END}\nrest\n"
-    whole = run[1] | {"quick": False}
-    new = into_page(readme, whole)
+    complete = run[1] | {"quick": False}
+    new = into_page(readme, complete)
     assert new.startswith("# Title\n")
     assert new.endswith(f"{END}\nrest\n")
     assert "stale" not in new
     assert new.count("| `kts` | F_mem without a gain | 37.34% (CelebA) | 100.0% (") == 1
     with pytest.raises(ValueError, match="must have the marks"):
-        into_page("no marks", whole)
+        into_page("no marks", complete)
     for part in ({"quick": True}, {"trained here": True}, {"claims": {"kts": {}}}):
         with pytest.raises(ValueError, match="of all claims, at full settings"):
-            into_page(readme, whole | part)
+            into_page(readme, complete | part)
 
 
-def test_a_turn_is_told_by_what_came_before():
+def test_a_turn_is_seen_by_what_came_before():
     def turn(*values):
-        found = [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]
-        table = [{"step": at + 1, "quantities": {"E": one}} for at, one in enumerate(found)]
+        outcome = [{"value": v, "low": v - 0.4, "high": v + 0.4} for v in map(float, values)]
+        table = [{"step": at + 1, "quantities": {"E": one}} for at, one in enumerate(outcome)]
         return _onset._turn(table, "E")
 
     assert turn(3, 2, 1, 2, 3) == {"at": 3, "told": 4}
@@ -256,23 +256,23 @@ def test_onset_stays():
     assert onset(0.0, 0.2, 0.3, 0.1) is None
 
 
-def test_a_control_that_turns_too_is_told():
+def test_a_control_that_turns_too_is_named():
     at, none = {"at": 3, "told": 4}, None
-    found = {
+    outcome = {
         "announced": {"total": at, "excess": at, "length": none},
         "control turns": {"total": at, "excess": none, "length": none},
         "control": [{"step": 8, "f_mem": {"value": 0.0, "low": 0.0, "high": 0.01}}],
         "table": [{"f_mem": {"value": 0.4, "low": 0.3, "high": 0.5}}],
         "onset": 6,
     }
-    words = _onset.verdict(found)
-    assert "energy E turns at step 3, told at 4, 2 steps ahead of the onset" in words
-    assert "copies 0.0% (0.0 to 1.0) from the same few, energy E turns as well" in words
-    assert words.endswith("; excess does not.")
-    assert "Without a turn: path length." in words
-    both = found | {"control turns": found["announced"]}
+    text = _onset.verdict(outcome)
+    assert "energy E turns at step 3, seen at 4, 2 steps ahead of the onset" in text
+    assert "copies 0.0% (0.0 to 1.0) from the same few, energy E turns as well" in text
+    assert text.endswith("; excess does not.")
+    assert "Without a turn: path length." in text
+    both = outcome | {"control turns": outcome["announced"]}
     assert _onset.verdict(both).endswith("turns as well: they announce no memorisation.")
-    assert "too few other images" in _onset.verdict(found | {"control": []})
+    assert "too few other images" in _onset.verdict(outcome | {"control": []})
 
 
 def test_other_shapes_have_the_same_integral():
@@ -292,9 +292,9 @@ def test_other_shapes_have_the_same_integral():
 
 
 def test_no_gain_leaves_fewer_copies_of_an_exact_flow(run):
-    found = found_of(run, "tune")
-    assert found["no gain"]["completed"]["f_mem"]["value"] == 1.0
-    for one in found["tunings"]:
+    outcome = found_of(run, "tune")
+    assert outcome["no gain"]["completed"]["f_mem"]["value"] == 1.0
+    for one in outcome["tunings"]:
         if one["goal"] == "copies":
             assert {result["objective"] for result in one["results"]} == {1.0}
             assert one["is_no_gain"]

@@ -20,9 +20,9 @@ def test_help_names_the_claims(tmp_path):
 def test_images_that_do_not_serve(command, tmp_path):
     np.save(tmp_path / "some.npy", np.zeros((30, 4, 4), np.uint8))
     head = {"claims": ["claims", "all", "--data"], "train": ["train"]}[command]
-    for name, words in (("some.npy", "must have labels"), ("none", "there is no file, folder or")):
+    for name, text in (("some.npy", "must have labels"), ("none", "there is no file, folder or")):
         command = [*head, str(tmp_path / name), "--out", str(tmp_path / "out")]
-        told = CliRunner().invoke(main, command)
-        assert told.exit_code == 1
-        assert words in told.output
-        assert "Traceback" not in told.output
+        answer = CliRunner().invoke(main, command)
+        assert answer.exit_code == 1
+        assert text in answer.output
+        assert "Traceback" not in answer.output

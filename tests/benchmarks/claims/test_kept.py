@@ -168,9 +168,9 @@ def test_the_verdict_says_whether_random_search_is_beaten(better):
         rows.append({"name": name, "candidates": 2 if is_guided else 4, "evaluations": 100.0,
                      "same": 0.95 if is_guided else 1.0, "levels": levels,
                      "against random": change, "against random search": change})  # fmt: skip
-    words = _select.verdict({"samples": 10, "evaluations": 104, "rows": rows})
-    assert ("Nothing beats random search" in words) is not better
-    assert ("clearly worse in neither: early bending, lowest." in words) is better
-    assert "CFG-Rejection then pays for a second velocity" in words
-    assert "has 2 candidates where bending has 4" in words
-    assert "by every method 95% or more of them" in words
+    text = _select.verdict({"samples": 10, "evaluations": 104, "rows": rows})
+    assert ("Nothing beats random search" in text) is not better
+    assert ("clearly worse in neither: early bending, lowest." in text) is better
+    assert "CFG-Rejection then pays for a second velocity" in text
+    assert "has 2 candidates where bending has 4" in text
+    assert "by every method 95% or more of them" in text

@@ -1,4 +1,4 @@
-"""What the page says of the claims: outcomes in words, and a section on other images."""
+"""The page: outcomes of the claims in words, and a section on other images."""
 
 import pytest
 from click.testing import CliRunner

@@ -105,13 +105,13 @@ def test_models_that_were_not_trained_are_left_out(tmp_path, monkeypatch):
 
 
 def test_held_out_images_are_none_of_the_others(digits):
-    whole = with_held_out(digits)
-    assert len(whole.held_out) == 1797 // 6
-    rows = np.concatenate([whole.images, whole.held_out]).reshape(1797, -1)
+    complete = with_held_out(digits)
+    assert len(complete.held_out) == 1797 // 6
+    rows = np.concatenate([complete.images, complete.held_out]).reshape(1797, -1)
     want = np.sort(digits.images.reshape(1797, -1).sum(axis=1))
     np.testing.assert_allclose(np.sort(rows.sum(axis=1)), want, rtol=1e-6)
-    assert with_held_out(whole) is whole
-    assert jax.tree.leaves(whole.labels)[0].shape == (1797 - 1797 // 6,)
+    assert with_held_out(complete) is complete
+    assert jax.tree.leaves(complete.labels)[0].shape == (1797 - 1797 // 6,)
 
 
 def test_models_of_other_images_are_refused(digits, copied):
@@ -126,12 +126,12 @@ def test_models_of_other_images_are_refused(digits, copied):
 
 
 def test_models_of_other_recipes_are_refused(digits, copied):
-    whole = with_held_out(digits)
+    complete = with_held_out(digits)
     with pytest.raises(ValueError, match=r"classifier\.npz is a model of another epochs"):
-        train_models(whole, copied, TINY, FEW, epochs=2)
+        train_models(complete, copied, TINY, FEW, epochs=2)
     slower = dataclasses.replace(TINY, learning_rate=1e-4)
     with pytest.raises(ValueError, match=r"general\.npz is a model of another recipe"):
-        train_models(whole, copied, slower, FEW, epochs=12)
+        train_models(complete, copied, slower, FEW, epochs=12)
     with pytest.raises(ValueError, match=r"classifier\.npz is a model of another recipe"):
         require_alike(copied / "classifier.npz", {"recipe": {}})  # it says nothing of one
 
@@ -167,8 +167,10 @@ def test_patches_divide_the_images():
 def test_images_sorted_by_class_are_mixed(digits):
     order = np.argsort(digits.labels, kind="stable")
     images = np.repeat(digits.images[order], 8, axis=0)
-    whole = with_held_out(digits._replace(images=images, labels=np.repeat(digits.labels[order], 8)))
-    assert len(np.unique(whole.labels[:1024])) == 10
+    complete = with_held_out(
+        digits._replace(images=images, labels=np.repeat(digits.labels[order], 8))
+    )
+    assert len(np.unique(complete.labels[:1024])) == 10
 
 
 def test_images_without_labels_are_refused(digits, tmp_path):

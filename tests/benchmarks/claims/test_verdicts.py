@@ -43,12 +43,12 @@ def kts():
 
 
 def test_kts_beaten_by_a_control(kts):
-    words = _kts.verdict(kts)
-    assert "both with α0 = β0 = 0.02 lowers F_mem most" in words
-    assert "changes F_mem by -10.0 (-11.0 to -9.0) points" in words
-    assert "on other noise F_mem by -9.0 (-10.0 to -8.0) points" in words
-    assert "1 of the 1 settings of KTS are beaten by a control (early stop)" in words
-    assert "the setting above by early stop: t = 0.9. KTS is not on the front." in words
+    text = _kts.verdict(kts)
+    assert "both with α0 = β0 = 0.02 lowers F_mem most" in text
+    assert "changes F_mem by -10.0 (-11.0 to -9.0) points" in text
+    assert "on other noise F_mem by -9.0 (-10.0 to -8.0) points" in text
+    assert "1 of the 1 settings of KTS are beaten by a control (early stop)" in text
+    assert "the setting above by early stop: t = 0.9. KTS is not on the front." in text
     lines = {line.what: line.here for line in _kts.table(kts)}
     assert lines["settings of KTS with a control of fewer copies, no farther off"] == "1 of 1"
     assert any("-9.0 (-10.0 to -8.0); -0.040" in here for here in lines.values())
@@ -62,12 +62,12 @@ def test_what_landings_hide_is_counted():
         row("early stop", "t = 0.9", 0.39, -0.005),
     ]
     results = {"rows": rows, "lower": _completion._lower(rows[1:])}
-    words = _completion.verdict(results)
-    assert "KTS, landing only: β0 = 0.02: 20.0% (19.0 to 21.0), completed 30.0%" in words
-    assert "(50% of the fall is noise); of the copies without a gain 99.0%" in words
-    assert "t = 0.9: 39.0% (38.0 to 40.0), completed 39.2% (38.2 to 40.2) (no clear fall)" in words
-    assert "Of 2 settings 1 have clearly fewer copies among the completed samples, 1 of" in words
-    assert "at no greater Fréchet distance of those (KTS, landing only: β0 = 0.02)." in words
+    text = _completion.verdict(results)
+    assert "KTS, landing only: β0 = 0.02: 20.0% (19.0 to 21.0), completed 30.0%" in text
+    assert "(50% of the fall is noise); of the copies without a gain 99.0%" in text
+    assert "t = 0.9: 39.0% (38.0 to 40.0), completed 39.2% (38.2 to 40.2) (no clear fall)" in text
+    assert "Of 2 settings 1 have clearly fewer copies among the completed samples, 1 of" in text
+    assert "at no greater Fréchet distance of those (KTS, landing only: β0 = 0.02)." in text
     lines = {line.what: line.here for line in _completion.table(results)}
     name = "F_mem, and that of completed samples: KTS, landing only, β0 = 0.02"
     assert lines[name] == "20.0% (19.0 to 21.0); 30.0% (29.0 to 31.0)"
@@ -76,9 +76,9 @@ def test_what_landings_hide_is_counted():
 def test_kts_beaten_by_none(kts):
     kts["beaten"]["kts"] = {"KTS, both: α0 = β0 = 0.02": []}
     kts["beaten"]["controls"] = {"early stop: t = 0.9": ["KTS, both: α0 = β0 = 0.02"]}
-    words = _kts.verdict(kts)
-    assert "0 of the 1 settings of KTS are beaten by a control, 1 of the 1 of controls" in words
-    assert "the setting above by none. 1 settings of KTS are on the front." in words
+    text = _kts.verdict(kts)
+    assert "0 of the 1 settings of KTS are beaten by a control, 1 of the 1 of controls" in text
+    assert "the setting above by none. 1 settings of KTS are on the front." in text
 
 
 @functools.cache
@@ -108,30 +108,30 @@ def few_resamples(monkeypatch):
 
 @pytest.mark.usefixtures("few_resamples")
 def test_goldilocks_that_turns():
-    found = goldilocks(bent=True)
-    words = _goldilocks.verdict(found)
-    assert "The margin turns most over energy, t ≥ 0.8" in words
-    assert "it is highest in fifth 3" in words
-    assert "energy, t ≥ 0.8 tells copies best: on the others they have more of it" in words
-    assert "copies have neither clearly more nor less E (AUC" in words
+    outcome = goldilocks(bent=True)
+    text = _goldilocks.verdict(outcome)
+    assert "The margin turns most over energy, t ≥ 0.8" in text
+    assert "it is highest in fifth 3" in text
+    assert "energy, t ≥ 0.8 tells copies best: on the others they have more of it" in text
+    assert "copies have neither clearly more nor less E (AUC" in text
     # Copies have density 0.2 + 1.6 x, others 1.8 − 1.6 x: ∫ (1.8 − 1.6 x)(1 − 0.2 x − 0.8 x²) dx.
-    assert found["its auc"]["value"] == pytest.approx(1.8 - 0.98 - 1.12 / 3 + 0.32, abs=0.03)
-    assert "F_mem rises, 1" in words  # 18% in the first fifth
-    lines = {line.what for line in _goldilocks.table(found)}
+    assert outcome["its auc"]["value"] == pytest.approx(1.8 - 0.98 - 1.12 / 3 + 0.32, abs=0.03)
+    assert "F_mem rises, 1" in text  # 18% in the first fifth
+    lines = {line.what for line in _goldilocks.table(outcome)}
     assert "margin over energy, t ≥ 0.8: fifth 3 above first, above last" in lines
 
 
 @pytest.mark.usefixtures("few_resamples")
 def test_goldilocks_that_does_not_turn():
-    found = goldilocks(bent=False)
-    assert "does not clearly turn" in _goldilocks.verdict(found)
-    assert len(_goldilocks.table(found)) == 3
+    outcome = goldilocks(bent=False)
+    assert "does not clearly turn" in _goldilocks.verdict(outcome)
+    assert len(_goldilocks.table(outcome)) == 3
 
 
 @pytest.mark.usefixtures("few_resamples")
 def test_nothing_tells_copies_where_the_interval_holds_a_half():
-    found = goldilocks(bent=True) | {"its auc": {"value": 0.44, "low": 0.33, "high": 0.56}}
-    assert "No quantity clearly tells copies: energy, t ≥ 0.8" in _goldilocks.verdict(found)
+    outcome = goldilocks(bent=True) | {"its auc": {"value": 0.44, "low": 0.33, "high": 0.56}}
+    assert "No quantity clearly tells copies: energy, t ≥ 0.8" in _goldilocks.verdict(outcome)
 
 
 def test_too_few_copies_tell_nothing():
@@ -139,8 +139,8 @@ def test_too_few_copies_tell_nothing():
     copied[:5] = True
     amount = np.random.default_rng(0).uniform(size=200)
     assert np.isnan(_words.auc(amount, copied))
-    found = without_nan(_words.bootstrap(_words.auc, [amount, copied]))
-    assert _words.with_interval(found) == "none"
+    outcome = without_nan(_words.bootstrap(_words.auc, [amount, copied]))
+    assert _words.with_interval(outcome) == "none"
     assert _words.with_interval({"value": 0.5, "low": None, "high": None}) == "+0.50 (no interval)"
     assert _words.percent({"value": None, "low": None, "high": None}) == "none"
 

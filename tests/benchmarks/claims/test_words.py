@@ -19,11 +19,11 @@ def test_within_leaves_nothing_of_the_class():
 
 def test_bootstrap_interval_of_a_mean():
     values = np.random.default_rng(0).normal(size=400)
-    found = _words.bootstrap(lambda v: v.mean(), [values], resamples=2000)
+    outcome = _words.bootstrap(lambda v: v.mean(), [values], resamples=2000)
     half = 1.96 * values.std() / 20
-    assert found["value"] == values.mean()
-    assert found["low"] == pytest.approx(values.mean() - half, abs=0.01)
-    assert found["high"] == pytest.approx(values.mean() + half, abs=0.01)
+    assert outcome["value"] == values.mean()
+    assert outcome["low"] == pytest.approx(values.mean() - half, abs=0.01)
+    assert outcome["high"] == pytest.approx(values.mean() + half, abs=0.01)
 
 
 @pytest.mark.parametrize(("ends", "word"), [((0.0, 1.0), "rises"), ((1.0, 0.0), "falls")])
