@@ -31,7 +31,7 @@ class StateSpec(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers a sample has."""
+        """The number of numbers in a sample."""
         return sum(map(math.prod, self.shapes))
 
     @property
@@ -147,5 +147,5 @@ def optional_event_shape(event_shape: object) -> "tuple[int, ...] | StateSpec | 
 
 
 def as_event_shape(shape: "tuple[int, ...] | StateSpec") -> EventShape:
-    """What a user calls the shape that `checked_event_shape` returned."""
+    """The shape that `checked_event_shape` returned, as users write it."""
     return shape.event_shape if isinstance(shape, StateSpec) else shape

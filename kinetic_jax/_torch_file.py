@@ -40,7 +40,7 @@ _MOST_AXES = 64  # of PyTorch and of NumPy
 
 
 def read_torch_file(file: Path) -> Any:
-    """What `torch.save` wrote to a file, with read-only NumPy arrays for its tensors.
+    """The content that `torch.save` wrote to a file, with read-only NumPy arrays for its tensors.
 
     Raises:
         ValueError: naming the file and its size, if it is damaged or not of the format of
@@ -120,7 +120,7 @@ def _popped(stack: list[int | None], names: list[str]) -> list[int]:
 
 
 class _Constant:
-    """What a pickle cannot change: it may set the attributes of all that it makes."""
+    """Data that a pickle cannot change: it may set the attributes of all that it makes."""
 
     __slots__ = ()
 

@@ -426,6 +426,13 @@ def calls_of_copies(labelled: Any, plain: Any, x0: jax.Array) -> dict[str, Call]
         "CopyDetector.without_labels": Call(
             copies.CopyDetector.without_labels, {"features": features}
         ),
+        "check_earlier": Call(
+            copies.check_earlier,
+            {"earlier": plain, "earliest": plain, "x1": run.x1, "key": key},
+        ),
+        "anisotropy": Call(copies.anisotropy, guided),
+        "bending": Call(copies.bending, {"profile": run.profile}),
+        "negatives": Call(copies.negatives, {"field": plain, "held_out": x0, "key": key}),
         "contraction": Call(copies.contraction, {"field": plain, "x0": x0, "key": key}),
         "copy_features": Call(
             copies.copy_features, {"field": plain, "run": run, "key": key, "bins": 2}

@@ -21,6 +21,7 @@ NOT_CALLED = {
     "a setting, which `tune` checks": {"Setting"},
     "a result": {
         *("AccumulatedGuidance", "AtomLanding", "Authenticity", "CopyFeatures", "Correlation"),
+        "Estimate",
         *("DensityProfile", "Descent", "Diagnosis", "Drawn", "Efficiency", "RejectedRun"),
         *("Rejection", "SelectedRun", "Selection", "SettingResult", "Statistic", "Stratum"),
         *("TransportBounds", "Tuning"),

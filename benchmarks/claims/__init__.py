@@ -1,6 +1,7 @@
 """The published claims about kinetic energy, measured on images: one module a claim."""
 
 from benchmarks.claims._page import into_page as into_page
+from benchmarks.claims._page import others_into_page as others_into_page
 from benchmarks.claims._page import require_marks as require_marks
 from benchmarks.claims._page import results_table as results_table
 from benchmarks.claims._registry import CLAIMS as CLAIMS

@@ -71,15 +71,13 @@ def _batch(
     field, steps, end = subjects.general, config["steps"], config["t_early"]
     noise = jnp.asarray(x0.reshape(-1, *x0.shape[2:]))
     cond = np.repeat(labels, x0.shape[1])
-    run = sample(field, noise, jnp.asarray(cond), num_steps=steps)
+    run = sample(field, noise, jnp.asarray(cond), num_steps=steps, tau_split=end)
     assert run.profile is not None, "the grid is fixed"
     failed = np.asarray(run.status) != 0
-    ts, speed2 = (np.asarray(of, np.float64) for of in (run.profile.ts, run.profile.speed2))
     pictures = np.where(failed[:, None, None, None], np.nan, np.asarray(run.x1))
-    launch = speed2[:, ts < end - 1e-6].sum(axis=1) / (2 * steps)
     scores = {
         BENDING: np.asarray(early_bending(run.profile), np.float64),
-        ENERGY: launch,
+        ENERGY: np.asarray(run.energy.launch, np.float64),
         VERIFIER: margins(subjects.logits(pictures), cond),
     }
     first = jnp.asarray(x0[:, :guided].reshape(-1, *x0.shape[2:]))

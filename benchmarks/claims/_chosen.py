@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t
 
 from benchmarks.claims import _rows
 from benchmarks.claims._candidates import margins
@@ -28,12 +28,12 @@ class Chosen(NamedTuple):
     """Samples of one method, measured.
 
     Attributes:
-        by_slot: margin, accuracy, neighbours and diversity, shape (slots,) each; NaN where a
-            sample failed.
-        recall: the share of held-out images that they cover.
-        halves: the same of halves of the slots, which are the same for every method.
+        by_slot: margin, accuracy, neighbours and pseudo-values of the diversity, shape (slots,)
+            each; NaN where a sample failed.
+        recall: the share of held-out images that the samples cover.
+        halves: the recall by random halves of the slots, the same halves for every method.
         frechet: the distance of their features from those of held-out images.
-        spread: the same of resamples of the slots.
+        spread: that distance in resamples of the slots.
     """
 
     by_slot: dict[str, np.ndarray]
@@ -70,8 +70,8 @@ def chosen_of(
     order = [draws.permutation(len(images))[: len(images) // 2] for _ in range(config["halves"])]
     return Chosen(
         by_slot,
-        _recall(rows, subjects),
-        np.array([_recall(rows[half], subjects) for half in order]),
+        _recall(rows, subjects, len(images)),
+        np.array([_recall(rows[half], subjects, len(images)) for half in order]),
         subjects.frechet(features),
         resampled(subjects.frechet, features, is_valid=is_valid, resamples=_rows.FRECHET_RESAMPLES),
     )
@@ -93,24 +93,47 @@ def _neighbours(
 
 
 def _distances(features: np.ndarray, labels: np.ndarray, partners: int) -> np.ndarray:
-    """The mean distance of each sample to the next ones of its class; NaN without any."""
-    values = np.full(len(labels), np.nan)
+    """Pseudo-values of the mean distance of samples to the next ones of their class.
+
+    Their mean is that distance, a U-statistic: every distance belongs to two samples, so that the
+    distances of one sample alone spread half as much as they count. The pseudo-value of sample i
+    is U + 2 (h_i − U_c), with h_i its mean distance to its partners on both sides, U_c the mean of
+    its class and U that of all samples: of the jackknife, to first order in 1/n, with the numbers
+    of samples of each class fixed. Resamples of these spread as U does.
+
+    Args:
+        features: shape (n, d).
+        labels: classes, shape (n,).
+        partners: how many next samples of the class each is compared with.
+
+    Returns:
+        Shape (n,); NaN for the only sample of a class.
+
+    References:
+        Arvesen, Jackknifing U-statistics, Annals of Mathematical Statistics 40, 1969.
+    """
+    means, parts = np.full(len(labels), np.nan), np.zeros(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         own = features[members].astype(np.float64)
-        apart = [
-            np.linalg.norm(own - np.roll(own, -shift, axis=0), axis=1)
-            for shift in range(1, min(partners, len(members) - 1) + 1)
-        ]
+        apart = []
+        for shift in range(1, min(partners, len(members) - 1) + 1):
+            ahead = np.linalg.norm(own - np.roll(own, -shift, axis=0), axis=1)
+            apart.append((ahead + np.roll(ahead, shift)) / 2)
         if apart:
-            values[members] = np.mean(apart, axis=0)
-    return values
+            near = np.mean(apart, axis=0)
+            means[members] = near.mean()
+            parts[members] = 2 * (near - near.mean())
+    is_known = ~np.isnan(means)
+    if is_known.any():
+        means[is_known] = means[is_known].mean()
+    return means + parts
 
 
-def _recall(rows: np.ndarray, subjects: Subjects) -> float:
-    """The share of as many held-out images that lie near samples, in the judge's features."""
+def _recall(rows: np.ndarray, subjects: Subjects, number: int) -> float:
+    """The share of the first held-out images that lie near samples, in the judge's features."""
     features = rows[np.isfinite(rows).all(axis=1)]
-    real = subjects.held_out_features[: len(rows)]
+    real = subjects.held_out_features[:number]
     if min(len(features), len(real)) < LEAST:
         return float("nan")
     return precision_recall(features, real, progress=False).recall
@@ -143,9 +166,15 @@ def changed(own: Chosen, other: Chosen) -> dict[str, Any]:
 
 
 def _by_halves(value: float, draws: np.ndarray) -> dict[str, float]:
-    """A value with the spread of that of halves of the slots, which is as wide as a bootstrap's.
+    """A value with the interval of the delete-half jackknife, from random halves of the slots.
 
-    Repeated rows, as a bootstrap has them, would have balls without a radius.
+    The spread of a statistic over halves of n slots estimates its standard error over n of them;
+    few halves estimate it, so the interval is Student's. Repeated rows, as a bootstrap has them,
+    would have balls without a radius.
+
+    References:
+        Shao and Wu, A general theory for jackknife variance estimation, Annals of Statistics 17,
+        1989.
     """
-    half = float(norm.isf((1 - CONFIDENCE) / 2)) * float(np.std(draws))
+    half = float(t.isf((1 - CONFIDENCE) / 2, len(draws) - 1)) * float(np.std(draws, ddof=1))
     return {"value": value, "low": value - half, "high": value + half}

@@ -39,8 +39,9 @@ CLAIMS = (
     "--into",
     "page",
     type=LocalPath(exists=True, dir_okay=False),
-    help="Puts the table of figures into the marked region of this page, docs/results.md: of all "
-    "claims, at full settings, on the models that come with the package.",
+    help="Puts figures and outcomes into the marked regions of this page, docs/results.md: of all "
+    "claims, at full settings, on the models that come with the package; or of the detector on "
+    "other images.",
 )
 def command(
     claims: tuple[str, ...], data: str | None, quick: bool, out: Path | None, page: Path | None
@@ -59,32 +60,48 @@ def command(
     images      energies and log densities of given images, trained on or held out
     compare     the last checkpoint before copying, with and without the training images
     detector    copies detected without the training images
+    guided      the same of a model with labels, by guidance as well
     reject      likely copies rejected, at the end or early
     select      the best of several candidates, at equal numbers of evaluations
     tune        tuned gains and time grids, with what they promise and keep on fresh noise
     """  # noqa: D301 - click's mark for lines as they are is the character itself
-    from benchmarks.claims import into_page, reproduce, require_marks
+    from benchmarks.claims import into_page, others_into_page, reproduce
 
     names = list(CLAIMS) if "all" in claims else list(dict.fromkeys(claims))
     shipped = data is None or data == "fashion-mnist" or holds_fashion_mnist(data)
     if out is None:
         out = Path("claims-out" if shipped else f"claims-out-{Path(str(data)).stem}")
     if page is not None:
-        if quick or not shipped or names != list(CLAIMS):
-            raise ValueError("--into is for all claims, at full settings, of shipped models")
-        require_marks(page.read_text())
+        _check_page(page, names, shipped=shipped, quick=quick)
     out.mkdir(parents=True, exist_ok=True)
     advice = f"the same command begins again with the claim it was in, from {out}"
     with advice_on_interrupt(advice):
         subjects = _subjects(data, out, shipped=shipped, quick=quick)
         results = reproduce(names, out, subjects, quick=quick, say=say)
     if page is not None:
-        write_whole(page, into_page(page.read_text(), results).encode())
+        put = into_page if shipped else others_into_page
+        write_whole(page, put(page.read_text(), results).encode())
     minutes = results["seconds"] / 60
     count = len(results["claims"])
     say(f"\n{count} claim{'s' * (count != 1)}, {minutes:.1f} minutes of measuring")
     out = out / "quick" if quick else out
     say(f"report: {out / 'report.html'}\nnumbers: {out / 'results.json'}")
+
+
+def _check_page(page: Path, names: list[str], *, shipped: bool, quick: bool) -> None:
+    """Refuses, before anything is measured, what the page has no place for."""
+    from benchmarks.claims import require_marks
+    from benchmarks.claims._page import ON_OTHER_IMAGES, OTHER_END, OTHER_START
+
+    if quick or names != (list(CLAIMS) if shipped else [ON_OTHER_IMAGES]):
+        raise ValueError(
+            "--into is for all claims, at full settings, of shipped models, or for "
+            f"{ON_OTHER_IMAGES} of other images"
+        )
+    if shipped:
+        require_marks(page.read_text())
+    else:
+        require_marks(page.read_text(), OTHER_START, OTHER_END)
 
 
 def _subjects(data: str | None, out: Path, *, shipped: bool, quick: bool) -> Any:

@@ -9,9 +9,10 @@ from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import Line, interval, percent, with_interval
 from kinetic_jax import plotting
 from kinetic_jax.comparison import Comparison, compare
+from kinetic_jax.comparison._inputs import BEFORE_COPYING
 from kinetic_jax.fields import VelocityField
 
-# Of the models' reports, by label of the picture.
+# Attributes of the models' reports, by label of the picture.
 DRAWN = {"F_mem": "f_mem", "share that snaps": "snapped", "snap against the earliest": "snap"}
 
 
@@ -40,7 +41,9 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
     for step in steps[1 : 1 + config["others"]]:
         try:
             earliest[str(step)] = of(0, fewer=(), earliest=step).by_snap
-        except ValueError as error:  # it copies already
+        except ValueError as error:
+            if not _is_refused(str(error)):
+                raise
             earliest[str(step)] = str(error)
     return {
         "limit": config["limit"],
@@ -70,16 +73,21 @@ def verdict(results: dict[str, Any]) -> str:
     others = ", ".join(
         f"{_step(answer)} against step {int(step):,}"
         for step, answer in results["earliest"].items()
-        if answer is None or answer.isdecimal()
+        if not _is_refused(answer)
     )
-    refused = [step for step, answer in results["earliest"].items() if answer and " " in answer]
+    refused = [_step(step) for step, answer in results["earliest"].items() if _is_refused(answer)]
     ending = f" Snap says {others}." if others else ""
     if refused:
-        ending += f" As earliest models, steps {', '.join(refused)} are refused: they copy already."
+        ending += f" Refused as earliest models, as they copy already: {', '.join(refused)}."
     return (
         f"The last checkpoint before copying, on {len(runs)} noises: {listed}; the two agree on "
         f"{agree}. Snap is against step {results['first']:,}.{ending} {runs[0]['reason']}"
     )
+
+
+def _is_refused(answer: str | None) -> bool:
+    """True for the error by which `compare` refuses an earliest model that copies already."""
+    return answer is not None and BEFORE_COPYING in answer
 
 
 def _step(name: str | None) -> str:
@@ -96,7 +104,17 @@ def table(results: dict[str, Any]) -> list[Line]:
         )
         for number, run in enumerate(results["runs"])
     ]
-    for model in results["table"]["models"]:
+    models = {model["name"]: model for model in results["table"]["models"]}
+    answers = {str(results["first"]): results["runs"][0]["by_snap"], **results["earliest"]}
+    lines += [
+        Line(
+            f"last checkpoint before copying by snap against step {int(step):,}, noise 1",
+            "",
+            _with_f_mem(answer, models),
+        )
+        for step, answer in answers.items()
+    ]
+    for model in models.values():
         if model["f_mem"] is not None:
             parts = [f"F_mem {percent(model['f_mem'])}"]
             if model["snapped"] is not None:
@@ -106,6 +124,15 @@ def table(results: dict[str, Any]) -> list[Line]:
                 ]
             lines.append(Line(f"checkpoint at step {model['step']:,}", "", "; ".join(parts)))
     return lines
+
+
+def _with_f_mem(answer: str | None, models: dict[str, Any]) -> str:
+    """An answer by snap, with F_mem of the same samples at that checkpoint."""
+    if _is_refused(answer):
+        return "refused: that checkpoint copies already"
+    if answer is None:
+        return "none"
+    return f"{_step(answer)}, of F_mem {percent(models[answer]['f_mem'])}"
 
 
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:

@@ -71,7 +71,7 @@ def _settings(config: dict[str, Any], subjects: Subjects) -> list[tuple[str, str
     for end in config["stops"]:
         early = {"num_steps": round(steps * end), "t1": end}
         settings.append(("early stop", f"t = {end:g}", early))
-    step = subjects.step_after(config["earlier"])
+    step = subjects.nearest_step(config["earlier"])
     for w in config["guide"]:
         guided = guide(subjects.checkpoints[step], w)
         settings.append((f"guided by step {step:,}", f"w = {w:g}", {"transform": guided}))

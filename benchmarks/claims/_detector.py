@@ -1,20 +1,21 @@
 """Copies detected without the training data: every statistic, and a detector made of them."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.claims._detected import ALONG
+from benchmarks.claims._detected import draw as draw
+from benchmarks.claims._detected import table as table
+from benchmarks.claims._detected import verdict as verdict
 from benchmarks.claims._guided import GUIDED
 from benchmarks.claims._methods import (
     columns_of,
-    fitted,
-    line_of,
     of_detector,
-    ranked,
+    of_labels,
+    of_none,
     without_labels,
 )
 from benchmarks.claims._scored import (
@@ -24,26 +25,26 @@ from benchmarks.claims._scored import (
     features_of,
     quality,
     scored,
+    with_usual,
 )
-from benchmarks.claims._subjects import Subjects
-from benchmarks.claims._words import Line, interval, percent, share, with_interval
-from kinetic_jax import plotting
-from kinetic_jax.copies import STATISTICS, CopyDetector, CopyFeatures, snap
-from kinetic_jax.sampling import sample
+from benchmarks.claims._subjects import Subjects, with_shipped_models
+from benchmarks.claims._words import share
+from kinetic_jax.copies import STATISTICS, CopyFeatures, negatives, snap
+from kinetic_jax.data import load_images
 
 PLAIN = tuple(name for name in STATISTICS if name not in GUIDED)
-# Detectors by name, with the columns that they see; None for all.
+# Detectors by name, with the columns that they see; "" for all.
 DETECTORS = {
     "profile": "profile",
     "profile and snap": "profile, snap",
     "all features": "",
 }
-ALONG = ("snap", "self_consistency", "spread")
+SHIPPED = "fashion-mnist-1024"
 
 
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every method on fresh noise; settings and detectors were chosen on other noise."""
-    earlier = subjects.step_after(config["earlier"])
+    earlier = subjects.nearest_step(config["earlier"])
     model = Model(subjects.memorizing, subjects.checkpoints[earlier])
     seeds = config["seed"], config["seed"] + 1000
     train = subjects.few
@@ -52,10 +53,8 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
         return scored(one, train, config, seed, progress, **options)
 
     chosen_on = of(model, seeds[0])
-    usual = chosen_on.speed2[chosen_on.copied.valid & ~chosen_on.copied.memorized]
-    names = PLAIN if len(usual) > 1 else tuple(name for name in PLAIN if name != "norm_rule")
-    fresh = of(model, seeds[1], statistics=names, usual=usual.astype(np.float32))
-    results = {
+    fresh = of(model, seeds[1], **with_usual(PLAIN, chosen_on))
+    return {
         "samples": config["samples"],
         "earlier": earlier,
         "f_mem": share(fresh.copied),
@@ -74,25 +73,23 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             for name, options in _other_runs(config).items()
         },
         "transfer": _transferred(subjects, chosen_on, seeds, of),
+        "from shipped": _from_shipped(subjects, config, fresh, progress),
     }
-    return results
 
 
-def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dict[str, Any]:
-    """Detectors of labels, of none, and of held-out negatives."""
-    labels = chosen_on.copied.memorized
+def _detectors(chosen_on: Scored, fresh: Scored, held_out: CopyFeatures) -> dict[str, Any]:
+    """Detectors by labels, without any, and by held-out negatives."""
     table: dict[str, Any] = {}
     for name, which in DETECTORS.items():
         own = columns_of(chosen_on.features, which)
-        detector = fitted(functools.partial(CopyDetector.fit, own, labels))
+        detector = of_labels(own, chosen_on.copied.memorized)
         table[f"labels, {name}"] = of_detector(detector, columns_of(fresh.features, which), fresh)
     own = columns_of(chosen_on.features, "snap")
-    detector = fitted(lambda: CopyDetector.without_labels(own))
+    detector = of_none(own)
     table["no labels, snap"] = of_detector(detector, columns_of(fresh.features, "snap"), fresh)
     statistics = "snap, self_consistency, spread"
     own = columns_of(chosen_on.features, statistics)
-    held_out = negatives._replace(settings=own.settings)  # of paths that began later
-    detector = fitted(lambda: CopyDetector.without_labels(own, held_out))
+    detector = of_none(own, held_out)
     table["no labels, held-out negatives"] = of_detector(
         detector, columns_of(fresh.features, statistics), fresh
     )
@@ -102,9 +99,13 @@ def _detectors(chosen_on: Scored, fresh: Scored, negatives: CopyFeatures) -> dic
 def _negatives(subjects: Subjects, model: Model, config: dict[str, Any]) -> CopyFeatures:
     """Features of held-out images, re-noised and denoised by the model."""
     t, number = config["negatives at"], min(config["samples"] // 2, len(subjects.data.held_out))
-    images = jnp.asarray(subjects.data.held_out[:number])
-    noisy = t * images + (1 - t) * jax.random.normal(jax.random.key(config["seed"]), images.shape)
-    run = sample(model.field, noisy, t0=t, num_steps=max(1, round(config["steps"] * (1 - t))))
+    run = negatives(
+        model.field,
+        subjects.data.held_out[:number],
+        key=jax.random.key(config["seed"]),
+        t=t,
+        num_steps=max(1, round(config["steps"] * (1 - t))),
+    )
     return features_of(model, run, None, bins=0)
 
 
@@ -135,8 +136,7 @@ def _at_step(
     """Statistics and detectors of a checkpoint."""
     chosen_on, fresh = (of(model, seed, samples=samples) for seed in seeds)
     columns = {name: fresh.features.column(name) for name in ALONG}
-    labels = chosen_on.copied.memorized
-    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = of_labels(chosen_on.features, chosen_on.copied.memorized)
     return {
         "step": step,
         "f_mem": share(fresh.copied),
@@ -157,8 +157,7 @@ def _transferred(
     subjects: Subjects, chosen_on: Scored, seeds: tuple[int, int], of: Callable[..., Scored]
 ) -> dict[str, Any]:
     """The detector of the main model on the same trained with other seeds."""
-    labels = chosen_on.copied.memorized
-    detector = fitted(lambda: CopyDetector.fit(chosen_on.features, labels))
+    detector = of_labels(chosen_on.features, chosen_on.copied.memorized)
     table = {}
     for seed, (later, earlier) in subjects.copying.items():
         fresh = of(Model(later, earlier), seeds[1])
@@ -171,84 +170,33 @@ def _transferred(
     return table
 
 
+def _from_shipped(
+    subjects: Subjects, config: dict[str, Any], fresh: Scored, progress: Any
+) -> dict[str, Any]:
+    """Detectors of the included model on samples of a model of other images; {} of the same ones.
+
+    They see log profiles and log ratios of errors, which fit images of any size.
+    """
+    if not subjects.trained:
+        return {}
+    shipped = with_shipped_models(load_images(SHIPPED), subjects.folder)
+    earlier = shipped.checkpoints[shipped.nearest_step(config["earlier"])]
+    model = Model(shipped.memorizing, earlier)
+    fitted_on = scored(model, shipped.few, config, config["seed"], progress)
+    table = {}
+    for name, which in DETECTORS.items():
+        own = columns_of(fitted_on.features, which)
+        detector = of_labels(own, fitted_on.copied.memorized)
+        table[name] = of_detector(
+            detector, columns_of(fresh.features, which), fresh, is_other_model=True
+        )
+    return table
+
+
 def count(config: dict[str, Any], subjects: Subjects) -> int:
     """The number of runs of `measure`, as multiples of `samples`, about."""
-    first = subjects.step_after(config["earlier"])
+    first = subjects.nearest_step(config["earlier"])
     later = [step for step in subjects.checkpoints if step > first]
     along = 2 * len(later) * config["along"] / config["samples"]
-    return 2 + round(along) + len(_other_runs(config)) + len(subjects.copying)
-
-
-def verdict(results: dict[str, Any]) -> str:
-    """The outcome, beside what others report on their own models."""
-    sentences = [
-        f"{percent(results['f_mem'])} of the samples are copies, by the rule that needs the "
-        "training images. Scores are made without these; labels for detectors are by that rule, of "
-        "other samples."
-    ]
-    best_first = ranked(results["statistics"])
-    if best_first:
-        listed = "; ".join(
-            f"{name} {with_interval(own['auc'], '.3f')}" for name, own in best_first[:4]
-        )
-        trivial = results["statistics"]["total_variation"]["auc"]
-        sentences.append(
-            f"AUC of single statistics: {listed}; the image's total variation alone has "
-            f"{with_interval(trivial, '.3f')}."
-        )
-    for name, own in results["detectors"].items():
-        if own is not None and own["auc"]["value"] is not None:
-            sentences.append(
-                f"Detector by {name}: AUC {with_interval(own['auc'], '.3f')}, without unclear "
-                f"samples {with_interval(own['clear auc'], '.3f')}; "
-                f"{percent(own['tpr 1%'])} of the copies at 1% false positives."
-            )
-    best = results["snap"]["best"]
-    if best is not None:
-        sentences.append(
-            f"The best setting of snap on one noise, step {best['step']:,}, t = {best['t']:g}, "
-            f"{best['draws']} draws, has {with_interval(best['auc'][1], '.3f')} on the other."
-        )
-    for seed, own in results["transfer"].items():
-        if own["transferred"] is not None:
-            moved = with_interval(own["transferred"]["auc"], ".3f")
-            sentences.append(f"Transferred to training {seed}: {moved}.")
-    return " ".join(sentences)
-
-
-def table(results: dict[str, Any]) -> list[Line]:
-    """The figures for `docs/results.md`."""
-    rows = dict(ranked(results["statistics"]))
-    rows |= {f"detector, {name}": own for name, own in results["detectors"].items() if own}
-    for seed, own in results["transfer"].items():
-        if own["transferred"] is not None:
-            rows[f"detector, labels, transferred to training {seed}"] = own["transferred"]
-    return [line_of(name, own) for name, own in rows.items()]
-
-
-def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
-    """The AUC of every method, and those of some over the training."""
-    single = {name: interval(own["auc"]) for name, own in ranked(results["statistics"])}
-    made = {
-        name: interval(own["auc"]) for name, own in results["detectors"].items() if own is not None
-    }
-    figures = {
-        name: plotting.intervals(
-            {"AUC for copies": {"without the training data": rows}}, xlabel="AUC for copies"
-        )
-        for name, rows in (("detector", made), ("detector-statistics", single))
-        if rows
-    }
-    along = results["along"]
-    if along:
-        steps = np.array([one["step"] for one in along])
-        curves = {
-            name: {
-                "AUC for copies": plotting.Curve(
-                    steps, *np.array([interval(one["statistics"][name]["auc"]) for one in along]).T
-                )
-            }
-            for name in ALONG
-        }
-        figures["detector-along"] = plotting.energy_by_step(curves)
-    return figures
+    others = len(_other_runs(config)) + len(subjects.copying) + subjects.trained
+    return 2 + round(along) + others

@@ -10,6 +10,7 @@ from benchmarks.claims._runs import BATCH
 from benchmarks.claims._subjects import Subjects
 from benchmarks.claims._words import LEAST, Line, as_json, interval, with_interval
 from kinetic_jax import plotting
+from kinetic_jax.copies import bending
 from kinetic_jax.energy import in_frame
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.metrics import roc_auc
@@ -78,14 +79,11 @@ def _encoded(
         )
         seen = in_frame(run.energy, run.x0, run.x1, mean, duration=end)
         assert run.profile is not None, "a fixed grid has a profile"
-        bending = (
-            np.asarray(run.profile.bend2, np.float64).sum(axis=1) * config["steps"] / (2 * end)
-        )
         values = {
             "energy": -run.energy.total,
             "mean frame": -seen.total,
             "excess": -run.energy.excess,
-            "bending": -bending,
+            "bending": -bending(run.profile, end=end),
             "log density": run.log_density,
         }
         is_valid = np.asarray(run.status) == 0

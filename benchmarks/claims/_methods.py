@@ -1,31 +1,49 @@
 """Detectors of copies on samples of a claim, and their lines in tables."""
 
-from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from benchmarks.claims._scored import Scored, calibration, quality
 from benchmarks.claims._words import Line, percent, with_interval
 from kinetic_jax.copies import CopyDetector, CopyFeatures
+from kinetic_jax.copies._detector import FOLDS, TWO_GROUPS
 
 
 def columns_of(features: CopyFeatures, which: str) -> CopyFeatures:
-    """The profile, snap, or both."""
+    """The features of some names, "profile" for all of its bins; "" for all features."""
     if not which:
         return features
     parts = which.split(", ")
     names = tuple(
         name for name in features.names if name in parts or (" " in name and "profile" in parts)
     )
-    values = features.values[:, [features.names.index(name) for name in names]]
-    return features._replace(values=values, names=names)
+    return features.only(names)
 
 
-def fitted(fit: Callable[[], CopyDetector]) -> CopyDetector | None:
-    """A detector, or None where there are too few copies or others to fit one."""
-    try:
-        return fit()
-    except ValueError:
+def of_labels(features: CopyFeatures, is_copy: np.ndarray) -> CopyDetector | None:
+    """A detector fitted on labelled samples; None of too few finite copies or others."""
+    known = is_copy[_is_finite(features)]
+    return (
+        CopyDetector.fit(features, is_copy) if min(known.sum(), (~known).sum()) >= FOLDS else None
+    )
+
+
+def of_none(features: CopyFeatures, negatives: CopyFeatures | None = None) -> CopyDetector | None:
+    """A detector fitted without labels; None of too few finite samples, or of no clear copies."""
+    given = [features] if negatives is None else [features, negatives]
+    if min(_is_finite(one).sum() for one in given) < 2 * FOLDS:
         return None
+    try:
+        return CopyDetector.without_labels(features, negatives)
+    except ValueError as error:
+        if TWO_GROUPS in str(error):
+            return None
+        raise
+
+
+def _is_finite(features: CopyFeatures) -> np.ndarray:
+    return np.isfinite(features.values).all(axis=1)
 
 
 def of_detector(
@@ -35,6 +53,7 @@ def of_detector(
     *,
     is_other_model: bool = False,
 ) -> dict[str, Any] | None:
+    """How well a detector's risk tells the copies, and how well it is calibrated."""
     if detector is None:
         return None
     risk = detector.score(features, is_other_model=is_other_model)
@@ -44,7 +63,7 @@ def of_detector(
 def without_labels(one: Scored) -> dict[str, Any] | None:
     """A detector of snap, fitted on the samples that it scores: it has no labels."""
     own = columns_of(one.features, "snap")
-    return of_detector(fitted(lambda: CopyDetector.without_labels(own)), own, one)
+    return of_detector(of_none(own), own, one)
 
 
 def ranked(statistics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

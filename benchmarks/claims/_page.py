@@ -1,11 +1,14 @@
-"""The report of the claims, and the table of them in `docs/results.md`."""
+"""The report of the claims, and what `docs/results.md` says of them."""
 
 from typing import Any
 
+from benchmarks.claims._in_words import in_words
 from benchmarks.claims._registry import CLAIMS
 from kinetic_jax._page import render
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
+OTHER_START, OTHER_END = "<!-- other images -->", "<!-- /other images -->"
+ON_OTHER_IMAGES = "detector"  # the claim that the page has on other images as well
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -22,35 +25,75 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def into_page(page: str, results: dict[str, Any]) -> str:
-    """The page with the table between its marks, and the command that makes it.
+    """The page with table and outcomes between its marks, and the command that makes them.
 
     Raises:
         ValueError: if it has no marks, or the results are not all of the models that ship.
     """
     require_marks(page)
-    whole = list(results["claims"]) == list(CLAIMS)
-    if results["quick"] or results["trained here"] or not whole:
+    is_complete = list(results["claims"]) == list(CLAIMS)
+    if results["quick"] or results["trained here"] or not is_complete:
         raise ValueError("the page's table is of all claims, at full settings, of shipped models")
-    before, rest = page.split(START, 1)
-    after = rest.split(END, 1)[1]
+    source = _source(results, "all", "results.json")
+    table = results_table(results)
+    return _between(
+        page,
+        (START, END),
+        f"{source}\n\n{table}\nIn words:\n\n{in_words(results['claims'])}",
+    )
+
+
+def others_into_page(page: str, results: dict[str, Any]) -> str:
+    """The page with a section on the detector of other images between its marks.
+
+    Raises:
+        ValueError: if it has no marks, or the results have not that claim at full settings, of
+            models trained on other images.
+    """
+    require_marks(page, OTHER_START, OTHER_END)
+    claim = results["claims"].get(ON_OTHER_IMAGES)
+    if results["quick"] or not results["trained here"] or claim is None:
+        raise ValueError(
+            f"the page's section on other images is of {ON_OTHER_IMAGES}, at full settings, of "
+            "models trained on them"
+        )
+    data = results["data"]
+    results = results | {"claims": {ON_OTHER_IMAGES: claim}, "seconds": claim["seconds"]}
+    source = _source(results, f"{ON_OTHER_IMAGES} --data {data}", f"{data}.json")
+    outcome = CLAIMS[ON_OTHER_IMAGES].verdict(claim["found"])
+    return _between(
+        page,
+        (OTHER_START, OTHER_END),
+        f"## Copies of other images\n\n{source} Its models were trained on them by the same "
+        f"command.\n\n{outcome}\n\n{results_table(results)}",
+    )
+
+
+def _source(results: dict[str, Any], options: str, record: str) -> str:
+    """The command, its time, and where its numbers are."""
     minutes = results["seconds"] / 60
-    words = (
-        "Measured by `python -m benchmarks claims all --into docs/results.md`: "
+    return (
+        f"Measured by `python -m benchmarks claims {options} --into docs/results.md`: "
         f"{minutes:.0f} minutes on {results['device']} with {results['cores']} cores, on "
         f"{results['data']}; settings, numbers, verdicts and the versions that each claim was "
-        "measured with are in [results.json](../benchmarks/results/claims/results.json)."
+        f"measured with are in [{record}](../benchmarks/results/claims/{record})."
     )
-    return f"{before}{START}\n\n{words}\n\n{results_table(results)}\n{END}{after}"
 
 
-def require_marks(page: str) -> None:
-    """Refuses a page that has no place for the table.
+def _between(page: str, marks: tuple[str, str], content: str) -> str:
+    start, end = marks
+    before, rest = page.split(start, 1)
+    return f"{before}{start}\n\n{content}\n{end}{rest.split(end, 1)[1]}"
+
+
+def require_marks(page: str, start: str = START, end: str = END) -> None:
+    """Refuses a page that has no place for the results.
 
     Raises:
         ValueError: if it has no marks.
     """
-    if START not in page or END not in page.split(START, 1)[1]:
-        raise ValueError(f"the page must have the marks {START} and {END}")
+    if start not in page or end not in page.split(start, 1)[1]:
+        raise ValueError(f"the page must have the marks {start} and {end}")
 
 
 def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -> str:

@@ -22,7 +22,6 @@ from benchmarks.claims._ways import (
     RANDOM,
     candidates_of,
     early,
-    nearest_step,
     on_noise,
     risks,
     score_evaluations,
@@ -49,7 +48,7 @@ class Setting(NamedTuple):
 def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Every way to sample on the same noise; detectors are fitted on other noise."""
     n, resamples = config["samples"], config["resamples"]
-    earlier = nearest_step(subjects, config["earlier"])
+    earlier = subjects.nearest_step(config["earlier"])
     model = Model(subjects.memorizing, subjects.checkpoints[earlier])
     counts = [candidates_of(n, config[of]) for of in ("share", "early share")]
     x0 = common_noise(max(counts), subjects.data.event_shape, config["seed"])

@@ -23,8 +23,10 @@ from kinetic_jax._json import without_nan
 from kinetic_jax._progress import progress_bar
 from kinetic_jax.plotting import png
 
-# Raised whenever the same settings come to measure something else: what was kept is stale then.
+# Raised whenever the same settings come to measure something else, here for all claims and below
+# for one: what was kept is stale then.
 MEASUREMENT = 3
+CHANGES = {"compare": 1, "detector": 1, "reject": 1, "select": 1, "tune": 1}
 VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy")
 
 
@@ -135,7 +137,7 @@ def _described(name: str, subjects: Subjects) -> dict[str, Any]:
         "models": models_digest(main_models(subjects)),
         **further,
         "version": importlib.metadata.version("kinetic_jax"),
-        "measurement": MEASUREMENT,
+        "measurement": MEASUREMENT + CHANGES.get(name, 0),
     }
 
 

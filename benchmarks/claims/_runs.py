@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.claims._subjects import BATCH
+from kinetic_jax.copies import bending, early_bending
+from kinetic_jax.copies._paths import EARLY
 from kinetic_jax.energy import in_frame
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories, complete, noise, sample
@@ -125,10 +127,7 @@ def _joined(parts: list[Trajectories], completed: np.ndarray, t1: float) -> Run:
     profile = parts[0].profile
     assert profile is not None, "claims are measured on fixed grids"
     ts = np.asarray(profile.ts, np.float64)
-    speed2, bend2 = (
-        all_of(lambda p, n=n: getattr(p.profile, n))[is_valid].astype(np.float64)
-        for n in ("speed2", "bend2")
-    )
+    speed2 = all_of(lambda part: part.profile.speed2)[is_valid].astype(np.float64)
     quantities = {
         name: all_of(lambda part, name=name: getattr(part.energy, name))[is_valid].astype(
             np.float64
@@ -136,12 +135,12 @@ def _joined(parts: list[Trajectories], completed: np.ndarray, t1: float) -> Run:
         for name in ("total", "displacement", "excess", "length")
     }
     durations = np.diff(np.append(ts, t1))
-    early = (ts >= 0.2 - 1e-9) & (ts < 0.4 - 1e-9)
     late = ts >= 0.8 - 1e-9
-    # Bending as a rate: ½ Σ ||u_i − u_{i−1}||² / h, which does not depend on how fine the grid is.
-    rate = bend2 / (2 * durations)[None]
-    quantities["bending"] = rate.sum(axis=1)
-    quantities["early bending"] = rate[:, early].sum(axis=1)
+    turns = {"bending": all_of(lambda part: bending(part.profile, end=t1))}
+    turns["early bending"] = np.zeros_like(turns["bending"])
+    if np.any((ts > EARLY[0] - 1e-6) & (ts < EARLY[1] - 1e-6)):  # not with few steps
+        turns["early bending"] = all_of(lambda part: early_bending(part.profile, end=t1))
+    quantities |= {name: values[is_valid].astype(np.float64) for name, values in turns.items()}
     quantities["late"] = (speed2 * durations[None] / 2)[:, late].sum(axis=1)
     evaluations = int(parts[0].num_evals[0])
     return Run(

@@ -110,6 +110,17 @@ def scored(
     return Scored(together, joined, np.concatenate(speed2), x1, copied)
 
 
+def with_usual(names: tuple[str, ...], other: Scored) -> dict[str, Any]:
+    """The options of `scored` for statistics, with the usual speeds of samples of other noise.
+
+    Without `norm_rule` if fewer than two of those samples are no copies.
+    """
+    usual = other.speed2[other.copied.valid & ~other.copied.memorized]
+    if len(usual) < 2:
+        return {"statistics": tuple(name for name in names if name != "norm_rule")}
+    return {"statistics": names, "usual": usual.astype(np.float32)}
+
+
 def features_of(model: Model, run: Trajectories, cond: Any, *, bins: int) -> CopyFeatures:
     """The features of a run, by the same noise in all runs."""
     return copy_features(
@@ -131,9 +142,8 @@ def quality(score: np.ndarray, copied: Memorization) -> dict[str, Any]:
         name: area(score[chosen], copied.memorized[chosen])
         for name, chosen in (("auc", known), ("clear auc", clear))
     }
-    arrays = [score[known], copied.memorized[known].astype(float)]
     rates = {
-        name: bootstrap(functools.partial(true_positives, rate), arrays)
+        name: _with_interval(rate, score[known], copied.memorized[known])
         for name, rate in RATES.items()
     }
     return areas | rates | {"unknown": int(np.sum(~known))}
@@ -145,13 +155,28 @@ def area(score: np.ndarray, is_copy: np.ndarray) -> dict[str, Any]:
     return as_json(roc_auc(*groups)) if min(map(len, groups)) >= LEAST else dict(NONE)
 
 
-def true_positives(rate: float, score: np.ndarray, positive: np.ndarray) -> float:
-    """The share of positive samples above the score that a share `rate` of the others exceeds."""
-    is_positive = positive.astype(bool)
-    if min(is_positive.sum(), (~is_positive).sum()) < LEAST:
-        return float("nan")
-    limit = np.quantile(score[~is_positive], 1 - rate)
-    return float(np.mean(score[is_positive] > limit))
+def true_positives(rate: float, score: np.ndarray, is_copy: np.ndarray) -> float | None:
+    """The share of copies above the score that a share `rate` of the others exceeds.
+
+    None, for unknown, of fewer than `LEAST` copies, or of fewer than 1 / `rate` others: the limit
+    would be that of no false positive at all.
+    """
+    copies = int(is_copy.sum())
+    if copies < LEAST or (len(is_copy) - copies) * rate < 1:
+        return None
+    return _above_limit(rate, score, is_copy)
+
+
+def _with_interval(rate: float, score: np.ndarray, is_copy: np.ndarray) -> dict[str, Any]:
+    """`true_positives` with its bootstrap interval; null where unknown."""
+    if true_positives(rate, score, is_copy) is None:
+        return dict(NONE)
+    return bootstrap(functools.partial(_above_limit, rate), [score, is_copy])
+
+
+def _above_limit(rate: float, score: np.ndarray, is_copy: np.ndarray) -> float:
+    limit = np.quantile(score[~is_copy], 1 - rate)
+    return float(np.mean(score[is_copy] > limit))
 
 
 def calibration(risk: np.ndarray, copied: Memorization, groups: int = 5) -> list[dict[str, Any]]:

@@ -142,47 +142,79 @@ def beats(change: dict[str, Any]) -> bool:
 def verdict(results: dict[str, Any]) -> str:
     """The outcome; CFG-Rejection's authors report on other models."""
     rows = {row["name"]: row for row in results["rows"]}
-    levels_of = rows[RANDOM]["levels"]
-    sentences = [
-        f"One sample a slot, at most {results['evaluations']} evaluations each. At random "
-        f"{percent(levels_of['neighbours'])} of the nearest real images are of the given class, "
-        f"and the judge agrees with {percent(levels_of['accuracy'])}; the distance within "
-        f"classes is {with_interval(levels_of['diversity'], '.2f')}, recall "
-        f"{percent(levels_of['recall'])}, the Fréchet distance "
-        f"{with_interval(levels_of['frechet'], '.3f')}."
+    sentences = [_at_random(rows[RANDOM]["levels"], results["evaluations"])]
+    sentences += [
+        f"{name[0].upper()}{name[1:]} (best of {row['candidates']}, "
+        f"{row['evaluations']:.0f} evaluations): {_changes(row['against ' + RANDOM])}."
+        for name, row in rows.items()
+        if name != RANDOM
     ]
-    for name, row in rows.items():
-        if name != RANDOM:
-            sentences.append(
-                f"{name[0].upper()}{name[1:]} (best of {row['candidates']}, "
-                f"{row['evaluations']:.0f} evaluations): {_changes(row['against ' + RANDOM])}."
-            )
-    low, _, high = (rows[name]["levels"] for name in DIAL)
-    sentences.append(
-        "The dial of early bending, from lowest to highest: accuracy by neighbours "
-        f"{percent(low['neighbours'])} to {percent(high['neighbours'])}, distance within classes "
-        f"{with_interval(low['diversity'], '.2f')} to {with_interval(high['diversity'], '.2f')}, "
-        f"recall {percent(low['recall'])} to {percent(high['recall'])}."
-    )
-    others = [name for name in METHODS if name != SEARCH]
-    better = [name for name in others if beats(rows[name]["against " + SEARCH])]
-    sentences.append(
-        "Clearly more faithful by neighbours or nearer to real images than random search with the "
-        f"judge, and clearly worse in neither: {'; '.join(better)}."
-        if better
-        else "Nothing beats random search with the judge as verifier."
-    )
-    above = [name for name in METHODS if beats(rows[name]["against " + RANDOM])]
-    sentences.append(
-        f"One sample without selection is beaten by {'; '.join(above)}."
-        if above
-        else "Nothing beats one sample without selection."
-    )
+    sentences += [_dial(rows), *_beaten(rows), *_about_guidance(rows), _about_checks(rows)]
     sentences.append(
         "The verifier is the judge: margin and accuracy are its own goal, and distances are those "
         "of its features. Neighbours in pixels do not know it."
     )
     return " ".join(sentences)
+
+
+def _at_random(levels_of: dict[str, Any], evaluations: int) -> str:
+    return (
+        f"One sample a slot, at most {evaluations} evaluations each. At random "
+        f"{percent(levels_of['neighbours'])} of the nearest real images are of the given class, "
+        f"and the judge agrees with {percent(levels_of['accuracy'])}; the distance within "
+        f"classes is {with_interval(levels_of['diversity'], '.2f')}, recall "
+        f"{percent(levels_of['recall'])}, the Fréchet distance "
+        f"{with_interval(levels_of['frechet'], '.3f')}."
+    )
+
+
+def _dial(rows: dict[str, Any]) -> str:
+    low, _, high = (rows[name]["levels"] for name in DIAL)
+    return (
+        "The dial of early bending, from lowest to highest: accuracy by neighbours "
+        f"{percent(low['neighbours'])} to {percent(high['neighbours'])}, distance within classes "
+        f"{with_interval(low['diversity'], '.2f')} to {with_interval(high['diversity'], '.2f')}, "
+        f"recall {percent(low['recall'])} to {percent(high['recall'])}."
+    )
+
+
+def better_than(other: str, rows: dict[str, Any]) -> list[str]:
+    """The methods that beat another one; see `beats`."""
+    names = [name for name in METHODS if name != other]
+    return [name for name in names if beats(rows[name][f"against {other}"])]
+
+
+def _beaten(rows: dict[str, Any]) -> list[str]:
+    better, above = better_than(SEARCH, rows), better_than(RANDOM, rows)
+    return [
+        "Clearly more faithful by neighbours or nearer to real images than random search with the "
+        f"judge, and clearly worse in neither: {'; '.join(better)}."
+        if better
+        else "Nothing beats random search with the judge as verifier.",
+        f"One sample without selection is beaten by {'; '.join(above)}."
+        if above
+        else "Nothing beats one sample without selection.",
+    ]
+
+
+def _about_guidance(rows: dict[str, Any]) -> list[str]:
+    own, other = rows.get("CFG-Rejection, highest"), rows["early bending, lowest"]
+    if own is None:
+        return []
+    return [
+        "Sampling is unguided throughout. CFG-Rejection then pays for a second velocity in each "
+        f"early step, and has {own['candidates']} candidates where bending has "
+        f"{other['candidates']}; its authors sample with guidance, which has that velocity anyway. "
+        "This says nothing of guided sampling."
+    ]
+
+
+def _about_checks(rows: dict[str, Any]) -> str:
+    same = min(rows[name]["same"] for name in METHODS if name in rows)
+    return (
+        "On the first slots `sample_selecting` keeps the same candidates as this claim: by every "
+        f"method {100 * same:.0f}% or more of them."
+    )
 
 
 def _changes(change: dict[str, Any]) -> str:

@@ -44,6 +44,7 @@ from kinetic_jax.metrics import FrechetReference, Memorization, memorization
 from kinetic_jax.networks import ImageClassifier
 
 LEAST_HELD_OUT = 10  # in a half of them
+MOST_OTHERS = 4  # times as many images as are copied
 BATCH = 1000  # samples in memory together
 
 
@@ -54,7 +55,7 @@ class Subjects:
     Attributes:
         data: all images; nothing is trained on those held out.
         general: the flow of all images, with labels.
-        memorizing: the flow of the first 1,024, without labels.
+        memorizing: the flow of the first few (1,024 of Fashion-MNIST), without labels.
         checkpoints: that flow along its training, by step.
         judge: the classifier.
         folder: where models are trained that do not come with the package.
@@ -92,8 +93,8 @@ class Subjects:
         """The images that `memorizing` was trained on."""
         return self.data.images[: self.recipe.num_train]
 
-    def step_after(self, share: float) -> int:
-        """The step of the checkpoint that was kept nearest to that share of the training."""
+    def nearest_step(self, share: float) -> int:
+        """The step of the checkpoint nearest to a share of the training."""
         wanted = share * max(self.checkpoints)
         return min(self.checkpoints, key=lambda step: abs(step - wanted))
 
@@ -170,7 +171,7 @@ def with_shipped_models(data: Images, folder: Path) -> Subjects:
 def with_control(subjects: Subjects, steps: int) -> Subjects:
     """With the network of `memorizing` trained on all images, up to some of its steps.
 
-    As they are, if there are few more images than those that are copied.
+    Unchanged if there are few more images than those that are copied.
     """
     data, recipe = subjects.data, subjects.recipe
     if not _enough(data, recipe):
@@ -190,8 +191,8 @@ def with_control(subjects: Subjects, steps: int) -> Subjects:
 
 
 def _enough(data: Images, recipe: Recipe) -> bool:
-    """True if most images are not among those that are copied."""
-    return recipe.num_train is not None and len(data.images) >= 4 * recipe.num_train
+    """True if most images are not among the copied ones."""
+    return recipe.num_train is not None and len(data.images) >= MOST_OTHERS * recipe.num_train
 
 
 def trained_subjects(
@@ -211,6 +212,7 @@ def trained_subjects(
         ValueError: if the images have no labels, or too few classes or images.
     """
     folder, data = local_path("folder", folder), with_held_out(data)
+    memorizing = of_few(memorizing, data)
     if quick:
         general, memorizing, epochs = shortened(general), shortened(memorizing), epochs // 4
     train_models(data, folder, general, memorizing, epochs=epochs)
@@ -238,6 +240,14 @@ def fitting(recipe: Recipe, event_shape: tuple[int, ...]) -> Recipe:
     return dataclasses.replace(recipe, config=recipe.config | {"patch_size": side})
 
 
+def of_few(recipe: Recipe, data: Images) -> Recipe:
+    """The recipe with at most a quarter of the images, so that most are not among the copied."""
+    if recipe.num_train is None:
+        return recipe
+    most = max(1, len(data.images) // MOST_OTHERS)
+    return dataclasses.replace(recipe, num_train=min(recipe.num_train, most))
+
+
 def train_models(
     data: Images,
     folder: PathLike,
@@ -245,11 +255,11 @@ def train_models(
     memorizing: Recipe = MEMORIZING,
     *,
     epochs: int = EPOCHS,
-    say: Callable[[str], None] = lambda words: None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> None:
     """Trains classifier, `general` and `memorizing` to files in `folder`; goes on after a kill.
 
-    The classifier does not see the images that `memorizing` copies, unless there are few others.
+    The classifier does not see the images that `memorizing` copies, at most a quarter of all.
 
     Args:
         data: images with labels, and some held out.
@@ -269,7 +279,7 @@ def train_models(
     require((data.num_classes or 0) >= 2, f"{data.name}", data.num_classes, "have two classes")
     least, number = 2 * LEAST_HELD_OUT, len(data.held_out)
     require(number >= least, f"{data.name}", f"{number} held out", f"have {least} images held out")
-    general = fitting(general, data.event_shape)
+    general, memorizing = fitting(general, data.event_shape), of_few(memorizing, data)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     file = folder / "classifier.npz"
@@ -293,7 +303,7 @@ def train_models(
 def _for_judge(data: Images, recipe: Recipe) -> Images:
     """`data` without the images that are copied, where that leaves most of them.
 
-    A classifier that has seen them is surer of a copy than of another sample as good.
+    A classifier that has seen them is more confident of a copy than of another sample of its class.
     """
     if data.labels is None or not _enough(data, recipe):
         return data
@@ -304,9 +314,9 @@ def _for_judge(data: Images, recipe: Recipe) -> Images:
 def with_held_out(data: Images, share: float = 1 / 6) -> Images:
     """`data` if it has held-out images; else with some of its own, drawn by a fixed seed.
 
-    Images of which the first 1,024 lack a class are mixed.
+    Images of which the first ones, which are to be copied, lack a class are mixed.
     """
-    labels, few = data.labels, MEMORIZING.num_train
+    labels, few = data.labels, of_few(MEMORIZING, data).num_train
     if labels is not None and len(np.unique(labels[:few])) < len(np.unique(labels)):
         order = np.random.default_rng(1).permutation(len(labels))
         data = data._replace(images=data.images[order], labels=labels[order])

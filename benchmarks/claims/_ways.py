@@ -8,12 +8,12 @@ import numpy as np
 
 from benchmarks.claims import _controls
 from benchmarks.claims._kept import Samples, samples_of
+from benchmarks.claims._methods import of_labels
 from benchmarks.claims._runs import BATCH, sampled
 from benchmarks.claims._scored import Scored
 from benchmarks.claims._subjects import Subjects
 from kinetic_jax.copies import (
     STATISTICS,
-    CopyDetector,
     CopyFeatures,
     profile_features,
     sample_rejecting,
@@ -46,12 +46,6 @@ class Way(NamedTuple):
     evaluations: float
 
 
-def nearest_step(subjects: Subjects, share: float) -> int:
-    """The step of the checkpoint nearest to a share of the training."""
-    wanted = share * max(subjects.checkpoints)
-    return min(subjects.checkpoints, key=lambda step: abs(step - wanted))
-
-
 def candidates_of(samples: int, share: float) -> int:
     """The candidates of which `samples` stay when a share is rejected."""
     return round(samples / (1 - share))
@@ -73,19 +67,11 @@ def risks(
     draws = np.random.default_rng(config["seed"])
     by_name = {RANDOM: draws.uniform(size=len(fresh.images))}
     by_name |= {name: fresh.features.column(name) for name in STATISTICS_USED}
-    detector = _detector(other.features, other.copied.memorized)
+    detector = of_labels(other.features, other.copied.memorized)
     if detector is not None:
         by_name[DETECTOR] = detector.score(fresh.features)
     oracle = np.asarray(train_distance(fresh.images, subjects.few), np.float64)
     return by_name | {ORACLE: oracle}
-
-
-def _detector(features: CopyFeatures, labels: np.ndarray) -> CopyDetector | None:
-    """A detector, or None where there are too few copies or others to fit one."""
-    try:
-        return CopyDetector.fit(features, labels)
-    except ValueError:
-        return None
 
 
 def score_evaluations(family: str) -> int:
@@ -104,7 +90,7 @@ def early(
     ]
     names = tuple(name for name, own in zip(other.features.names, is_early, strict=True) if own)
     first = CopyFeatures(other.features.values[:, is_early], names, {"end": end})
-    detector = _detector(first, other.copied.memorized)
+    detector = of_labels(first, other.copied.memorized)
     if detector is None:
         return None
 
@@ -136,7 +122,7 @@ def shaped(
 ) -> Iterator[Way]:
     """Landings, mixing, early stops and noise; `plain` are the samples without any."""
     field, steps = subjects.memorizing, config["steps"]
-    step = nearest_step(subjects, config["mixed"])
+    step = subjects.nearest_step(config["mixed"])
     options: list[tuple[str, str, dict[str, Any], int]] = []
     for s in config["strengths"]:
         landing = {"transform": kts(0.0, s, config["tau_split"])}

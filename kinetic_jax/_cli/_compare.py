@@ -30,9 +30,10 @@ _POSITIVE = click.IntRange(min=1)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...")
 @click.option("--train", type=ROWS, help="The raw training data, for F_mem and efficiency.")
 @click.option("--held-out", type=ROWS,
-              help="Raw data that no model saw: the floor of F_mem, and the distance of samples.")
-@click.option("--samples", type=click.IntRange(min=2), default=1000, show_default=True,
-              help="Samples of each model, all from one noise.")
+              help="Raw data that no model saw: the share of copies to expect of new images, and "
+                   "the distance of samples.")
+@click.option("--n", type=click.IntRange(min=2), default=1000, show_default=True,
+              help="Number of samples of each model, all from one noise.")
 @click.option("--num-steps", type=click.IntRange(min=2), default=100, show_default=True,
               help="Steps of Euler's method.")
 @click.option("--labels", help="As in `sample`: 'all', classes such as 0,1,2, or a file.")
@@ -55,7 +56,7 @@ _POSITIVE = click.IntRange(min=1)
               help="Use the plain weights of a folder of fit, not their average.")
 @plot_option("Draw the quantities against training step to this picture (.png).")
 def command(
-    checkpoints: tuple[str, ...], train: Path | None, held_out: Path | None, samples: int,
+    checkpoints: tuple[str, ...], train: Path | None, held_out: Path | None, n: int,
     num_steps: int, labels: str | None, earliest: str | None, seed: int, out: Path | None,
     raw: bool, plot: Path | None, **options: Any,
 ) -> None:
@@ -81,8 +82,8 @@ def command(
         comparison = compare(
             fields,
             key=jax.random.key(seed),
-            num_samples=samples,
-            cond=_conditions(labels, samples, field),
+            num_samples=n,
+            cond=_conditions(labels, n, field),
             num_steps=num_steps,
             train=_scaled("train", train, field),
             held_out=_scaled("held_out", held_out, field),

@@ -12,6 +12,7 @@ from kinetic_jax._cli._options import (
     FOLDER,
     ROWS,
     answer,
+    estimate_as_json,
     excess_as_json,
     memorization_options,
     plot_option,
@@ -102,7 +103,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return result | {
         "fifths": {name: _rows(groups) for name, groups in diagnosis.fifths._asdict().items()},
         "spearman_with_nearest_distance": {
-            name: {"value": correlation.value, "interval": [correlation.low, correlation.high]}
+            name: estimate_as_json(correlation)
             for name, correlation in vars(diagnosis.correlations).items()
         },
         "scale": diagnosis.scales._asdict(),

@@ -16,7 +16,7 @@ from kinetic_jax._cli._group import missing
 from kinetic_jax._files import local_path
 from kinetic_jax._json import without_nan
 from kinetic_jax._streaming import DEFAULT_CHUNK_SIZE
-from kinetic_jax.metrics import Memorization
+from kinetic_jax.metrics import Correlation, Estimate, Memorization, RocAuc
 
 
 class LocalPath(click.Path):
@@ -39,6 +39,14 @@ FILE = LocalPath(dir_okay=False)
 ROWS = LocalPath()  # a file, FILE.npz:NAME or a folder
 
 
+def check_output(path: Path, suffix: str) -> None:
+    """Refuses a file that cannot be written, before any computation."""
+    if path.suffix.lower() != suffix:
+        raise click.BadParameter(f"{path} must end in {suffix}")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+
+
 def _check_picture(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Path | None:
@@ -46,10 +54,7 @@ def _check_picture(
     del context, parameter
     if path is None:
         return None
-    if path.suffix.lower() != ".png":
-        raise click.BadParameter(f"{path} must end in .png")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {path.parent}")
+    check_output(path, ".png")
     if importlib.util.find_spec("matplotlib") is None:
         raise missing("matplotlib")
     return path
@@ -111,6 +116,13 @@ def load_samples(path: Path) -> np.ndarray:
 def rows_or_null(rows: np.ndarray, valid: np.ndarray) -> list[Any]:
     """`rows` for JSON, with null for those that are not valid."""
     return [row if ok else None for row, ok in zip(rows.tolist(), valid, strict=True)]
+
+
+def estimate_as_json(estimate: Estimate | Correlation | RocAuc | None) -> dict[str, Any] | None:
+    """A value with its interval."""
+    if estimate is None:
+        return None
+    return {"value": estimate.value, "interval": [estimate.low, estimate.high]}
 
 
 def share_as_json(memorization: Memorization) -> dict[str, Any]:

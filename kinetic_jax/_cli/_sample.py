@@ -135,9 +135,12 @@ def _join_processes() -> None:
         raise ValueError(f"--distributed: jax.distributed found no others: {error}") from error
 
 
-def find_field(where: str, *, ema: bool = True) -> NetworkField:
-    """Loads a field from a folder, from a checkpoint of the KTS authors, or a model by name."""
-    folder = local_path("field", where)
+def find_field(where: str, *, ema: bool = True, name: str = "field") -> NetworkField:
+    """Loads a field from a folder, from a checkpoint of the KTS authors, or a model by name.
+
+    `name` is that of the option.
+    """
+    folder = local_path(name, where)
     if folder.is_file():
         return load_authors_checkpoint(folder)
     if folder.is_dir():
@@ -147,13 +150,13 @@ def find_field(where: str, *, ema: bool = True) -> NetworkField:
             nearby = filter(_holds_a_field, (folder / "field", folder.parent))
             hint = "".join(f"; {folder} holds one" for folder in nearby)
             raise ValueError(
-                f"field must be a folder of save_field or fit, got {where}: {error}{hint}"
+                f"{name} must be a folder of save_field or fit, got {where}: {error}{hint}"
             ) from error
-    name, _, step = where.partition("@")
-    if name in MODELS and (step.isdecimal() or where == name):
-        return pretrained(name, step=int(step) if step else None)
+    model, _, step = where.partition("@")
+    if model in MODELS and (step.isdecimal() or where == model):
+        return pretrained(model, step=int(step) if step else None)
     raise ValueError(
-        f"field must be a folder of save_field or fit, a checkpoint of the KTS authors' code, or "
+        f"{name} must be a folder of save_field or fit, a checkpoint of the KTS authors' code, or "
         f"the name of a model ({', '.join(MODELS)}; NAME@STEP for a checkpoint), got {where!r}: "
         "there is no such folder or file"
     )

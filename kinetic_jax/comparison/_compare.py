@@ -53,10 +53,13 @@ def compare(
     All models sample from the same noise, `noise(key, arange(num_samples), event_shape)`, by the
     same steps, so that differences are the models' own.
 
-    **By the data**, with `train`: a model copies if its F_mem may exceed `limit`, that is, if the
-    upper end of its Wilson interval does; with `held_out`, only if F_mem is also above theirs (the
-    lower end of the difference is above 0). The recommended model is the last before the first
-    that copies. So its F_mem is at most `limit`, at the given confidence.
+    **By the data**, with `train`: a model counts as copying until shown otherwise. It is shown not
+    to copy if the upper end of the Wilson interval of its F_mem is at most `limit`, or, with
+    `held_out`, if the upper end of the Newcombe interval of its excess over the held-out rows'
+    share is. The second test is for data of which even new rows exceed `limit`. The recommended
+    model is the last before the first that counts as copying. So at the given confidence its
+    F_mem is at most `limit`, or at most `limit` above the held-out rows'. If the model after it is
+    not clearly above them either, `reason` says that samples or held-out rows are too few.
 
     **Without them**, by `kinetic_jax.copies.snap` against the earliest model, the log ratio of the
     squared errors with which the two guess a re-noised sample back. It rises with mere improvement
@@ -79,25 +82,26 @@ def compare(
         key: a JAX random key, of the noise.
         num_samples: number of samples of each model; enough to show a share below `limit`: 381 for
             1% at a confidence of 0.95.
-        cond: conditions of the samples, a leaf with one row for each or a single row.
-        event_shape: shape of one sample; by default the first model's own, or that
-            of the training data.
+        cond: conditions of the samples; each leaf has one row per sample, or a single row for all.
+        event_shape: shape of one sample; by default the first model's own, or that of the training
+            data.
         num_steps: steps of a uniform grid.
         solver: as in `sample`; Euler's method by default.
         train: the training data in the scale of the fields, shape (rows, *event).
-        held_out: data that no model saw, likewise.
+        held_out: data that no model saw, in the same scale and shape.
         embed: maps rows (n, *event) to features (n, d), for the distance to the held-out data. By
             default rows are their own features; of pixels they say little (they prefer blur).
         fewer: numbers of steps whose samples are compared with those of `num_steps`; by default
-            those of 5, 10, 20 and 50 that are below it.
-        tolerance: the error allowed for `steps_needed`: RMS distance over RMS way.
+            those of 5, 10, 20 and 50 that are below it. If the largest misses the tolerance, more
+            steps are needed; their number is not measured.
+        tolerance: the error allowed for `steps_needed`, that of `FewSteps`.
         earliest: the model, from before copying, against which others snap; the first by default.
         limit: the share of copies up to which a model is recommended, in (0, 1).
         confidence: level of the intervals, in (0, 1).
         batch_size: samples computed together.
-        folder: where the reports of finished models are kept: the same call goes on from them, if
-            it was interrupted. Those of models by `network_field` only (`load_field` and
-            `pretrained` return such); not together with `embed`.
+        folder: folder for the reports of finished models, from which the same call resumes if it
+            was interrupted. Only models by `network_field` are kept (`load_field` and `pretrained`
+            return such). Not together with `embed`.
         progress: whether to draw a progress bar; None: on a terminal only.
 
     Returns:
@@ -106,12 +110,11 @@ def compare(
     Raises:
         ValueError: if there are fewer than two models, or too few samples to show a share below
             `limit`; keys are neither all steps nor all names; shapes of models and data differ;
-            `earliest` is no key of `fields`, or a model that copies already, by its own snap
+            `earliest` is not a key of `fields`, or is a model that copies already, by its own snap
             against the first one; a setting is out of range.
 
     Example:
-        Of a model that knows the mean and variance of four points, and one that knows them by
-        heart:
+        One model knows the mean and variance of four points, the other knows them by heart:
 
         >>> import jax, jax.numpy as jnp
         >>> import kinetic_jax as kj
@@ -142,7 +145,9 @@ def compare(
         refuse_copying_earliest(fields, models[0], first, settings, limit)
     reports = _reports(fields, models, first, settings, data, place, progress)
     verdict = recommendation(
-        reports, str(first), limit, settings.confidence, has_features=embed is not None
+        *(reports, str(first), limit, settings.confidence),
+        held_out=data.held_out_share,
+        has_features=embed is not None,
     )
     return Comparison(
         models=tuple(reports),
@@ -151,6 +156,7 @@ def compare(
         tolerance=settings.tolerance,
         limit=limit,
         confidence=settings.confidence,
+        held_out=data.held_out_share,
         **verdict._asdict(),
     )
 
@@ -164,7 +170,7 @@ def _reports(
     folder: Path | None,
     progress: bool | None,
 ) -> list[ModelReport]:
-    """The reports of all models, from the folder where they are kept."""
+    """The reports of all models, read from the folder where they are there already."""
     earliest, reports = fields[first], []
     each = settings.num_samples * (1 + len(settings.fewer))
     with progress_bar("samples", each * len(models), show=progress) as show:

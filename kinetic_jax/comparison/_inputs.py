@@ -28,10 +28,10 @@ from kinetic_jax.comparison._measure import (
     Settings,
     features_of,
     sampled,
-    share_snapped,
     snap_scores,
 )
 from kinetic_jax.comparison._table import percent
+from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.metrics import memorization, transport_bounds
 from kinetic_jax.metrics._features import Embedding
@@ -39,6 +39,7 @@ from kinetic_jax.metrics._intervals import wilson
 
 Name: TypeAlias = int | str
 FEWER = (5, 10, 20, 50)
+BEFORE_COPYING = "be a model from before copying"
 
 
 def in_order(fields: Mapping[Name, VelocityField]) -> list[Name]:
@@ -114,7 +115,7 @@ def _shape(
 def checked_data(
     train: ArrayLike | None, held_out: ArrayLike | None, embed: Embedding | None, settings: Settings
 ) -> Data:
-    """Data of the models' shape, with what is computed of them once.
+    """Data of the models' shape, with the quantities that are computed from them once.
 
     Raises:
         ValueError: naming the data that do not fit, or an `embed` without data to embed.
@@ -149,10 +150,10 @@ def _rows(name: str, array: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def checked_folder(folder: PathLike | None, embed: Embedding | None) -> Path | None:
-    """The folder for reports, which exists then.
+    """The folder for reports, created if it is missing.
 
     Raises:
-        ValueError: if it is no folder of this machine, or reports depend on a function.
+        ValueError: if it is not a folder of this machine, or reports depend on a function.
     """
     if folder is None:
         return None
@@ -182,5 +183,5 @@ def refuse_copying_earliest(
         share.low <= limit,
         "earliest",
         f"{earliest}, {percent(share.value)} of whose samples snap against {first}",
-        "be a model from before copying",
+        BEFORE_COPYING,
     )

@@ -1,4 +1,4 @@
-"""Finished reports in a folder, so that an interrupted comparison goes on."""
+"""Finished reports in a folder, from which an interrupted comparison resumes."""
 
 import dataclasses
 import hashlib
@@ -26,9 +26,9 @@ def kept_file(
     settings: Settings,
     data: Data,
 ) -> Path | None:
-    """The file of a report, named by a digest of all that it follows from.
+    """The file of a report, named by a digest of everything that the report depends on.
 
-    None for fields whose arrays do not say all of them: any but those of `network_field`.
+    None for fields that are not determined by their arrays: all but those of `network_field`.
     """
     models = [field] if earliest is None else [field, earliest]
     descriptions = [describe_field(model) for model in models]
@@ -57,7 +57,7 @@ def read_report(file: Path | None, name: str, step: int | None) -> ModelReport |
         return None
     try:
         report = from_description(ModelReport, json.loads(file.read_text()), "report")
-    except ValueError:  # not written by this package, or cut: measured once more
+    except ValueError:  # not written by this package, or truncated: the model is measured again
         return None
     return dataclasses.replace(report, name=name, step=step)
 

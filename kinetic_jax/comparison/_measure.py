@@ -1,4 +1,4 @@
-"""Samples of one model, and what is measured of them."""
+"""Samples of one model, and the measurements of its report."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from kinetic_jax.comparison._recommend import snapped
-from kinetic_jax.comparison._report import Estimate, FewSteps, ModelReport, Quantities
-from kinetic_jax.copies import snap
+from kinetic_jax.comparison._report import FewSteps, ModelReport, Quantities
+from kinetic_jax.copies import bending, snap
+from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.metrics import (
+    Estimate,
     Memorization,
     TransportBounds,
     efficiency,
@@ -22,11 +23,10 @@ from kinetic_jax.metrics import (
     memorization,
 )
 from kinetic_jax.metrics._features import Embedding
-from kinetic_jax.metrics._intervals import bootstrap_mean, wilson
+from kinetic_jax.metrics._intervals import bootstrap_mean
 from kinetic_jax.sampling import noise, sample
 
 RESAMPLES, SEED = 2000, 0  # of the bootstrap
-LAST_INDEX = 2**32 - 1  # of `noise`; no sample has it
 Update = Callable[[int], None]
 
 
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Data in the scale of the field, and what is computed of them once."""
+    """Data in the scale of the field, and the quantities that are computed from them once."""
 
     train: np.ndarray | None = None
     bounds: TransportBounds | None = None
@@ -54,6 +54,13 @@ class Data(NamedTuple):
     floor: Memorization | None = None  # of `held_out`
     features: np.ndarray | None = None  # of `held_out`
     embed: Embedding | None = None
+
+    @property
+    def held_out_share(self) -> Estimate | None:
+        """The share of the held-out rows that are as near to training rows as copies."""
+        if self.floor is None:
+            return None
+        return Estimate(self.floor.fraction, self.floor.low, self.floor.high)
 
 
 class Run(NamedTuple):
@@ -68,19 +75,17 @@ class Run(NamedTuple):
 def sampled(
     field: VelocityField, settings: Settings, num_steps: int, update: Update | None = None
 ) -> Run:
-    """Samples from the one noise, in batches of equal size."""
+    """Samples from the noise that all models share, in batches of equal size."""
     n = settings.num_samples
     count = -(-n // settings.batch_size)
     size = -(-n // count)
     parts: list[Run] = []
     for start in range(0, count * size, size):
-        index = np.minimum(np.arange(start, start + size), n - 1)  # the last batch is filled up
+        index = np.minimum(np.arange(start, start + size), n - 1)  # repeats the last row
         x0 = noise(settings.key, index, settings.event_shape)
         cond = jax.tree.map(lambda leaf, rows=index: leaf[rows], settings.cond)
         run = sample(field, x0, cond, solver=settings.solver, num_steps=num_steps)
         assert run.profile is not None, "the grid is fixed"
-        # The grid is uniform: every step takes 1/N.
-        bending = jnp.sum(run.profile.bend2, axis=1) * (num_steps / 2)
         quantities = {
             "total": run.energy.total,
             "launch": run.energy.launch,
@@ -88,7 +93,7 @@ def sampled(
             "displacement": run.energy.displacement,
             "straightness": 2 * run.energy.excess,
             "length": run.energy.length,
-            "bending": bending,
+            "bending": bending(run.profile),
         }
         parts.append(
             Run(
@@ -113,7 +118,7 @@ def measured(
     data: Data,
     update: Update,
 ) -> ModelReport:
-    """The report of one model; `earliest` is None for a model without a snap."""
+    """The report of one model; `earliest` is None for a model without scores of snap."""
     run = sampled(field, settings, settings.num_steps, update)
     errors = {
         steps: _error(run, sampled(field, settings, steps, update)) for steps in settings.fewer
@@ -144,20 +149,13 @@ def snap_scores(
     run: Run, field: VelocityField, earliest: VelocityField, settings: Settings
 ) -> np.ndarray:
     """`snap` of the valid samples."""
-    key = jax.random.fold_in(settings.key, np.uint32(LAST_INDEX))
     scores, size = [], settings.batch_size
     for start in range(0, len(run.x1), size):
         rows = np.minimum(np.arange(start, start + size), len(run.x1) - 1)
         cond = jax.tree.map(lambda leaf, rows=rows: leaf[rows], settings.cond)
-        score = snap(field, earliest, jnp.asarray(run.x1[rows]), cond, key=key)
+        score = snap(field, earliest, jnp.asarray(run.x1[rows]), cond, key=settings.key)
         scores.append(np.asarray(score, np.float64))
     return np.concatenate(scores)[: len(run.x1)][run.is_valid]
-
-
-def share_snapped(scores: np.ndarray, confidence: float) -> Estimate:
-    """The share of samples that snap, with its Wilson interval."""
-    count = int(snapped(scores).sum())
-    return Estimate(count / len(scores), *wilson(count, len(scores), confidence))
 
 
 def _snaps(
@@ -176,7 +174,7 @@ def _snaps(
 def _against(
     samples: np.ndarray, energies: np.ndarray, data: Data, settings: Settings
 ) -> dict[str, Any]:
-    """What needs data: copies, efficiency, the distance to held-out rows."""
+    """Copies, efficiency and the distance to held-out rows, as far as there are data."""
     confidence = settings.confidence
     report: dict[str, Any] = {}
     if data.train is not None and data.bounds is not None:
@@ -225,7 +223,7 @@ def _error(run: Run, shorter: Run) -> float:
 
 
 def relative_error(x0: np.ndarray, x1: np.ndarray, shorter: np.ndarray) -> float:
-    """RMS distance of samples from those of more steps, x1, over the RMS way of these from x0."""
+    """RMS distance of samples from those of more steps, x1, over the RMS of x1 − x0."""
     start, end, other = (rows.astype(np.float64) for rows in (x0, x1, shorter))
     way = float(np.mean((end - start) ** 2)) if len(x1) else 0.0
     return float(np.sqrt(np.mean((other - end) ** 2) / way)) if way > 0 else float("nan")

@@ -2,20 +2,7 @@
 
 import dataclasses
 
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean or a share over samples, with its interval.
-
-    Attributes:
-        value: the estimate.
-        low: lower end of its interval.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
+from kinetic_jax.metrics import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +14,8 @@ class Quantities:
         launch: its part before tau_split.
         landing: its part from there on.
         displacement: ||x1 − x0||² / 2.
-        straightness: S = ∫ ||(x1 − x0) − u||² dt, what is left to straighten, of Liu et al.: twice
-            the straightness excess.
+        straightness: S = ∫ ||(x1 − x0) − u||² dt, the straightness of Liu et al.: twice the
+            straightness excess, and 0 for straight paths.
         length: ∫ ||u|| dt.
         bending: ½ Σ ||u_i − u_{i−1}||² / h_i, which does not depend on how fine the grid is.
     """
@@ -52,8 +39,9 @@ class FewSteps:
     """The error of samples with fewer steps.
 
     Attributes:
-        num_steps: how many.
-        error: RMS distance of the samples from those of all steps, over the RMS way of these.
+        num_steps: their number.
+        error: RMS distance of these samples from those with all steps, over the RMS displacement
+            x1 − x0 of the latter.
     """
 
     num_steps: int
@@ -62,17 +50,17 @@ class FewSteps:
 
 @dataclasses.dataclass(frozen=True)
 class ModelReport:
-    """One model of a comparison; None stands for what was not asked for or cannot be said.
+    """One model of a comparison; None stands for quantities that were not requested or are unknown.
 
     Attributes:
         name: its key in `fields`, as text.
         step: its training step, if the keys are steps.
         num_samples: number of samples.
-        num_valid: how many of them are finite; all other numbers are of these.
+        num_valid: number of finite ones, from which all other quantities are computed.
         energy: the kinetic quantities; None with fewer than two valid samples.
         few_steps: errors with fewer steps, fewest first.
-        steps_needed: the least number of steps from which on the error is within the tolerance;
-            None if none of those tried is.
+        steps_needed: the least of the numbers of steps tried from which on the error is within the
+            tolerance; None if the largest one misses it, so that more are needed.
         efficiency: the least energy of a flow to the training data over the mean energy.
         snap: mean of `kinetic_jax.copies.snap` against the earliest, in nats.
         snapped: the share of samples that snap, with its Wilson interval; see `compare`.

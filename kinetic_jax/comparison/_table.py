@@ -5,7 +5,8 @@ import functools
 import io
 from collections.abc import Callable, Sequence
 
-from kinetic_jax.comparison._report import Estimate, ModelReport
+from kinetic_jax.comparison._report import ModelReport
+from kinetic_jax.metrics import Estimate
 
 ENERGIES = {
     "total": "energy E",
@@ -19,11 +20,9 @@ ENERGIES = {
 UNKNOWN = "–"
 
 
-def as_markdown(
-    models: Sequence[ModelReport], recommended: str | None, num_steps: int, tolerance: float
-) -> str:
+def as_markdown(models: Sequence[ModelReport], recommended: str | None, tolerance: float) -> str:
     """The measured quantities, a line for each model, in Markdown."""
-    columns = _columns(models, num_steps, tolerance)
+    columns = _columns(models, tolerance)
     rows = [["model", *columns], ["---", *["---:"] * len(columns)]]
     for model in models:
         name = f"**{label(model)}**" if model.name == recommended else label(model)
@@ -48,16 +47,17 @@ def percent(share: float) -> str:
 
 
 def _columns(
-    models: Sequence[ModelReport], num_steps: int, tolerance: float
+    models: Sequence[ModelReport], tolerance: float
 ) -> dict[str, Callable[[ModelReport], str]]:
     """Columns with an entry, by heading: the text of a model, or ""."""
     energies: dict[str, Callable[[ModelReport], str]] = {
         heading: functools.partial(_of_energy, name) for name, heading in ENERGIES.items()
     }
+    most = max((one.num_steps for model in models for one in model.few_steps), default=0)
     columns: dict[str, Callable[[ModelReport], str]] = {
         "valid": lambda model: f"{model.num_valid:,}/{model.num_samples:,}",
         **energies,
-        f"steps for {100 * tolerance:g}%": lambda model: _needed(model, num_steps),
+        f"steps for {100 * tolerance:g}%": lambda model: _needed(model, most),
         "efficiency": lambda model: _interval(model.efficiency, "{:.3f}".format),
         "snap": lambda model: _interval(model.snap, "{:.2f}".format),
         "snapped": lambda model: _interval(model.snapped, percent),
@@ -80,10 +80,11 @@ def _of_energy(name: str, model: ModelReport) -> str:
     return "" if model.energy is None else _interval(getattr(model.energy, name), "{:.4g}".format)
 
 
-def _needed(model: ModelReport, num_steps: int) -> str:
+def _needed(model: ModelReport, most: int) -> str:
+    """The steps needed, or that they are more than `most`, the largest number that was tried."""
     if model.energy is None or not model.few_steps:
         return ""
-    return f"> {num_steps}" if model.steps_needed is None else f"{model.steps_needed}"
+    return f"> {most}" if model.steps_needed is None else f"{model.steps_needed}"
 
 
 def _interval(estimate: Estimate | None, write: Callable[[float], str]) -> str:

@@ -5,6 +5,7 @@ and NaN stands for "unknown".
 """
 
 from kinetic_jax.copies._budget import affordable as affordable
+from kinetic_jax.copies._checkpoints import check_earlier as check_earlier
 from kinetic_jax.copies._detector import CopyDetector as CopyDetector
 from kinetic_jax.copies._early import RejectedRun as RejectedRun
 from kinetic_jax.copies._early import sample_rejecting as sample_rejecting
@@ -14,11 +15,14 @@ from kinetic_jax.copies._guesses import reconstruction as reconstruction
 from kinetic_jax.copies._guesses import self_consistency as self_consistency
 from kinetic_jax.copies._guesses import snap as snap
 from kinetic_jax.copies._guesses import spread as spread
+from kinetic_jax.copies._guided import anisotropy as anisotropy
 from kinetic_jax.copies._guided import guidance_cosine as guidance_cosine
 from kinetic_jax.copies._guided import guidance_norm as guidance_norm
 from kinetic_jax.copies._guided import guided_sharpness as guided_sharpness
 from kinetic_jax.copies._guided_path import AccumulatedGuidance as AccumulatedGuidance
 from kinetic_jax.copies._guided_path import accumulated_guidance as accumulated_guidance
+from kinetic_jax.copies._negatives import negatives as negatives
+from kinetic_jax.copies._paths import bending as bending
 from kinetic_jax.copies._paths import contraction as contraction
 from kinetic_jax.copies._paths import early_bending as early_bending
 from kinetic_jax.copies._paths import norm_rule as norm_rule

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from kinetic_jax._checks import numbers, require, require_flag, short, whole_number
+from kinetic_jax._checks import numbers, real_number, require, require_flag, short, whole_number
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
-from kinetic_jax.copies._features import _OF_MODEL, CopyFeatures
+from kinetic_jax.copies._checkpoints import share_snapped
+from kinetic_jax.copies._features import CopyFeatures, features_digest, require_alike
 
 FORMAT = 1
 LABELS, NEGATIVES, SNAP = "labels", "negatives", "snap"  # what a detector was fitted on
 FOLDS = 5
+TWO_GROUPS = "have two groups of snap"
+LEAST_SNAPPED, CONFIDENCE = 0.01, 0.95  # as in `compare`
 STRENGTH = 0.3  # of scikit-learn's logistic regression: the inverse of its penalty
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CopyDetector:
     """The probability that a sample is a copy, from its features; see `copy_features`.
 
@@ -33,6 +36,7 @@ class CopyDetector:
         weights: of the standardised features, shape (features,).
         bias: added to their sum.
         floor: with negatives, the least of the densities' ratio, a share of samples that are none.
+        fitted_on: a digest of the features that it was fitted on, by which they are recognised.
     """
 
     names: tuple[str, ...]
@@ -43,6 +47,7 @@ class CopyDetector:
     weights: Float[np.ndarray, " features"]
     bias: float
     floor: float = 0.0
+    fitted_on: str = ""
 
     @classmethod
     def fit(
@@ -51,7 +56,8 @@ class CopyDetector:
         """Fits a detector on samples that are known to be copies, or not to be.
 
         A logistic regression on standardised features, whose odds are then calibrated by a second
-        one of its scores out of fold (Platt). Samples that are not finite are left out.
+        one of its scores out of fold, with Platt's smoothed targets: no risk is 0 or 1. Samples
+        that are not finite are left out.
 
         Args:
             features: of the samples.
@@ -76,6 +82,8 @@ class CopyDetector:
         """
         from sklearn.linear_model import LogisticRegression  # of the extra `demo`
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
         _require_features("features", features)
         seed = whole_number("seed", seed, 0)
@@ -84,17 +92,24 @@ class CopyDetector:
         rows, is_copy = features.values[is_known], is_copy[is_known]
         for name, count in (("copies", is_copy.sum()), ("others", (~is_copy).sum())):
             require(bool(count >= FOLDS), "labels", f"{count} {name}", f"mark at least {FOLDS}")
-        mean, scale = _moments(rows)
-        standard = (rows - mean[None]) / scale[None]
-        model = LogisticRegression(C=STRENGTH, max_iter=1000)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-        scores = cross_val_predict(model, standard, is_copy, cv=folds, method="decision_function")
-        platt = LogisticRegression(C=1e6).fit(scores[:, None], is_copy)
-        slope = max(float(platt.coef_[0, 0]), 0.0)
-        model.fit(standard, is_copy)
-        weights = slope * model.coef_[0]
-        bias = slope * float(model.intercept_[0]) + float(platt.intercept_[0])
-        return cls(features.names, dict(features.settings), LABELS, mean, scale, weights, bias)
+        scores = cross_val_predict(model, rows, is_copy, cv=folds, method="decision_function")
+        slope, offset = _platt(scores, is_copy)
+        scaler, classifier = model.fit(rows, is_copy)
+        weights = slope * classifier.coef_[0]
+        bias = slope * float(classifier.intercept_[0]) + offset
+        mean, scale = scaler.mean_, scaler.scale_
+        return cls(
+            features.names,
+            dict(features.settings),
+            LABELS,
+            mean,
+            scale,
+            weights,
+            bias,
+            fitted_on=features_digest(features),
+        )
 
     @classmethod
     def without_labels(
@@ -108,16 +123,20 @@ class CopyDetector:
         of samples that are none, the least of p/q (its 5% quantile): a rank rather than a
         probability, as ln p/q is no linear function of features. Without, two normal distributions
         of one variance are fitted to `snap`, and the probability is that of the one with the
-        greater mean: some samples must be copies, and some not.
+        greater mean: some samples must be copies, and some not. It is calibrated as far as copies
+        are the only samples with a high snap, which is not so before a model copies many.
 
         Args:
             features: of the model's samples.
-            negatives: of samples that are no copies, with the same settings.
+            negatives: of samples that are no copies, with the same settings: such as those of
+                `negatives`, without a profile, as their paths begin late.
             seed: of the fit.
 
         Raises:
             ValueError: if there are fewer than 10 samples, or of the negatives; the settings of the
-                two differ; or there is no snap among the features and no negatives are given.
+                two differ; or, without negatives, there is no snap among the features, no share of
+                the samples snaps clearly (see `check_earlier`), the median snap is negative, or
+                one normal distribution fits as well (by AIC).
 
         Example:
             >>> import numpy as np
@@ -136,7 +155,7 @@ class CopyDetector:
         if negatives is None:
             return _by_snap(cls, features, seed)
         others = _known("negatives", negatives)
-        _require_alike(features, negatives.names, negatives.settings, is_other_model=False)
+        require_alike(features, negatives.names, negatives.settings, "of negatives")
         return _by_ratio(cls, features, rows, others)
 
     def score(
@@ -155,7 +174,13 @@ class CopyDetector:
         """
         _require_features("features", features)
         require_flag("is_other_model", is_other_model)
-        _require_alike(features, self.names, self.settings, is_other_model=is_other_model)
+        require_alike(
+            features,
+            self.names,
+            self.settings,
+            "of the detector",
+            is_other_model=is_other_model,
+        )
         odds = (features.values - self.mean[None]) / self.scale[None] @ self.weights + self.bias
         if self.kind != NEGATIVES:
             return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
@@ -188,19 +213,50 @@ class CopyDetector:
             require(isinstance(content, dict), "its content", type(content).__name__, "be a dict")
             version = content.pop("format", None)
             require(version == FORMAT, "format", version, f"be {FORMAT}")
-            names = tuple(content["names"])
-            arrays = {name: np.array(content[name], float) for name in ("mean", "scale", "weights")}
-            for name, array in arrays.items():
-                fits = array.shape == (len(names),) and bool(np.isfinite(array).all())
-                require(fits, name, f"shape {array.shape}", f"be {len(names)} finite numbers")
-            require(
-                content["kind"] in (LABELS, NEGATIVES, SNAP), "kind", content["kind"], "be known"
-            )
-            return cls(**content | arrays | {"names": names})
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(**content | _checked(content))
+        except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
             raise ValueError(
                 f"{with_size(Path(file))} is no detector of copies, or damaged: {error}"
             ) from error
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that JSON holds otherwise; raises for values that no detector has."""
+    names, settings, kind = content["names"], content["settings"], content["kind"]
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require(is_list, "names", short(names), "be a list of names")
+    require(isinstance(settings, dict), "settings", short(settings), "be a dict")
+    require(kind in (LABELS, NEGATIVES, SNAP), "kind", short(kind), "be known")
+    arrays = {name: np.array(content[name], float) for name in ("mean", "scale", "weights")}
+    for name, array in arrays.items():
+        fits = array.shape == (len(names),) and bool(np.isfinite(array).all())
+        require(fits, name, f"shape {array.shape}", f"be {len(names)} finite numbers")
+    require(bool((arrays["scale"] > 0).all()), "scale", short(content["scale"]), "be positive")
+    bias, floor = (real_number(name, content[name]) for name in ("bias", "floor"))
+    require(bool(np.isfinite(bias)), "bias", bias, "be finite")
+    require(0 <= floor <= 1, "floor", floor, "lie in [0, 1]")
+    own = content.get("fitted_on", "")
+    require(isinstance(own, str), "fitted_on", short(own), "be a digest")
+    return arrays | {"names": tuple(names), "bias": bias, "floor": floor}
+
+
+def _platt(scores: Float[np.ndarray, " n"], is_copy: Bool[np.ndarray, " n"]) -> tuple[float, float]:
+    """Slope and offset of the calibrated odds.
+
+    Each sample counts as a copy by its target, (n₊ + 1)/(n₊ + 2) or 1/(n₋ + 2), and as none by the
+    rest.
+    """
+    from sklearn.linear_model import LogisticRegression  # of the extra `demo`
+
+    number, others = int(is_copy.sum()), int((~is_copy).sum())
+    targets = np.where(is_copy, (number + 1) / (number + 2), 1 / (others + 2))
+    both, is_one = (
+        np.concatenate([scores, scores])[:, None],
+        np.arange(2 * len(scores)) < len(scores),
+    )
+    weights = np.concatenate([targets, 1 - targets])
+    model = LogisticRegression(C=1e6).fit(both, is_one, sample_weight=weights)
+    return max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0])
 
 
 def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> CopyDetector:
@@ -212,9 +268,15 @@ def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> Copy
     require(has_snap, "features", list(features.names), expected)
     place = features.names.index("snap")
     snap = _known("features", features)[:, place]
+    _require_two_groups(snap)
     mean, scale = _moments(snap[:, None])
     standard = (snap[:, None] - mean[None]) / scale[None]
-    mixture = GaussianMixture(2, covariance_type="tied", n_init=5, random_state=seed).fit(standard)
+    options = {"covariance_type": "tied", "random_state": seed}
+    mixture = GaussianMixture(2, n_init=5, **options).fit(standard)
+    one = GaussianMixture(1, **options).fit(standard)
+    expected = f"{TWO_GROUPS}: one normal distribution fits them as well"
+    is_mixed = mixture.aic(standard) < one.aic(standard)
+    require(bool(is_mixed), "features", f"{len(snap)} samples", expected)
     low, high = np.argsort(mixture.means_[:, 0])
     ends, variance = mixture.means_[:, 0], float(mixture.covariances_[0, 0])
     slope = (ends[high] - ends[low]) / variance
@@ -224,7 +286,22 @@ def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> Copy
     means, scales, weights = np.zeros(size), np.ones(size), np.zeros(size)
     means[place], scales[place], weights[place] = mean[0], scale[0], slope
     settings = dict(features.settings)
-    return cls(features.names, settings, SNAP, means, scales, weights, float(bias))
+    own = features_digest(features)
+    return cls(features.names, settings, SNAP, means, scales, weights, float(bias), fitted_on=own)
+
+
+def _require_two_groups(snap: Float[np.ndarray, " n"]) -> None:
+    """Refuses samples of which clearly none, or not enough, are copies by their snap."""
+    middle, got = float(np.median(snap)), f"{len(snap)} samples"
+    expected = f"{TWO_GROUPS}: the earlier model guesses the median sample better"
+    require(middle >= 0, "features", got, expected)
+    share = share_snapped(snap, CONFIDENCE)
+    got += f" of which {100 * share.value:.2g}% snap"
+    expected = (
+        f"{TWO_GROUPS}, one of clearly more than {100 * LEAST_SNAPPED:g}% that snap: perhaps none "
+        "is a copy, which labels or negatives would say"
+    )
+    require(share.low > LEAST_SNAPPED, "features", got, expected)
 
 
 def _by_ratio(
@@ -245,7 +322,8 @@ def _by_ratio(
     floor = float(min(np.exp(np.quantile(odds, 0.05)), 1.0))
     weights, bias = model.coef_[0], float(model.intercept_[0])
     settings = dict(features.settings)
-    return cls(features.names, settings, NEGATIVES, mean, scale, weights, bias, floor)
+    own = features_digest(features)
+    return cls(features.names, settings, NEGATIVES, mean, scale, weights, bias, floor, own)
 
 
 def _require_features(name: str, features: object) -> None:
@@ -270,20 +348,3 @@ def _flags(labels: Shaped[np.ndarray, " n"], number: int) -> Bool[np.ndarray, " 
 def _moments(rows: Float[np.ndarray, "n features"]) -> tuple[np.ndarray, np.ndarray]:
     deviation = rows.std(axis=0)
     return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
-
-
-def _require_alike(
-    features: CopyFeatures,
-    names: tuple[str, ...],
-    settings: Any,
-    *,
-    is_other_model: bool,
-) -> None:
-    """Raises for features other than those of a detector."""
-    for name in sorted(set(settings) | set(features.settings)):
-        if is_other_model and name in _OF_MODEL:
-            continue
-        own, given = settings.get(name), features.settings.get(name)
-        expected = f"have the detector's {name}, {own}"
-        require(given == own, "features", f"{name} {given}", expected)
-    require(features.names == names, "features", list(features.names), f"be {list(names)}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
@@ -13,12 +14,15 @@ from kinetic_jax._progress import check_progress, progress_bar
 from kinetic_jax.copies._paths import Profile, profile_features
 from kinetic_jax.copies._registry import STATISTICS
 from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.sampling import KineticProfile
 from kinetic_jax.sampling._probes import held_arrays
 
 PROFILE = "profile"
 # Statistics that need an earlier checkpoint, and others, by how well they recognise copies.
 WITH_EARLIER, ALONE = ("snap", "self_consistency", "spread"), ("self_consistency", "spread")
 _OF_MODEL = ("model", "earlier")
+_WITHOUT_PROFILE: dict[str, Any] = {"bins": 0, "steps": None, "grid": None}
+DIGITS = 16  # of a digest
 
 
 @runtime_checkable
@@ -41,8 +45,10 @@ class CopyFeatures(NamedTuple):
     Attributes:
         values: shape (n, features); NaN for samples that are not finite.
         names: of the features, such as "snap" or "speed 0.20".
-        settings: what the features depend on besides the sample, by name: bins, steps, the digests
-            of the models.
+        settings: what the features depend on besides the sample, by name: the bins of the profile
+            (with the number of its steps and a digest of its grid, None without bins), and digests
+            of the noise of the statistics, of the model and of the earlier one (None for functions
+            without arrays, which have none).
     """
 
     values: Float[np.ndarray, "n features"]
@@ -58,12 +64,30 @@ class CopyFeatures(NamedTuple):
         require(name in self.names, "name", repr(name), f"be one of {list(self.names)}")
         return self.values[:, self.names.index(name)]
 
+    def only(self, names: Sequence[str]) -> "CopyFeatures":
+        """Some of the features; without any of the profile its settings are left out.
+
+        Raises:
+            ValueError: if there is none of a name.
+        """
+        values = np.stack([self.column(name) for name in names], axis=1)
+        settings = dict(self.settings)
+        if not any(name in _profile_names(settings.get("bins", 0)) for name in names):
+            settings |= _WITHOUT_PROFILE
+        return CopyFeatures(values, tuple(names), settings)
+
     def rows(self, chosen: Any) -> "CopyFeatures":
         """The features of some samples, by their numbers or a mask."""
         return self._replace(values=self.values[chosen])
 
     def joined(self, others: Sequence["CopyFeatures"]) -> "CopyFeatures":
-        """These and others, which have the same names and settings, as one."""
+        """These and others as one.
+
+        Raises:
+            ValueError: naming the setting, if one has other features or settings.
+        """
+        for part in others:
+            require_alike(part, self.names, self.settings, "of the first")
         return self._replace(values=np.concatenate([part.values for part in (self, *others)]))
 
 
@@ -79,7 +103,7 @@ def copy_features(
     batch_size: int = 500,
     progress: bool | None = None,
 ) -> CopyFeatures:
-    """The features by which `CopyDetector` tells copies, of the samples of a run.
+    """The features of the samples of a run, for `CopyDetector`.
 
     The logarithm of the profile in `bins` parts (see `profile_features`; none of adaptive steps),
     and statistics of `STATISTICS`.
@@ -91,7 +115,8 @@ def copy_features(
         earlier: a checkpoint of the model from before it copied, for `snap`.
         cond: the conditions of the run.
         statistics: names of statistics; by default snap (with an earlier checkpoint),
-            self_consistency and spread. They may need `field`, `earlier`, `x1`, `cond` and `key`.
+            self_consistency and spread. They may need `field`, `earlier`, `x1`, `cond`, `key` and
+            `profile`.
         bins: parts of the profile; 0 for none of it.
         batch_size: samples in memory together.
         progress: show a progress bar; by default on a terminal.
@@ -100,8 +125,9 @@ def copy_features(
         The features, on the host.
 
     Raises:
-        ValueError: if a statistic is not known or needs something else, the profile has fewer than
-            two steps in a part, or samples do not fit the models.
+        ValueError: if a statistic is not known or needs something else, `earlier` is the model
+            itself, the profile has fewer than two steps in a part, or samples do not fit the
+            models.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -129,21 +155,27 @@ def copy_features(
     step = whole_number("batch_size", batch_size, 1)
     size, count = len(run.status), whole_number("bins", bins, 0)
     cond = conditions_of(cond, size, "run")
+    profile = run.profile if count else None
+    settings = _settings(field, earlier, profile, count, key)
+    is_other = settings["earlier"] is None or settings["earlier"] != settings["model"]
+    require(is_other, "earlier", "the model itself", "be a checkpoint from before it copied")
     columns, names = [], []
-    profile = run.profile
-    if count and profile is not None:
+    if profile is not None:
         columns.append(np.asarray(profile_features(profile, count), np.float64))
-        parts = [f"{part / count:.2f}" for part in range(count)]
-        names += [f"{kind} {part}" for kind in ("speed", "bending") for part in parts]
+        names += _profile_names(count)
     given = {"field": field, "earlier": earlier, "key": key}
     with progress_bar("features", size, show=progress) as update:
         parts_of: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for start in range(0, size, step):
-            rows = slice(start, min(start + step, size))
+            # The last batch is filled up, so that nothing is compiled for its size.
+            rows = np.minimum(np.arange(start, start + min(step, size)), size - 1)
             own = {"x1": _rows(run.x1, rows), "cond": _rows(cond, rows)}
+            if run.profile is not None:
+                own["profile"] = _profile_rows(run.profile, rows)
             for name, scores in parts_of.items():
-                scores.append(np.asarray(STATISTICS[name](**given, **own), np.float64))
-            update(rows.stop, "")
+                score = np.asarray(STATISTICS[name](**given, **own), np.float64)
+                scores.append(score[: size - start])
+            update(int(rows[-1]) + 1, "")
     for name in chosen:
         columns.append(np.concatenate(parts_of[name])[:, None])
         names.append(name)
@@ -151,26 +183,65 @@ def copy_features(
     values = np.concatenate(columns, axis=1)
     is_known = np.isfinite(values).all(axis=1) & (np.asarray(run.status) == 0)
     values[~is_known] = np.nan
-    return CopyFeatures(values, tuple(names), _settings(field, earlier, run, count))
+    return CopyFeatures(values, tuple(names), settings)
 
 
-def _rows(tree: PyTree[Any], rows: slice) -> PyTree[Any]:
+def _profile_names(bins: int) -> list[str]:
+    parts = [f"{part / bins:.2f}" for part in range(bins)]
+    return [f"{kind} {part}" for kind in ("speed", "bending") for part in parts]
+
+
+def _profile_rows(profile: Profile, rows: np.ndarray) -> KineticProfile:
+    own = profile.speed2[rows], profile.bend2[rows]
+    return KineticProfile(*map(jnp.asarray, (profile.ts, *own)))
+
+
+def _rows(tree: PyTree[Any], rows: np.ndarray) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def _settings(
-    field: VelocityField, earlier: VelocityField | None, run: Samples, bins: int
+    field: VelocityField,
+    earlier: VelocityField | None,
+    profile: Profile | None,
+    bins: int,
+    key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    """What features depend on."""
-    profile = run.profile
-    return {
-        "bins": bins,
-        "steps": None if profile is None else len(profile.ts),
+    """What features depend on; a digest of the key shows that the noise was the same."""
+    ts = None if profile is None else np.asarray(profile.ts, np.float32)
+    of_profile = _WITHOUT_PROFILE
+    if ts is not None:
+        of_profile = {"bins": bins, "steps": len(ts), "grid": digest([ts])[:DIGITS]}
+    return of_profile | {
+        "noise": digest([key])[:DIGITS],
         "model": model_digest(field),
         "earlier": None if earlier is None else model_digest(earlier),
     }
 
 
-def model_digest(field: VelocityField) -> str:
-    """A digest of the arrays of a model: 16 hexadecimal digits."""
-    return digest(held_arrays(field))[:16]
+def features_digest(features: CopyFeatures) -> str:
+    """A digest of the features of samples."""
+    return digest([features.values])[:DIGITS]
+
+
+def model_digest(field: VelocityField) -> str | None:
+    """A digest of the arrays of a model; None for a function that holds none."""
+    arrays = held_arrays(field)
+    return digest(arrays)[:DIGITS] if arrays else None
+
+
+def require_alike(
+    features: CopyFeatures,
+    names: tuple[str, ...],
+    settings: Mapping[str, Any],
+    whose: str,
+    *,
+    is_other_model: bool = False,
+) -> None:
+    """Raises for features other than those named; of another model only if that is not expected."""
+    for name in sorted(set(settings) | set(features.settings)):
+        if is_other_model and name in _OF_MODEL:
+            continue
+        own, given = settings.get(name), features.settings.get(name)
+        require(given == own, "features", f"{name} {given}", f"have the {name} {whose}, {own}")
+    require(features.names == names, "features", list(features.names), f"be {list(names)}")

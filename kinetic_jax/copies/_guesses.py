@@ -35,7 +35,7 @@ def snap(
     t: Float[ArrayLike, ""] = 0.65,
     draws: int = 8,
 ) -> Float[Array, " batch"]:
-    """How much better a model guesses its re-noised samples than an earlier checkpoint does.
+    """The gain of a model over an earlier checkpoint in guessing its re-noised samples.
 
     `ln(mean ||D'(x_t) − x1||² / mean ||D(x_t) − x1||²)` over draws of the noise ε in
     `x_t = t x1 + (1 − t) ε`, with D(x) = x + (1 − t) v(t, x), and D' the same of the earlier model:
@@ -92,7 +92,7 @@ def reconstruction(
     t: Float[ArrayLike, " times"] | tuple[float, ...] = (0.5, 0.65, 0.8),
     draws: int = 4,
 ) -> Float[Array, " batch"]:
-    """How well a model guesses its re-noised samples, `−mean ln(||D(x_t) − x1||²)` over times.
+    """A model's skill in guessing its re-noised samples, `−mean ln(||D(x_t) − x1||²)` over times.
 
     As in `snap`, without another model: so it is high for simple samples as well.
 
@@ -146,7 +146,7 @@ def spread(
     t: Float[ArrayLike, ""] = 0.8,
     draws: int = 8,
 ) -> Float[Array, " batch"]:
-    """How alike the guesses from several re-noisings of a sample are.
+    """The likeness of the guesses from several re-noisings of a sample.
 
     `−ln(Σ_i ||D(x_t^i) − D̄||² / (n − 1))` over n draws of the noise, D̄ their mean. The sharper the
     model's posterior around a sample, the less its guesses depend on the noise.
@@ -204,7 +204,7 @@ def self_consistency(
     t: Float[ArrayLike, ""] = 0.8,
     draws: int = 4,
 ) -> Float[Array, " batch"]:
-    """How little a guess moves if it is re-noised by the same noise and guessed once more.
+    """The stability of a guess that is re-noised by the same noise and guessed once more.
 
     `−ln(mean ||D(t y + (1 − t) ε) − y||²)` with `y = D(t x1 + (1 − t) ε)`, over draws of ε.
 

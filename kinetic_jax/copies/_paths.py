@@ -17,6 +17,7 @@ from kinetic_jax._checks import (
     whole_number,
 )
 from kinetic_jax._norms import squared_norm
+from kinetic_jax.copies._scoring import own_stream
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import sample
 
@@ -39,10 +40,47 @@ class Profile(Protocol):
     def bend2(self) -> Any: ...
 
 
-def early_bending(profile: Profile, *, end: float = 1.0) -> Float[Array, " batch"]:
-    """How much a path turns between t = 0.2 and 0.4, where it settles on its goal.
+def bending(
+    profile: Profile, start: float = 0.0, stop: float = 1.0, *, end: float = 1.0
+) -> Float[Array, " batch"]:
+    """The bending of each path, `½ Σ ||u_i − u_{i−1}||² / h_i` over steps that begin in a span.
 
-    `½ Σ ||u_i − u_{i−1}||² / h_i` over the steps that begin there. Copies turn more.
+    It is `½ ∫ ||du/dt||² dt`, which depends little on how fine the grid is.
+
+    Args:
+        profile: of a run of `sample` on a fixed grid.
+        start: of the span.
+        stop: its end, at which no step may begin.
+        end: the time at which the run ended, for one that has not reached t = 1.
+
+    Returns:
+        The bending of each sample, shape (batch,); NaN for samples that are not finite.
+
+    Raises:
+        ValueError: if there is no profile (adaptive steps), no step begins in that span, or the
+            last one begins at `end` or later.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from kinetic_jax import sample
+        >>> from kinetic_jax.copies import bending
+        >>> field = lambda t, x, cond: 2 * t * jnp.ones_like(x)  # du/dt = 2 in both dimensions
+        >>> bending(sample(field, jnp.zeros((1, 2)), num_steps=100).profile).round(1)
+        Array([4.], dtype=float32)
+    """
+    ts, steps = _checked(profile, end)
+    inside = (ts >= start - _SLACK) & (ts < stop - _SLACK)
+    if is_concrete(ts):
+        has_some = bool(np.any(np.asarray(inside)))
+        require(has_some, "profile", f"{len(ts)} steps", f"have steps in [{start:g}, {stop:g}]")
+    weights = jnp.where(inside, 1 / (2 * steps), jnp.zeros_like(steps))
+    return _or_unknown(_weighted(jnp.asarray(profile.bend2), weights[:, None])[..., 0], profile)
+
+
+def early_bending(profile: Profile, *, end: float = 1.0) -> Float[Array, " batch"]:
+    """The bending of a path between t = 0.2 and 0.4, where it settles on its goal.
+
+    Copies turn more there. See `bending`.
 
     Args:
         profile: of a run of `sample` on a fixed grid.
@@ -63,13 +101,7 @@ def early_bending(profile: Profile, *, end: float = 1.0) -> Float[Array, " batch
         >>> early_bending(straight.profile)
         Array([0.], dtype=float32)
     """
-    ts, steps = _checked(profile, end)
-    inside = (ts >= EARLY[0] - _SLACK) & (ts < EARLY[1] - _SLACK)
-    if is_concrete(ts):
-        has_some = bool(np.any(np.asarray(inside)))
-        require(has_some, "profile", f"{len(ts)} steps", f"have steps in {list(EARLY)}")
-    weights = jnp.where(inside, 1 / (2 * steps), jnp.zeros_like(steps))
-    return _or_unknown(_weighted(jnp.asarray(profile.bend2), weights[:, None])[..., 0], profile)
+    return bending(profile, *EARLY, end=end)
 
 
 def profile_features(
@@ -108,7 +140,7 @@ def profile_features(
     is_in = (part[:, None] == jnp.arange(count, dtype=part.dtype)[None]).astype(steps.dtype)
     held = jnp.sum(is_in, axis=0)
     if is_concrete(held):
-        expected = f"have at least two steps in each of {count} parts of [0, {end:g}]"
+        expected = f"have at least two steps in each of {count} bins of [0, {end:g}]"
         fits = bool(np.all(np.asarray(held) >= 2))
         require(fits, "profile", f"{len(ts)} steps", expected)
     turns = is_in.at[0].set(0)  # the first step has no bending
@@ -121,7 +153,7 @@ def profile_features(
 
 
 def norm_rule(profile: Profile, usual: Float[ArrayLike, "samples steps"]) -> Float[Array, " batch"]:
-    """How far the sizes of a path's steps leave the region in which usual paths lie.
+    """The distance of the sizes of a path's steps from those of usual paths.
 
     The greatest |z| over the steps, with z = (ln ||u_i||² − mean) / standard deviation, of the
     same step of usual paths: those of samples that are known not to be copies.
@@ -172,7 +204,7 @@ def contraction(
     draws: int = 1,
     **options: Any,
 ) -> Float[Array, " batch"]:
-    """How much a small change of the noise is contracted on the way to the sample.
+    """The contraction of a small change of the noise on the way to the sample.
 
     `−ln(mean ||x1' − x1||² / ||x0' − x0||²)` with x0' = x0 + size ε, over draws of ε: paths of the
     neighbourhood of a copy all lead to it.
@@ -205,11 +237,11 @@ def contraction(
     require(real_number("size", size) > 0, "size", size, "be positive")
     plain = sample(field, x0, cond, **options)
     ratios = []
-    for one in jax.random.split(key, whole_number("draws", draws, 1)):
+    for one in jax.random.split(own_stream(key), whole_number("draws", draws, 1)):
         moved = _moved(x0, one, size)
         other = sample(field, moved, cond, **options)
         before, after = _apart(moved, x0), _apart(other.x1, plain.x1)
-        is_known = (plain.status == 0) & (other.status == 0)
+        is_known = (plain.status == 0) & (other.status == 0) & jnp.isfinite(after)
         ratios.append(jnp.where(is_known, after / before, jnp.nan))
     ratio = jnp.mean(jnp.stack(ratios), axis=0)
     return -jnp.log(jnp.maximum(ratio, jnp.finfo(ratio.dtype).tiny))
@@ -253,6 +285,6 @@ def _weighted(
 
 
 def _or_unknown(score: Array, profile: Profile) -> Array:
-    """NaN for samples whose path is not finite."""
+    """NaN for samples whose path or score is not finite."""
     is_known = jnp.all(jnp.isfinite(jnp.asarray(profile.speed2)), axis=-1)
-    return jnp.where(is_known, score, jnp.nan)
+    return jnp.where(is_known & jnp.isfinite(score), score, jnp.nan)

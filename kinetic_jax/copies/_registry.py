@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from kinetic_jax._checks import require
 from kinetic_jax.copies._guesses import reconstruction, self_consistency, snap, spread
-from kinetic_jax.copies._guided import guidance_cosine, guidance_norm, guided_sharpness
+from kinetic_jax.copies._guided import anisotropy, guidance_cosine, guidance_norm, guided_sharpness
 from kinetic_jax.copies._paths import contraction, early_bending, norm_rule
 from kinetic_jax.copies._samples import total_variation, train_distance
 from kinetic_jax.copies._sharpness import curvature, curvature_difference, flipd, p_laplace
@@ -32,18 +32,32 @@ class Statistic(NamedTuple):
     source: str
 
     def __call__(self, **given: Any) -> Float[Array, " batch"]:
-        """The scores, from what is given; what the function does not take is left out.
+        """The scores.
+
+        Args:
+            **given: inputs, of which those that the function does not take are left out: field,
+                earlier, x1, x0, cond, null_cond, key, profile, usual, train; and settings of the
+                function, such as `draws`.
 
         Raises:
-            ValueError: naming the argument, if one is missing, or by the function.
+            ValueError: naming the argument, if an input is missing or the function has no such
+                setting; or by the function.
         """
-        for name in self.needs:
-            expected = f"be given for {self.function.__name__}"
-            require(given.get(name) is not None, name, None, expected)
-        taken = inspect.signature(self.function).parameters
+        name = self.function.__name__
+        for needed in self.needs:
+            require(given.get(needed) is not None, needed, None, f"be given for {name}")
+        parameters = inspect.signature(self.function).parameters
+        is_open = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        for setting in set(given) - _INPUTS:
+            is_known = is_open or setting in parameters
+            require(is_known, "a setting", repr(setting), f"be one of {name}: {list(parameters)}")
+        taken = {*parameters} | (set(given) - _INPUTS)
         return self.function(**{n: v for n, v in given.items() if n in taken and v is not None})
 
 
+_INPUTS = frozenset(
+    ("field", "earlier", "x1", "x0", "cond", "null_cond", "key", "profile", "usual", "train")
+)
 _FIELD = ("field", "x1", "key")
 _EARLIER = ("field", "earlier", "x1", "key")
 _GUIDED = ("field", "x0", "cond")
@@ -64,6 +78,7 @@ STATISTICS: Mapping[str, Statistic] = MappingProxyType(
             Statistic(p_laplace, _FIELD, 13, "Brokman et al., arXiv 2505.08246"),
             Statistic(guidance_norm, _GUIDED, 2, "Wen et al., arXiv 2407.21720"),
             Statistic(guidance_cosine, _GUIDED, 2, "Asthana and Belagiannis, arXiv 2601.20642"),
+            Statistic(anisotropy, _GUIDED, 4, "Asthana and Belagiannis, arXiv 2601.20642"),
             Statistic(guided_sharpness, _GUIDED, 5, "Jeon, Kim and No, arXiv 2412.04140"),
             Statistic(contraction, ("field", "x0", "key"), 200, "this package"),
             Statistic(early_bending, ("profile",), 0, "this package"),

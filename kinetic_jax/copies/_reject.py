@@ -65,7 +65,7 @@ class Rejection(NamedTuple):
 
     @property
     def unknown(self) -> int:
-        """How many of the candidates that stay have an unknown risk."""
+        """The number of candidates that stay with an unknown risk."""
         return sum(stratum.unknown for stratum in self.strata)
 
     @property

@@ -19,6 +19,8 @@ from kinetic_jax.fields._protocol import checked_velocity
 from kinetic_jax.fields._step import over_step
 from kinetic_jax.sampling._inputs import checked_inputs
 
+LAST_INDEX = 2**32 - 1  # of `noise`
+
 # The velocity of one sample, its condition given: v(t, x).
 Model: TypeAlias = Callable[[Array, Array], Array]
 
@@ -54,14 +56,14 @@ def scores(
     conditions: tuple[PyTree[Any], ...] = (),
     name: str = "x1",
 ) -> Float[Array, " batch"]:
-    """`rule` of every sample, NaN for those that are not finite.
+    """`rule` of every sample, NaN where the sample or its score is not finite.
 
     The noise of a draw is the same for every sample: so a score does not depend on the batch, and
     scores of different samples differ by less.
 
     Args:
         rule: of one sample, a function of a module.
-        fields: the models, the one that is asked about first.
+        fields: the model of the samples, then others that it is compared with.
         x1: the samples, a batch of arrays or a pytree of such.
         cond: their conditions.
         t: the time, or times, shape (times,).
@@ -84,15 +86,24 @@ def scores(
     if draws:
         require_key("key", key)
         assert key is not None, "it is a key"
-        draw = draw._replace(keys=jax.random.split(key, draws))
+        draw = draw._replace(keys=jax.random.split(own_stream(key), draws))
     return call_opened(_compiled(rule), models, rows, given.cond, conditions, draw)
+
+
+def own_stream(key: PRNGKeyArray) -> PRNGKeyArray:
+    """A key for draws that differ from `noise(key, ...)`: no sample has this number."""
+    return jax.random.fold_in(key, np.uint32(LAST_INDEX))
 
 
 def _alike(
     field: VelocityField, name: str, x1: PyTree[ArrayLike], rows: Array, cond: PyTree[Any]
 ) -> Field:
     """Another model of the same samples."""
-    other, *_ = flattened(name, as_field(field, "earlier"), x1)
+    model = as_field(field, "earlier")
+    shape, own = model.event_shape, x1.shape[1:] if hasattr(x1, "shape") else None
+    expected = f"be of the event shape of {name}, {own}"
+    require(None in (shape, own) or shape == own, "earlier", f"a field of shape {shape}", expected)
+    other, *_ = flattened(name, model, x1)
     check_inputs(other, name, rows, cond)
     return other
 
@@ -112,7 +123,8 @@ def _compiled(rule: Rule) -> Callable[..., Float[Array, " batch"]]:
             models = [_model(field, own) for field in fields]
             models += [_model(fields[0], other) for other in conditions]
             score = rule(tuple(models), x, draw)
-            return jnp.where(jnp.all(jnp.isfinite(x)), score, jnp.nan)
+            # A velocity that overflows makes −∞, which would rank as the safest of all.
+            return jnp.where(jnp.all(jnp.isfinite(x)) & jnp.isfinite(score), score, jnp.nan)
 
         return jax.vmap(of_one)(x1, cond)
 

@@ -12,6 +12,7 @@ from kinetic_jax.copies._early import LaunchScore, evaluations_of, known_scores,
 from kinetic_jax.copies._guided_path import total_guidance
 from kinetic_jax.copies._paths import early_bending
 from kinetic_jax.copies._reject import checked_scores
+from kinetic_jax.copies._scoring import own_stream
 from kinetic_jax.copies._two_parts import (
     Candidates,
     candidates,
@@ -221,7 +222,8 @@ def _score(by: str | LaunchScore, states: Candidates, run: Trajectories) -> obje
 def _draws(key: PRNGKeyArray | None, number: int) -> Float[np.ndarray, " n"]:
     """A random score of each candidate, a function of the key and its number."""
     assert key is not None, "was checked"
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(number, dtype=np.uint32))
+    of_number = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    keys = of_number(own_stream(key), np.arange(number, dtype=np.uint32))
     return np.asarray(jax.vmap(jax.random.uniform)(keys), np.float64)
 
 

@@ -145,7 +145,7 @@ def candidates(
 
 
 def split_of(nodes: np.ndarray, t_early: float, name: str = "t_early") -> int:
-    """How many steps end by a time."""
+    """The number of steps that end by a time."""
     last = real_number(name, t_early)
     require(bool(nodes[1] - 1e-6 <= last <= 1), name, t_early, f"lie in [{nodes[1]:g}, 1]")
     return int(np.sum(nodes[1:] <= last + 1e-6))

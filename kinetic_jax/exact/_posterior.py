@@ -33,7 +33,7 @@ REMEASURED = 12
 
 
 class Beside(NamedTuple):
-    """What is known of each row, or of each of some."""
+    """The knowledge of each row, or of each of some."""
 
     squares: Float[Array, " some"]  # ||x_i − c||²
     log_weights: Float[Array, " some"] | None  # None for equal weights

@@ -13,6 +13,7 @@ import numpy as np
 
 from kinetic_jax._checks import real_number, require, short, whole_number
 from kinetic_jax._digest import digest
+from kinetic_jax.fields import VelocityField
 from kinetic_jax.jobs._settings import JobSettings
 from kinetic_jax.jobs._shards import (
     ENERGIES,
@@ -27,7 +28,8 @@ from kinetic_jax.jobs._shards import (
     write_checked,
     x1_names,
 )
-from kinetic_jax.sampling._probes import checked_probes, same_within_rounding
+from kinetic_jax.networks._network_field import own_spec
+from kinetic_jax.sampling._probes import checked_probes, held_arrays, same_within_rounding
 
 About = dict[str, Any]  # the contents of `job.json`
 DESCRIPTION = "job.json"
@@ -48,6 +50,14 @@ _as_json = functools.partial(short, write=json.dumps)
 def to_bytes(about: About) -> bytes:
     """The contents of `job.json`: the same bytes for the same settings."""
     return (json.dumps(about, indent=2, sort_keys=True) + "\n").encode()
+
+
+def fingerprint(field: VelocityField) -> str:
+    """A digest of a field's arrays and of its network's description, if it has one."""
+    spec = own_spec(field)
+    description = None if spec is None else spec.to_json()
+    text = json.dumps(description, sort_keys=True) + digest(held_arrays(field))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def values_or_digest(values: np.ndarray, most: int = MAX_LISTED) -> list[Any] | dict[str, Any]:

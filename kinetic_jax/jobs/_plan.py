@@ -1,7 +1,6 @@
 """Plans: a validated field, its settings and the job description."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,18 +33,18 @@ from kinetic_jax.jobs._description import (
     GENERATOR,
     MAX_TIMES,
     About,
+    fingerprint,
     values_or_digest,
 )
 from kinetic_jax.jobs._settings import SOLVERS, JobSettings
 from kinetic_jax.jobs._shards import paths_of
 from kinetic_jax.networks import Scaling
 from kinetic_jax.networks._network_field import own_spec
-from kinetic_jax.networks._spec import NetworkSpec
 from kinetic_jax.sampling import noise
 from kinetic_jax.sampling._explicit import stages_of
 from kinetic_jax.sampling._geodesic import check_stages
 from kinetic_jax.sampling._grid import time_nodes
-from kinetic_jax.sampling._probes import held_arrays, probed
+from kinetic_jax.sampling._probes import probed
 from kinetic_jax.transforms import Transform, cfg, chain, kts
 
 MAX_PROBED_CLASSES = 64
@@ -136,7 +135,7 @@ def make_plan(
     about = _describe(field, settings, labels) | {
         "dtype": dtype.name,
         "event_shape": as_event_shape(shape),
-        "field": _fingerprint(field, spec),
+        "field": fingerprint(field),
         "generator": GENERATOR if x0 is None else None,
     }
     plan = Plan(chain(*guidance, shaping)(field), settings, labels, x0, about)
@@ -254,13 +253,6 @@ def _label_cycle(settings: JobSettings, field: Field) -> np.ndarray | None:
     require(field.takes_cond, "labels", labels[:3], expected)
     field.check_cond(labels, "labels")
     return labels
-
-
-def _fingerprint(field: Field, spec: NetworkSpec | None) -> str:
-    """A digest of a field's arrays and of its network's description, if it has one."""
-    description = None if spec is None else spec.to_json()
-    text = json.dumps(description, sort_keys=True) + digest(held_arrays(field))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _probe_inputs(plan: Plan, field: Field) -> tuple[State, PyTree[Any]]:

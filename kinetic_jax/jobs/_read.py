@@ -12,7 +12,14 @@ from kinetic_jax._checks import require
 from kinetic_jax._files import PathLike, local_path
 from kinetic_jax._progress import progress_bar
 from kinetic_jax._state import EventShape, as_event_shape, checked_event_shape
-from kinetic_jax.jobs._description import About, as_owner, read_description, shard_layout
+from kinetic_jax.fields import VelocityField, as_field
+from kinetic_jax.jobs._description import (
+    About,
+    as_owner,
+    fingerprint,
+    read_description,
+    shard_layout,
+)
 from kinetic_jax.jobs._shards import Shard, number_of, read_shard, shard_error, shard_name
 from kinetic_jax.networks import Scaling
 from kinetic_jax.sampling._profile_grid import (
@@ -29,8 +36,8 @@ MAX_LISTED = 10  # failed samples or shards that a message names
 class Job:
     """A folder of samples written by `run_job`; see `open_job`.
 
-    `shards()` yields its samples, `check()` verifies them, `grid_from_profile(num_steps)` makes a
-    time grid of them.
+    `shards()` yields its samples, `check()` verifies them and `check_field(field)` their model;
+    `grid_from_profile(num_steps)` makes a time grid of them.
 
     Attributes:
         folder: path of the folder.
@@ -109,6 +116,17 @@ class Job:
                 f"{self.folder} lacks {lacking:,} of its {self.num_shards:,} shards "
                 f"({'; '.join(listed)}{ending}): repeat its command to complete it"
             )
+        return self
+
+    def check_field(self, field: VelocityField) -> "Job":
+        """Returns itself if its samples are of this model.
+
+        Raises:
+            ValueError: if they are of another one.
+        """
+        model = as_field(field)
+        is_own = fingerprint(model) == self.about["field"]
+        require(is_own, "field", "another model", f"be the model of the samples in {self.folder}")
         return self
 
     def shards(self) -> Iterator[Shard]:

@@ -14,6 +14,7 @@ from kinetic_jax.metrics._frechet import FrechetFloor as FrechetFloor
 from kinetic_jax.metrics._frechet import FrechetReference as FrechetReference
 from kinetic_jax.metrics._frechet import frechet_distance as frechet_distance
 from kinetic_jax.metrics._frechet import frechet_floor as frechet_floor
+from kinetic_jax.metrics._intervals import Estimate as Estimate
 from kinetic_jax.metrics._intervals import Interval as Interval
 from kinetic_jax.metrics._kernel import KernelDistance as KernelDistance
 from kinetic_jax.metrics._kernel import kernel_distance as kernel_distance

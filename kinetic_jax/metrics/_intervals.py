@@ -1,5 +1,6 @@
 """Confidence intervals of shares and means."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,21 @@ class Interval(NamedTuple):
         high: upper end.
     """
 
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean or a share over samples, with its interval.
+
+    Attributes:
+        value: the estimate.
+        low: lower end of its interval.
+        high: upper end.
+    """
+
+    value: float
     low: float
     high: float
 

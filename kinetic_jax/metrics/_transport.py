@@ -141,7 +141,7 @@ def efficiency(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Efficiency:
-    """How near a flow is to optimal transport: `bounds.floor` over its mean energy.
+    """The nearness of a flow to optimal transport: `bounds.floor` over its mean energy.
 
     Args:
         energy: energies of samples, `run.energy.total` at rest (without `frame` or `mass`), (n,).

@@ -21,6 +21,7 @@ from kinetic_jax.plotting._histograms import energy_histogram as energy_histogra
 from kinetic_jax.plotting._histograms import ratio_histogram as ratio_histogram
 from kinetic_jax.plotting._images import image_grid as image_grid
 from kinetic_jax.plotting._images import images_by_energy as images_by_energy
+from kinetic_jax.plotting._images import riskiest as riskiest
 from kinetic_jax.plotting._style import Estimate as Estimate
 from kinetic_jax.plotting._style import Figure as Figure
 from kinetic_jax.plotting._style import Interval as Interval

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinetic_jax._checks import require, short
-from kinetic_jax.comparison import Comparison, Estimate, ModelReport
+from kinetic_jax.comparison import Comparison, ModelReport
 from kinetic_jax.comparison._table import ENERGIES
+from kinetic_jax.metrics import Estimate
 from kinetic_jax.plotting._curves import Curve, energy_by_step
 from kinetic_jax.plotting._style import Figure, SubFigure
 

@@ -80,6 +80,73 @@ def image_grid(
     return figure
 
 
+def riskiest(
+    x1: Shaped[ArrayLike, "n height width *channels"],
+    risk: Float[ArrayLike, " n"],
+    *,
+    nearest: Shaped[ArrayLike, "n height width *channels"] | None = None,
+    memorized: Bool[ArrayLike, " n"] | None = None,
+    columns: int = 12,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """The samples with the greatest risk of being copies, doubtful ones, and the least risky.
+
+    Args:
+        x1: samples in the scale [−1, 1], shape (n, height, width), or with one or three channels.
+        risk: the probability that each is a copy, such as `CopyDetector.score`, shape (n,); those
+            that are not finite are left out.
+        nearest: the nearest training image of each sample, drawn below it.
+        memorized: whether each is a copy, shape (n,): copies get a frame.
+        columns: number of images in a row.
+        figure: the figure; a new one by default.
+
+    Raises:
+        ValueError: if no risk is known, or the arrays are not of n images.
+
+    Example:
+        >>> import numpy as np
+        >>> from kinetic_jax.plotting import riskiest
+        >>> len(riskiest(np.zeros((30, 8, 8)), np.linspace(0, 1, 30), columns=5).axes)
+        15
+    """
+    images, risks = _images("x1", x1), real_array("risk", risk)
+    count = whole_number("columns", columns, 1)
+    fits = risks.shape == (len(images),)
+    require(fits, "risk", f"shape {risks.shape}", f"be of shape ({len(images)},)")
+    known = np.flatnonzero(np.isfinite(risks))
+    require(known.size > 0, "risk", "no finite number", "have some")
+    order = known[np.argsort(-risks[known], kind="stable")]
+    doubtful = np.abs(risks[order] - 0.5).argsort(kind="stable")[:count]
+    picks = {
+        "riskiest": order[:count],
+        "doubtful": order[np.sort(doubtful)],
+        "least risky": order[::-1][:count],
+    }
+    labelled = {
+        f"{name}\n{risks[places].min():.2f} to {risks[places].max():.2f}": places
+        for name, places in picks.items()
+    }
+
+    def by_label(name: str, array: Shaped[ArrayLike, "..."] | None) -> dict[str, np.ndarray]:
+        if array is None:
+            return {}
+        rows = np.asarray(array)
+        fits = len(rows) == len(images)
+        require(fits, name, f"{len(rows)} rows", f"have {len(images)}, one for each sample")
+        return {label: rows[places] for label, places in labelled.items()}
+
+    figure = image_grid(
+        by_label("x1", images),
+        nearest=by_label("nearest", nearest),
+        framed=by_label("memorized", memorized),
+        columns=count,
+        figure=figure,
+    )
+    if memorized is not None:
+        figure.text(0.01, 0.01, "framed: copies", color=COPY_COLOR, fontsize=9)
+    return figure
+
+
 def _images(name: str, images: Shaped[ArrayLike, "..."]) -> np.ndarray:
     array = real_array(name, images)
     fits = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))

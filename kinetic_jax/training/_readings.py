@@ -253,7 +253,7 @@ def _scheduler(name: str, settings: dict[str, Any]) -> Clock:
 
 
 class Rates(NamedTuple):
-    """How the conventions of each clock read a model at some times.
+    """The readings of a model by the conventions of each clock, at some times.
 
     The velocity is `of_x x + of_output model(reading, size x)`, NaN in places without a convention.
     """

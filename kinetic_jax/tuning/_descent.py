@@ -35,7 +35,7 @@ from kinetic_jax.tuning._objectives import Drawn, Objective
 from kinetic_jax.tuning._settings import Setting
 
 Penalty = Callable[[State], ArrayLike]
-# Apart from the rows of noise of `tune`, which may have the same key: those count from 0.
+# A stream apart from the noise of `tune`, which may have the same key, and whose rows count from 0.
 _STREAM = 2**32 - 1
 
 
@@ -74,17 +74,19 @@ def gain_by_gradients(
     grid: str | ArrayLike = "uniform",
     progress: bool | None = None,
 ) -> Descent:
-    """A gain with a small mean score, found by gradients through `sample`, from no gain on.
+    """A gain with a small mean score, by gradients through `sample`, starting from no gain.
 
-    Adam, with a cosine decay of its step, on the mean score of a batch of fresh noise plus
-    `weight · max(0, D(gain) − D(no gain) − bound)`, D the penalty on samples of the same noise.
+    Adam, with a cosine decay of its step, minimises the mean score of a batch of fresh noise plus
+    `weight · max(0, D(gain) − D(no gain) − bound)`, where D is the penalty on samples of the same
+    noise.
 
-    A free gain has values at evenly spaced times, linear between them, by their logarithms; KTS has
-    α0, β0 and τ by those of its ends. Either stays above 0 wherever the search goes, so no gain
-    that it returns reverses. Nothing is promised of it: pass its setting to `tune`.
+    The parameters of a free gain are the logarithms of its values at evenly spaced times, between
+    which it is linear; those of KTS are the logarithms of the gain at t = 0 and 1, and the logit of
+    τ. Both stay above 0 wherever the search goes, so the result never reverses the flow. It comes
+    without a guarantee: pass its setting to `tune`.
 
-    A search finds what its objective and its distance do not see. A free gain can leave noise on
-    samples that one evaluation does not complete, and that neither snap nor features of a
+    A search exploits whatever its objective and its penalty do not see. A free gain can leave noise
+    on samples that one evaluation does not complete, and that neither snap nor features of a
     classifier notice: look at the samples, and at `memorization(completed=, plain=).kept_copies`.
 
     Args:
@@ -102,7 +104,7 @@ def gain_by_gradients(
         bound: the increase of D over no gain that costs nothing, at least 0.
         weight: of the penalty, at least 0.
         shape: as in `tune`.
-        cond: conditions, of any number of rows, of which each iteration draws some.
+        cond: conditions with any number of rows; each iteration draws its own from them.
         solver: as in `sample`, on a fixed grid.
         num_steps: as in `sample`.
         grid: as in `sample`.
@@ -131,7 +133,7 @@ def gain_by_gradients(
     require(callable(objective), "objective", short(objective), "be a function of Drawn")
     is_form = isinstance(form, str) and form in names
     require(is_form, "form", short(form), "be 'free' or 'kts'")
-    require(penalty is None or callable(penalty), "penalty", short(penalty), "be of samples")
+    require(penalty is None or callable(penalty), "penalty", short(penalty), "be a function")
     require_key("key", key)
     require_known("key", key)
     check_progress(progress)
@@ -168,7 +170,7 @@ def gain_by_gradients(
 
 
 class _Loss(eqx.Module):
-    """The loss of a batch: the objective, and what the penalty exceeds its bound by."""
+    """The loss of a batch: the objective plus the weighted excess of the penalty over its bound."""
 
     objective: Callable[..., Any]
     penalty: Callable[..., Any] | None
@@ -224,7 +226,14 @@ def _descended(
 
     with progress_bar("gain by gradients", iterations, show=progress) as update:
         for number in range(iterations):
-            moved, state, value = step(loss, field, parameters, state, jnp.uint32(number))
+            try:
+                moved, state, value = step(loss, field, parameters, state, jnp.uint32(number))
+            except (ValueError, jax.errors.JAXTypeError) as error:
+                error.add_note(
+                    "The objective and the penalty are differentiated inside jit: take snap_of and "
+                    "kernel_penalty, not copies_of and frechet_to."
+                )
+                raise
             losses[number] = float(value)
             if not np.isfinite(losses[number]):
                 raise RuntimeError(f"the loss is {losses[number]} in iteration {number}")

@@ -23,14 +23,14 @@ from kinetic_jax.metrics._kernel import discrepancy
 class Distance:
     """A distance of samples from real data, in two steps: features, and their distance.
 
-    In two steps, because `tune` draws features again and again for its intervals.
+    The steps are apart because `tune` resamples the features for its intervals.
 
     Attributes:
         of_features: from features, shape (n, d), to a number.
         embed: from samples, NumPy rows (n, *event), to their features; None: the rows, flattened.
 
     Raises:
-        ValueError: if one of them is no function.
+        ValueError: if one of them is not a function.
 
     Example:
         >>> import numpy as np
@@ -61,7 +61,7 @@ def frechet_to(held_out: PyTree[ArrayLike], *, embed: Embedding | None = None) -
     """The Fréchet distance from held-out data, `kinetic_jax.frechet_distance`.
 
     Args:
-        held_out: data that the model never saw, shape (n, *event); a pytree of such needs `embed`.
+        held_out: data that the model never saw, shape (n, *event); a pytree needs `embed`.
         embed: from NumPy rows (n, *event) to features (n, d); None: the rows, flattened.
 
     Returns:
@@ -131,14 +131,14 @@ def kernel_penalty(
     The same estimate as `kernel_to`, of all pairs of rows, in the dtype of the samples.
 
     Args:
-        held_out: some hundred rows, shape (n, *event), n ≥ 2.
+        held_out: a few hundred rows, shape (n, *event), n ≥ 2.
         embed: from rows (n, *event) to features (n, d), in JAX; None: the rows, flattened.
 
     Returns:
         A function of samples, shape (batch, *event), batch ≥ 2.
 
     Raises:
-        ValueError: if there are fewer than two rows, or `embed` is no function.
+        ValueError: if there are fewer than two rows, or `embed` is not a function.
 
     Example:
         >>> import jax
@@ -175,10 +175,10 @@ def _check_embed(embed: object) -> None:
 
 
 def checked_distance(distance: object) -> Distance:
-    """A distance, or any function of features as one."""
+    """A distance, or a `Distance` made of any function of features."""
     if isinstance(distance, Distance):
         return distance
-    require(callable(distance), "distance", short(distance), "be a Distance, or of features")
+    require(callable(distance), "distance", short(distance), "be a Distance or a function")
     assert callable(distance)
     return Distance(distance)
 

@@ -1,4 +1,4 @@
-"""Gains in coordinates without bounds: every point is a gain above 0, and 0 is no gain."""
+"""Gains in unbounded coordinates: every point is a gain above 0, and the origin is no gain."""
 
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from kinetic_jax.transforms import Gain, gain, kts
 from kinetic_jax.transforms._gain import TimeGain
 from kinetic_jax.transforms._phases import DEFAULT_TAU_SPLIT
 
-_MOST = 3.0  # |log| of the least and greatest gain: no step stops, or overshoots without end
+_MOST = 3.0  # the greatest |log η|: no step stops the flow, or overshoots without limit
 _K = 3.0
 
 
@@ -79,5 +79,5 @@ def at_no_gain(form: str, num_knots: int) -> Parameters:
 
 
 def _bounded(number: Array) -> Array:
-    """About the number itself near 0."""
+    """A number in (−3, 3), close to the given one near 0."""
     return _MOST * jnp.tanh(number / _MOST)

@@ -84,7 +84,7 @@ def measured(search: Search, setting: Setting, first: int, update: Callable[[], 
     scores, features, is_ok, evals = map(np.concatenate, zip(*parts, strict=True))
     is_valid = is_ok & np.isfinite(features).all(axis=1) & ~np.isnan(scores)
     scores, kept = np.where(is_valid, scores, np.nan), features[is_valid]
-    if len(kept) < 2:  # no distance takes fewer
+    if len(kept) < 2:  # a distance needs two rows
         nothing = np.full(search.resamples, np.nan)
         return Measured(scores, kept, is_valid, float("nan"), nothing, float(evals.mean()))
     draws = resampled(
@@ -108,7 +108,7 @@ def compared(
     change = paired_difference(
         own.scores, no_gain.scores, confidence=level, resamples=resamples, seed=search.seed
     )
-    # By their standard deviation: so few draws have no quantiles at a level for many settings.
+    # A normal interval: so few draws have no quantiles at a level that allows for all settings.
     half = float(norm.isf((1 - level) / 2) * np.std(own.distances - no_gain.distances, ddof=1))
     moved = own.distance - no_gain.distance
     pairs = int(np.sum(own.is_valid & no_gain.is_valid))
@@ -129,7 +129,7 @@ def _mean(scores: np.ndarray) -> float:
 
 
 def _options(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The setting's options in the place of the common ones; a list of times has its own number."""
+    """The common options, overridden by the setting's; a list of times has its own `num_steps`."""
     options = {**common, **own}
     has_times = "grid" in own and not isinstance(own["grid"], str)
     if (has_times or "controller" in own) and "num_steps" not in own:

@@ -22,7 +22,7 @@ class Drawn(NamedTuple):
     """Samples of one setting, as an objective gets them.
 
     Attributes:
-        run: what `sample` returned: `run.x1` are the samples, `run.energy` their energies.
+        run: the result of `sample`: `run.x1` are the samples, `run.energy` their energies.
         completed: the samples after one more evaluation, by `complete`: without the noise that a
             gain left on them, under which copies hide.
         cond: their conditions.
@@ -106,8 +106,8 @@ def snap_of(
         A function of `Drawn`.
 
     Raises:
-        ValueError: if one of the fields is no field, `key` no random key, `t` outside of (0, 1)
-            or `draws` below 1; as `snap` when it is called.
+        ValueError: if `field` or `earlier` is not a field, `key` is not a random key, `t` lies
+            outside (0, 1), or `draws` is below 1; as `snap` when the objective is called.
 
     Example:
         >>> import jax, jax.numpy as jnp

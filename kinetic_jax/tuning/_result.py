@@ -8,6 +8,7 @@ from kinetic_jax.tuning._settings import NO_GAIN, Setting
 
 # A difference of float32 numbers that would be equal without rounding, relative to their size.
 _ROUNDING = 1e-5
+HEADER = ["setting", "objective", "its change", "distance", "its change", ""]
 
 
 class SettingResult(NamedTuple):
@@ -50,7 +51,7 @@ class Tuning(NamedTuple):
 
     Attributes:
         setting: the answer; the one named "no gain" if none is better.
-        reason: why, in words.
+        reason: a phrase on why.
         results: all settings on the noise of the search, no gain first. Their intervals hold
             together: their level allows for the number of settings and both axes.
         front: names of the settings that none beats in both axes there, as measured.
@@ -79,7 +80,7 @@ class Tuning(NamedTuple):
 
     @property
     def is_no_gain(self) -> bool:
-        """True if the answer is to change nothing."""
+        """True if the answer is no gain."""
         return self.setting.name == NO_GAIN
 
     @property
@@ -91,6 +92,20 @@ class Tuning(NamedTuple):
         of_objective = _within(self.confirmed.objective_change.value, self.expected_objective)
         of_distance = _within(self.confirmed.distance_change.value, self.expected_distance)
         return of_objective and of_distance
+
+    def __str__(self) -> str:
+        return f"{self.setting.name}: {self.reason}\n\n{self.to_markdown()}"
+
+    def to_markdown(self) -> str:
+        """The settings with their changes, and the answer on fresh noise, as a table."""
+        rows = [HEADER, ["---", *["---:"] * 4, "---"]]
+        for one in self.results:
+            rows.append(
+                _line(one, one.setting.name, "front" if one.setting.name in self.front else "")
+            )
+        if self.confirmed is not None:
+            rows.append(_line(self.confirmed, self.confirmed.setting.name, "fresh noise"))
+        return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
 
     def as_json(self) -> dict[str, Any]:
         """Dictionaries, lists and numbers, with None for NaN."""
@@ -116,6 +131,21 @@ class Tuning(NamedTuple):
             }
         )
         return results
+
+
+def _line(result: SettingResult, name: str, remark: str) -> list[str]:
+    changes = [
+        "" if name == NO_GAIN else f"{change.value:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"
+        for change in (result.objective_change, result.distance_change)
+    ]
+    return [
+        name,
+        f"{result.objective:.3g}",
+        changes[0],
+        f"{result.distance:.3g}",
+        changes[1],
+        remark,
+    ]
 
 
 def expected_again(promise: PairedDifference) -> Interval:

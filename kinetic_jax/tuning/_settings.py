@@ -24,10 +24,10 @@ class Setting(NamedTuple):
     """One way to sample, for `tune`.
 
     Attributes:
-        name: a name of its own; "no gain" is taken.
+        name: a unique name other than "no gain".
         transform: of the field, such as a gain.
-        options: of `sample`, in the place of those that `tune` was given: `solver`, `num_steps`,
-            `grid`, `controller`, `t0`, `t1`.
+        options: of `sample`, which override those given to `tune`: `solver`, `num_steps`, `grid`,
+            `controller`, `t0`, `t1`.
         family: the group of settings that are drawn in one colour; by default the name.
     """
 
@@ -64,7 +64,7 @@ def kts_settings(
     beta0: Sequence[float] = (0.0, 0.01, 0.02, 0.05),
     tau_split: Sequence[float] = (0.6,),
 ) -> tuple[Setting, ...]:
-    """The product grid of `kts(alpha0, beta0, tau_split)`, without that of no strength.
+    """The product grid of `kts(alpha0, beta0, tau_split)`, without settings of zero strength.
 
     Args:
         alpha0: strengths of the launch.
@@ -142,7 +142,7 @@ def checked_settings(settings: object, field: Field) -> tuple[Setting, ...]:
 
     Raises:
         ValueError: naming the setting, if its name is taken, an option is unknown, its transform
-            makes no field, or its gain reaches 0.
+            does not return a field, or its gain reaches 0.
     """
     is_list = isinstance(settings, list | tuple) and len(settings) > 0
     require(is_list, "settings", short(settings), "be a list of Setting, at least one")
@@ -165,7 +165,7 @@ def checked_settings(settings: object, field: Field) -> tuple[Setting, ...]:
 
 
 def _refuse_reversal(name: str, field: VelocityField) -> None:
-    """A transform may be a chain, and made with `allow_reversal`: each gain in it is checked."""
+    """Checks every gain of a chain, those made with `allow_reversal` among them."""
     while isinstance(field, WrappedField):
         if isinstance(field, GainField) and is_concrete(field.fn):
             try:

@@ -60,11 +60,15 @@ def tune(
        for no more samples than no gain does, the interval of the change of its distance ends at or
        below `bound`, and that of the change of its mean score lies below 0. The intervals are
        paired, and hold together for all settings and both axes (a Bonferroni correction).
-    2. Of those candidates that no other beats in both axes, the one with the least score is chosen.
+    2. The candidate with the least score, among those that no other beats in both axes, is chosen.
     3. It is sampled from fresh noise, beside no gain. It is the answer if there the interval of its
        change of the score lies below 0, the distance has changed by no more than `bound`, and it
-       fails for no more samples. Else the answer is no gain: so it
-       never is a setting that was worse in both axes there.
+       fails for no more samples. Otherwise the answer is no gain. So the answer is never a setting
+       that was worse in both axes there.
+
+    A lower share of copies is no proof that copies were prevented: under KTS as under a free gain a
+    sample may keep its nearest training row and only move away from it. Look at the samples, and at
+    `memorization(completed=, plain=).kept_copies`.
 
     Args:
         field: the velocity field, without the gain that is tuned.
@@ -72,15 +76,15 @@ def tune(
             the one of `gain_by_gradients`. Default: `kts_settings()`.
         objective: from `Drawn` to a score for each sample, (batch,), lower is better, NaN for
             unknown: `copies_of`, `snap_of`, or a function of your own.
-        distance: of the samples as they are, not completed: `frechet_to`, `kernel_to`, or a
+        distance: of the samples before completion: `frechet_to`, `kernel_to`, or a
             function of their flat rows (n, d), such as a `FrechetReference`.
         bound: the greatest change of the distance over no gain that is allowed, at least 0.
         key: of the noise: rows 0 to n − 1 of `noise` for the search, n to 2 n − 1 for the
             confirmation.
         num_samples: n, the samples of each setting, at least 2.
         shape: the event's shape; None: that of the field.
-        cond: conditions of the n samples, the same for the fresh ones; one row stands for all.
-        solver: as in `sample`; `options` of a setting come first, here and in the next two.
+        cond: conditions of the n samples, reused for the fresh ones; a single row is for all.
+        solver: as in `sample`; `options` of a setting override this and the next two.
         num_steps: as in `sample`.
         grid: as in `sample`.
         batch_size: samples that are in memory together; None: all.
@@ -110,6 +114,8 @@ def tune(
         ...     num_steps=20)
         >>> result.setting.name, result.reason
         ('no gain', 'no setting has clearly lower scores within the bound')
+        >>> print(result.to_markdown().splitlines()[0])
+        | setting | objective | its change | distance | its change | |
     """
     field, bound = as_field(field), real_number("bound", bound)
     require(bound >= 0, "bound", bound, "be at least 0")

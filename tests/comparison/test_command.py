@@ -15,7 +15,7 @@ from kinetic_jax._cli._checkpoints import find_checkpoints
 from kinetic_jax.comparison import _compare
 from kinetic_jax.networks import Scaling, network_field
 
-OPTIONS = ("--samples=400", "--num-steps=4", "--seed=2")
+OPTIONS = ("--n=400", "--num-steps=4", "--seed=2")
 RAW = np.random.default_rng(0).integers(0, 256, size=(6, 2)).astype(np.uint8)
 
 
@@ -112,7 +112,7 @@ BAD = {
     "there is no such folder or file": ("nowhere", "fashion-mnist-1024@1000"),
     "must be named once": ("fashion-mnist-1024@1000", "fashion-mnist-1024@1000"),
     "earliest must be one of": ("fashion-mnist-1024", "--earliest=7"),
-    "num_samples must be at least 381": ("fashion-mnist-1024", "--samples=100"),
+    "num_samples must be at least 381": ("fashion-mnist-1024", "--n=100"),
     "there are no classes": ("fashion-mnist-1024", "--labels=all"),
 }
 

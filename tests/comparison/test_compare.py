@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 import kinetic_jax as kj
 from kinetic_jax.comparison import ModelReport
-from kinetic_jax.comparison._recommend import recommendation, snapped
-from kinetic_jax.comparison._report import Estimate
+from kinetic_jax.copies._checkpoints import snapped
+from kinetic_jax.metrics import Estimate
 
 KEY = jax.random.key(3)
 N = 400
@@ -86,6 +86,18 @@ def test_means_of_a_gaussians_flow(step, gaussians):
     assert model.steps_needed == next((few for few in errors if errors[few] <= 0.02), None)
 
 
+def test_more_steps_than_the_largest_tried_are_needed(gaussians):
+    """Nothing is known between the largest number tried, 16, and all 64 steps."""
+    first, second, third = gaussians.models
+    second = dataclasses.replace(second, steps_needed=16)
+    # At 16 steps no sample of the third one was finite.
+    third = dataclasses.replace(third, few_steps=third.few_steps[:1])
+    shown = dataclasses.replace(gaussians, models=(first, second, third)).to_markdown()
+    header, _, *lines = (line.split(" | ") for line in shown.splitlines()[:5])
+    column = header.index("steps for 2%")
+    assert [line[column] for line in lines] == ["> 16", "16", "> 16"]
+
+
 def test_efficiency_is_that_of_the_metric(gaussians):
     """The data have no deviation but 0.5 up to chance: the floor over the mean energy."""
     rows = SCALES[100] * HELD_OUT / 4
@@ -100,7 +112,7 @@ def test_steps_are_put_in_order_and_models_by_name_are_not(gaussians):
     assert [model.step for model in gaussians.models] == [1, 10, 100]
     assert gaussians.earliest == "1"
     names = kj.compare(
-        {"b": gaussian(1.0), "a": gaussian(2.0)}, key=KEY, num_samples=N, num_steps=4, fewer=(),
+        {"b": gaussian(1.0), "a": gaussian(1.0)}, key=KEY, num_samples=N, num_steps=4, fewer=(),
         event_shape=(2,),
     )  # fmt: skip
     assert [(model.name, model.step) for model in names.models] == [("b", None), ("a", None)]
@@ -114,14 +126,14 @@ def test_snap_is_that_of_copies_against_the_earliest(gaussians):
     first = gaussians[1]
     assert (first.snap, first.snapped) == (None, None)
     t, samples = 0.65, jnp.asarray(steps_by_hand(SCALES[100], 64)[1], jnp.float32)
-    key = jax.random.fold_in(KEY, np.uint32(2**32 - 1))
-    scores = kj.copies.snap(gaussian(0.5), gaussian(3.0), samples, key=key)
+    scores = kj.copies.snap(gaussian(0.5), gaussian(3.0), samples, key=KEY)
     np.testing.assert_allclose(gaussians[100].snap.value, scores.mean(), rtol=1e-3)
 
     def error(scale, noisy):
         guess = t * scale**2 / (t**2 * scale**2 + (1 - t) ** 2) * noisy
         return np.mean(np.sum((guess - samples[None]) ** 2, axis=-1), axis=0)
 
+    key = jax.random.fold_in(KEY, np.uint32(2**32 - 1))
     draws = [jax.random.normal(each, (2,)) for each in jax.random.split(key, 8)]
     noisy = t * samples[None] + (1 - t) * np.stack(draws)[:, None]
     by_hand = np.log(error(3.0, noisy) / error(0.5, noisy))
@@ -129,6 +141,9 @@ def test_snap_is_that_of_copies_against_the_earliest(gaussians):
 
 
 def test_a_model_of_the_points_copies_and_the_one_before_is_taken(copying):
+    of_held_out = kj.memorization(HELD_OUT, POINTS)
+    held_out = Estimate(of_held_out.fraction, of_held_out.low, of_held_out.high)
+    assert copying.held_out == held_out
     assert copying[8].f_mem.value == 1.0
     assert copying[8].over_held_out.low > 0
     assert copying[2].f_mem.high < 0.6
@@ -162,6 +177,7 @@ def test_a_table_in_three_forms_and_a_picture(copying):
     assert float(rows[2]["f_mem_low"]) == copying[8].f_mem.low
     assert rows[0]["snap"] == ""
     read = json.loads(json.dumps(copying.as_json()))
+    assert read["held_out"] == dataclasses.asdict(copying.held_out)
     assert read["models"][2]["energy"]["total"]["value"] == copying[8].energy.total.value
     assert read["recommended"] == "2"
     figure = kj.plotting.comparison_figure(copying)
@@ -202,51 +218,6 @@ def test_models_that_fail_are_left_out():
     assert comparison.recommended == "2"
     assert comparison.reason.endswith("too few valid samples to be judged: 3.")
     assert "| 3 | 0/400 | – |" in comparison.to_markdown()
-
-
-SHARE = {0: Estimate(0.0, 0.0, 0.004), 1: Estimate(0.02, 0.013, 0.03), 9: Estimate(0.9, 0.8, 0.95)}
-
-
-def model(step, f_mem=None, share=None, over=None):
-    return ModelReport(
-        str(step), step, 1000, 1000, f_mem=None if f_mem is None else SHARE[f_mem],
-        snapped=None if share is None else SHARE[share], over_held_out=over,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("models", "by_data", "by_snap", "said"),
-    [
-        ([model(1), model(2, share=0), model(3, share=1)], None, "2", "Take 2. Without them"),
-        ([model(1), model(2, share=0)], None, "2", "never clearly above 1%"),
-        ([model(1, 0), model(2, 0, 1), model(3, 9, 9)], "2", "1", "disagree; the data decide"),
-        ([model(1, 0), model(2, 0, 0), model(3, 0, 0)], "3", "3", "The two agree."),
-        ([model(1, 9), model(2, 9, 0)], None, None, "Snap cannot say: 1, the earliest, copies"),
-        (
-            [model(1, 0), model(2, 1, 0, Estimate(0.01, -0.01, 0.02)), model(3, 9, 9)],
-            *("2", "2", "Take 2."),
-        ),
-    ],
-)
-def test_the_rules(models, by_data, by_snap, said):
-    shown = recommendation(models, "1", 0.01, 0.95)
-    assert (shown.by_data, shown.by_snap) == (by_data, by_snap)
-    assert said in shown.reason
-    has_data = models[0].f_mem is not None
-    assert shown.recommended == (by_data if has_data else by_snap)
-    assert shown.reason.startswith("Take" if shown.recommended else "No model can be recommended.")
-
-
-def test_an_earlier_model_that_is_nearer_to_the_held_out_data_is_named():
-    models = [
-        dataclasses.replace(model(step, 0, 0), distance=distance)
-        for step, distance in ((1, 3.0), (2, 0.5), (3, 0.75))
-    ]
-    reason = recommendation(models, "1", 0.01, 0.95, has_features=True).reason
-    assert reason.endswith("held-out data is 2: a kernel distance of 0.5 in place of 0.75.")
-    reason = recommendation(models[:2], "1", 0.01, 0.95, has_features=True).reason
-    assert reason.endswith("No model before it is nearer to the held-out data.")
-    assert "nearer" not in recommendation(models[:2], "1", 0.01, 0.95).reason  # of raw rows
 
 
 def test_samples_that_snap():

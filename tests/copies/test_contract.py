@@ -48,11 +48,7 @@ def given(name):
 
 
 def scores(name, **changed):
-    arguments = given(name) | changed
-    if name == "contraction":  # takes the options of `sample`, so not what others need
-        arguments = {n: arguments[n] for n in ("field", "x0", "key", "num_steps")}
-        return STATISTICS[name].function(**arguments)
-    return STATISTICS[name](**arguments)
+    return STATISTICS[name](**given(name) | changed)
 
 
 def rows(arguments, chosen):
@@ -87,6 +83,21 @@ def test_a_score_does_not_depend_on_the_batch(name):
     chosen = np.array([3, 1])
     some = scores(name, **rows(given(name), chosen))
     np.testing.assert_allclose(some, np.asarray(default_scores(name))[chosen], rtol=2e-5, atol=2e-5)
+
+
+def test_its_noise_is_not_that_of_samples():
+    """One key for samples and statistics is one that users take."""
+    key, seen = jax.random.key(1), []
+
+    def model(t, x, cond=None):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), x)
+        return jnp.zeros_like(x)
+
+    STATISTICS["spread"](field=model, x1=jnp.zeros((1, *SHAPE)), key=key, t=0.5)
+    jax.effects_barrier()
+    x0 = np.asarray(noise(key, jnp.arange(8), SHAPE))
+    for point in seen:
+        assert np.abs(2 * point - x0).max(axis=(1, 2)).min() > 0.1
 
 
 def test_under_jit_and_vmap(name):
@@ -130,6 +141,27 @@ def test_a_sample_that_is_not_finite_is_unknown(name):
     )
 
 
+@pytest.mark.parametrize("name", [n for n, s in STATISTICS.items() if "field" in s.needs])
+def test_a_velocity_that_overflows_is_unknown(name):
+    """A score of −∞ would rank as the safest of all."""
+
+    def spoiled(t, x, cond=None):
+        is_marked = jnp.abs(x[0, 0]) > 20
+        return jnp.where(is_marked, jnp.inf, 1.0) * field(t, x, cond)
+
+    arguments = given(name)
+    changed = {n: arguments[n].at[2, 0, 0].set(100.0) for n in ("x1", "x0")}
+    score = np.asarray(scores(name, field=spoiled, **changed))
+    assert np.isnan(score[2])
+    assert np.isfinite(np.delete(score, 2)).all()
+
+
+@pytest.mark.parametrize("name", list(STATISTICS))
+def test_a_misspelt_setting_is_refused(name):
+    with pytest.raises((ValueError, TypeError), match="drwas"):
+        scores(name, drwas=1)
+
+
 def test_what_it_needs_is_named_when_it_is_missing(name):
     for needed in STATISTICS[name].needs:
         with pytest.raises(ValueError, match=f"{needed} must be given for {name}, got None"):
@@ -146,11 +178,8 @@ def test_the_cost_is_that_of_the_default_settings(name):
         return field(t, x, cond)
 
     arguments = rows(given(name), slice(0, 1)) | {"field": counted, "earlier": counted}
-    if name == "contraction":
-        counted_alone = {n: arguments[n] for n in STATISTICS[name].needs} | {"field": counted}
-        STATISTICS[name](**counted_alone).block_until_ready()
-    else:
-        STATISTICS[name](**arguments).block_until_ready()
+    arguments.pop("num_steps", None)
+    STATISTICS[name](**arguments).block_until_ready()
     jax.effects_barrier()
     directions = {"flipd": 8, "p_laplace": 8, "curvature": 4, "curvature_difference": 8}
     directions["guided_sharpness"] = 2

@@ -6,13 +6,17 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from kinetic_jax import EmpiricalField, GaussianField, memorization, noise, sample
+from kinetic_jax import EmpiricalField, GaussianField, fit, memorization, noise, sample
 from kinetic_jax.copies import CopyDetector, CopyFeatures, copy_features
 from kinetic_jax.metrics import roc_auc
+from kinetic_jax.networks import network_field
 
-SETTINGS = {"bins": 20, "steps": 100, "model": "a", "earlier": "b"}
+SETTINGS = {
+    "bins": 20, "steps": 100, "grid": "c", "noise": "d", "model": "a", "earlier": "b",
+}  # fmt: skip
 
 
 def features(seed, number=2000, gap=2.0):
@@ -87,6 +91,20 @@ def test_a_damaged_file(tmp_path):
         json.dumps(content | {"weights": [1.0]}),
         json.dumps(content | {"kind": "guess"}),
         json.dumps({name: value for name, value in content.items() if name != "bias"}),
+        *(
+            json.dumps(content | {name: value})
+            for name, value in (
+                ("bias", None),
+                ("bias", "x"),
+                ("bias", float("nan")),
+                ("settings", None),
+                ("floor", float("nan")),
+                ("floor", 2.0),
+                ("scale", [0.0, 1.0]),
+                ("names", "ab"),
+                ("names", [1, 2]),
+            )
+        ),
     ):
         file.write_text(damaged)
         with pytest.raises(ValueError, match=r"detector\.json \([\d,]+ bytes\) is no detector"):
@@ -95,12 +113,12 @@ def test_a_damaged_file(tmp_path):
         CopyDetector.load(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("name", ["bins", "steps", "model", "earlier"])
+@pytest.mark.parametrize("name", list(SETTINGS))
 def test_features_of_other_settings_are_refused_by_name(name):
     given, is_copy = features(0)
     detector = CopyDetector.fit(given, is_copy)
     other = given._replace(settings=SETTINGS | {name: "other"})
-    with pytest.raises(ValueError, match=f"have the detector's {name}, {SETTINGS[name]}, got"):
+    with pytest.raises(ValueError, match=f"have the {name} of the detector, {SETTINGS[name]}, got"):
         detector.score(other)
     if name in ("model", "earlier"):
         transferred = detector.score(other, is_other_model=True)
@@ -128,9 +146,35 @@ def test_too_little_to_fit_on():
         CopyDetector.without_labels(given.rows(slice(0, 1)))
     with pytest.raises(ValueError, match="negatives must be at least 10, got 2 finite"):
         CopyDetector.without_labels(given, given.rows(slice(0, 2)))
-    without = CopyFeatures(given.values[:, 1:], ("spread",), SETTINGS)
+    alike = given._replace(values=np.random.default_rng(3).normal(size=(1000, 2)))
+    for one_group in (alike, alike._replace(values=np.ones((1000, 2)))):
+        with pytest.raises(
+            ValueError, match="features must have two groups of snap, one of clearly"
+        ):
+            CopyDetector.without_labels(one_group)
+    split = np.random.default_rng(4).normal(size=(1000, 2)) - 3.0
+    split[900:, 0] += 9.0
+    with pytest.raises(ValueError, match="the earlier model guesses the median sample better"):
+        CopyDetector.without_labels(alike._replace(values=split))
+    without = given.only(["spread"])
     with pytest.raises(ValueError, match="features must have snap among them"):
         CopyDetector.without_labels(without)
+
+
+def test_no_risk_is_certain():
+    """Platt's targets: of samples that a feature separates, 20 do not prove a rule."""
+    values = np.linspace(-3, 3, 20)[:, None]
+    separable = CopyFeatures(values, ("snap",), SETTINGS)
+    risk = CopyDetector.fit(separable, values[:, 0] > 0).score(separable)
+    assert 0.01 < risk.min() < 0.1
+    assert 0.9 < risk.max() < 0.99
+
+
+def test_features_of_other_settings_are_not_joined():
+    given, _ = features(0)
+    assert len(given.joined([given]).values) == 4000
+    with pytest.raises(ValueError, match=r"features must have the noise of the first, d, got"):
+        given.joined([given._replace(settings=SETTINGS | {"noise": "other"})])
 
 
 def two_models(seed):
@@ -149,18 +193,28 @@ def two_models(seed):
     return rows, model, earlier, dataclasses.replace(run, x1=jnp.asarray(mixed)), is_odd
 
 
-def test_copies_are_detected_without_the_training_rows(tmp_path):
-    rows, model, earlier, run, is_odd = two_models(1)
-    file = tmp_path / "train.npy"
-    np.save(file, rows)
-    labels = memorization(np.asarray(run.x1), np.load(file), progress=False).memorized
-    np.testing.assert_array_equal(labels, is_odd)
-    options = {"key": jax.random.key(5), "earlier": earlier, "bins": 4}
-    detector = CopyDetector.fit(copy_features(model, run, **options), labels)
-    file.unlink()  # scoring has none
-    _, _, _, fresh, expected = two_models(2)
-    risk = detector.score(copy_features(model, fresh, **options))
-    np.testing.assert_array_equal(risk > 0.5, expected)
+def test_copies_are_detected_without_the_training_rows():
+    """Of a network that has learnt its rows by heart, which are then deleted."""
+    rows = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+    network = network_field("mlp", (6,), key=jax.random.key(0), width=64, depth=2)
+    options = {"optimizer": optax.adam(3e-3), "batch_size": 64, "key": jax.random.key(1)}
+    model = fit(network, jnp.asarray(rows), num_steps=1500, **options).field
+    earlier = GaussianField(rows.mean(axis=0), np.float32(1.0))
+    settings = {"key": jax.random.key(5), "earlier": earlier, "bins": 4}
+
+    def samples(seed):
+        x0 = noise(jax.random.key(seed), jnp.arange(120), (6,))
+        return sample(model, x0, num_steps=40)
+
+    run, fresh = samples(1), samples(2)
+    labels, truth = (
+        memorization(np.asarray(part.x1), rows, progress=False).memorized for part in (run, fresh)
+    )
+    assert 0.2 < labels.mean() < 0.95
+    detector = CopyDetector.fit(copy_features(model, run, **settings), labels)
+    rows[:] = np.nan  # whoever looked at them now would know nothing
+    risk = detector.score(copy_features(model, fresh, **settings))
+    assert roc_auc(risk[truth], risk[~truth]).value > 0.8
 
 
 def test_features_are_the_statistics_whatever_the_batch():
@@ -175,6 +229,17 @@ def test_features_are_the_statistics_whatever_the_batch():
     np.testing.assert_allclose(parts.values, together.values, rtol=1e-5, atol=1e-5)
     assert together.settings["steps"] == 40
     assert together.settings["model"] != together.settings["earlier"]
+    alone = together.only(["snap", "spread"])
+    assert (alone.settings["bins"], alone.settings["steps"], alone.settings["grid"]) == (
+        0,
+        None,
+        None,
+    )
+    np.testing.assert_array_equal(alone.values, together.values[:, [8, 10]])
+    other = copy_features(model, run, **options | {"key": jax.random.key(6)}, statistics=["snap"])
+    assert other.settings["noise"] != together.settings["noise"]
+    with pytest.raises(ValueError, match="earlier must be a checkpoint from before it copied"):
+        copy_features(model, run, **options | {"earlier": model})
     with pytest.raises(ValueError, match="statistics must be of"):
         copy_features(model, run, statistics=["gut feeling"], **options)
     with pytest.raises(ValueError, match="name must be one of"):

@@ -21,7 +21,7 @@ CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 def draws_of(draws):
     """The noise of the draws, as the statistics make it."""
-    keys = jax.random.split(KEY, draws)
+    keys = jax.random.split(jax.random.fold_in(KEY, np.uint32(2**32 - 1)), draws)
     return np.stack([np.asarray(jax.random.normal(key, (D,)), np.float64) for key in keys])
 
 
@@ -252,7 +252,7 @@ def test_train_distance():
         (lambda: kc.snap(ONE_ROW, GAUSSIAN, X1[:, :3], key=KEY), "x1 must have the field's event"),
         (
             lambda: kc.snap(ONE_ROW, EmpiricalField(np.ones((3, 2), np.float32)), X1, key=KEY),
-            "x1 must have the field's event",
+            r"earlier must be of the event shape of x1, \(6,\), got a field of shape \(2,\)",
         ),
         (lambda: kc.spread(ONE_ROW, X1, key=KEY, draws=1), "draws must be"),
         (lambda: kc.reconstruction(ONE_ROW, X1, key=KEY, t=()), "t must lie between"),

@@ -47,7 +47,7 @@ def test_free_gain_levels_a_velocity():
     result = gain_by_gradients(growing, short_of(2.0), iterations=200, **options)
     np.testing.assert_allclose(result.values, 4 / 3 / (1 + TIMES), rtol=0.02)
     assert result.setting.name == "free gain"
-    # Of η = 1 to begin with, and at the end: ½ u² + (u − 2)² = 4/3.
+    # The loss of η = 1, and the least one: ½ u² + (u − 2)² = 4/3.
     np.testing.assert_allclose(result.losses[0], 7 / 6 + 1 / 4, rtol=2e-3)
     np.testing.assert_allclose(result.losses[-1], 4 / 3, rtol=2e-3)
 
@@ -164,7 +164,7 @@ def test_the_same_key_gives_the_same_gain():
 
 
 def test_conditions_are_drawn():
-    """Of two conditions, 1 and 3, the mean energy ½ c² is 2.5; its batches have both."""
+    """The mean energy ½ c² of the conditions 1 and 3 is 2.5: batches have both."""
 
     def field(t, x, cond):
         return cond * jnp.ones_like(x)

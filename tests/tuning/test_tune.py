@@ -105,7 +105,7 @@ def test_the_same_key_gives_the_same_answer():
 
 
 def test_fresh_noise_is_within_the_promise():
-    """Of 24 keys at most 4 fall outside, where about one is expected at 95%."""
+    """At most 4 of 24 keys fall outside, where about one is expected at 95%."""
 
     def is_far(drawn):
         return jnp.abs(drawn.run.x1[:, 0]) > 1
@@ -235,7 +235,7 @@ def test_time_grids_are_tuned_by_the_same_function():
     settings = profile_grids(pilot, 20, floors=[0.05, 1.0])
 
     def error(drawn):
-        """Of the path's length, which does not know where it began."""
+        """The error of the path's length, which does not depend on where the path began."""
         return jnp.abs(drawn.run.energy.length - np.float32(np.expm1(8)))
 
     options = COMMON | {"num_steps": 20}

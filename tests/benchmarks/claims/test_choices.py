@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.claims import _efficiency, _goldilocks, _images, _kts, _rows
+from benchmarks.claims import _efficiency, _goldilocks, _images, _kts, _rows, with_held_out
+from benchmarks.claims._recipes import GENERAL, MEMORIZING
+from benchmarks.claims._subjects import of_few
+from kinetic_jax.data import load_images
 
 
 def test_best_setting_is_clearly_lower_and_no_farther_off():
@@ -46,13 +49,13 @@ def test_members_are_known_from_the_step_after_which_they_stay_known():
 
 def test_a_spread_lies_about_its_value():
     draws = np.random.default_rng(0).normal(5.0, 2.0, 100_000)
-    found = _rows.about(1.0, draws)
-    assert found["value"] == 1.0
-    assert found["low"] == pytest.approx(1 - 1.96 * 2, abs=0.05)
-    assert found["high"] == pytest.approx(1 + 1.96 * 2, abs=0.05)
+    outcome = _rows.about(1.0, draws)
+    assert outcome["value"] == 1.0
+    assert outcome["low"] == pytest.approx(1 - 1.96 * 2, abs=0.05)
+    assert outcome["high"] == pytest.approx(1 + 1.96 * 2, abs=0.05)
 
 
-def test_what_tells_copies_is_chosen_on_every_other_sample():
+def test_the_quantity_of_copies_is_chosen_on_every_other_sample():
     copied = np.tile([True, True, False, False], 50)
     # Perfect where it is chosen, and nothing where it is not.
     lucky = np.where(copied, 1.0, 0.0)
@@ -66,14 +69,23 @@ def test_a_curve_that_turns_is_found_with_its_rise_and_drop():
     amount = np.random.default_rng(0).uniform(0, 1, 4000)
     hill = -((amount - 0.5) ** 2)  # means by fifth: lowest at both ends, highest in the third
     slope = amount
-    found = _goldilocks._turn_of({"hill": amount, "noise": -amount[::-1]}, hill)
-    assert (found["name"], found["fifth"]) == ("hill", 3)
+    outcome = _goldilocks._turn_of({"hill": amount, "noise": -amount[::-1]}, hill)
+    assert (outcome["name"], outcome["fifth"]) == ("hill", 3)
     # Fifths of (0, 1): E[-(a - 0.5)²] is −1/300 in the middle and −0.49/3 + ... at the ends.
     ends = -np.mean((np.linspace(0.8, 1, 1001) - 0.5) ** 2)
     middle = -np.mean((np.linspace(0.4, 0.6, 1001) - 0.5) ** 2)
-    assert found["rise"]["value"] == pytest.approx(middle - ends, abs=0.01)
-    assert found["drop"]["value"] == pytest.approx(middle - ends, abs=0.01)
-    assert found["rise"]["low"] > 0
-    assert found["drop"]["low"] > 0
+    assert outcome["rise"]["value"] == pytest.approx(middle - ends, abs=0.01)
+    assert outcome["drop"]["value"] == pytest.approx(middle - ends, abs=0.01)
+    assert outcome["rise"]["low"] > 0
+    assert outcome["drop"]["low"] > 0
     flat = _goldilocks._turn_of({"slope": amount}, slope)
     assert (flat["fifth"], flat["drop"]["value"]) == (5, 0.0)
+
+
+def test_at_most_a_quarter_of_the_images_is_to_be_copied():
+    """Of 1,797 digits 1,498 are not held out; the classifier and the control see the others."""
+    digits = with_held_out(load_images("digits"))
+    assert of_few(MEMORIZING, digits).num_train == 374
+    many = digits._replace(images=np.zeros((5000, 2, 2, 1), np.float32))
+    assert of_few(MEMORIZING, many) == MEMORIZING
+    assert of_few(GENERAL, digits) is GENERAL

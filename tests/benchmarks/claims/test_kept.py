@@ -7,6 +7,7 @@ from benchmarks.claims import _chosen, _kept, _reject, _select, _ways
 from benchmarks.claims._candidates import margins
 from benchmarks.claims._kept import Kept, Samples
 from benchmarks.claims._rows import Distance
+from kinetic_jax.metrics import paired_difference
 
 
 def about(value, half=0.01):
@@ -95,6 +96,53 @@ def test_halves_are_as_wide_as_a_bootstrap():
     assert got["high"] - got["value"] == pytest.approx(1.96 * values.std() / 20, rel=0.05)
 
 
+def test_intervals_of_few_halves_hold_the_true_mean():
+    """Ten halves: by the normal distribution fewer would."""
+    draws, held = np.random.default_rng(0), []
+    for _ in range(400):
+        values = draws.normal(size=100)
+        halves = [values[draws.permutation(100)[:50]].mean() for _ in range(10)]
+        got = _chosen._by_halves(float(values.mean()), np.array(halves))
+        held.append(got["low"] <= 0 <= got["high"])
+    assert 0.93 <= np.mean(held) <= 0.985
+
+
+@pytest.mark.parametrize(("sampled", "truth"), [
+    (lambda draws, size: draws.normal(size=(size, 1)), 2 / np.sqrt(np.pi)),
+    (lambda draws, size: draws.exponential(size=(size, 1)), 1.0),
+])  # fmt: skip
+def test_intervals_of_distances_within_classes_hold_the_true_mean(sampled, truth):
+    """E|X − Y| is known; by the distances of each sample alone three of four would hold it."""
+    draws, held, differences = np.random.default_rng(0), [], []
+    labels = np.arange(160) % 2
+    for _ in range(120):
+        # Classes far apart, which differ in spread: their means are fixed, not sampled.
+        one, other = (
+            _chosen._distances(sampled(draws, 160) * (1 + 9 * labels[:, None]), labels, 8)
+            for _ in range(2)
+        )
+        change = paired_difference(one, np.zeros(160), interval="bootstrap", resamples=200)
+        held.append(change.low <= 5.5 * truth <= change.high)
+        moved = paired_difference(one, other, interval="bootstrap", resamples=200)
+        differences.append(moved.low <= 0 <= moved.high)
+    assert 0.9 <= np.mean(held) <= 0.99
+    assert 0.9 <= np.mean(differences) <= 0.99
+
+
+def test_pseudo_values_have_the_mean_distance():
+    features = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    labels = np.arange(30) % 3
+    pairs = [
+        np.linalg.norm(features[i] - features[j])
+        for i in range(30)
+        for j in range(i)
+        if labels[i] == labels[j]
+    ]
+    # Nine partners on each side are all pairs of a class of ten, twice.
+    got = _chosen._distances(features, labels, 9)
+    assert got.mean() == pytest.approx(np.mean(pairs), rel=1e-6)
+
+
 @pytest.mark.parametrize(("fidelity", "distance", "want"), [
     (0.05, 0.0, True), (0.0, -0.05, True), (0.05, 0.05, False), (-0.05, -0.05, False),
     (0.0, 0.0, False), (None, 0.0, False),
@@ -116,9 +164,13 @@ def test_the_verdict_says_whether_random_search_is_beaten(better):
     for name in (_select.RANDOM, _select.FINER, *_select.METHODS):
         wins = better and name == "early bending, lowest"
         change = same | {"frechet": nearer["frechet"]} if wins else same
-        rows.append({"name": name, "candidates": 4, "evaluations": 100.0, "same": 1.0,
-                     "levels": levels, "against random": change,
-                     "against random search": change})  # fmt: skip
+        is_guided = name.startswith("CFG")
+        rows.append({"name": name, "candidates": 2 if is_guided else 4, "evaluations": 100.0,
+                     "same": 0.95 if is_guided else 1.0, "levels": levels,
+                     "against random": change, "against random search": change})  # fmt: skip
     words = _select.verdict({"samples": 10, "evaluations": 104, "rows": rows})
     assert ("Nothing beats random search" in words) is not better
     assert ("clearly worse in neither: early bending, lowest." in words) is better
+    assert "CFG-Rejection then pays for a second velocity" in words
+    assert "has 2 candidates where bending has 4" in words
+    assert "by every method 95% or more of them" in words
