@@ -100,6 +100,9 @@ def riskiest(
         columns: number of images in a row.
         figure: the figure; a new one by default.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: if no risk is known, or the arrays are not of n images.
 
