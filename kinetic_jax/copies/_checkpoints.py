@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax import _checks
-from kinetic_jax._checks import conditions_of, fraction, require, whole_number
+from kinetic_jax._checks import conditions_of, fraction, require, require_key, whole_number
 from kinetic_jax.copies._guesses import snap
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.metrics import Estimate
 from kinetic_jax.metrics._intervals import wilson
 
@@ -68,6 +68,8 @@ def check_earlier(
         ValueError: earlier must be a model from before copying, got one 100% [96.3%, 100%] of \
 whose samples snap against earliest
     """
+    earlier, earliest = as_field(earlier, "earlier"), as_field(earliest, "earliest")
+    require_key("key", key)
     limit, confidence = fraction("limit", limit), fraction("confidence", confidence)
     number, size = _checks.batch_size("x1", x1), whole_number("batch_size", batch_size, 1)
     cond = conditions_of(cond, number, "x1")

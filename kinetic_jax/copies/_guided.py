@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import as_arrays, float_array, float_scalar, real_array, require
+from kinetic_jax._checks import (
+    as_arrays,
+    float_array,
+    float_scalar,
+    real_array,
+    require,
+    require_finite,
+)
 from kinetic_jax._dtypes import at_least_float32
 from kinetic_jax._norms import norm_from_squared, squared_norm
 from kinetic_jax.copies._scoring import Draw, Model, scores
@@ -146,6 +153,7 @@ def anisotropy(
     pair = float_array(real_array("t", t) if isinstance(t, tuple) else t, "t")
     require(pair.shape == (2,), "t", f"shape {pair.shape}", "be two times")
     factor = float_scalar(weight, "weight")
+    require_finite("weight", factor)
     return _guided(_anisotropy, field, x0, cond, null_cond, pair, axes=1, power=factor)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import fraction, real_rows, require_key
+from kinetic_jax._checks import fraction, real_rows, require_key, whole_number
 from kinetic_jax.copies._scoring import own_stream
 from kinetic_jax.fields import VelocityField
 from kinetic_jax.sampling import Trajectories, noise, sample
@@ -49,7 +49,8 @@ def negatives(
         ('self_consistency', 'spread')
     """
     require_key("key", key)
+    count = whole_number("num_steps", num_steps, 1)
     rows, start = real_rows("held_out", held_out), fraction("t", t)
     own = noise(own_stream(key), jnp.arange(len(rows)), rows.shape[1:])
     noisy = start * rows + (1 - start) * own.astype(rows.dtype)
-    return sample(field, noisy, cond, t0=start, num_steps=num_steps)
+    return sample(field, noisy, cond, t0=start, num_steps=count)

@@ -68,6 +68,7 @@ def bending(
         >>> bending(sample(field, jnp.zeros((1, 2)), num_steps=100).profile).round(1)
         Array([4.], dtype=float32)
     """
+    start, stop = real_number("start", start), real_number("stop", stop)
     ts, steps = _checked(profile, end)
     inside = (ts >= start - _SLACK) & (ts < stop - _SLACK)
     if is_concrete(ts):

@@ -148,9 +148,7 @@ def test_too_little_to_fit_on():
         CopyDetector.without_labels(given, given.rows(slice(0, 2)))
     alike = given._replace(values=np.random.default_rng(3).normal(size=(1000, 2)))
     for one_group in (alike, alike._replace(values=np.ones((1000, 2)))):
-        with pytest.raises(
-            ValueError, match="features must have two groups of snap"
-        ):
+        with pytest.raises(ValueError, match="features must have two groups of snap"):
             CopyDetector.without_labels(one_group)
     split = np.random.default_rng(4).normal(size=(1000, 2)) - 3.0
     split[900:, 0] += 9.0

@@ -30,6 +30,7 @@ from kinetic_jax.networks import ImageClassifier
 pytestmark = pytest.mark.long
 
 SMALL = {
+    "guided": {"samples": 60, "guidance": [1]},
     "semantics": {"samples": 60, "guidance": [1]},
     "sparsity": {"samples": 60},
     "spike": {"samples": 40, "paths": 20},
