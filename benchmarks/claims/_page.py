@@ -1,5 +1,6 @@
 """The report of the claims, and what `docs/results.md` says of them."""
 
+import re
 from typing import Any
 
 from benchmarks.claims._in_words import in_words
@@ -8,6 +9,7 @@ from kinetic_jax._page import render
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 OTHER_START, OTHER_END = "<!-- other images -->", "<!-- /other images -->"
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 ON_OTHER_IMAGES = "detector"  # the claim that the page has on other images as well
 
 
@@ -99,11 +101,15 @@ def require_marks(page: str, start: str = START, end: str = END) -> None:
 def render_page(results: dict[str, Any], figures: dict[str, dict[str, bytes]]) -> str:
     """One page with everything in it; figures by claim and name."""
     tables = {name: CLAIMS[name].table(one["found"]) for name, one in results["claims"].items()}
+    sentences = {
+        name: SENTENCE_END.split(one["verdict"]) for name, one in results["claims"].items()
+    }
     return render(
         "benchmarks.claims",
         "claims.html.jinja",
         **results,
         pictures=figures,
         tables=tables,
+        sentences=sentences,
         trained=results["trained here"],
     )
