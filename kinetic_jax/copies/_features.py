@@ -21,6 +21,7 @@ PROFILE = "profile"
 # Statistics that need an earlier checkpoint, and others, by how well they recognise copies.
 WITH_EARLIER, ALONE = ("snap", "self_consistency", "spread"), ("self_consistency", "spread")
 _OF_MODEL = ("model", "earlier")
+_OF_PROFILE = ("speed ", "bending ")  # beginnings of names
 _WITHOUT_PROFILE: dict[str, Any] = {"bins": 0, "steps": None, "grid": None}
 DIGITS = 16  # of a digest
 
@@ -72,7 +73,7 @@ class CopyFeatures(NamedTuple):
         """
         values = np.stack([self.column(name) for name in names], axis=1)
         settings = dict(self.settings)
-        if not any(name in _profile_names(settings.get("bins", 0)) for name in names):
+        if not any(name.startswith(_OF_PROFILE) for name in names):
             settings |= _WITHOUT_PROFILE
         return CopyFeatures(values, tuple(names), settings)
 
@@ -188,7 +189,7 @@ def copy_features(
 
 def _profile_names(bins: int) -> list[str]:
     parts = [f"{part / bins:.2f}" for part in range(bins)]
-    return [f"{kind} {part}" for kind in ("speed", "bending") for part in parts]
+    return [f"{kind}{part}" for kind in _OF_PROFILE for part in parts]
 
 
 def _profile_rows(profile: Profile, rows: np.ndarray) -> KineticProfile:

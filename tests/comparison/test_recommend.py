@@ -84,7 +84,7 @@ def test_an_earliest_at_the_share_of_the_held_out_rows_does_not_copy():
     held_out = Estimate(0.5, 0.493, 0.507)
     shown = recommendation(models, "1", 0.01, 0.95, held_out=held_out)
     assert (shown.by_data, shown.by_snap) == ("2", "3")
-    ending = "the limit is 1%, or that much above the held-out rows' 50.0% [49.3%, 50.7%]. Without"
+    ending = "the limit is 1%, or that much above the held-out rows' 50.0% [49.3%, 50.7%]. By snap"
     assert ending in shown.reason
     assert recommendation(models[:2], "1", 0.01, 0.95).by_data == "2"
     copying = dataclasses.replace(models[0], over_held_out=None)

@@ -161,7 +161,7 @@ def test_early_bending_and_features_know_where_a_launch_ends():
     np.testing.assert_allclose(first, wanted, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match=r"end must lie in \(0.375, 1\], got 0.3"):
         early_bending(part, end=0.3)
-    with pytest.raises(ValueError, match=r"each of 20 parts of \[0, 0.4\]"):
+    with pytest.raises(ValueError, match=r"each of 20 bins of \[0, 0.4\]"):
         profile_features(part, 20, end=0.4)
 
 
