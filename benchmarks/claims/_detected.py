@@ -198,7 +198,7 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     }
     figures = {
         name: plotting.intervals(
-            {"AUC for copies": {"without the training data": rows}}, xlabel="AUC for copies"
+            {"": {"without the training data": rows}}, xlabel="AUC for copies", centre=0.5
         )
         for name, rows in (("detector", made), ("detector-statistics", single))
         if rows

@@ -112,4 +112,4 @@ def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFig
     known = {weight: rows for weight, rows in panels.items() if rows}
     if not known:
         return {}
-    return {"guided": plotting.intervals({"AUC for copies": known}, xlabel="AUC for copies")}
+    return {"guided": plotting.intervals({"": known}, xlabel="AUC for copies", centre=0.5)}

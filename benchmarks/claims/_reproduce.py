@@ -26,7 +26,7 @@ from kinetic_jax.plotting import png
 # Raised whenever the same settings come to measure something else, here for all claims and below
 # for one: what was kept is stale then.
 MEASUREMENT = 3
-CHANGES = {"compare": 1, "detector": 1, "reject": 1, "select": 1, "tune": 1}
+CHANGES = {"detector": 1, "reject": 1, "select": 1, "tune": 1}
 VERSIONED = ("kinetic_jax", "jax", "jaxlib", "flax", "diffrax", "numpy", "scipy")
 
 
