@@ -1,0 +1,161 @@
+"""The authors' U-Net in bfloat16 against PyTorch on the same device: a pass, and samples.
+
+Estimates for an H200: 1.05 GFlop an image, 0.27 TFlop a batch of 256, a few ms a pass and about
+0.1 s for 25 steps. Most of the time is torch.compile's, 30 to 60 s.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from benchmarks.speed._loops import awake, require_same
+from benchmarks.speed._record import Claim, Recorder
+from benchmarks.speed.accelerator._preset import LeftOutError
+from benchmarks.speed.accelerator._torch import torch_device, synchronized
+from kinetic_jax import noise, sample
+from kinetic_jax.networks import AUTHORS_UNET, NetworkField, network_field
+
+if TYPE_CHECKING:
+    import torch
+
+# CUDA graphs, without the minutes of max-autotune.
+MODE = "reduce-overhead"
+COMPILED, EAGER = f"PyTorch, torch.compile (mode={MODE!r})", "PyTorch, without torch.compile"
+NATIVE, OURS = "native batched call", "field under vmap"
+LOOP, SOLVER, SAMPLE = "an Euler loop", "flow_matching's ODESolver", "sample, with energy"
+TOLERANCE = 5e-2  # of bfloat16, through all layers and steps
+Velocity = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+def field_of(recorder: Recorder) -> tuple[NetworkField, str]:
+    """The network with noise on its weights, and its name."""
+    side, base = recorder.pick((32, 32), (8, 8))
+    config = {**AUTHORS_UNET, "base_channels": base, "dtype": "bfloat16"}
+    field = network_field("unet", (side, side, 1), key=jax.random.key(0), **config)
+    name = f"the KTS authors' U-Net, base {base}, {side} × {side} gray"
+    return awake(field, jax.random.key(1)), name
+
+
+def run(recorder: Recorder) -> None:
+    """Passes and samples without torch.compile, then with it; limits are for the latter."""
+    field, name = field_of(recorder)
+    batch, steps = recorder.pick((256, 25), (2, 3))
+    x = noise(jax.random.key(2), jnp.arange(batch), field.event_shape)
+    title = f"{name}, batch {batch}"
+    velocity = _velocity(field)
+    _pass(recorder, title, field, x, velocity, EAGER, None)
+    _samples(recorder, title, field, x, velocity, EAGER, None, steps)
+    if torch_device() == "cpu":
+        raise LeftOutError("torch.compile, which needs a C++ compiler and minutes on a CPU")
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    compiled: Velocity = torch.compile(velocity, mode=MODE)
+    _pass(recorder, title, field, x, compiled, COMPILED, 1.0)
+    _samples(recorder, title, field, x, compiled, COMPILED, 1.0, steps)
+
+
+def _velocity(field: NetworkField) -> Velocity:
+    """The network in PyTorch: bfloat16, channels last, float32 images in and out."""
+    import torch
+
+    from benchmarks.speed._torch_unet import UNet
+
+    # `Any`: torch's own annotation of `Module.to` lacks `memory_format`.
+    model: Any = UNet(nnx.merge(field.velocity.graphdef, field.velocity.state)).eval()
+    model = model.to(torch_device(), torch.bfloat16, memory_format=torch.channels_last)
+
+    def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return model(t, x.to(torch.bfloat16)).float()
+
+    return velocity
+
+
+def _tensor(x: Array) -> "torch.Tensor":
+    """Images with channels first in PyTorch's shape, and last in memory."""
+    import torch
+
+    images = torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(torch_device())
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _array(x: "torch.Tensor") -> np.ndarray:
+    return x.float().cpu().numpy().transpose(0, 2, 3, 1)
+
+
+def _pass(
+    recorder: Recorder,
+    title: str,
+    field: NetworkField,
+    x: Array,
+    velocity: Velocity,
+    peer: str,
+    limit: float | None,
+) -> None:
+    import torch
+
+    from benchmarks.speed.unet import native_forward, vmapped_forward
+
+    t = jnp.linspace(0.0, 0.99, len(x))
+    times, images = torch.from_numpy(np.array(t)).to(torch_device()), _tensor(x)
+    model = nnx.merge(field.velocity.graphdef, field.velocity.state)
+    calls: dict[str, Callable[[], Any]] = {
+        peer: synchronized(lambda: velocity(times, images)),
+        NATIVE: native_forward(model, t, x, slices=True),
+        OURS: vmapped_forward(field, t, x),
+    }
+    recorder.times(
+        f"{title}, one forward pass",
+        calls,
+        Claim(NATIVE, limit),
+        Claim(OURS, limit),
+        rounds=recorder.pick(5 * recorder.rounds, 2),
+        dtype="bfloat16",
+    )
+    expected = _array(calls[peer]())
+    require_same(expected, {name: calls[name]() for name in (NATIVE, OURS)}, TOLERANCE)
+
+
+def _samples(
+    recorder: Recorder,
+    title: str,
+    field: NetworkField,
+    x0: Array,
+    velocity: Velocity,
+    peer: str,
+    limit: float | None,
+    steps: int,
+) -> None:
+    import torch
+
+    start = _tensor(x0)
+    times = [torch.full((len(x0),), i / steps, device=start.device) for i in range(steps)]
+
+    def loop() -> torch.Tensor:
+        x = start
+        for t in times:
+            x = x + velocity(t, x) / steps
+        return x
+
+    by_hand = f"{LOOP}, {peer}"
+    calls: dict[str, Callable[[], Any]] = {by_hand: synchronized(loop)}
+    claims = [Claim(SAMPLE, limit)]
+    try:
+        from benchmarks.speed._torch_peers import by_flow_matching
+    except ModuleNotFoundError as missing:
+        print(f"left out: {SOLVER}: {missing}")
+    else:
+        # A CUDA graph overwrites its result at the next call.
+        model = lambda t, x: velocity(t, x).clone()  # noqa: E731
+        solve = functools.partial(by_flow_matching, model, start, steps, once=False)
+        calls[f"{SOLVER}, {peer}"] = synchronized(solve)
+        claims.append(Claim(SAMPLE, limit, against=f"{SOLVER}, {peer}"))
+    calls[SAMPLE] = functools.partial(sample, field, x0, num_steps=steps)
+    recorder.times(f"{title}, Euler {steps}", calls, *claims, dtype="bfloat16")
+    require_same(_array(calls[by_hand]()), {SAMPLE: calls[SAMPLE]().x1}, TOLERANCE)
