@@ -24,6 +24,7 @@ PRECISIONS: dict[str, Any] = {
     "BF16": DotAlgorithmPreset.BF16_BF16_F32,
 }
 OURS = "HIGHEST"
+FEW = OURS, "BF16"  # at small scale
 LIMIT = 1 / 0.7  # at least 70% of the rate
 
 

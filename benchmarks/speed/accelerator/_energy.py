@@ -45,16 +45,16 @@ def _mlp(recorder: Recorder, dtype: str) -> tuple[str, BareMLP, jax.Array]:
 
 def mlp(recorder: Recorder) -> None:
     """The MLP in bfloat16 and float32, energies in float32."""
-    for dtype in TOLERANCES:
+    for dtype in recorder.pick(("float32", "bfloat16"), ("bfloat16",)):
         title, field, x0 = _mlp(recorder, dtype)
-        for solver, steps in STEPS.items():
+        for solver, steps in recorder.pick(STEPS, {"Euler": 4}).items():
             fixed_grid(
                 recorder,
                 f"{title}, {solver}",
                 field,
                 x0,
                 solver,
-                num_steps=recorder.pick(steps, 4),
+                num_steps=steps,
                 rounds=recorder.pick(SHORT_CALLS * recorder.rounds, 2),
                 dtype=dtype,
                 tolerance=tolerance(dtype),
@@ -76,12 +76,10 @@ def mlp_first_calls(recorder: Recorder) -> None:
 
 def dit(recorder: Recorder, solver: str) -> None:
     """The transformer by one solver, bfloat16 with float32 energies; first calls beside."""
-    sizes = recorder.pick({}, {"side": 8, "depth": 2, "width": 16, "heads": 2})
-    batch = recorder.pick(256, 4)
-    field = transformer(jax.random.key(0), **sizes)
-    side = sizes.get("side", 32)
+    side, depth, width, heads, batch = recorder.pick((32, 12, 768, 12, 256), (8, 2, 16, 2, 4))
+    key = jax.random.key(0)
+    field = transformer(key, side=side, depth=depth, width=width, heads=heads)
     x0 = noise(jax.random.key(1), jnp.arange(batch), (side, side, 4))
-    depth, width = sizes.get("depth", 12), sizes.get("width", 768)
     title = f"transformer, depth {depth}, width {width}, {(side // 2) ** 2} tokens, batch {batch}"
     fixed_grid(
         recorder,

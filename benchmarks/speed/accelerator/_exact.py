@@ -5,6 +5,7 @@ Estimates for an H200 at 50 TFlop/s in float32: 60,000 x 784 takes 0.05 TFlop a 
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array
 
-from benchmarks.speed._rates import PRECISIONS, in_precision, shares, supported
+from benchmarks.speed._rates import FEW, PRECISIONS, in_precision, shares, supported
 from benchmarks.speed._record import Recorder
 from benchmarks.speed._timing import seconds
 from benchmarks.speed.empirical import BATCH, FIELD, products, velocities
@@ -45,7 +46,7 @@ def _rate(recorder: Recorder, rows: Array) -> None:
     count, size = rows.shape
     x, t = normal(1, BATCH, size), jnp.float32(0.5)
     wide = f"the same, {WIDE:,} rows at once"
-    contenders = {
+    contenders: dict[str, Callable[[], Array]] = {
         PRODUCTS: functools.partial(products, x, rows, precision=Precision.HIGHEST),
         FIELD: functools.partial(velocities, EmpiricalField(rows), t, x),
         wide: functools.partial(velocities, EmpiricalField(rows, chunk_size=WIDE), t, x),
@@ -75,14 +76,14 @@ def reference(times: np.ndarray, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _precisions(recorder: Recorder, rows: Array) -> None:
     """The error against float64 NumPy, and the time of a batch, in each precision."""
     count, size = rows.shape
-    times = np.repeat(np.float32(TIMES), POINTS)
+    times = np.repeat(np.asarray(TIMES, np.float32), POINTS)
     t, field = times[:, None], EmpiricalField(rows)
     x = (1 - t) * np.asarray(normal(2, t.size, size)) + t * np.asarray(rows[: t.size])
     exact = reference(*(np.asarray(array, np.float64) for array in (times, x, rows)))
     batch = normal(1, BATCH, size)
     errors: dict[str, float] = {}
     milliseconds: dict[str, float] = {}
-    for name in PRECISIONS:
+    for name in recorder.pick(tuple(PRECISIONS), FEW):
         with in_precision(name):
             at_points = jax.jit(lambda field, t, x: jax.vmap(field)(t, x))
             if reason := supported(lambda call=at_points: call(field, times, x)):  # type: ignore[misc]

@@ -5,6 +5,7 @@ fifth of it for `sample` alone.
 """
 
 import contextlib
+import functools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -47,15 +48,15 @@ def run(recorder: Recorder) -> None:
     """Samples per second, and the share of time in which the device waits."""
     field, name = field_of(recorder)
     n, batch, steps, shard = recorder.pick((50_000, 512, 25, 4096), (24, 4, 3, 8))
-    settings = {"num_steps": steps, "shard_size": shard}
+    settings = functools.partial(JobSettings, num_steps=steps, shard_size=shard)
     quiet: dict[str, Any] = {"batch_size": batch, "say": None, "progress": False}
     with tempfile.TemporaryDirectory() as folder:
-        run_job(field, Path(folder) / "compiling", JobSettings(n=batch, **settings), **quiet)
+        run_job(field, Path(folder) / "compiling", settings(n=batch), **quiet)
         part = max(n // batch // 10, 1)
         before = _alone(field, batch, steps, range(part))
         with timed(_run, "write_shard") as writing, timed(_run, "_sample_batch") as sampling:
             start = time.perf_counter()
-            run_job(field, Path(folder) / "job", JobSettings(n=n, **settings), **quiet)
+            run_job(field, Path(folder) / "job", settings(n=n), **quiet)
             total = time.perf_counter() - start
         after = _alone(field, batch, steps, range(part, 2 * part))
     title = f"a job of {n:,} samples, {name}, Euler {steps}, batch {batch}"

@@ -14,7 +14,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array
 
-from benchmarks.speed._rates import PRECISIONS, in_precision, shares, supported
+from benchmarks.speed._rates import FEW, PRECISIONS, in_precision, shares, supported
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed._timing import seconds
 from benchmarks.speed.accelerator._exact import normal
@@ -121,7 +121,7 @@ def _precisions(recorder: Recorder, queries: Array, rows: Array) -> None:
     verdicts: dict[str, float] = {}
     errors: dict[str, float] = {}
     milliseconds: dict[str, float] = {}
-    for name in PRECISIONS:
+    for name in recorder.pick(tuple(PRECISIONS), FEW):
         with in_precision(name):
             if reason := supported(lambda: nearest_neighbors(some, rows, 2)):
                 print(f"left out: {OURS} in {name}: {reason}")

@@ -106,14 +106,13 @@ def _no_time(part: Part, spent: float, budget: float, *, small: bool) -> str | N
 
 def _failure(part: Part, recorder: Recorder) -> str | None:
     """Runs a part and returns why it failed; None if it did not."""
+    reason = None
     try:
         part.run(recorder)
     except Exception as error:
-        # The traceback holds arrays, which the next part needs the room of.
         text = str(error).strip().partition("\n")[0][:300]
-        is_expected = isinstance(error, LeftOutError)
-        return text if is_expected else f"{type(error).__name__}: {text}"
-    finally:
-        gc.collect()
+        reason = text if isinstance(error, LeftOutError) else f"{type(error).__name__}: {text}"
         jax.clear_caches()
-    return None
+    # After the traceback is gone, which holds arrays whose room the next part needs.
+    gc.collect()
+    return reason

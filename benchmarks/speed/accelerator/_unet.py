@@ -17,7 +17,7 @@ from jaxtyping import Array
 from benchmarks.speed._loops import awake, require_same
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed.accelerator._preset import LeftOutError
-from benchmarks.speed.accelerator._torch import torch_device, synchronized
+from benchmarks.speed.accelerator._torch import synchronized, torch_device
 from kinetic_jax import noise, sample
 from kinetic_jax.networks import AUTHORS_UNET, NetworkField, network_field
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MODE = "reduce-overhead"
 COMPILED, EAGER = f"PyTorch, torch.compile (mode={MODE!r})", "PyTorch, without torch.compile"
 NATIVE, OURS = "native batched call", "field under vmap"
+SMALL = {"base_channels": 8, "multiples": (1, 2), "attention": (False, True), "num_res_blocks": 1}
 LOOP, SOLVER, SAMPLE = "an Euler loop", "flow_matching's ODESolver", "sample, with energy"
 TOLERANCE = 5e-2  # of bfloat16, through all layers and steps
 Velocity = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
@@ -35,10 +36,10 @@ Velocity = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 def field_of(recorder: Recorder) -> tuple[NetworkField, str]:
     """The network with noise on its weights, and its name."""
-    side, base = recorder.pick((32, 32), (8, 8))
-    config = {**AUTHORS_UNET, "base_channels": base, "dtype": "bfloat16"}
+    side, name = recorder.pick((32, "the KTS authors' U-Net, base 32"), (8, "a small U-Net"))
+    config = recorder.pick(AUTHORS_UNET, AUTHORS_UNET | SMALL) | {"dtype": "bfloat16"}
     field = network_field("unet", (side, side, 1), key=jax.random.key(0), **config)
-    name = f"the KTS authors' U-Net, base {base}, {side} × {side} gray"
+    name = f"{name}, {side} × {side} gray"
     return awake(field, jax.random.key(1)), name
 
 
