@@ -102,7 +102,8 @@ def command(
     if preset is not None:
         if suites or file:
             raise click.UsageError("--preset takes neither suites nor --table")
-        accelerator(parts, rounds or 5, small=quick or scale == "small", budget=budget, out=out)
+        small = quick or scale == "small"
+        accelerator(parts, rounds or (2 if small else 5), small=small, budget=budget, out=out)
         return
     if parts:
         raise click.UsageError("--part needs --preset")

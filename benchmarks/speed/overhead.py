@@ -174,8 +174,9 @@ def adaptive_steps(
     *,
     rounds: int | None = None,
     tolerance: float = 1e-3,
+    compiling: bool = True,
 ) -> None:
-    """Times adaptive steps against a solve by Diffrax alone, with their first calls."""
+    """Times adaptive steps against a solve by Diffrax alone, and tracing and compiling."""
     x1_alone = eqx.filter_jit(lambda field, x0: sample(field, x0, controller=CONTROLLER).x1)
     calls: dict[str, Callable[[], Any]] = {
         PLAIN: functools.partial(eqx.filter_jit(adaptive), field, x0, CONTROLLER),
@@ -187,4 +188,6 @@ def adaptive_steps(
     # Rounding may decide whether a step is taken, at the tolerance of the steps.
     require_same(calls[WITH_ENERGY]().x1, {PLAIN: calls[PLAIN]()}, tolerance)
     calls.pop(WITHOUT)
+    if not compiling:
+        return
     recorder.first_calls(f"tracing and compiling: {title}", calls, Claim(WITH_ENERGY))

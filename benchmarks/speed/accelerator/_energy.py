@@ -64,8 +64,15 @@ def mlp(recorder: Recorder) -> None:
 def adaptive(recorder: Recorder) -> None:
     """Tsit5 on the MLP against a solve by Diffrax alone, and their first calls."""
     title, field, x0 = _mlp(recorder, "float32")
-    rounds = recorder.pick(SHORT_CALLS * recorder.rounds, 2)
-    adaptive_steps(recorder, f"{title}, Tsit5 at 1e-4", field, x0, rounds=rounds, tolerance=5e-2)
+    adaptive_steps(
+        recorder,
+        f"{title}, Tsit5 at 1e-4",
+        field,
+        x0,
+        rounds=recorder.pick(SHORT_CALLS * recorder.rounds, 2),
+        tolerance=5e-2,
+        compiling=not recorder.quick,
+    )
 
 
 def mlp_first_calls(recorder: Recorder) -> None:

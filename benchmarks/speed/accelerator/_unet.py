@@ -63,7 +63,11 @@ def run(recorder: Recorder) -> None:
 
 
 def _velocity(field: NetworkField) -> Velocity:
-    """The network in PyTorch: bfloat16, channels last, float32 images in and out."""
+    """The network in PyTorch: bfloat16, channels last; times and flat float32 images in and out.
+
+    Images are flat outside, because an axis of one channel may have any stride, and torch.compile
+    compiles again for each.
+    """
     import torch
 
     from benchmarks.speed._torch_unet import UNet
@@ -73,21 +77,21 @@ def _velocity(field: NetworkField) -> Velocity:
     model = model.to(torch_device(), torch.bfloat16, memory_format=torch.channels_last)
 
     def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return model(t, x.to(torch.bfloat16)).float()
+        images = x.to(torch.bfloat16).reshape(-1, *field.event_shape).permute(0, 3, 1, 2)
+        return model(t, images).permute(0, 2, 3, 1).float().reshape(x.shape)
 
     return velocity
 
 
 def _tensor(x: Array) -> "torch.Tensor":
-    """Images with channels first in PyTorch's shape, and last in memory."""
+    """Flat images on the device."""
     import torch
 
-    images = torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(torch_device())
-    return images.contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(np.array(x).reshape(len(x), -1)).to(torch_device())
 
 
-def _array(x: "torch.Tensor") -> np.ndarray:
-    return x.float().cpu().numpy().transpose(0, 2, 3, 1)
+def _array(x: "torch.Tensor", shape: tuple[int, ...]) -> np.ndarray:
+    return x.cpu().numpy().reshape(shape)
 
 
 def _pass(
@@ -119,7 +123,7 @@ def _pass(
         rounds=recorder.pick(5 * recorder.rounds, 2),
         dtype="bfloat16",
     )
-    expected = _array(calls[peer]())
+    expected = _array(calls[peer](), x.shape)
     require_same(expected, {name: calls[name]() for name in (NATIVE, OURS)}, TOLERANCE)
 
 
@@ -152,11 +156,14 @@ def _samples(
     except ModuleNotFoundError as missing:
         print(f"left out: {SOLVER}: {missing}")
     else:
-        # A CUDA graph overwrites its result at the next call.
-        model = lambda t, x: velocity(t, x).clone()  # noqa: E731
+
+        def model(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+            # A CUDA graph overwrites its result at the next call.
+            return velocity(t.contiguous(), x).clone()
+
         solve = functools.partial(by_flow_matching, model, start, steps, once=False)
         calls[f"{SOLVER}, {peer}"] = synchronized(solve)
         claims.append(Claim(SAMPLE, limit, against=f"{SOLVER}, {peer}"))
     calls[SAMPLE] = functools.partial(sample, field, x0, num_steps=steps)
     recorder.times(f"{title}, Euler {steps}", calls, *claims, dtype="bfloat16")
-    require_same(_array(calls[by_hand]()), {SAMPLE: calls[SAMPLE]().x1}, TOLERANCE)
+    require_same(_array(calls[by_hand](), x0.shape), {SAMPLE: calls[SAMPLE]().x1}, TOLERANCE)
