@@ -8,13 +8,14 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from benchmarks.speed._loops import awake, require_same
+from benchmarks.speed._loops import require_same
 from benchmarks.speed._record import Claim, Recorder
 from benchmarks.speed.accelerator._preset import LeftOutError
 from benchmarks.speed.accelerator._torch import synchronized, torch_device
@@ -35,18 +36,37 @@ Velocity = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
 def field_of(recorder: Recorder) -> tuple[NetworkField, str]:
-    """The network with noise on its weights, and its name."""
+    """The network with random weights, and its name."""
     side, name = recorder.pick((32, "the KTS authors' U-Net, base 32"), (8, "a small U-Net"))
     config = recorder.pick(AUTHORS_UNET, AUTHORS_UNET | SMALL) | {"dtype": "bfloat16"}
-    field = network_field("unet", (side, side, 1), key=jax.random.key(0), **config)
+    build = functools.partial(network_field, "unet", (side, side, 1), **config)
+    shapes = eqx.filter_eval_shape(build, key=jax.random.key(0))
     name = f"{name}, {side} × {side} gray"
-    return awake(field, jax.random.key(1)), name
+    return _filled(shapes), name
+
+
+def _filled(shapes: NetworkField) -> NetworkField:
+    """The field with weights from NumPy, none of them zero: JAX would compile each of its own."""
+    rng = np.random.default_rng(0)
+
+    def weight(path: Any, leaf: Any) -> Any:
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        scale = np.prod(leaf.shape[:-1]) ** -0.5 if len(leaf.shape) > 1 else 0.02
+        values = scale * rng.standard_normal(leaf.shape)
+        return jnp.asarray(values + ("scale" in jax.tree_util.keystr(path)), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(weight, shapes)
 
 
 def run(recorder: Recorder) -> None:
     """Passes and samples without torch.compile, then with it; limits are for the latter."""
     field, name = field_of(recorder)
     batch, steps = recorder.pick((256, 25), (2, 3))
+    if recorder.quick:
+        import torch
+
+        torch.set_num_threads(1)  # several would wait for each other more than compute
     x = noise(jax.random.key(2), jnp.arange(batch), field.event_shape)
     title = f"{name}, batch {batch}"
     velocity = _velocity(field)
