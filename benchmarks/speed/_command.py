@@ -36,11 +36,35 @@ PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
-    default=21,
-    show_default=True,
-    help="Interleaved rounds; medians over them are printed.",
+    help="Interleaved rounds, whose medians are printed; 21, or 5 with --preset.",
 )
 @click.option("--quick", is_flag=True, help="Small sizes, to see that suites run.")
+@click.option(
+    "--preset",
+    type=click.Choice(["accelerator"]),
+    help="In place of suites: sizes that fill a GPU or TPU, within --budget.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["full", "small"]),
+    default="full",
+    show_default=True,
+    help="With --preset: small sizes show on a CPU that it runs.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    default=330,
+    show_default=True,
+    help="With --preset: seconds after which nothing more is begun.",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME",
+    help="With --preset: one part; may be given again.",
+)
 @click.option(
     "--out",
     type=FOLDER,
@@ -61,8 +85,12 @@ PEERS = ("faiss", "torch", "flow_matching", "torchcfm", "torchdyn", "ott")
 )
 def command(
     suites: tuple[str, ...],
-    rounds: int,
+    rounds: int | None,
     quick: bool,
+    preset: str | None,
+    scale: str,
+    budget: float,
+    parts: tuple[str, ...],
     out: Path,
     file: Path | None,
     page: Path | None,
@@ -71,8 +99,16 @@ def command(
 
     Prints figure, ceiling and ratio. Suites measured on the same day are kept in the same file.
     """
+    if preset is not None:
+        if suites or file:
+            raise click.UsageError("--preset takes neither suites nor --table")
+        small = quick or scale == "small"
+        accelerator(parts, rounds or (2 if small else 5), small=small, budget=budget, out=out)
+        return
+    if parts:
+        raise click.UsageError("--part needs --preset")
     if file is None:
-        measure(suites, rounds, quick=quick, out=out)
+        measure(suites, rounds or 21, quick=quick, out=out)
         return
     markdown = tables(read_results(file))
     click.echo(markdown, nl=False)
@@ -101,3 +137,17 @@ def measure(suites: tuple[str, ...], rounds: int, *, quick: bool, out: Path) -> 
         write_suite(path, suite, recorder.records, machine=this_machine, rounds=rounds, at=now)
     click.echo(f"results: {path}")
     return path
+
+
+def accelerator(
+    names: tuple[str, ...], rounds: int, *, small: bool, budget: float, out: Path
+) -> Path:
+    """Runs the parts of the preset of these names, all by default; returns the file of results."""
+    from benchmarks.speed.accelerator._parts import PARTS
+    from benchmarks.speed.accelerator._preset import run_parts
+
+    known = [part.name for part in PARTS]
+    if unknown := set(names) - set(known):
+        raise click.UsageError(f"--part must be one of {', '.join(known)}, got {min(unknown)!r}")
+    parts = [part for part in PARTS if not names or part.name in names]
+    return run_parts(parts, out, small=small, budget=budget, rounds=rounds)

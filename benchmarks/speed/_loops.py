@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
 from kinetic_jax import VelocityField
@@ -16,25 +17,25 @@ T = TypeVar("T")
 
 
 class BareMLP(eqx.Module):
-    """Three layers, with the time as an additional input."""
+    """Three layers, with the time as an additional input, computed in the dtype of the weights."""
 
     weights: list[Array]
 
     def __call__(self, t: Array, x: Array, cond: PyTree = None) -> Array:
         """The velocity of one sample."""
         del cond
-        h = jnp.concatenate([x, t[None]])
+        h = jnp.concatenate([x, t[None]]).astype(self.weights[0].dtype)
         for weight in self.weights[:-1]:
             h = jax.nn.silu(h @ weight)
-        return h @ self.weights[-1]
+        return (h @ self.weights[-1]).astype(x.dtype)
 
 
-def bare_mlp(key: Array, dimensions: int, width: int) -> BareMLP:
+def bare_mlp(key: Array, dimensions: int, width: int, dtype: DTypeLike = jnp.float32) -> BareMLP:
     """Random weights of the usual scale."""
     sizes = (dimensions + 1, width, width, dimensions)
     keys = jax.random.split(key, 3)
     shapes = zip(keys, sizes[:-1], sizes[1:], strict=True)
-    return BareMLP([jax.random.normal(k, (a, b)) * a**-0.5 for k, a, b in shapes])
+    return BareMLP([(jax.random.normal(k, (a, b)) * a**-0.5).astype(dtype) for k, a, b in shapes])
 
 
 def awake(field: T, key: Array) -> T:

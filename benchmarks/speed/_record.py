@@ -32,12 +32,23 @@ class Recorder:
     Attributes:
         rounds: interleaved rounds of a comparison.
         quick: measure small sizes, to see that a suite runs.
+        judges: compare ratios with their limits; never done on small sizes.
+        kept: called after each record, to write what is there.
         records: the figures so far.
     """
 
-    def __init__(self, rounds: int, *, quick: bool = False):
+    def __init__(
+        self,
+        rounds: int,
+        *,
+        quick: bool = False,
+        judges: bool = True,
+        kept: Callable[[], None] | None = None,
+    ):
         self.rounds = rounds
         self.quick = quick
+        self.judges = judges and not quick
+        self.kept = kept
         self.records: list[Record] = []
 
     def pick(self, full: T, quick: T) -> T:
@@ -87,11 +98,13 @@ class Recorder:
 
     def _judging(self, claims: Sequence[Claim]) -> list[Claim]:
         """The claims of a comparison, without limits where sizes are small."""
-        return [claim._replace(at_most=None) if self.quick else claim for claim in claims]
+        return [claim if self.judges else claim._replace(at_most=None) for claim in claims]
 
     def _keep(self, record: Record) -> None:
         self.records.append(record)
         show(record)
+        if self.kept is not None:
+            self.kept()
 
 
 def time_record(

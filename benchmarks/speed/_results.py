@@ -51,12 +51,16 @@ class Record(TypedDict):
 
 
 class Suite(TypedDict):
-    """The records of a suite, with what may differ from suite to suite in one file."""
+    """The records of a suite, with what may differ from suite to suite in one file.
+
+    `left_out` is why records are missing.
+    """
 
     measured: str
     rounds: int
     machine: Machine
     records: list[Record]
+    left_out: NotRequired[str]
 
 
 class Results(TypedDict):
@@ -80,6 +84,7 @@ def write_suite(
     machine: Machine,
     rounds: int,
     at: datetime.datetime,
+    left_out: str | None = None,
 ) -> None:
     """Writes a suite's records into a file of results, in place of earlier ones of that suite.
 
@@ -92,6 +97,8 @@ def write_suite(
         "machine": machine,
         "records": records,
     }
+    if left_out is not None:
+        results["suites"][suite]["left_out"] = left_out
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
     write_whole(path, f"{text}\n".encode())

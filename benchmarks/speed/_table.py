@@ -104,11 +104,16 @@ def _cells(record: Record, claim: Judged) -> list[str]:
 
 
 def _notes(results: Results) -> str:
-    """Dates and machines of the suites."""
+    """Dates and machines of the suites, and what was left out."""
     notes: dict[str, list[str]] = {}
+    left_out = []
     for suite, measured in results["suites"].items():
+        if "left_out" in measured:
+            left_out.append(f"Left out of {suite}: {measured['left_out']}.\n")
+        if not measured["records"]:
+            continue
         day = datetime.datetime.fromisoformat(measured["measured"]).date().isoformat()
         note = f"{day}, {summary(measured['machine'])}, {measured['rounds']} rounds"
         notes.setdefault(note, []).append(suite)
-    lines = (f"{', '.join(suites)}: {note}.\n" for note, suites in notes.items())
+    lines = [f"{', '.join(suites)}: {note}.\n" for note, suites in notes.items()] + left_out
     return "Medians of interleaved rounds. " + "\n".join(lines)

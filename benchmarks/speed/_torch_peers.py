@@ -81,12 +81,12 @@ def one_time(model: TorchMLP) -> Callable[[float, torch.Tensor], torch.Tensor]:
 
 
 def by_flow_matching(
-    model: TorchMLP, x0: torch.Tensor, num_steps: int, *, once: bool
+    model: Callable[..., torch.Tensor], x0: torch.Tensor, num_steps: int, *, once: bool
 ) -> torch.Tensor:
     """Sampling by `flow_matching`, with the time embedded for each sample, as usual, or once."""
     expanded = 1 if once else len(x0)
     solver = ODESolver(velocity_model=lambda x, t: model(t.expand(expanded), x))
-    times = torch.linspace(0, 1, num_steps + 1)
+    times = torch.linspace(0, 1, num_steps + 1, device=x0.device)
     return solver.sample(x0, step_size=None, method="euler", time_grid=times)
 
 

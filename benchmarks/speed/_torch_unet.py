@@ -100,10 +100,11 @@ class Embedding(nn.Module):
         if self.bins is not None:
             last = self.bins - 1
             t = torch.clamp(torch.floor(t * last), 0, last) / last
-        frequencies = torch.exp(torch.arange(self.half) * (-math.log(1e4) / (self.half - 1)))
+        places = torch.arange(self.half, device=t.device)
+        frequencies = torch.exp(places * (-math.log(1e4) / (self.half - 1)))
         angles = self.fastest * t[:, None] * frequencies
         waves = torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
-        return self.outer(self.gelu(self.inner(waves)))
+        return self.outer(self.gelu(self.inner(waves.to(self.inner.weight.dtype))))
 
 
 class UNet(nn.Module):

@@ -9,7 +9,7 @@ per byte moved and shows the largest overhead.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import diffrax
@@ -68,13 +68,15 @@ def run(recorder: Recorder) -> None:
     sizes = f"width {width}, {dimensions} dimensions, batch {batch}"
     for name, field in fields.items():
         for solver in SOLVERS:
-            _fixed(recorder, f"{name}, {sizes}, {solver}", field, x0, solver)
-        _adaptive(recorder, f"{name}, {sizes}, Tsit5 at 1e-4", field, x0)
+            title = f"{name}, {sizes}, {solver}"
+            fixed_grid(recorder, title, field, x0, solver)
+            first_calls(recorder, title, field, x0, solver)
+        adaptive_steps(recorder, f"{name}, {sizes}, Tsit5 at 1e-4", field, x0)
     if recorder.quick:
         return
     unet = network_field("unet", (32, 32, 1), key=key, **AUTHORS_UNET)
     images = noise(key, jnp.arange(batch), unet.event_shape)[:4]
-    _first_calls(
+    first_calls(
         recorder, "the KTS authors' U-Net, 32 × 32 gray, batch 4, Euler", unet, images, "Euler"
     )
 
@@ -103,32 +105,78 @@ def contenders(
     }
 
 
-def _fixed(recorder: Recorder, title: str, field: VelocityField, x0: Array, solver: str) -> None:
-    calls = contenders(field, x0, solver)
-    recorder.times(
-        f"{title}, {SOLVERS[solver].num_steps} steps",
-        calls,
+def fixed_grid(
+    recorder: Recorder,
+    title: str,
+    field: VelocityField,
+    x0: Array,
+    solver: str,
+    *,
+    num_steps: int | None = None,
+    names: Sequence[str] = (BY_HAND, BY_HAND_ENERGY, WITH_ENERGY, TOTAL, WITHOUT),
+    rounds: int | None = None,
+    dtype: str = "float32",
+    tolerance: float = 1e-5,
+) -> None:
+    """Times the ways to sample on a fixed grid, or some of them, which must agree."""
+    calls = {
+        name: call
+        for name, call in contenders(field, x0, solver, num_steps).items()
+        if name in names
+    }
+    claims = (
         Claim(WITH_ENERGY, 1.03),
         Claim(TOTAL, 1.03, against=BY_HAND_ENERGY),
         Claim(WITH_ENERGY, 1.03, against=WITHOUT),
         Claim(TOTAL, 1.03, against=WITHOUT),
     )
-    run, (x1, energy) = calls[WITH_ENERGY](), calls[BY_HAND_ENERGY]()
-    require_same(run.x1, {BY_HAND: calls[BY_HAND](), BY_HAND_ENERGY: x1}, 1e-5)
-    require_same(run.energy.total, {BY_HAND_ENERGY: energy}, 1e-5)
-    _first_calls(recorder, title, field, x0, solver)
+    recorder.times(
+        f"{title}, {num_steps or SOLVERS[solver].num_steps} steps",
+        calls,
+        *(claim for claim in claims if {claim.of, claim.against or claim.of} <= set(names)),
+        rounds=rounds,
+        dtype=dtype,
+    )
+    run = calls[WITH_ENERGY]()
+    require_same(run.x1, {BY_HAND: calls[BY_HAND]()}, tolerance)
+    if BY_HAND_ENERGY in calls:
+        x1, energy = calls[BY_HAND_ENERGY]()
+        require_same(run.x1, {BY_HAND_ENERGY: x1}, tolerance)
+        require_same(run.energy.total, {BY_HAND_ENERGY: energy}, tolerance)
 
 
-def _first_calls(
-    recorder: Recorder, title: str, field: VelocityField, x0: Array, solver: str
+def first_calls(
+    recorder: Recorder,
+    title: str,
+    field: VelocityField,
+    x0: Array,
+    solver: str,
+    *,
+    names: Sequence[str] = (BY_HAND, BY_HAND_ENERGY, WITH_ENERGY, TOTAL),
+    dtype: str = "float32",
 ) -> None:
-    few = contenders(field, x0, solver, STEPS_OF_A_FIRST_CALL)
-    few.pop(WITHOUT)
+    """Times tracing and compiling of the ways to sample on a fixed grid, or of some."""
+    ways = contenders(field, x0, solver, STEPS_OF_A_FIRST_CALL)
     claims = Claim(WITH_ENERGY, 1.25), Claim(TOTAL, 1.25, against=BY_HAND_ENERGY)
-    recorder.first_calls(f"tracing and compiling: {title}", few, *claims)
+    recorder.first_calls(
+        f"tracing and compiling: {title}",
+        {name: call for name, call in ways.items() if name in names},
+        *(claim for claim in claims if {claim.of, claim.against or claim.of} <= set(names)),
+        dtype=dtype,
+    )
 
 
-def _adaptive(recorder: Recorder, title: str, field: VelocityField, x0: Array) -> None:
+def adaptive_steps(
+    recorder: Recorder,
+    title: str,
+    field: VelocityField,
+    x0: Array,
+    *,
+    rounds: int | None = None,
+    tolerance: float = 1e-3,
+    compiling: bool = True,
+) -> None:
+    """Times adaptive steps against a solve by Diffrax alone, and tracing and compiling."""
     x1_alone = eqx.filter_jit(lambda field, x0: sample(field, x0, controller=CONTROLLER).x1)
     calls: dict[str, Callable[[], Any]] = {
         PLAIN: functools.partial(eqx.filter_jit(adaptive), field, x0, CONTROLLER),
@@ -136,8 +184,10 @@ def _adaptive(recorder: Recorder, title: str, field: VelocityField, x0: Array) -
         WITHOUT: functools.partial(x1_alone, field, x0),
     }
     limits = [Claim(WITH_ENERGY, 1.05), Claim(WITH_ENERGY, 1.03, against=WITHOUT)]
-    recorder.times(title, calls, *limits)
+    recorder.times(title, calls, *limits, rounds=rounds)
     # Rounding may decide whether a step is taken, at the tolerance of the steps.
-    require_same(calls[WITH_ENERGY]().x1, {PLAIN: calls[PLAIN]()})
+    require_same(calls[WITH_ENERGY]().x1, {PLAIN: calls[PLAIN]()}, tolerance)
     calls.pop(WITHOUT)
+    if not compiling:
+        return
     recorder.first_calls(f"tracing and compiling: {title}", calls, Claim(WITH_ENERGY))

@@ -57,7 +57,23 @@ def evaluations(way: Callable[..., Array], alphas: np.ndarray, betas: np.ndarray
 
 def run(recorder: Recorder) -> None:
     """Times and evaluations of both ways, whose samples must agree."""
-    width, depth, size, batch, side = recorder.pick((512, 4, 784, 64, 8), (16, 1, 8, 4, 2))
+    sizes = recorder.pick((512, 4, 784, 64, 8), (16, 1, 8, 4, 2))
+    both_ways(recorder, *sizes, rounds=recorder.fewer(7))
+
+
+def both_ways(
+    recorder: Recorder,
+    width: int,
+    depth: int,
+    size: int,
+    batch: int,
+    side: int,
+    *,
+    rounds: int,
+    at_most: float | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """The comparison for a residual MLP and a square grid of settings."""
     key = jax.random.key(0)
     field = awake(network_field("mlp", (size,), key=key, width=width, depth=depth), key)
     x0 = noise(key, jnp.arange(batch), (size,))
@@ -68,8 +84,8 @@ def run(recorder: Recorder) -> None:
     )
     ways = {ONE_BY_ONE: one_by_one, OURS: together}
     calls = {name: functools.partial(way, field, x0, alphas, betas) for name, way in ways.items()}
-    recorder.times(title, calls, Claim(OURS), rounds=recorder.fewer(7))
+    recorder.times(title, calls, Claim(OURS, at_most), rounds=rounds)
     counts = {name: float(evaluations(way, alphas, betas)) for name, way in ways.items()}
     evaluated = f"evaluations of the network on a batch, {title}"
     recorder.figures(evaluated, "evaluations", counts, Claim(OURS, 0.5))
-    require_same(calls[ONE_BY_ONE](), {OURS: calls[OURS]()}, 1e-4)
+    require_same(calls[ONE_BY_ONE](), {OURS: calls[OURS]()}, tolerance)

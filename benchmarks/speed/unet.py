@@ -25,7 +25,7 @@ LAST, SPELLED = "PyTorch, channels last", "PyTorch, softmax spelled"
 VMAPPED = "now, the field under vmap"
 
 
-def _compiled(model: UNet, t: Array, x: Array, *, slices: bool) -> Callable[[], Array]:
+def native_forward(model: UNet, t: Array, x: Array, *, slices: bool) -> Callable[[], Array]:
     graphdef, state = nnx.split(model)
 
     def forward(state: PyTree, t: Array, x: Array) -> Array:
@@ -52,14 +52,14 @@ def _torch_forward(
     return call
 
 
-def _vmapped(field: NetworkField, t: Array, x: Array) -> Callable[[], Array]:
+def vmapped_forward(field: NetworkField, t: Array, x: Array) -> Callable[[], Array]:
     call = jax.jit(lambda field, t, x: jax.vmap(field)(t, x))
     return functools.partial(call.lower(field, t, x).compile(), field, t, x)
 
 
 def _contenders(field: NetworkField, t: Array, x: Array) -> dict[str, Callable[[], Any]]:
     model = nnx.merge(field.velocity.graphdef, field.velocity.state)
-    unsliced = functools.partial(_compiled, model, t, x, slices=False)
+    unsliced = functools.partial(native_forward, model, t, x, slices=False)
     with before(*FORMS):
         earlier = unsliced()
     earlier_layers = list(FORMS)
@@ -75,8 +75,8 @@ def _contenders(field: NetworkField, t: Array, x: Array) -> dict[str, Callable[[
         BEFORE: earlier,
         **rows,
         "and doubling": unsliced(),
-        NOW: _compiled(model, t, x, slices=True),
-        VMAPPED: _vmapped(field, t, x),
+        NOW: native_forward(model, t, x, slices=True),
+        VMAPPED: vmapped_forward(field, t, x),
     }
 
 
