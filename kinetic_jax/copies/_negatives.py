@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import fraction, real_rows, require_key, whole_number
 from kinetic_jax.copies._scoring import own_stream
-from kinetic_jax.fields import VelocityField
+from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling import Trajectories, noise, sample
 
 
@@ -48,9 +48,10 @@ def negatives(
         >>> copy_features(field, run, key=key, bins=0).names
         ('self_consistency', 'spread')
     """
+    model = as_field(field)
     require_key("key", key)
     count = whole_number("num_steps", num_steps, 1)
     rows, start = real_rows("held_out", held_out), fraction("t", t)
     own = noise(own_stream(key), jnp.arange(len(rows)), rows.shape[1:])
     noisy = start * rows + (1 - start) * own.astype(rows.dtype)
-    return sample(field, noisy, cond, t0=start, num_steps=count)
+    return sample(model, noisy, cond, t0=start, num_steps=count)
