@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float, PRNGKeyArray, PyTree
 
-from kinetic_jax._checks import fraction, real_rows, require_key, whole_number
+from kinetic_jax._checks import conditions_of, fraction, real_rows, require_key, whole_number
 from kinetic_jax.copies._scoring import own_stream
 from kinetic_jax.fields import VelocityField, as_field
 from kinetic_jax.sampling import Trajectories, noise, sample
@@ -52,6 +52,7 @@ def negatives(
     require_key("key", key)
     count = whole_number("num_steps", num_steps, 1)
     rows, start = real_rows("held_out", held_out), fraction("t", t)
+    cond = conditions_of(cond, len(rows), "held_out")
     own = noise(own_stream(key), jnp.arange(len(rows)), rows.shape[1:])
     noisy = start * rows + (1 - start) * own.astype(rows.dtype)
     return sample(model, noisy, cond, t0=start, num_steps=count)

@@ -188,6 +188,9 @@ def energy_and_profile(
         steps = {name: Curve(profiles[name].x, gains[name]) for name in runs if name in gains}
         shaping = by_time(steps, ylabel="gain η(t)", tau_split=tau_split, axes=panels["g"])
         shaping.legend().remove()
+        names = list(runs)  # a gain has the colour of its run
+        for line, name in zip(shaping.get_lines(), steps, strict=False):
+            line.set_color(COLORS[names.index(name) % len(COLORS)])
     return figure
 
 

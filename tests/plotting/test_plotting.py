@@ -48,6 +48,12 @@ def test_by_time_draws_curves_on_the_axes_it_is_given():
     assert len(axes.collections) == 2
 
 
+def test_a_gain_has_the_colour_of_its_run(run):
+    gains = {"shaped": np.linspace(1, 2, STEPS)}
+    _, profile, gain = plotting.energy_and_profile({"plain": run, "shaped": run}, gains=gains).axes
+    assert gain.lines[0].get_color() == profile.lines[1].get_color() != profile.lines[0].get_color()
+
+
 def test_energy_and_profile_leaves_failed_samples_out(run):
     gains = {"plain": np.linspace(1, 2, STEPS)}
     figure = plotting.energy_and_profile({"plain": run}, gains=gains, tau_split=0.6)
