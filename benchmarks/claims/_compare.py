@@ -28,6 +28,7 @@ def measure(subjects: Subjects, config: dict[str, Any], progress: Any) -> dict[s
             num_samples=config["samples"],
             num_steps=config["steps"],
             limit=config["limit"],
+            event_shape=subjects.data.event_shape,
             progress=False,
             **options,
         )
