@@ -17,6 +17,7 @@ FORMAT = 1
 LABELS, NEGATIVES, SNAP = "labels", "negatives", "snap"  # what a detector was fitted on
 FOLDS = 5
 TWO_GROUPS = "have two groups of snap"
+ENOUGH = 500  # samples, from which on two groups have to show
 LEAST_SNAPPED, CONFIDENCE = 0.01, 0.95  # as in `compare`
 STRENGTH = 0.3  # of scikit-learn's logistic regression: the inverse of its penalty
 
@@ -136,7 +137,7 @@ class CopyDetector:
             ValueError: if there are fewer than 10 samples, or of the negatives; the settings of the
                 two differ; or, without negatives, there is no snap among the features, no share of
                 the samples snaps clearly (see `check_earlier`), the median snap is negative, or
-                one normal distribution fits as well (by AIC).
+                one normal distribution fits 500 samples or more as well (by AIC).
 
         Example:
             >>> import numpy as np
@@ -275,7 +276,8 @@ def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> Copy
     mixture = GaussianMixture(2, n_init=5, **options).fit(standard)
     one = GaussianMixture(1, **options).fit(standard)
     expected = f"{TWO_GROUPS}: one normal distribution fits them as well"
-    is_mixed = mixture.aic(standard) < one.aic(standard)
+    # Few samples do not show two groups that overlap.
+    is_mixed = len(snap) < ENOUGH or mixture.aic(standard) < one.aic(standard)
     require(bool(is_mixed), "features", f"{len(snap)} samples", expected)
     low, high = np.argsort(mixture.means_[:, 0])
     ends, variance = mixture.means_[:, 0], float(mixture.covariances_[0, 0])

@@ -85,7 +85,7 @@ def test_labels_a_picture_and_a_detector_of_another_model(folder, tmp_path):
     assert "field must be the model of the samples in" in refused.output
     other = ["--field", folder / "early", "--n=30", "--num-steps=40", "--detector", saved]
     refused, _ = call(*other)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "the detector was fitted with another --field: give that one, or --transfer" in (
         refused.output
     )
