@@ -36,9 +36,8 @@ def measured(monkeypatch, answers):
         return Compared(answers[earliest])
 
     monkeypatch.setattr(_compare, "compare", compare)
-    subjects = types.SimpleNamespace(
-        checkpoints=dict.fromkeys(SHARES), few=None, data=types.SimpleNamespace(held_out=None)
-    )
+    data = types.SimpleNamespace(held_out=None, event_shape=(1,))
+    subjects = types.SimpleNamespace(checkpoints=dict.fromkeys(SHARES), few=None, data=data)
     config = {"seed": 0, "samples": 1, "steps": 1, "limit": 0.01, "noises": 1, "others": 2}
     return _compare.measure(subjects, config, lambda count: None)
 
