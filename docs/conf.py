@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 
 # Before jaxtyping is imported: annotations read `Float[Array, "batch"]`.
-typing.GENERATING_DOCUMENTATION = "jaxtyping"  # type: ignore[attr-defined]
+typing.GENERATING_DOCUMENTATION = "jaxtyping"
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "kinetic_jax"

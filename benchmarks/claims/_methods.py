@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.claims._scored import Scored, calibration, quality
 from benchmarks.claims._words import Line, percent, with_interval
 from kinetic_jax.copies import CopyDetector, CopyFeatures
-from kinetic_jax.copies._detector import FOLDS, TWO_GROUPS
+from kinetic_jax.copies._fits import FOLDS, TWO_GROUPS
 
 
 def columns_of(features: CopyFeatures, which: str) -> CopyFeatures:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -102,10 +103,8 @@ def in_precision(name: str) -> Iterator[None]:
             return jnp.matmul(a, b, precision=PRECISIONS[name])
 
     jax.clear_caches()
-    earlier = _reductions.jnp
-    _reductions.jnp = Numpy()  # type: ignore[assignment]
     try:
-        yield
+        with mock.patch.object(_reductions, "jnp", Numpy()):
+            yield
     finally:
-        _reductions.jnp = earlier
         jax.clear_caches()

@@ -39,7 +39,7 @@ def described_in(text: str) -> set[str]:
 
 
 def constructor(cls: type) -> Any:
-    """What a class does when users make one; None if its fields are merely stored."""
+    """The constructor that users call; None if the fields are merely stored."""
     for name in CONSTRUCTORS:
         function = inspect.unwrap(vars(cls)[name]) if name in vars(cls) else None
         is_own = inspect.isfunction(function) and function.__module__ == cls.__module__
@@ -50,7 +50,7 @@ def constructor(cls: type) -> Any:
 
 @cache
 def raises(function: Any) -> bool:
-    """Whether a function's own code raises or calls a helper that checks."""
+    """True if a function's own code raises or calls a helper that checks."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {call.id for call in calls if isinstance(call, ast.Name)}
@@ -93,7 +93,7 @@ def missing(thing: Any) -> Iterator[str]:
 
 
 def incomplete() -> dict[str, list[str]]:
-    """What is missing, by the full name of each public object."""
+    """The missing parts, by the full name of each public object."""
     lacking = {}
     for module, own in pages().items():
         for name, thing in own.items():

@@ -11,7 +11,7 @@ TOP = f"{PACKAGE}._public"
 
 
 def names_of(module: types.ModuleType) -> dict[str, object]:
-    """What a module exports: its names that are neither private nor modules."""
+    """The exports of a module: its names that are neither private nor modules."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -61,9 +61,9 @@ def described(objects: bool = False) -> dict[str, object]:
         (f"{module}.{name}", name, o) for module, own in pages().items() for name, o in own.items()
     ]
     if objects:
-        return {whole: thing for whole, _, thing in full}
-    short = {name: whole for whole, name, _ in reversed(full)}
-    return short | {whole.removeprefix(f"{PACKAGE}."): whole for whole, _, _ in full}
+        return {path: thing for path, _, thing in full}
+    short = {name: path for path, name, _ in reversed(full)}
+    return short | {path.removeprefix(f"{PACKAGE}."): path for path, _, _ in full}
 
 
 def comment_of(module: types.ModuleType, name: str) -> list[str]:

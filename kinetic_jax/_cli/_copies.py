@@ -179,7 +179,7 @@ def _check_detector(
     *,
     is_transferred: bool,
 ) -> None:
-    """Refuses what a detector from a file does not fit, in the words of the options."""
+    """Refuses models that a detector from a file does not fit, naming the options."""
     needing = [name for name in known.names if name in STATISTICS]
     needing = [name for name in needing if "earlier" in STATISTICS[name].needs]
     if needing and earlier is None:

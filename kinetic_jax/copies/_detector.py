@@ -10,16 +10,11 @@ from jaxtyping import Bool, Float, Shaped
 
 from kinetic_jax._checks import numbers, real_number, require, require_flag, short, whole_number
 from kinetic_jax._files import PathLike, local_path, with_size, write_whole
-from kinetic_jax.copies._checkpoints import share_snapped
 from kinetic_jax.copies._features import CopyFeatures, features_digest, require_alike
+from kinetic_jax.copies._fits import FOLDS, Odds, by_labels, by_ratio, by_snap
 
 FORMAT = 1
 LABELS, NEGATIVES, SNAP = "labels", "negatives", "snap"  # what a detector was fitted on
-FOLDS = 5
-TWO_GROUPS = "have two groups of snap"
-ENOUGH = 500  # samples, from which on two groups have to show
-LEAST_SNAPPED, CONFIDENCE = 0.01, 0.95  # as in `compare`
-STRENGTH = 0.3  # of scikit-learn's logistic regression: the inverse of its penalty
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,11 +76,6 @@ class CopyDetector:
         References:
             Platt, Probabilistic outputs for support vector machines, 1999.
         """
-        from sklearn.linear_model import LogisticRegression  # of the extra `demo`
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
         _require_features("features", features)
         seed = whole_number("seed", seed, 0)
         is_copy = _flags(labels, len(features.values))
@@ -93,24 +83,7 @@ class CopyDetector:
         rows, is_copy = features.values[is_known], is_copy[is_known]
         for name, count in (("copies", is_copy.sum()), ("others", (~is_copy).sum())):
             require(bool(count >= FOLDS), "labels", f"{count} {name}", f"mark at least {FOLDS}")
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-        scores = cross_val_predict(model, rows, is_copy, cv=folds, method="decision_function")
-        slope, offset = _platt(scores, is_copy)
-        scaler, classifier = model.fit(rows, is_copy)
-        weights = slope * classifier.coef_[0]
-        bias = slope * float(classifier.intercept_[0]) + offset
-        mean, scale = scaler.mean_, scaler.scale_
-        return cls(
-            features.names,
-            dict(features.settings),
-            LABELS,
-            mean,
-            scale,
-            weights,
-            bias,
-            fitted_on=features_digest(features),
-        )
+        return cls._of(features, LABELS, by_labels(rows, is_copy, seed))
 
     @classmethod
     def without_labels(
@@ -154,10 +127,16 @@ class CopyDetector:
         """
         rows, seed = _known("features", features), whole_number("seed", seed, 0)
         if negatives is None:
-            return _by_snap(cls, features, seed)
+            place = _place_of_snap(features)
+            return cls._of(features, SNAP, by_snap(rows[:, place], seed).at(place, rows.shape[1]))
         others = _known("negatives", negatives)
         require_alike(features, negatives.names, negatives.settings, "of negatives")
-        return _by_ratio(cls, features, rows, others)
+        return cls._of(features, NEGATIVES, by_ratio(rows, others))
+
+    @classmethod
+    def _of(cls, features: CopyFeatures, kind: str, odds: Odds) -> "CopyDetector":
+        own, settings = features_digest(features), dict(features.settings)
+        return cls(features.names, settings, kind, *odds, fitted_on=own)
 
     def score(
         self, features: CopyFeatures, *, is_other_model: bool = False
@@ -241,91 +220,11 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     return arrays | {"names": tuple(names), "bias": bias, "floor": floor}
 
 
-def _platt(scores: Float[np.ndarray, " n"], is_copy: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    """Slope and offset of the calibrated odds.
-
-    Each sample counts as a copy by its target, (n₊ + 1)/(n₊ + 2) or 1/(n₋ + 2), and as none by the
-    rest.
-    """
-    from sklearn.linear_model import LogisticRegression  # of the extra `demo`
-
-    number, others = int(is_copy.sum()), int((~is_copy).sum())
-    targets = np.where(is_copy, (number + 1) / (number + 2), 1 / (others + 2))
-    both, is_one = (
-        np.concatenate([scores, scores])[:, None],
-        np.arange(2 * len(scores)) < len(scores),
-    )
-    weights = np.concatenate([targets, 1 - targets])
-    model = LogisticRegression(C=1e6).fit(both, is_one, sample_weight=weights)
-    return max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0])
-
-
-def _by_snap(cls: type[CopyDetector], features: CopyFeatures, seed: int) -> CopyDetector:
-    """Two normal distributions of one variance, whose odds are linear in snap."""
-    from sklearn.mixture import GaussianMixture  # of the extra `demo`
-
+def _place_of_snap(features: CopyFeatures) -> int:
     has_snap = "snap" in features.names
     expected = "have snap among them, for which an earlier checkpoint is needed, or give negatives"
     require(has_snap, "features", list(features.names), expected)
-    place = features.names.index("snap")
-    snap = _known("features", features)[:, place]
-    _require_two_groups(snap)
-    mean, scale = _moments(snap[:, None])
-    standard = (snap[:, None] - mean[None]) / scale[None]
-    options = {"covariance_type": "tied", "random_state": seed}
-    mixture = GaussianMixture(2, n_init=5, **options).fit(standard)
-    one = GaussianMixture(1, **options).fit(standard)
-    expected = f"{TWO_GROUPS}: one normal distribution fits them as well"
-    # Few samples do not show two groups that overlap.
-    is_mixed = len(snap) < ENOUGH or mixture.aic(standard) < one.aic(standard)
-    require(bool(is_mixed), "features", f"{len(snap)} samples", expected)
-    low, high = np.argsort(mixture.means_[:, 0])
-    ends, variance = mixture.means_[:, 0], float(mixture.covariances_[0, 0])
-    slope = (ends[high] - ends[low]) / variance
-    bias = np.log(mixture.weights_[high] / mixture.weights_[low])
-    bias -= (ends[high] ** 2 - ends[low] ** 2) / (2 * variance)
-    size = len(features.names)
-    means, scales, weights = np.zeros(size), np.ones(size), np.zeros(size)
-    means[place], scales[place], weights[place] = mean[0], scale[0], slope
-    settings = dict(features.settings)
-    own = features_digest(features)
-    return cls(features.names, settings, SNAP, means, scales, weights, float(bias), fitted_on=own)
-
-
-def _require_two_groups(snap: Float[np.ndarray, " n"]) -> None:
-    """Refuses samples of which clearly none, or not enough, are copies by their snap."""
-    middle, got = float(np.median(snap)), f"{len(snap)} samples"
-    expected = f"{TWO_GROUPS}: the earlier model guesses the median sample better"
-    require(middle >= 0, "features", got, expected)
-    share = share_snapped(snap, CONFIDENCE)
-    got += f" of which {100 * share.value:.2g}% snap"
-    expected = (
-        f"{TWO_GROUPS}, one of clearly more than {100 * LEAST_SNAPPED:g}% that snap: perhaps none "
-        "is a copy, which labels or negatives would say"
-    )
-    require(share.low > LEAST_SNAPPED, "features", got, expected)
-
-
-def _by_ratio(
-    cls: type[CopyDetector],
-    features: CopyFeatures,
-    rows: Float[np.ndarray, "n features"],
-    negatives: Float[np.ndarray, "m features"],
-) -> CopyDetector:
-    """A ratio of densities by logistic regression; its odds are those of equal numbers of both."""
-    from sklearn.linear_model import LogisticRegression  # of the extra `demo`
-
-    mean, scale = _moments(negatives)
-    both = (np.concatenate([rows, negatives]) - mean[None]) / scale[None]
-    is_own = np.arange(len(both)) < len(rows)
-    model = LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced")
-    model.fit(both, is_own)
-    odds = model.decision_function(both[is_own])
-    floor = float(min(np.exp(np.quantile(odds, 0.05)), 1.0))
-    weights, bias = model.coef_[0], float(model.intercept_[0])
-    settings = dict(features.settings)
-    own = features_digest(features)
-    return cls(features.names, settings, NEGATIVES, mean, scale, weights, bias, floor, own)
+    return features.names.index("snap")
 
 
 def _require_features(name: str, features: object) -> None:
@@ -335,7 +234,7 @@ def _require_features(name: str, features: object) -> None:
 def _known(name: str, features: CopyFeatures) -> Float[np.ndarray, "n features"]:
     _require_features(name, features)
     rows = features.values[np.isfinite(features.values).all(axis=1)]
-    least = whole_number("least", 2 * FOLDS)
+    least = 2 * FOLDS
     require(len(rows) >= least, name, f"{len(rows)} finite samples", f"be at least {least}")
     return rows
 
@@ -345,8 +244,3 @@ def _flags(labels: Shaped[np.ndarray, " n"], number: int) -> Bool[np.ndarray, " 
     fits = flags.shape == (number,) and flags.dtype == np.bool_
     require(fits, "labels", f"{flags.dtype} of shape {flags.shape}", f"be bool, ({number},)")
     return flags
-
-
-def _moments(rows: Float[np.ndarray, "n features"]) -> tuple[np.ndarray, np.ndarray]:
-    deviation = rows.std(axis=0)
-    return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)

@@ -208,7 +208,7 @@ def _settings(
     bins: int,
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    """What features depend on; a digest of the key shows that the noise was the same."""
+    """The settings that features depend on; a digest of the key stands for the noise."""
     ts = None if profile is None else np.asarray(profile.ts, np.float32)
     of_profile = _WITHOUT_PROFILE
     if ts is not None:

@@ -5,10 +5,10 @@ from kinetic_jax.fields._adapters import from_scaled_time as from_scaled_time
 from kinetic_jax.fields._adapters import from_vector_field as from_vector_field
 from kinetic_jax.fields._field import Field as Field
 from kinetic_jax.fields._field import WrappedField as WrappedField
-from kinetic_jax.fields._flax import LinenField as LinenField
-from kinetic_jax.fields._flax import NNXField as NNXField
-from kinetic_jax.fields._flax import from_linen as from_linen
-from kinetic_jax.fields._flax import from_nnx as from_nnx
+from kinetic_jax.fields._linen import LinenField as LinenField
+from kinetic_jax.fields._linen import from_linen as from_linen
+from kinetic_jax.fields._nnx import NNXField as NNXField
+from kinetic_jax.fields._nnx import from_nnx as from_nnx
 from kinetic_jax.fields._on_manifold import on_manifold as on_manifold
 from kinetic_jax.fields._prediction import edm_denoiser as edm_denoiser
 from kinetic_jax.fields._prediction import from_prediction as from_prediction

@@ -15,7 +15,7 @@ from kinetic_jax._dtypes import as_time, clock_stop, dtype_of, last_stage
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import EventShape, State, StateSpec, as_event_shape, optional_event_shape
 from kinetic_jax.fields._field import Field, WrappedField, has_gain, unknown_rate
-from kinetic_jax.fields._flax import from_nnx
+from kinetic_jax.fields._nnx import from_nnx
 from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,

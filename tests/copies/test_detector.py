@@ -192,7 +192,7 @@ def two_models(seed):
 
 
 def test_copies_are_detected_without_the_training_rows():
-    """Of a network that has learnt its rows by heart, which are then deleted."""
+    """A network has learnt its rows by heart, which are then deleted."""
     rows = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
     network = network_field("mlp", (6,), key=jax.random.key(0), width=64, depth=2)
     options = {"optimizer": optax.adam(3e-3), "batch_size": 64, "key": jax.random.key(1)}
