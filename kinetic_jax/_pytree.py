@@ -52,6 +52,11 @@ def as_pytree(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def short_repr(node: object) -> str:
+    """The numbers of a result by name; of arrays shape and dtype, as Equinox shows modules."""
+    return eqx.tree_pformat(node)
+
+
 @dataclass_transform(frozen_default=True)
 def result(cls: type[T]) -> type[T]:
     """Makes a class of results a frozen dataclass and pytree that `jax.export` can serialise.
@@ -60,14 +65,15 @@ def result(cls: type[T]) -> type[T]:
     its constructor: JAX puts objects that are not arrays into pytrees, which runtime shape checks
     of the constructor would refuse.
     """
-    frozen = dataclasses.dataclass(frozen=True)(cls)
-    names = [field.name for field in dataclasses.fields(frozen)]  # type: ignore[arg-type]
+    frozen: Any = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    frozen.__repr__ = short_repr
+    names = [field.name for field in dataclasses.fields(frozen)]
 
     def flatten(node: T) -> tuple[list[tuple[Any, Any]], None]:
         return [(jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names], None
 
     def unflatten(_: None, children: Iterable[object]) -> T:
-        node = object.__new__(frozen)
+        node: T = object.__new__(frozen)
         for name, child in zip(names, children, strict=True):
             object.__setattr__(node, name, child)
         return node
@@ -79,4 +85,5 @@ def result(cls: type[T]) -> type[T]:
         serialize_auxdata=lambda _: b"",
         deserialize_auxdata=lambda _: None,
     )
-    return frozen
+    decorated: type[T] = frozen
+    return decorated

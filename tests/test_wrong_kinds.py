@@ -15,6 +15,7 @@ import flax.linen as nn, jax, jax.numpy as jnp, numpy as np, optax
 from flax import nnx
 from kinetic_jax import *
 from kinetic_jax import kts
+from kinetic_jax.fields import from_prediction, vp_schedule
 from kinetic_jax.networks import ResidualMLP, Scaling, network_field
 
 class Swapped(nnx.Module):
@@ -23,6 +24,17 @@ class Swapped(nnx.Module):
     def __call__(self, x, t):
         return self.layer(jnp.concatenate([x, t[:, None]], -1))
 
+class Labelled(nnx.Module):
+    def __init__(self):
+        self.labels = nnx.Embed(4, 3, rngs=nnx.Rngs(0))
+    def __call__(self, t, x, labels=None):
+        return x + self.labels(labels)
+
+class LabelledLinen(nn.Module):
+    @nn.compact
+    def __call__(self, t, x, labels=None):
+        return x + nn.Embed(4, 3)(labels)
+
 class Linen(nn.Module):
     @nn.compact
     def __call__(self, t, x):
@@ -30,7 +42,8 @@ class Linen(nn.Module):
 
 key = jax.random.key(0)
 x0 = noise(key, jnp.arange(4), (3,))
-linear = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+of_linen = LabelledLinen().init(key, jnp.zeros(1), x0[:1], jnp.zeros(1, int))
+linear, vp = nnx.Linear(3, 3, rngs=nnx.Rngs(0)), vp_schedule()
 labelled = network_field("mlp", (3,), key=key, num_classes=4, width=8, depth=1)
 plain = network_field("mlp", (3,), key=key, width=8, depth=1)
 rows = np.ones((10, 3), np.float32)
@@ -52,6 +65,7 @@ print(json.dumps(told))
 """
 
 KEY = "ValueError: key must be one JAX random key, as jax.random.key(0) makes it, got"
+NO_COND = "cond is None: a model that takes labels, or another condition, is called as sample("
 LABELS = "ValueError: cond must lie in [0, 4], got"
 CASES = {
     "sample(kts(0.1), x0)": "got Gain, which takes other arguments (a transform is applied to",
@@ -75,6 +89,10 @@ CASES = {
     "sample(plain, None)": "ValueError: x0 must be an array of numbers, got None",
     "sample(kts(0.1)(plain), x0[:, :2])": "x0 must have the field's event shape, (3,), got rows",
     "sample(plain, x0, save_at='all')": "save_at must be an array of numbers, got 'all'",
+    "sample(from_nnx(Labelled()), x0)": NO_COND,
+    "sample(from_linen(LabelledLinen(), of_linen), x0)": NO_COND,
+    "sample(lambda t, x, cond: x * cond, x0)": NO_COND,
+    "sample(from_prediction(lambda t, x, c: x * c, predicts='data', schedule=vp), x0)": NO_COND,
     "sample(cfg(2.0, labelled.null_cond)(labelled), x0)": "cond must be given to a guided field",
     "train(key=0)": f"{KEY} 0",
     "train(key=jax.random.split(key))": f"{KEY} key<fry> of shape (2,)",

@@ -3,11 +3,13 @@
 Docstrings are plain text with `code` in single backticks; here they become reStructuredText.
 """
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 from public_names import PACKAGE, comment_of, described, members_of, modules, names_of, pages
 
 
@@ -31,7 +33,20 @@ def page(module: str) -> str:
     if above:
         also = ", ".join(f":py:obj:`{name} <{full[name]}>`" for name in above)
         lines += [f"Also here, described with the names at the top: {also}.", ""]
-    return "\n".join([*lines, *(entry(module, *item) for item in own.items())])
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for name, thing in own.items():
+        parts[is_record(thing)].append(entry(module, name, thing))
+    lines += parts[False]
+    if parts[False] and parts[True]:
+        lines += ["Results and records", "-" * 19, ""]
+    return "\n".join([*lines, *parts[True]])
+
+
+def is_record(thing: object) -> bool:
+    """True for a class of named fields, which functions return or take."""
+    if not inspect.isclass(thing) or issubclass(thing, eqx.Module):
+        return False
+    return issubclass(thing, tuple) or dataclasses.is_dataclass(thing)
 
 
 def write_pages(app: Any, config: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, PyTree
 
 from kinetic_jax._checks import require, short, whole_number
+from kinetic_jax._pytree import short_repr
 from kinetic_jax.copies._reject import Labels, Rejection, checked_amount, checked_scores, reject
 from kinetic_jax.copies._two_parts import Candidates, candidates, completed, launch, steps
 from kinetic_jax.fields import VelocityField
@@ -32,6 +33,9 @@ class RejectedRun(NamedTuple):
     rejection: Rejection
     risk: Float[np.ndarray, " n"]
     evaluations: int
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def evaluations_per_kept(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Integer, PRNGKeyArray, PyTree
 
 from kinetic_jax._checks import require, require_key, require_known, short, whole_number
+from kinetic_jax._pytree import short_repr
 from kinetic_jax.copies._early import LaunchScore, evaluations_of, known_scores, per_kept
 from kinetic_jax.copies._guided_path import total_guidance
 from kinetic_jax.copies._paths import early_bending
@@ -60,6 +61,9 @@ class SelectedRun(NamedTuple):
     selection: Selection
     score: Float[np.ndarray, " n"]
     evaluations: int
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def evaluations_per_kept(self) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kinetic_jax._checks import numbers, require
+from kinetic_jax._pytree import short_repr
 from kinetic_jax.networks import Scaling
 
 _ROUNDING = 5e-4  # tolerance for values outside the range, from resampling in float32
@@ -34,6 +35,9 @@ class Images(NamedTuple):
     held_out_labels: Int[np.ndarray, " m"] | None
     scaling: Scaling
     classes: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from kinetic_jax.fields._flax import (
     summary,
     untrained,
 )
+from kinetic_jax.fields._protocol import hint_of_cond
 from kinetic_jax.fields._step import SteppedField
 
 
@@ -65,7 +66,8 @@ class LinenField(ModelField, SteppedField):
         call = _call_linen if self.call is None else self.call
         given = () if self.args is None else (self.args,)
         inputs, step = batch_of_one(((t, x, cond), self.step_argument(t, x)))
-        output = call(self.module, self.variables, *given, *inputs, **step)
+        with hint_of_cond(cond):
+            output = call(self.module, self.variables, *given, *inputs, **step)
         return one_velocity(output, x, type(self.module).__name__)
 
 

@@ -20,6 +20,7 @@ from kinetic_jax.fields._flax import (
     summary,
     untrained,
 )
+from kinetic_jax.fields._protocol import hint_of_cond
 from kinetic_jax.fields._step import SteppedField
 
 
@@ -86,7 +87,8 @@ class NNXField(ModelField, SteppedField):
 
     def _output(self, model: nnx.Module, inputs: tuple[Any, ...], step: dict[str, Array]) -> Any:
         call = _call_nnx if self.call is None else self.call
-        return call(model, *(() if self.args is None else (self.args,)), *inputs, **step)
+        with hint_of_cond(inputs[-1]):
+            return call(model, *(() if self.args is None else (self.args,)), *inputs, **step)
 
     def _changed(self, model: nnx.Module) -> dict[str, type]:
         """The variables that a call changed, and of which kind they are."""

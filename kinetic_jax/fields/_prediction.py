@@ -20,6 +20,7 @@ from kinetic_jax.fields._protocol import (
     VelocityField,
     as_field,
     checked_velocity,
+    hint_of_cond,
     require_function,
     traced_args,
 )
@@ -222,7 +223,9 @@ class _Called(Field):
 
     def __call__(self, t: Array, x: State, cond: PyTree[Any] | None = None) -> State:
         given = () if self.args is None else (self.args,)
-        return checked_velocity(self.call(self.model, *given, t, x, cond), x)
+        with hint_of_cond(cond):
+            output = self.call(self.model, *given, t, x, cond)
+        return checked_velocity(output, x)
 
 
 class Preconditioned(WrappedField):

@@ -1,7 +1,8 @@
 """Velocity fields: the protocol, and `as_field`, which converts any callable."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -62,7 +63,9 @@ class FunctionField(SteppedField):
         """The velocity of one sample, in the dtype of x."""
         try:
             step = self.step_argument(t, x)
-            return checked_velocity(self.function(t, x, cond, **step), x)
+            with hint_of_cond(cond):
+                velocity = self.function(t, x, cond, **step)
+            return checked_velocity(velocity, x)
         except Exception as error:
             name = getattr(self.function, "__name__", type(self.function).__name__)
             shapes = jax.tree.map(jnp.shape, x)
@@ -74,6 +77,20 @@ class FunctionField(SteppedField):
                 f"shape () and x of shape {shapes}; a network written for batches {advice}"
             )
             raise
+
+
+@contextmanager
+def hint_of_cond(cond: PyTree[Any]) -> Iterator[None]:
+    """Adds to an error of a model that was called without a condition that it may need one."""
+    try:
+        yield
+    except Exception as error:
+        if cond is None:
+            error.add_note(
+                "cond is None: a model that takes labels, or another condition, is called as "
+                "sample(field, x0, cond)"
+            )
+        raise
 
 
 def as_field(field: object, name: str = "field") -> Field:

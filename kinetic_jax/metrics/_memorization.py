@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -80,7 +81,8 @@ def memorization(
             like `samples`, if that is one.
         threshold: threshold of the ratio of the two distances, in (0, 1].
         confidence: level of the intervals, in (0, 1).
-        held_out: data the model never saw; their score is the floor.
+        held_out: data the model never saw; their score is the floor. Rows that are training rows
+            are counted in a warning.
         completed: the samples completed by `kinetic_jax.sampling.complete`, in the same order:
             noise that a gain left on a copy hides it from F_mem.
         plain: the samples from the same noise without the gain, in the same order; needs
@@ -150,6 +152,7 @@ def memorization(
     ends = np.cumsum([0, *sizes.values()]).tolist()
     parts = [nearest.part(slice(*pair)) for pair in itertools.pairwise(ends)]
     results = dict(zip(sizes, (judged(part, *rule) for part in parts), strict=True))
+    _warn_of_seen(results.get("held_out"))
     measured = results["samples"]._replace(
         held_out=results.get("held_out"), completed=results.get("completed")
     )
@@ -157,6 +160,14 @@ def memorization(
         return measured
     kept, kept_copies = _kept(results["completed"], results["plain"], confidence)
     return measured._replace(kept=kept, kept_copies=kept_copies)
+
+
+def _warn_of_seen(held_out: Memorization | None) -> None:
+    """Warns of held-out rows that are training rows: the floor is too high by them."""
+    seen = 0 if held_out is None else int(np.sum(held_out.distances[:, 0] == 0))
+    if held_out is not None and seen:
+        message = f"held_out has {seen:,} rows of train among {len(held_out.ratios):,}"
+        warnings.warn(f"{message}: no floor is measured by data that the model saw", stacklevel=3)
 
 
 def _kept(completed: Memorization, plain: Memorization, confidence: float) -> tuple[Kept, Kept]:

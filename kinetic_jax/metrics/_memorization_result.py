@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kinetic_jax._pytree import short_repr
 from kinetic_jax.metrics._intervals import Interval, newcombe
 
 
@@ -90,6 +91,9 @@ class Memorization(NamedTuple):
     completed: "Memorization | None" = None
     kept: Kept | None = None
     kept_copies: Kept | None = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def valid(self) -> np.ndarray:

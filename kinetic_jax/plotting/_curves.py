@@ -133,7 +133,8 @@ def energy_and_profile(
 ) -> Figure | SubFigure:
     """The energies of samples, their speed over time, and the gain that shaped it under it.
 
-    Boxes are quartiles of the energies, whiskers hold 95% of them. Failed samples are left out.
+    Boxes are quartiles of the energies, whiskers hold 95% of them; the band around a speed is the
+    95% interval of its mean. Failed samples are left out.
 
     Args:
         runs: trajectories on fixed grids by name.

@@ -1,6 +1,7 @@
 """F_mem with planted copies, its interval written out, and what counts neither way."""
 
 import math
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -194,6 +195,15 @@ def test_the_bootstrap_interval_is_that_of_resampling():
     sure = memorization(on_the_line(0, 20), LINE)
     assert sure.bootstrap == (0, 0)  # which Wilson's interval does not claim
     assert sure.high > 0.05
+
+
+def test_held_out_rows_that_are_training_rows_are_counted():
+    seen = np.concatenate([LINE[:2], on_the_line(3, 8)])
+    with pytest.warns(UserWarning, match="held_out has 2 rows of train among 10:"):
+        memorization(on_the_line(5, 10), LINE, held_out=seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        memorization(seen, LINE, held_out=on_the_line(3, 10))
 
 
 def test_what_held_out_data_score():
