@@ -71,7 +71,12 @@ def as_array(name: str, value: object) -> Array:
     # JAX gives Python's own numbers its default dtypes, and takes lists of tracers.
     by_jax = isinstance(value, bool | int | float | complex) or not is_concrete(value)
     with _refusing_others(name, value):
-        return jnp.asarray(value if by_jax else numbers(name, value))
+        if by_jax:
+            return jnp.asarray(value)
+        # Without the dtype, and for another one, JAX compiles a program for each shape.
+        array = numbers(name, value)
+        dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+        return jnp.asarray(array.astype(dtype, copy=False), dtype)
 
 
 def as_arrays(name: str, tree: PyTree) -> PyTree[Array]:
@@ -213,7 +218,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
             _require_real(name, array, short(value))
             return jnp.asarray(array, dtype)
         # By NumPy: JAX would compile a program for a number in every first call.
-        return jnp.asarray(real_array(name, value), dtype)
+        return jnp.asarray(real_array(name, value).astype(dtype), dtype)
 
 
 def float_scalar(value: ArrayLike, name: str) -> Array:

@@ -1,6 +1,6 @@
 """Loops as users would write them without this library, against which it is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import diffrax
@@ -104,6 +104,81 @@ def scan_heun_energy(field: VelocityField, x0: Array, nodes: Array) -> tuple[Arr
 
     start = x0, jnp.zeros(x0.shape[0])
     return jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))[0]
+
+
+def scan_euler_all(field: VelocityField, x0: Array, nodes: Array) -> dict[str, Array]:
+    """An Euler loop with all that `sample` returns."""
+
+    def velocities(x: Array, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
+        velocity = jax.vmap(lambda x: field(t0, x))(x)
+        power = _summed(velocity**2)
+        return velocity, power, jnp.sqrt(power)
+
+    return _with_all_results(velocities, x0, nodes, calls=1)
+
+
+def scan_heun_all(field: VelocityField, x0: Array, nodes: Array) -> dict[str, Array]:
+    """A Heun loop with all that `sample` returns."""
+
+    def velocities(x: Array, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
+        first = jax.vmap(lambda x: field(t0, x))(x)
+        second = jax.vmap(lambda x: field(t1, x))(x + (t1 - t0) * first)
+        powers = _summed(first**2), _summed(second**2)
+        speed = (jnp.sqrt(powers[0]) + jnp.sqrt(powers[1])) / 2
+        return (first + second) / 2, (powers[0] + powers[1]) / 2, speed
+
+    return _with_all_results(velocities, x0, nodes, calls=2)
+
+
+def _summed(squares: Array) -> Array:
+    return jnp.sum(squares, axis=tuple(range(1, squares.ndim)))
+
+
+def _with_all_results(
+    velocities: Callable[[Array, Array, Array], tuple[Array, Array, Array]],
+    x0: Array,
+    nodes: Array,
+    *,
+    calls: int,
+) -> dict[str, Array]:
+    """A loop by `velocities`: (x, t0, t1) to a step's mean velocity, mean ||u||² and mean ||u||."""
+    batch = x0.shape[0]
+
+    def step(
+        carry: tuple[Array, ...], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
+        (x, before, launch, landing, length), (t0, t1) = carry, ends
+        mean, power, speed = velocities(x, t0, t1)
+        energy, is_landing = (t1 - t0) * power / 2, t0 >= 0.6 - 1e-6
+        launch = launch + jnp.where(is_landing, 0.0, energy)
+        landing = landing + jnp.where(is_landing, energy, 0.0)
+        bend2 = jnp.where(t0 == nodes[0], 0.0, _summed((mean - before) ** 2))
+        moved = x + (t1 - t0) * mean
+        carry = moved, mean, launch, landing, length + (t1 - t0) * speed
+        return carry, (_summed(mean**2), bend2)
+
+    zero = jnp.zeros(batch)
+    start: tuple[Array, ...] = (x0, x0, zero, zero, zero)
+    ends, profile = jax.lax.scan(step, start, (nodes[:-1], nodes[1:]))
+    x1, _, launch, landing, length = ends
+    total, displacement = launch + landing, _summed((x1 - x0) ** 2) / 2
+    speed2, bend2 = (rows.T for rows in profile)
+    finite = jnp.isfinite(total) & jnp.isfinite(displacement) & jnp.isfinite(bend2).all(axis=1)
+    return {
+        "x1": x1,
+        "total": total,
+        "launch": launch,
+        "landing": landing,
+        "displacement": displacement,
+        "excess": total - displacement,
+        "length": length,
+        "ts": nodes[:-1],
+        "speed2": speed2,
+        "bend2": bend2,
+        "num_evals": jnp.full(batch, calls * (len(nodes) - 1)),
+        "status": jnp.where(finite, 0, 1),
+        "residual": jnp.zeros(batch),
+    }
 
 
 def adaptive(

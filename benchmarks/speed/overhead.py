@@ -25,8 +25,10 @@ from benchmarks.speed._loops import (
     bare_mlp,
     require_same,
     scan_euler,
+    scan_euler_all,
     scan_euler_energy,
     scan_heun,
+    scan_heun_all,
     scan_heun_energy,
 )
 from benchmarks.speed._record import Claim, Recorder
@@ -34,6 +36,7 @@ from kinetic_jax import Trajectories, VelocityField, noise, sample
 from kinetic_jax.networks import AUTHORS_UNET, network_field
 
 BY_HAND, BY_HAND_ENERGY = "hand-written scan, no energy", "hand-written scan, energy"
+BY_HAND_ALL = "hand-written scan, all results"
 WITH_ENERGY, WITHOUT, TOTAL = "sample", "sample, x1 alone", "sample, x1 and the energy"
 PLAIN = "plain diffeqsolve under vmap, no energy"
 
@@ -43,13 +46,14 @@ class Method(NamedTuple):
 
     scan: Callable[[VelocityField, Array, Array], Array]
     scan_energy: Callable[[VelocityField, Array, Array], tuple[Array, Array]]
+    scan_all: Callable[[VelocityField, Array, Array], dict[str, Array]]
     solver: diffrax.AbstractSolver
     num_steps: int
 
 
 SOLVERS = {
-    "Euler": Method(scan_euler, scan_euler_energy, diffrax.Euler(), 100),
-    "Heun": Method(scan_heun, scan_heun_energy, diffrax.Heun(), 50),
+    "Euler": Method(scan_euler, scan_euler_energy, scan_euler_all, diffrax.Euler(), 100),
+    "Heun": Method(scan_heun, scan_heun_energy, scan_heun_all, diffrax.Heun(), 50),
 }
 CONTROLLER = diffrax.PIDController(rtol=1e-4, atol=1e-4)
 # Compiling does not depend on the number of steps; few keep the time of running negligible.
@@ -99,6 +103,7 @@ def contenders(
     return {
         BY_HAND: functools.partial(eqx.filter_jit(method.scan), field, x0, nodes),
         BY_HAND_ENERGY: functools.partial(eqx.filter_jit(method.scan_energy), field, x0, nodes),
+        BY_HAND_ALL: functools.partial(eqx.filter_jit(method.scan_all), field, x0, nodes),
         WITH_ENERGY: functools.partial(ours, field, x0),
         TOTAL: functools.partial(total, field, x0),
         WITHOUT: functools.partial(x1_alone, field, x0),
@@ -143,6 +148,18 @@ def fixed_grid(
         x1, energy = calls[BY_HAND_ENERGY]()
         require_same(run.x1, {BY_HAND_ENERGY: x1}, tolerance)
         require_same(run.energy.total, {BY_HAND_ENERGY: energy}, tolerance)
+        require_all_results(run, contenders(field, x0, solver, num_steps)[BY_HAND_ALL](), tolerance)
+
+
+def require_all_results(run: Trajectories, by_hand: dict[str, Array], tolerance: float) -> None:
+    """Refuses a loop whose results are not those of `sample`."""
+    assert run.profile is not None, "a fixed grid has a profile"
+    ours = vars(run) | vars(run.energy) | vars(run.profile)
+    for name, values in by_hand.items():
+        # The excess by hand is a difference of energies.
+        size = float(jnp.max(jnp.abs(ours["total" if name == "excess" else name]))) or 1.0
+        message = f"{BY_HAND_ALL}, {name}"
+        np.testing.assert_allclose(values, ours[name], 0, tolerance * size, err_msg=message)
 
 
 def first_calls(
@@ -152,16 +169,27 @@ def first_calls(
     x0: Array,
     solver: str,
     *,
-    names: Sequence[str] = (BY_HAND, BY_HAND_ENERGY, WITH_ENERGY, TOTAL),
+    names: Sequence[str] = (BY_HAND, BY_HAND_ENERGY, BY_HAND_ALL, WITH_ENERGY, TOTAL),
     dtype: str = "float32",
 ) -> None:
     """Times tracing and compiling of the ways to sample on a fixed grid, or of some."""
     ways = contenders(field, x0, solver, STEPS_OF_A_FIRST_CALL)
-    claims = Claim(WITH_ENERGY, 1.25), Claim(TOTAL, 1.25, against=BY_HAND_ENERGY)
-    recorder.first_calls(
+    claims = (
+        Claim(WITH_ENERGY, 1.25, against=BY_HAND_ALL),
+        Claim(TOTAL, 1.25, against=BY_HAND_ENERGY),
+    )
+    timings = recorder.first_calls(
         f"tracing and compiling: {title}",
         {name: call for name, call in ways.items() if name in names},
         *(claim for claim in claims if {claim.of, claim.against or claim.of} <= set(names)),
+        dtype=dtype,
+    )
+    more = np.subtract(timings[WITH_ENERGY].rounds, timings[BY_HAND].rounds)
+    recorder.figures(
+        f"tracing and compiling, more than that of {BY_HAND}: {title}",
+        "s",
+        {WITH_ENERGY: float(np.median(more))},
+        Claim(WITH_ENERGY, 0.2, figure=True),
         dtype=dtype,
     )
 

@@ -43,7 +43,7 @@ def bits_per_dimension(
     Args:
         log_density: log p(x) in nats, from `encode(log_density=)` or `sample`; any shape.
         scaling: a `kinetic_jax.networks.Scaling`, or a field that declares one.
-        num_dimensions: d. Default: of the field's `event_shape`.
+        num_dimensions: the number of dimensions, d. Default: of the field's `event_shape`.
 
     Returns:
         Bits per dimension as float64, of the shape of `log_density`. Smaller is better.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from kinetic_jax._checks import as_array, is_concrete, require, require_flag
+from kinetic_jax._checks import as_array, float_array, is_concrete, require, require_flag
 from kinetic_jax._dtypes import as_time
 from kinetic_jax._open import call_opened
 from kinetic_jax._pytree import as_pytree
@@ -148,7 +148,7 @@ def _refuse_reversal(fn: TimeGain) -> None:
         tau = float(fn.tau_split)
         nodes = np.sort(np.append(nodes, [tau, max(tau - 1e-5, 0.0)]))
     with jax.ensure_compile_time_eval():
-        eta = call_opened(gain_at, fn, jnp.asarray(nodes, float))
+        eta = call_opened(gain_at, fn, float_array(nodes, "nodes"))
     if not is_concrete(eta):
         return  # the function closes over a tracer
     values = np.asarray(eta)

@@ -127,6 +127,16 @@ def five_steps(weight, x, shift=0.0):
     return x
 
 
+def test_one_call_is_one_program(normal, compilations):
+    """The numbers that it takes are converted without programs of their own."""
+    x0 = normal(0, 3, 2)
+    shaped = kts(0.1, 0.02, 0.55, k=2.5)(lambda t, x, cond: jnp.tanh(x) - t)
+    jax.clear_caches()  # of the tiny programs that other tests have compiled, too
+    with compilations() as count:
+        sample(shaped, x0, grid=np.linspace(0, 1, 5), tau_split=0.3, t1=1.0)
+    assert count() == 1
+
+
 def test_a_closure_is_sampled_with_what_it_holds_now(normal, compilations):
     """Train, sample, train, sample: no stale weights, and no second program."""
     held = {"weight": jnp.asarray(normal(0, 2, 2))}

@@ -46,13 +46,17 @@ def test_first_calls_compile_again_in_every_round(compilations):
 @pytest.mark.parametrize("solver", overhead.SOLVERS)
 def test_hand_written_loops_are_the_solvers(solver):
     field, x0 = lambda t, x, cond=None: jnp.cos(3 * t) * x, jnp.ones((2, 3))
-    scan, scan_energy, method, _ = overhead.SOLVERS[solver]
+    scan, scan_energy, scan_all, method, _ = overhead.SOLVERS[solver]
     nodes = jnp.linspace(0.0, 1.0, 11)
     expected = sample(field, x0, solver=method, num_steps=10)
     np.testing.assert_allclose(scan(field, x0, nodes), expected.x1, rtol=1e-6)
     x1, energy = scan_energy(field, x0, nodes)
     np.testing.assert_allclose(x1, expected.x1, rtol=1e-6)
     np.testing.assert_allclose(energy, expected.energy.total, rtol=1e-6)
+    overhead.require_all_results(expected, scan_all(field, x0, nodes), 1e-5)
+    others = scan_all(field, x0, nodes) | {"length": energy}
+    with pytest.raises(AssertionError, match="all results, length"):
+        overhead.require_all_results(expected, others, 1e-5)
 
 
 def test_plain_adaptive_solve_takes_the_steps_of_sample():
