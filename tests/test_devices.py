@@ -16,6 +16,8 @@ import pytest
 import kinetic_jax as kj
 from tests.device_cases import ALONE, DEVICES, SPLIT, TRACED, X, assert_same, meshes, split_over
 
+pytestmark = pytest.mark.long
+
 CASES = TRACED | ALONE
 NO_ARRAYS = {
     "energy_init energy_state energy_result": "parts of the loop under energy_update",

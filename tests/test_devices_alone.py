@@ -11,6 +11,8 @@ from scipy.integrate import solve_ivp
 
 from tests.device_cases import ALONE, SPLIT, X, assert_same, meshes, split_over
 
+pytestmark = pytest.mark.long
+
 
 def landing():
     """The result of `single_atom` by SciPy: exp(−∫ η/(1 − t)), and ∫ ½ (η/(1 − t) of it)²."""

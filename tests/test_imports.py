@@ -23,6 +23,7 @@ print(json.dumps([before, sorted(set(sys.modules) - built_on), dir(kinetic_jax)]
 """
 
 
+@pytest.mark.long
 def test_heavy_packages_are_loaded_when_they_are_used():
     """Orbax, SciPy, Rich's bars, scikit-learn and Matplotlib are for some users."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)

@@ -22,6 +22,8 @@ from kinetic_jax.metrics._neighbor_mesh import MeshSearch, _by_products, _on_eac
 from kinetic_jax.metrics._neighbor_scores import ProductScore, measure, with_certainty
 from kinetic_jax.training._step import Problem, advance, initial_state, split_field
 
+pytestmark = pytest.mark.long
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 RNG = np.random.default_rng(0)
 X0 = jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32)

@@ -511,6 +511,7 @@ def test_an_array_is_one_leaf_however_often_it_is_held():
     assert len(jax.tree.leaves(opened(lambda x: inner(x) + weight @ x))) == 1
 
 
+@pytest.mark.long
 def test_what_a_field_closes_over_is_let_go():
     """200 calls: no array, no function, no object that held one is alive after, and one program."""
 

@@ -139,6 +139,7 @@ def told():
     return dict(zip(CASES, json.loads(found.stdout), strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", CASES)
 def test_the_message_names_what_is_wrong(told, code):
     assert CASES[code] in told[code]

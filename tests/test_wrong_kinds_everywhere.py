@@ -99,6 +99,7 @@ def is_named(parameter, message):
     return subject is not None and parameter in re.findall(r"\w+", subject[1])
 
 
+@pytest.mark.long
 def test_each_public_name_has_a_call(told):
     called = {re.match(r"\w+", call)[0] for call in told["calls"]}
     public, apart = set(told["public"]), set.union(*NOT_CALLED.values())

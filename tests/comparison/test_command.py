@@ -15,6 +15,8 @@ from kinetic_jax._cli._checkpoints import find_checkpoints
 from kinetic_jax.comparison import _compare
 from kinetic_jax.networks import Scaling, network_field
 
+pytestmark = pytest.mark.long
+
 OPTIONS = ("--n=400", "--num-steps=4", "--seed=2")
 RAW = np.random.default_rng(0).integers(0, 256, size=(6, 2)).astype(np.uint8)
 

@@ -191,6 +191,7 @@ def two_models(seed):
     return rows, model, earlier, dataclasses.replace(run, x1=jnp.asarray(mixed)), is_odd
 
 
+@pytest.mark.long
 def test_copies_are_detected_without_the_training_rows():
     """A network has learnt its rows by heart, which are then deleted."""
     rows = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
@@ -215,6 +216,7 @@ def test_copies_are_detected_without_the_training_rows():
     assert roc_auc(risk[truth], risk[~truth]).value > 0.8
 
 
+@pytest.mark.long
 def test_features_are_the_statistics_whatever_the_batch():
     _, model, earlier, run, _ = two_models(1)
     options = {"key": jax.random.key(5), "earlier": earlier, "bins": 4}

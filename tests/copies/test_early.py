@@ -50,6 +50,7 @@ def test_samples_that_stay_are_those_of_one_run(solver, grid):
     assert_same(result.run, rows(plain, result.rejection.kept))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", [None, diffrax.Heun()], ids=["Euler", "Heun"])
 def test_the_launch_is_a_run_that_ends_early(solver):
     """Its energies and those of the rest, sampled on their own, add up."""
@@ -99,6 +100,7 @@ def test_cost(t_early, first, solver, calls):
     assert result.run.num_evals.tolist() == [10 * calls] * 9
 
 
+@pytest.mark.long
 def test_conditions_gains_and_pytrees():
     """The class decides where a path leads, and the strata."""
     labels = jnp.arange(N) % 3
@@ -152,6 +154,7 @@ def test_failed_candidates_have_an_unknown_risk():
     assert none.evaluations_per_kept == np.inf
 
 
+@pytest.mark.long
 def test_early_bending_and_features_know_where_a_launch_ends():
     whole = sample(curved, X0, num_steps=40).profile
     part = KineticProfile(whole.ts[:16], whole.speed2[:, :16], whole.bend2[:, :16])

@@ -93,6 +93,7 @@ def _measured(name, images, judge, completed=None, plain=None):
 
 
 class TestStatistics:
+    @pytest.mark.long
     def test_completed_samples_show_the_copies_that_noise_hid(self, judge):
         train, held_out = DIGITS.train.images[:12], DIGITS.held_out.images[:12]
         draws = np.random.default_rng(0).normal(size=train.shape).astype(np.float32)

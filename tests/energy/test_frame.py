@@ -54,6 +54,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "solve"),
     [(name, solve) for name in FIELDS for solve in ("Euler", "Heun")] + [("gaussian", "Tsit5")],

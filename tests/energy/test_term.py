@@ -38,6 +38,7 @@ def test_fixed_steps():
     np.testing.assert_allclose(ys.length[:, -1], expected.energy.length, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_adaptive_steps_with_a_norm_that_sees_x_alone(x64):
     """The steps of the ODE of x alone, and with them the energy `sample` finds."""
     field, x0 = gaussian(np.float64), X0
@@ -99,6 +100,7 @@ def test_the_users_own_save_times(x64):
     np.testing.assert_allclose(ys.x, path, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_users_own_adjoint(x64):
     """dE/dx0 = (s − 1) μ + (1 + s² − πs/2) x0, and dE/dμ = μ + (s − 1) x0."""
     x0, field, scale = X0[0], gaussian(np.float64), 0.5

@@ -12,6 +12,8 @@ from kinetic_jax import EmpiricalField, kts, sample
 from kinetic_jax.exact import energy_identity
 from kinetic_jax.exact._identity import farthest, log_prior_of
 
+pytestmark = pytest.mark.long
+
 ROWS, SIZE, BATCH = 101, 6, 8  # rows that do not divide
 SHAPE = kts(0.02, 0.01)
 

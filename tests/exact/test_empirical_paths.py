@@ -13,6 +13,7 @@ X0 = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 SOLVERS = [diffrax.Euler(), diffrax.Midpoint(), diffrax.Heun(), diffrax.Bosh3(), diffrax.Tsit5()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("grid", ["uniform", "cosine"])
 def test_one_atom_is_reached_by_every_solver(solver, grid):
@@ -23,6 +24,7 @@ def test_one_atom_is_reached_by_every_solver(solver, grid):
     np.testing.assert_allclose(result.energy.total, energy, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_one_atom_under_adaptive_control():
     controller = diffrax.PIDController(rtol=1e-4, atol=1e-4)
     result = sample(EmpiricalField(ATOM), X0, controller=controller).check()

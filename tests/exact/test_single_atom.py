@@ -66,6 +66,7 @@ def seven(t):
     return np.full(7, float(t))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", GAINS)
 def test_against_an_ode_solver_and_the_sampler(name):
@@ -154,6 +155,7 @@ def test_a_linear_launch_in_single_precision():
     np.testing.assert_allclose(found.ratio, wanted, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_what_a_gain_may_be():
     by_function, by_transform = (single_atom(g, seven(0.3)).ratio for g in (kts(0.1).fn, kts(0.1)))
@@ -184,6 +186,7 @@ def test_where_the_energy_diverges():
     assert np.all(np.isinf(away.ratio))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_derivatives():
     """Slopes of the ratio's logarithm and of the energy, whose sum is not 0 by chance."""

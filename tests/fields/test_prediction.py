@@ -111,15 +111,21 @@ def runs_of(cases, settings, x0=X0):
 
     @jax.jit
     def runs(x0):
-        of_case = eqx.filter_vmap(lambda number: sample(Chosen(number, cases), x0, **settings))
-        return of_case(jnp.arange(len(cases)))
+        def of_case(number):
+            return sample(Chosen(number, cases), x0, **settings)
+
+        # One after the other: under vmap every case would be computed for every number.
+        return jax.lax.map(of_case, jnp.arange(len(cases)))
 
     everything = runs(x0)
     for number in range(len(cases)):
         yield jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), everything)
 
 
-@pytest.mark.parametrize("solve", SOLVES)
+@pytest.mark.parametrize(
+    "solve",
+    ["euler", *(pytest.param(name, marks=pytest.mark.long) for name in SOLVES if name != "euler")],
+)
 def test_one_energy(solve):
     settings, is_euler = SOLVES[solve], solve == "euler"
     schedules = SCHEDULES if is_euler else FOUR
@@ -138,9 +144,8 @@ def test_one_energy(solve):
         assert apart < 4e-3, (schedule, predicts)
 
 
-@pytest.mark.parametrize(
-    "solve", ["euler", "heun", pytest.param("adaptive", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("solve", SOLVES)
 def test_mixture_of_two_gaussians(solve):
     """Posterior means that are not linear in x."""
     cases = tuple((schedule, predicts, "mixture") for schedule in FOUR for predicts in PREDICTIONS)
@@ -165,6 +170,7 @@ class Scaled(eqx.Module):
         return self.weight * x
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("predicts", ["velocity", "data"])
 def test_gradients_are_finite(predicts):
     """Also in the schedule's numbers: one NaN there makes a clipped gradient all NaN."""

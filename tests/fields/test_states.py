@@ -67,6 +67,7 @@ SOLVES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", SOLVES)
 def test_samples_and_energies(solve):
     shaping = chain(cfg(1.5, 0.0), kts(0.1, 0.02))
@@ -90,6 +91,7 @@ def test_samples_and_energies(solve):
         np.testing.assert_allclose(ours.profile.bend2, theirs.profile.bend2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_sweeps_and_what_is_kept_of_them():
     settings = {"beta0": [0.0, 0.02], "num_steps": 4}
     ours = sweep(tree_field, tree(X0), COND, **settings)
@@ -114,6 +116,7 @@ TRANSFORMS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_each_transform(name):
     t, cond = jnp.float32(0.4), jnp.float32(0.7)
@@ -122,6 +125,7 @@ def test_each_transform(name):
     np.testing.assert_allclose(flat(ours)[0], theirs, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_in_a_solve_and_in_a_loop_of_ones_own():
     term, start = energy_term(tree_field, mass=tree(MASS)), energy_state(tree(X0[0]))
     solved = diffrax.diffeqsolve(term, diffrax.Euler(), 0.0, 1.0, 0.125, start).ys
@@ -159,6 +163,7 @@ class FlatNetwork(Network):
         return self.layer(jnp.concatenate([x, t[:, None]], axis=1))
 
 
+@pytest.mark.long
 def test_training(tmp_path):
     """The same draws as for vectors, the same losses, and a field of the caller's kind."""
     field, key = from_nnx(Network(nnx.Rngs(0)), event_shape=SHAPE), jax.random.key(0)
@@ -184,6 +189,7 @@ def test_no_samples():
     assert run.x1["positions"].shape == (0, 2, 3)
 
 
+@pytest.mark.long
 def test_jobs(tmp_path):
     field, settings = kts(0.1)(tree_field), JobSettings(n=5, shard_size=3, num_steps=4, seed=3)
     for _ in range(2):  # the second finds all of it

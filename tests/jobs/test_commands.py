@@ -13,6 +13,8 @@ from kinetic_jax import fit, load_field
 from kinetic_jax._cli import _diagnose, _sample, cli
 from kinetic_jax.jobs import JobSettings, diagnose_job, open_job, run_job
 
+pytestmark = pytest.mark.long
+
 OPTIONS = ["--n=25", "--shard-size=10", "--num-steps=4", "--labels=all", "--alpha0=0.1",
            "--beta0=0.01", "--batch-size=4"]  # fmt: skip
 

@@ -55,6 +55,7 @@ def wilson(share, number):
     return [middle - half, middle + half]
 
 
+@pytest.mark.long
 def test_everything_is_what_numpy_finds(job, raw, train):
     found = diagnose_job(job, train)
     distances, order = brute(raw, train)
@@ -112,6 +113,7 @@ def test_held_out_data_are_the_floor(job, raw, train):
     assert memorization.excess.fraction == pytest.approx(ours - theirs)
 
 
+@pytest.mark.long
 def test_data_may_be_flat_bytes_or_a_memmap(job, raw, tmp_path):
     pixels = np.clip(raw[:20].round(), 0, 255).astype(np.uint8)
     np.save(tmp_path / "pixels.npy", pixels.reshape(20, 6))
@@ -123,6 +125,7 @@ def test_data_may_be_flat_bytes_or_a_memmap(job, raw, tmp_path):
         assert found.memorization.fraction == results[0].memorization.fraction
 
 
+@pytest.mark.long
 def test_merged_duplicates(job, train):
     twice = np.concatenate([train, train])
     hidden = diagnose_job(job, twice).memorization
@@ -142,6 +145,7 @@ def test_missing_and_damaged_shards_are_told(job, train, tmp_path):
         diagnose_job(open_job(tmp_path), train)
 
 
+@pytest.mark.long
 def test_bad_samples_are_counted_and_left_out(make_field, poisoned, train, tmp_path):
     field = poisoned(make_field((2, 3), num_classes=2))
     settings = JobSettings(n=24, shard_size=10, num_steps=3, labels="all")

@@ -88,6 +88,7 @@ def test_settings_are_the_same_however_they_are_written(run, folder):
     run(folder, alpha0=np.float64(0.1), batch_size=7, cfg_interval=[0, 1])
 
 
+@pytest.mark.long
 def test_many_labels_are_told_by_their_digest(run, tmp_path):
     labels = np.arange(300) % 3
     job = run(tmp_path, n=300, shard_size=300, labels=labels)

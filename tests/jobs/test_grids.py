@@ -90,6 +90,7 @@ def test_without_profiles_there_is_none(run, tmp_path):
         job.grid_from_profile(4)
 
 
+@pytest.mark.long
 def test_on_the_command_line(pilot, saved, tmp_path):
     """The description says which grid it was; repeated, the command goes on."""
 

@@ -21,6 +21,8 @@ from kinetic_jax.jobs import JobSettings, open_job, run_job
 from kinetic_jax.networks import network_field
 from kinetic_jax.sampling._probes import TIMES, probed, same_within_rounding
 
+pytestmark = pytest.mark.long
+
 SETTINGS = JobSettings(n=6, shard_size=3, num_steps=2)
 ANOTHER = "holds a job of another field, or another x0"
 

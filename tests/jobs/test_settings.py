@@ -41,6 +41,7 @@ def test_span_and_grid(run, field, tmp_path):
         run(tmp_path, **options | {"t0": 0.0, "t1": 1.0}, num_steps=4)
 
 
+@pytest.mark.long
 def test_adaptive_steps(tmp_path):
     def field(t, x, cond):
         return x + jnp.where(cond == 0, 0.0, 300 * jnp.cos(300 * t))

@@ -93,6 +93,7 @@ def plain_install(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("plain_install")
 def test_commands_of_a_plain_install(command, saved, rows, tmp_path):
     out = tmp_path / "out"

@@ -51,6 +51,7 @@ def error_of(manifold, x):
     return max(np.max(-x), np.max(x - np.asarray(manifold.period)), 0.0)
 
 
+@pytest.mark.long
 def test_maps(points):
     """Each geodesic is as long as its velocity, up to where a shorter way leads round."""
     manifold, x, v = points
@@ -72,6 +73,7 @@ def test_maps(points):
         np.testing.assert_allclose(nothing, 0, atol=2e-6)
 
 
+@pytest.mark.long
 def test_distances_to_far_points():
     """Angles of 0.001, 3 and π, and the shorter way round a torus."""
     for angle in (1e-3, 3.0, np.pi):
@@ -104,6 +106,7 @@ def geodesic_of(name):
     return (lambda t, x, cond=None: velocity), x0, np.full(2, np.linalg.norm(velocity))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sphere", "rotations", "torus"])
 def test_a_geodesic_has_the_energy_of_its_length(name):
     field, x0, length = geodesic_of(name)
@@ -121,6 +124,7 @@ def test_a_geodesic_has_the_energy_of_its_length(name):
     np.testing.assert_allclose(shaped.energy.length, length * np.mean(eta), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_order_of_convergence(solver, x64):
     """Small circles on the sphere, and rotations that turn from both sides."""
@@ -176,6 +180,7 @@ def test_a_thousand_steps_stay_on_it(points):
     np.testing.assert_allclose(run.energy.excess, total - displacement, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_guidance_sweeps_and_jobs(tmp_path):
     """All of them see a field that moves on its manifold, whichever wraps the other."""
     turn = jnp.asarray(CROSS, jnp.float32)
@@ -219,6 +224,7 @@ def test_guidance_sweeps_and_jobs(tmp_path):
         run_job(other, tmp_path, settings, event_shape=(3,), x0=lambda i: x0[i], say=None)
 
 
+@pytest.mark.long
 def test_saved_times_gradients_and_meshes():
     """Between nodes a shorter step; gradients at points of the manifold; a batch that is split."""
     rate = jnp.asarray(CROSS / 2, jnp.float32)
@@ -259,6 +265,7 @@ def test_averages_over_neighbours_on_the_manifold():
     assert 0.3 * plain < energy < plain  # a mean of rotated velocities is shorter
 
 
+@pytest.mark.long
 def test_noise_is_uniform(tmp_path):
     """Directions, rotations and angles of 2π; and that is where the runs of a job begin."""
     z = noise(jax.random.key(3), np.arange(4000), (3, 3))
@@ -282,6 +289,7 @@ class Wrong(Field):
         return jnp.ones(1)
 
 
+@pytest.mark.long
 def test_what_a_manifold_cannot_have(own_messages):
     x0, field = jnp.ones((2, 3)), on_manifold(lambda t, x, cond=None: x, Sphere())
     for call, message in (

@@ -84,6 +84,7 @@ SCALED = {  # how a metric changes with the scale
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SCALED)
 def test_the_scale_of_the_data_does_not_matter(name):
     """2^±66 is 10^±20; a power of two rounds nothing."""
@@ -98,6 +99,7 @@ WILD = normal(1, 20, 8)
 WILD[:5] = TRAIN[:5] + 1e-3 * normal(3, 5, 8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1e12, 1e16, 1e20])
 def test_a_row_far_out_changes_nothing_for_the_others(size):
     """Squares of 1e20 are no float32 numbers: such a sample is invalid, such a row refused.
@@ -183,6 +185,7 @@ def test_a_partial_correlation_that_does_not_exist():
     assert abs(nearly.value) <= 1
 
 
+@pytest.mark.long
 def test_no_infinity_leaves_a_program():
     """`jax_debug_infs` stops at one: masks are the lowest finite number."""
     # Shapes of their own: a program that was compiled without the check stays without it.

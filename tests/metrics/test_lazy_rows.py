@@ -75,6 +75,7 @@ def assert_same(left, right):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_rows_read_lazily(name, stored):
     wanted = READERS[name](TRAIN)

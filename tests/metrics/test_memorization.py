@@ -304,6 +304,7 @@ def test_the_exact_flow_of_real_digits_copies_them_all():
     assert memorization(x1, digits, chunk_size=37).fraction == 1.0
 
 
+@pytest.mark.long
 def test_the_exact_flow_of_images_copies_them_all():
     """1,024 images of clothes: all of 64 samples are copies, and nowhere near a second image."""
     images = load_images("fashion-mnist-1024").images

@@ -71,6 +71,7 @@ def test_two_is_the_default_and_dtypes():
     np.testing.assert_allclose(distances, brute_force(*half, 2)[0], rtol=1e-5)
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([4, 10]))
 def test_ties_go_to_the_lower_row(seed, chunk):

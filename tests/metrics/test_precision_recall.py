@@ -29,6 +29,7 @@ def by_hand(a, b, k):
 
 
 # All tests share their programs: 90 rows against 150, in chunks of 37.
+@pytest.mark.long
 @pytest.mark.parametrize(("size", "k"), [(2, 5), (40, 3)])
 @pytest.mark.parametrize("shift", [0.0, 1.0, 100.0])
 def test_against_all_distances(size, shift, k):
@@ -50,6 +51,7 @@ def test_a_set_against_itself():
     assert found.density == pytest.approx(4 / 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("apart", "size"), [(300, 2), (1000, 40), (3000, 40)])
 def test_clusters_far_apart(apart, size):
     """Where the expanded square has no digits left for what is inside a cluster."""

@@ -97,6 +97,7 @@ def test_a_common_cause_is_held_fixed():
     assert abs(held.value) < 0.1
 
 
+@pytest.mark.long
 def test_spearmans_interval_covers():
     """A percentile bootstrap at 80% holds the true value in about 80% of data sets."""
     rng, inside = np.random.default_rng(0), 0

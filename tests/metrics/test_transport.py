@@ -42,6 +42,7 @@ DATA = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DATA)
 def test_the_exact_flow_lies_above_both(name):
     """Floor ≤ assignment ≤ mean E of the exact flow ≤ that of independent lines."""

@@ -11,6 +11,8 @@ from kinetic_jax._cli._sample import find_field
 from kinetic_jax._torch_file import read_torch_file
 from kinetic_jax.networks import AUTHORS_UNET, Scaling, load_authors_checkpoint
 
+pytestmark = pytest.mark.long
+
 FILES = Path(__file__).with_name("authors_unet")
 OUTPUTS = np.load(FILES / "outputs.npz")
 # Whatever is in a bin: their samplers evaluate bin int(999 t).

@@ -53,6 +53,7 @@ def at_times(field, *times):
     return [np.asarray(mapped(field, np.full(BATCH, t, np.float32), X, LABEL)) for t in times]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("network", "classes", "deeper"),
     [("mlp", None, False), ("mlp", 3, False), ("mixer", 3, False), ("unet", 3, True)],

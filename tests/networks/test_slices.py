@@ -111,6 +111,7 @@ def close(got, want):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * scale)
 
 
+@pytest.mark.long
 def test_same_numbers_in_a_loop(field, inputs):
     compiled = jax.jit(mapped).lower(field, *inputs).compile()
     assert " while(" in compiled.as_text()
@@ -191,6 +192,7 @@ def test_gradients_are_those_of_the_whole(call, weights, vectors):
         close(ours, other)
 
 
+@pytest.mark.long
 def test_gradients_of_a_network_are_those_of_the_whole(field, inputs):
     t, x, label = inputs
     lowered = gradient(mapped, t, label).lower(field, x)

@@ -9,6 +9,8 @@ from flax import nnx
 from kinetic_jax.networks import AUTHORS_UNET, UNet, network_field
 from kinetic_jax.networks._layers import GroupNorm, SelfAttention, attend
 
+pytestmark = pytest.mark.long
+
 
 def compiled(model, *inputs):
     graphdef, state = nnx.split(model)

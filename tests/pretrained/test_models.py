@@ -110,6 +110,7 @@ def x0():
 judged = jax.jit(lambda judge, images: judge(images).argmax(axis=1))
 
 
+@pytest.mark.long
 def test_samples_are_of_the_class_they_are_asked_for(x0):
     field, judge = pretrained("fashion-mnist"), pretrained_classifier()
     labels = np.arange(60, dtype=np.int32) % 10
@@ -119,6 +120,7 @@ def test_samples_are_of_the_class_they_are_asked_for(x0):
     assert np.mean(np.abs(np.asarray(run.x1)) > 1.1) < 0.05
 
 
+@pytest.mark.long
 def test_the_model_of_few_copies_them(x0):
     """At least 15% at 100 steps; 200 samples tell that from held-out images' none."""
     field, few = pretrained("fashion-mnist-1024"), load_images("fashion-mnist-1024").images

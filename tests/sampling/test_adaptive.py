@@ -43,6 +43,7 @@ class Relaxation(eqx.Module):
         return -self.rate * x * jnp.sum(x**2) + jnp.cos(3 * t)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "dt0"), [("tsit5", None), ("heun", 0.05)])
 def test_end_points_are_a_plain_solves(x64, name, dt0):
     """In float64, where a step of another length would show: the energy never steers."""
@@ -73,6 +74,7 @@ def test_a_sample_does_not_see_its_batch_mates(x64):
         np.testing.assert_allclose(left[1], right[0], rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.long
 def test_end_points_are_a_plain_solves_in_float32(reference, normal):
     """With an error estimate well above rounding, so that the steps are the same here too."""
     field, x0 = reference.wave(0), normal(1, 4, 3)
@@ -86,6 +88,7 @@ def test_end_points_are_a_plain_solves_in_float32(reference, normal):
     assert len(set(num_evals)) > 1
 
 
+@pytest.mark.long
 def test_a_kts_field_is_stepped_onto_its_tau(x64, reference):
     field = kts(0.5, 0.02, 0.37)(reference.wave(0, dtype=jnp.float64))
     x0 = np.random.default_rng(1).normal(size=(3, 3))
@@ -137,6 +140,7 @@ class Drift(eqx.Module):
         return self.velocity
 
 
+@pytest.mark.long
 def test_launch_energy_of_a_kts_field(reference):
     """On a constant field E = ||v||²/2 ∫ η², with a jump of the gain at τ and a bend after."""
     launch, landing = "constant", "exponential"

@@ -104,6 +104,7 @@ def distance(x, atom=ATOM):
     return np.linalg.norm(np.asarray(x, np.float64) - atom, axis=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("eta", [0.8, 1.0, 1.5])
 def test_one_atom_under_a_constant_gain(normal, eta):
     """E = η² ||X − x0||² / (2 (2η − 1)) up to t = 1; here up to t1, where it has a closed form."""
@@ -139,6 +140,7 @@ def test_one_atom_energy_diverges_at_gain_one_half(normal):
         np.testing.assert_allclose(result.energy.total, exact, rtol=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("alpha0", [-0.3, 0.5])
 def test_one_atom_at_the_end_of_a_linear_launch(normal, alpha0):
     tau, x0 = 0.6, normal(3, 4, 2)

@@ -38,6 +38,7 @@ class Identified(Counter):
     __eq__ = object.__eq__
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["fixed", "adaptive"])
 def test_other_numbers_do_not_compile_again(normal, name):
     counter = Identified()
@@ -127,6 +128,7 @@ def five_steps(weight, x, shift=0.0):
     return x
 
 
+@pytest.mark.long
 def test_one_call_is_one_program(normal, compilations):
     """The numbers that it takes are converted without programs of their own."""
     x0 = normal(0, 3, 2)

@@ -73,6 +73,7 @@ def require_completed(field, run, x0, **options):
     np.testing.assert_allclose(complete(field, run), np.broadcast_to(ROW, x0.shape), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
 @pytest.mark.parametrize(
     "transform", [kts(0.3, 0.04), gain(lambda t: 1.3)], ids=["kts", "constant"]
@@ -111,6 +112,7 @@ def test_one_row_for_every_pair_of_shapes(launch, landing):
                 np.testing.assert_allclose(left[i, j, k], product, atol=2e-6)
 
 
+@pytest.mark.long
 def test_the_residual_of_fine_steps_is_the_closed_form():
     transform, time = kts(0.2, 0.04), 0.95
     exact = float(single_atom(transform, time).ratio)
@@ -227,6 +229,7 @@ def test_a_wrapper_of_ones_own_declares_its_gain_or_is_not_known():
         sample(Wrong(one_row()), x0, num_steps=2)
 
 
+@pytest.mark.long
 def test_smooth_fields_by_large_steps():
     """A network's velocity does not grow at t = 1: what is left is that of its mean gain."""
     field, x0 = kts(0.05, 0.02)(GaussianField(jnp.zeros(3), 0.5)), starts()
@@ -247,6 +250,7 @@ def test_smooth_fields_by_large_steps():
     np.testing.assert_allclose(runs[2].residual, wanted, rtol=2e-3)
 
 
+@pytest.mark.long
 def test_models_of_other_predictions():
     """Finite where a stage lies at t = 1, and that of the model that is held at its last time."""
     x0 = starts()
@@ -331,7 +335,8 @@ def test_derivatives_pass_through():
     np.testing.assert_allclose(gradient[0, 1], numeric, rtol=1e-3)
 
 
-@pytest.mark.parametrize("of", ["gain", pytest.param("guidance", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("of", ["gain", "guidance"])
 def test_derivatives_of_adaptive_solves_stay_finite(of):
     """In the gain and in the weight of guidance, though κ is infinite at t = 1."""
     matrix, x0 = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32), starts(2)
@@ -368,6 +373,7 @@ def swept():
     return sweep(one_row(), starts(), num_steps=2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("message", ERRORS)
 def test_errors(message):
     positional, named = ERRORS[message]

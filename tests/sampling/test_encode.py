@@ -24,6 +24,7 @@ X0 = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
 ENERGIES = ("total", "launch", "landing", "displacement", "excess", "length")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", SOLVES)
 def test_there_and_back(solve):
     """To 1e-4 in float32; the energies and the log density are those of the way there."""
@@ -81,6 +82,7 @@ def test_steps_back_in_numpy(reference, grid):
         np.testing.assert_allclose(getattr(run.energy, name), expected, 1e-4, err_msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", ["Heun", "adaptive"])
 def test_phases_and_frames_of_a_gain(x64, solve):
     """Under kts, whose kink the steps of a controller end on, in a frame and with a mass."""
@@ -117,6 +119,7 @@ def test_the_gradient_is_the_score(x64, law, solve):
     np.testing.assert_allclose(score, LAWS[law].score(x1), atol=1e-3)
 
 
+@pytest.mark.long
 def test_the_gradient_in_parameters(x64):
     """∂ log N(x; μ, s²)/∂μ = (x − μ)/s², and in log s ((x − μ)/s)² − 1."""
     x1, mean, scale = X0.astype(np.float64), np.array([0.5, 0.0, -0.5]), np.array([0.8, 1.0, 1.3])
@@ -136,6 +139,7 @@ def test_the_gradient_in_parameters(x64):
         np.testing.assert_allclose(of_scale, (moved**2 - 1).sum(axis=0), atol=2e-3)
 
 
+@pytest.mark.long
 def test_empirical_flows(x64):
     """At t1 < 1 the log density is the bridge's, and so is its gradient."""
     rows = np.random.default_rng(2).normal(size=(6, 3))
@@ -205,6 +209,7 @@ def test_on_a_sphere():
     np.testing.assert_allclose(run.profile.bend2, 0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_failures_are_reported():
     x1 = np.array([[1.0], [40.0]], np.float32)
 

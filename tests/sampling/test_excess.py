@@ -46,6 +46,7 @@ SOLVES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SOLVES)
 def test_the_exact_flow_far_from_the_origin(name):
     excess = sample(FIELD, X0, **SOLVES[name]).check().energy.excess
@@ -140,6 +141,7 @@ def test_a_straight_path_has_none_and_a_gradient(name):
     assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.long
 def test_it_is_never_negative_without_negative_weights():
     """A thousand nearly straight paths, on which the difference is rounding."""
     x0 = 100 * np.random.default_rng(1).normal(size=(1000, 2)).astype(np.float32)

@@ -39,6 +39,7 @@ def plain_solves(field, solver, x0):
 
 # Heun's is in tests/energy/test_term.py. The orders of all but Dopri8, of energy and excess too,
 # are fitted in test_convergence.py.
+@pytest.mark.long
 @pytest.mark.parametrize(
     "solver",
     [diffrax.Euler(), diffrax.Tsit5(), diffrax.Dopri8()],

@@ -42,6 +42,7 @@ def test_energy_in_the_gains_parameters(x64, reference, solver):
         np.testing.assert_allclose(reverse[name], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["fixed", "adaptive"])
 def test_energy_in_everything(x64, reference, mode):
     """Gradients in the gain, the split, the weights and the start, by one program."""
@@ -114,6 +115,7 @@ def test_forward_mode_of_adaptive_steps():
     np.testing.assert_allclose(slope, (SCALE - 1) * MEAN + CURVATURE * START, atol=3e-3)
 
 
+@pytest.mark.long
 def test_second_derivatives_of_adaptive_steps():
     hessian = jax.jit(jax.hessian(lambda x0: gaussian_energy(x0, diffrax.DirectAdjoint())))(START)
     np.testing.assert_allclose(hessian, CURVATURE * np.eye(2), atol=3e-3)

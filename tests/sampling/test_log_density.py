@@ -25,6 +25,7 @@ FEW = {"solver": diffrax.Heun(), "num_steps": 10}
 KEY = jax.random.key(3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", SOLVES)
 @pytest.mark.parametrize("law", LAWS)
 def test_exact_flows(law, solve):
@@ -52,6 +53,7 @@ def test_order_of_convergence(x64, solver, order):
     assert abs(slope + order) < 0.15, errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", ["Heun", "adaptive"])
 def test_under_a_gain(x64, solve):
     """The divergence of η v is η times that of v: of a Gaussian's flow the same at every x."""
@@ -102,6 +104,7 @@ def test_hutchinson_within_three_standard_errors():
     np.testing.assert_allclose(many.var(axis=1), one.var(axis=1) / 16, rtol=0.2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", ["Heun", "adaptive"])
 def test_hutchinson_is_exact_where_dimensions_are_independent(solve):
     field, solve = LAWS["diagonal"].field, SOLVES[solve]
@@ -132,6 +135,7 @@ def test_an_estimate_depends_on_the_key_of_its_sample_alone():
         np.testing.assert_array_equal(np.abs(probes), 1)
 
 
+@pytest.mark.long
 def test_nothing_else_changes(x64):
     """The path, the steps of a controller, and what a mass, a frame or saving leaves alone."""
     field, x0 = in_float64(LAWS["mixture"].field), X0.astype(np.float64)
@@ -148,6 +152,7 @@ def test_nothing_else_changes(x64):
     np.testing.assert_allclose(other.path[:, -1], other.x1, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_over_a_mesh():
     """The keys of rows are split as the batch is, which does not divide by the devices."""
     mesh, field = jax.make_mesh((4,), ("batch",)), LAWS["mixture"].field

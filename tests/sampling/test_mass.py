@@ -18,6 +18,7 @@ def field(t, x, cond=None):
     return jnp.cos(3 * t) * x + t
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solve", SOLVES)
 def test_a_mask_leaves_the_energy_of_the_rest(solve):
     mask = np.array([1.0, 1.0, 0.0], np.float32)[:, None]

@@ -26,6 +26,8 @@ from kinetic_jax import (
 )
 from kinetic_jax.sampling import sweep
 
+pytestmark = pytest.mark.long
+
 MODES = {
     "fixed": {"num_steps": 10},
     "saved": {"num_steps": 10, "solver": diffrax.Heun(), "save_at": np.array([0.25, 0.5])},

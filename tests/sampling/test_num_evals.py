@@ -58,6 +58,7 @@ def test_saved_times_between_nodes_cost_a_step_each():
     assert made == told == 2 * (5 + 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HALVED)
 def test_halved_steps(name):
     """A first step of 0.01 is accepted at once; one of 0.9 is rejected several times."""
@@ -75,6 +76,7 @@ def test_a_search_for_the_first_step_counts():
     assert made > 20
 
 
+@pytest.mark.long
 def test_a_jump_makes_the_next_step_fresh():
     """After a jump of the field an FSAL solver cannot reuse its last stage."""
     found = {}

@@ -71,6 +71,7 @@ def test_times_between_nodes_are_reached_by_one_shorter_step(reference, normal, 
     np.testing.assert_array_equal(result.num_evals, np.full(3, (10 + times.size) * stages))
 
 
+@pytest.mark.long
 def test_the_end_beside_times_between_nodes(normal):
     """A step of no length, at the very end of a field that is 0/0 there: Heun looks there twice.
 
@@ -129,6 +130,7 @@ def test_times_within_a_narrower_interval(reference, normal):
     np.testing.assert_allclose(np.asarray(result.path)[:, 2], result.x1, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_adaptive_times_are_diffraxs(x64, reference):
     """In float64, where the steps are the same to the last bits."""
     field = reference.wave(0, dtype=jnp.float64)

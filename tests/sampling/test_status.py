@@ -124,6 +124,7 @@ def test_nan_that_a_shorter_step_avoids_is_no_failure():
     np.testing.assert_allclose(result.x1, 0.25 ** (2 / 3), rtol=2e-3)
 
 
+@pytest.mark.long
 def test_step_limit():
     """The stiff samples need more than 8 steps, the others do not."""
     x0 = np.array([0.5, 0.5, 40.0, 40.0], np.float32)

@@ -185,6 +185,7 @@ def test_a_job(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.long
 def test_a_bound_step_stays():
     field = shortcut().with_step(0.5)
     assert not field.needs_step

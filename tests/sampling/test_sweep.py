@@ -42,6 +42,7 @@ def setting(found, i, j, k):
     return part
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_every_setting_is_a_run_of_its_own(reference, normal, name):
     shapes, options = CASES[name]
@@ -58,6 +59,7 @@ def test_every_setting_is_a_run_of_its_own(reference, normal, name):
             np.testing.assert_allclose(left, right, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.long
 def test_conditions_and_settings_at_once(normal):
     """Guided and labelled, in the middle of other transforms; two values of β0 together."""
 
@@ -117,6 +119,7 @@ def whole(reference, normal):
     return jax.tree.map(np.asarray, run)
 
 
+@pytest.mark.long
 def test_only_what_is_reduced_is_kept(reference, normal, whole):
     field, x0 = reference.wave(0), normal(1, 16, 3)
 
@@ -166,6 +169,7 @@ def test_other_numbers_do_not_compile_again(reference, normal, compilations):
     assert not np.allclose(first.x1, second.x1)
 
 
+@pytest.mark.long
 def test_derivatives_in_the_strengths(reference, normal):
     field, x0 = reference.wave(0), normal(1, 4, 3)
 

@@ -218,6 +218,7 @@ def evaluated(code, model, **names):
     return eval(code, vars(kj.fields) | {"np": np, "model": model} | names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=lambda way: sorted(WAYS[way][1])[0])
 def test_each_way_is_named(way):
     model, names = WAYS[way]
@@ -331,6 +332,7 @@ class Untrained(Field):
         return jax.lax.switch(self.kind, kinds, t, x)
 
 
+@pytest.mark.long
 def test_untrained_networks_of_one_coordinate():
     """Some of 124 readings of a random network beat a Gaussian on a line, by up to 10%."""
     rng = np.random.default_rng(3)
@@ -344,6 +346,7 @@ def test_untrained_networks_of_one_coordinate():
         assert not identify_convention(model, rows, key=KEY).fits, seed
 
 
+@pytest.mark.long
 def test_small_errors_of_a_prediction_do_not_decide():
     """Unweighted, those of the noise near t = 0 make the loss greater than the Gaussian's."""
     model, name = presented(len(WAYS) + len(SILENT)), f"noise {VP} (data) to 1 (noise)"
@@ -392,6 +395,7 @@ def test_the_loss_in_closed_form():
     assert answer.gaussian_loss == pytest.approx(wanted, rel=0.05)
 
 
+@pytest.mark.long
 def test_names_codes_and_rates_agree():
     """For each convention: the field it makes and what was measured; for some their code."""
 
@@ -429,6 +433,7 @@ def test_conditions():
     assert not shuffled.fits
 
 
+@pytest.mark.long
 def test_schedules_of_ones_own_and_data_of_another_scale():
     """Preconditioned by the data's own scale; an unknown path is tried where it is given."""
     rows = 3 * ROWS
@@ -557,6 +562,7 @@ def test_pytrees():
         np.testing.assert_allclose([got["a"][0], got["b"][0]], wanted, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_data_of_another_magnitude():
     """Losses overflow in float32, without NumPy's warnings."""

@@ -95,6 +95,7 @@ def order_statistic(i, n):
     return quad(density, -9, 9)[0]
 
 
+@pytest.mark.long
 def test_energy_of_batches_in_one_dimension():
     """½ E||x1 − x0||² = (μ² + 1 + s² − 2 s Σ m_i²/n)/2 with the order statistics m; to W2²/2."""
     mean, scale, number = 1.5, 0.5, 500
@@ -175,6 +176,7 @@ def undisturbed(request):
     return fit(affine(), DATA, num_steps=20, **options), options
 
 
+@pytest.mark.long
 def test_resumed_runs_are_bitwise_the_same(undisturbed, tmp_path):
     want, options = undisturbed
     for steps in (7, 8, 20):
@@ -269,6 +271,7 @@ def test_samples_of_several_arrays(coupling):
     np.testing.assert_allclose(got.field.inner.matrix, want.field.matrix, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_double_precision(coupling, x64):
     data = DATA.astype(np.float64)
@@ -347,6 +350,7 @@ class Straight(eqx.Module):
         return self.m + (self.s - 1) * (x - t * self.m) / (1 - t + t * self.s)
 
 
+@pytest.mark.long
 def test_a_gaussian_is_carried_along_straight_lines():
     """In one dimension the least loss is that of the optimal map, whose energy is W2²/2."""
     mean, scale = 1.5, 0.5

@@ -13,6 +13,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from kinetic_jax import GaussianField, cfm_loss, fit
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)
 

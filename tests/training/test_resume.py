@@ -74,6 +74,7 @@ def folder(twenty, tmp_path):
     return shutil.copytree(twenty, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_resumed_runs_are_bitwise_the_same(undisturbed, tmp_path):
     for steps in (10, 11, 25, 30):
         result = fit(field(), DATA, num_steps=steps, checkpoint_dir=tmp_path, **SETTINGS)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from kinetic_jax.tuning import kts_settings, tune
 
@@ -25,6 +26,7 @@ def search(settings, num_steps):
     )
 
 
+@pytest.mark.long
 def test_settings_of_one_form_share_one_program(compilations):
     before = compilations()
     search(kts_settings([0.0], [0.02]), 10)

@@ -175,6 +175,7 @@ def test_conditions_are_drawn():
     assert result.losses[0] not in (0.5, 4.5)
 
 
+@pytest.mark.long
 def test_snap_of_two_points():
     """The first loss is that of samples without a gain; later ones are less."""
     points = jnp.array([[2.0, 0.0], [-2.0, 0.0]])

@@ -15,6 +15,7 @@ from kinetic_jax.tuning import Drawn, copies_of, frechet_to, kernel_penalty, ker
 ROWS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
 
+@pytest.mark.long
 def test_copies_hidden_under_noise_are_counted():
     """Landing leaves noise on every copy; F_mem of the completed samples is 1, and 0 is not."""
     train = np.array([[2.0, 0.0], [-2.0, 0.0]], np.float32)

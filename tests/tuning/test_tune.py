@@ -94,6 +94,7 @@ def test_confirmed_on_the_next_noise():
     np.testing.assert_allclose(result.confirmed.distance_change.value, wanted, atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_same_key_gives_the_same_answer():
     """Also in batches: samples and their scores do not depend on them."""
     one = tuned(constant_gains(0.8, 0.9), bound=0.2).as_json()
@@ -104,6 +105,7 @@ def test_the_same_key_gives_the_same_answer():
     assert other["results"] != one["results"]
 
 
+@pytest.mark.long
 def test_fresh_noise_is_within_the_promise():
     """At most 4 of 24 keys fall outside, where about one is expected at 95%."""
 
@@ -249,6 +251,7 @@ def test_time_grids_are_tuned_by_the_same_function():
     np.testing.assert_allclose(written["options"]["grid"], result.setting.options["grid"])
 
 
+@pytest.mark.long
 def test_every_gain_leaves_all_copies_of_two_rows():
     """The exact flow of two rows copies under every gain, once completed: no gain is the answer."""
     rows = jnp.array([[2.0, 0.0], [-2.0, 0.0]])

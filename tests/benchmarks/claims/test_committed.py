@@ -44,6 +44,7 @@ def test_every_claim_is_there_with_its_committed_settings_and_words(results):
             assert (FOLDER / f"{picture}.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_they_are_of_the_models_that_ship(results):
     """The images are not at hand everywhere: their sha256 is checked as they are read."""
     subjects = with_shipped_models(load_images("fashion-mnist-1024"), Path())

@@ -75,6 +75,7 @@ def test_two_or_more_pages_are_light():
     assert set(LIGHT) == {"function", "equinox", "diffrax", "dit", "edm", "ddpm"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.long] * (n in COMPILING)) for n in LIGHT]
 )

@@ -31,6 +31,7 @@ def _suites(folder):
     return {name.split(": ")[1]: suite for name, suite in read_results(path)["suites"].items()}
 
 
+@pytest.mark.long
 def test_a_part_that_fails_is_left_out_and_the_next_goes_on(tmp_path, capsys):
     seen = []
 

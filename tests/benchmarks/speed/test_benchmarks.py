@@ -59,6 +59,7 @@ def test_hand_written_loops_are_the_solvers(solver):
         overhead.require_all_results(expected, others, 1e-5)
 
 
+@pytest.mark.long
 def test_plain_adaptive_solve_takes_the_steps_of_sample():
     field, x0 = GaussianField(jnp.ones(3), 0.5), jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
     expected = sample(field, x0, controller=overhead.CONTROLLER).x1
@@ -78,6 +79,7 @@ def test_operations_are_those_of_the_matrix_products():
         assert expected < counted < 1.1 * expected
 
 
+@pytest.mark.long
 def test_operations_of_slices_all_count(monkeypatch):
     small = {"base_channels": 8, "multiples": (1,), "attention": (False,), "num_res_blocks": 1}
     field = network_field("unet", (8, 8, 1), key=jax.random.key(0), **small)
