@@ -13,7 +13,7 @@ from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
     *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
-    *("images", "compare", "detector", "guided", "reject", "select", "tune"),
+    *("efficiency", "images", "compare", "detector", "guided", "reject", "select", "tune", "seeds"),
 )
 
 
@@ -57,6 +57,7 @@ def command(
     completion  copies among samples completed by one evaluation
     ablation    one factor at a time
     onset       what announces memorisation in training
+    efficiency  mean energy between its bounds, and the steps that are needed
     images      energies and log densities of given images, trained on or held out
     compare     the last checkpoint before copying, with and without the training images
     detector    copies detected without the training images
@@ -64,6 +65,7 @@ def command(
     reject      likely copies rejected, at the end or early
     select      the best of several candidates, at equal numbers of evaluations
     tune        tuned gains and time grids, with what they promise and keep on fresh noise
+    seeds       the headline figures over trainings with other seeds
     """  # noqa: D301 - click's mark for lines as they are is the character itself
     from benchmarks.claims import into_page, others_into_page, reproduce
 

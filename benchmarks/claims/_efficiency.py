@@ -1,7 +1,4 @@
-"""The distance of flows from optimal transport, and the steps that they need.
-
-Not in the registry until the models of `_variants.py` that it compares are trained.
-"""
+"""The distance of flows from optimal transport, and the steps that they need."""
 
 from typing import Any
 

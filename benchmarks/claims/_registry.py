@@ -11,12 +11,14 @@ from benchmarks.claims import (
     _compare,
     _completion,
     _detector,
+    _efficiency,
     _goldilocks,
     _guided,
     _images,
     _kts,
     _onset,
     _reject,
+    _seeds,
     _select,
     _semantics,
     _sparsity,
@@ -86,6 +88,9 @@ CLAIMS: dict[str, Claim] = {
         "Energy along training",
         lambda _, of: len(of.checkpoints) + len(of.control or {}),
     ),
+    "efficiency": _claim(
+        _efficiency, "The distance from optimal transport", _efficiency.count, "couplings"
+    ),
     "images": _claim(_images, "Energies of given images", _images.count),
     "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
     "detector": _claim(_detector, "Copies without the training data", _detector.count, "copying"),
@@ -93,6 +98,9 @@ CLAIMS: dict[str, Claim] = {
     "reject": _claim(_reject, "Copies rejected", lambda c, _: _reject.count(c)),
     "select": _claim(_select, "The best of several candidates", lambda c, _: _select.count(c)),
     "tune": _claim(_tune, "Tuned gains and grids on fresh noise", lambda c, _: _tune.count(c)),
+    "seeds": _claim(
+        _seeds, "Headline figures by training", lambda _, of: _seeds.count(of), "seeds"
+    ),
 }
 
 

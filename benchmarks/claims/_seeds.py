@@ -1,7 +1,4 @@
-"""The headline figures over trainings that differ in their seed alone.
-
-Not in the registry until the models of `_variants.py` that it compares are trained.
-"""
+"""The headline figures over trainings that differ in their seed alone."""
 
 from typing import Any
 
