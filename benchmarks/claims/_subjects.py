@@ -63,7 +63,8 @@ class Subjects:
         control: the same network trained on all images, by step; None before it is trained.
         centred: `general` trained on images less their mean, if it was.
         couplings: `general` trained with other couplings, by name.
-        seeds: `general` and `memorizing` trained with other seeds, by seed.
+        seeds: `general` and `memorizing` trained with other seeds, with the early checkpoint of
+            the second one, by seed.
         copying: `memorizing` trained with other seeds, by seed, with its early checkpoint.
         labelled: `memorizing` trained with labels, with its early checkpoint, if it was.
         trained: True if the models are this run's own, not those of the package.
@@ -79,7 +80,7 @@ class Subjects:
     control: dict[int, Any] | None = None
     centred: VelocityField | None = None
     couplings: Mapping[str, VelocityField] = dataclasses.field(default_factory=dict)
-    seeds: Mapping[str, tuple[VelocityField, VelocityField]] = dataclasses.field(
+    seeds: Mapping[str, tuple[VelocityField, VelocityField, VelocityField]] = dataclasses.field(
         default_factory=dict
     )
     copying: Mapping[str, tuple[VelocityField, VelocityField]] = dataclasses.field(

@@ -143,14 +143,17 @@ def coupled_variants() -> dict[str, NetworkField]:
     return {f"all images, {label}": field for label, field in named.items() if field is not None}
 
 
-def seeded_variants() -> dict[str, tuple[NetworkField, NetworkField]]:
-    """The two main models trained with other seeds, by seed, where both have been trained."""
-    pairs = {}
+def seeded_variants() -> dict[str, tuple[NetworkField, NetworkField, NetworkField]]:
+    """The two main models trained with other seeds, and the second one's early checkpoint, by seed.
+
+    Where all of them have been trained.
+    """
+    trainings = {}
     for seed in SEEDS:
-        general, memorizing = (variant(f"{name}-seed-{seed}") for name in ("general", "memorizing"))
-        if general is not None and memorizing is not None:
-            pairs[f"{seed}"] = general, memorizing
-    return pairs
+        general, copying = variant(f"general-seed-{seed}"), with_early(f"memorizing-seed-{seed}")
+        if general is not None and copying is not None:
+            trainings[f"{seed}"] = general, *copying
+    return trainings
 
 
 def copying_variants() -> dict[str, tuple[NetworkField, NetworkField]]:

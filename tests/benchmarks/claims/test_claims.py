@@ -41,7 +41,7 @@ SMALL = {
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
     "efficiency": {"samples": 60, "fewer": [2, 4], "assigned": 60},
     "images": {"samples": 60},
-    "seeds": {"samples": 60},
+    "seeds": {"samples": 60, "earlier": 0.1},
     "reject": {"samples": 60, "earlier": 0.1, "mixed": 0.1, "clusters": 3, "strengths": [0.02],
                "guide": [0.5], "stops": [0.9], "noise": [0.5], "resamples": 10},
     "tune": {"samples": 60, "alpha0": [0.0], "beta0": [0.0, 0.02], "tau_split": [0.6],
@@ -71,7 +71,7 @@ def subjects():
     checkpoints = {1: gaussian, 10: exact}
     return claims.Subjects(
         data, labelled, exact, checkpoints, judge, Path(), control=control, centred=labelled,
-        couplings={"all images, the same": labelled}, seeds={"1": (labelled, exact)},
+        couplings={"all images, the same": labelled}, seeds={"1": (labelled, exact, gaussian)},
         copying={"1": (exact, gaussian)}, labelled=(labelled, gaussian),
     )  # fmt: skip
 
