@@ -75,20 +75,34 @@ def count(config: dict[str, Any], subjects: Subjects) -> int:
 def verdict(results: dict[str, Any]) -> str:
     """The outcome; nothing was published on this."""
     sentences = []
-    for name, model in results["models"].items():
-        bounds, needed = model["bounds"], model["steps needed"]
-        steps = "more than any measured" if needed is None else f"{needed}"
+    for images, models in _by_images(results).items():
+        bounds = next(iter(models.values()))["bounds"]
         sentences.append(
-            f"Model of {name}: mean E {with_interval(model['energy'], '.1f')}, between a floor of "
-            f"{bounds['floor']:.1f} (an assignment of {bounds['num_assigned']:,} draws costs "
-            f"{bounds['assignment']:.1f}) and {bounds['independent']:.1f} for straight lines "
-            f"between independent ends; the exact flow of the Gaussian has "
-            f"{bounds['gaussian']:.1f}. Its efficiency is "
-            f"{with_interval(model['efficiency'], '.3f')}, its excess "
-            f"{with_interval(model['excess'], '.1f')}; Euler steps for an error of "
-            f"{100 * results['tolerance']:g}% of the way: {steps}."
+            f"For {images} mean E has a floor of {bounds['floor']:.1f}; the exact flow of the "
+            f"Gaussian has {bounds['gaussian']:.1f}, straight lines between independent ends have "
+            f"{bounds['independent']:.1f}, and an assignment of {bounds['num_assigned']:,} draws, "
+            f"which are few in so many dimensions, costs {bounds['assignment']:.1f}."
         )
+        for kind, model in models.items():
+            needed = model["steps needed"]
+            steps = "more than any measured" if needed is None else f"{needed}"
+            by = kind and f" by {kind}"
+            sentences.append(
+                f"The model{by}: mean E {with_interval(model['energy'], '.1f')}, "
+                f"efficiency {with_interval(model['efficiency'], '.3f')}, excess "
+                f"{with_interval(model['excess'], '.1f')}; Euler steps for an error of "
+                f"{100 * results['tolerance']:g}% of the way: {steps}."
+            )
     return " ".join(sentences)
+
+
+def _by_images(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The models by the images that they were trained on and by their coupling, "" for none."""
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, model in results["models"].items():
+        images, _, kind = name.partition(", ")
+        grouped.setdefault(images, {})[kind] = model
+    return grouped
 
 
 def table(results: dict[str, Any]) -> list[Line]:
@@ -108,11 +122,16 @@ def table(results: dict[str, Any]) -> list[Line]:
 
 
 def draw(results: dict[str, Any]) -> dict[str, plotting.Figure | plotting.SubFigure]:
-    """The mean energy of each model between its bounds."""
-    panels = {}
-    for name, model in results["models"].items():
-        rows = {label: model["bounds"][bound] for bound, label in BOUNDS.items()}
-        dots = {label: plotting.Interval(value, value, value) for label, value in rows.items()}
-        dots["the model"] = interval(model["energy"])
-        panels[f"model of {name}"] = {"mean E": dots}
-    return {"efficiency": plotting.intervals(panels, xlabel="mean kinetic path energy")}
+    """The mean energies of models between the bounds of their images, whose floor is a line."""
+    series: dict[str, dict[str, plotting.Interval]] = {}
+    for images, models in _by_images(results).items():
+        bounds = next(iter(models.values()))["bounds"]
+        rows = {label: plotting.Interval(bounds[name]) for name, label in BOUNDS.items()}
+        rows |= {
+            f"model{kind and f', {kind}'}": interval(model["energy"])
+            for kind, model in models.items()
+        }
+        series[f"models of {images}"] = rows
+    floor = next(iter(results["models"].values()))["bounds"]["floor"]
+    text = "mean kinetic path energy"
+    return {"efficiency": plotting.intervals({"": series}, xlabel=text, centre=floor)}
