@@ -13,7 +13,18 @@ from kinetic_jax.data._fashion_mnist import holds_fashion_mnist
 
 CLAIMS = (
     *("semantics", "sparsity", "spike", "goldilocks", "kts", "completion", "ablation", "onset"),
-    *("efficiency", "images", "compare", "detector", "guided", "reject", "select", "tune", "seeds"),
+    *(
+        "efficiency",
+        "gains",
+        "images",
+        "compare",
+        "detector",
+        "guided",
+        "reject",
+        "select",
+        "tune",
+        "seeds",
+    ),
 )
 
 
@@ -58,6 +69,7 @@ def command(
     ablation    one factor at a time
     onset       what announces memorisation in training
     efficiency  mean energy between its bounds, and the steps that are needed
+    gains       a gain on the model of all images, beside guidance
     images      energies and log densities of given images, trained on or held out
     compare     the last checkpoint before copying, with and without the training images
     detector    copies detected without the training images

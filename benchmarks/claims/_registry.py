@@ -12,6 +12,7 @@ from benchmarks.claims import (
     _completion,
     _detector,
     _efficiency,
+    _gains,
     _goldilocks,
     _guided,
     _images,
@@ -91,6 +92,7 @@ CLAIMS: dict[str, Claim] = {
     "efficiency": _claim(
         _efficiency, "The distance from optimal transport", _efficiency.count, "couplings"
     ),
+    "gains": _claim(_gains, "Gains beside guidance", _gains.count),
     "images": _claim(_images, "Energies of given images", _images.count),
     "compare": _claim(_compare, "The last checkpoint before copying", _compare.count),
     "detector": _claim(_detector, "Copies without the training data", _detector.count, "copying"),

@@ -66,12 +66,13 @@ def measured(run: Run, subjects: Subjects) -> Row:
     """Finds the copies among the samples of a run, and how far the samples are from real images."""
     copied = memorization(run.images, subjects.few, completed=run.completed, progress=False)
     features = subjects.features(run.images)
-    own = _distance(features, run.is_valid, subjects)
-    completed = _distance(subjects.features(run.completed), run.is_valid, subjects)
+    own = distance(features, run.is_valid, subjects)
+    completed = distance(subjects.features(run.completed), run.is_valid, subjects)
     return Row(run, copied, features, *own, completed)
 
 
-def _distance(features: np.ndarray, is_valid: np.ndarray, subjects: Subjects) -> Distance:
+def distance(features: np.ndarray, is_valid: np.ndarray, subjects: Subjects) -> Distance:
+    """The Fréchet distance of features of samples, and that in resamples of the noise."""
     spread = resampled(subjects.frechet, features, is_valid=is_valid, resamples=FRECHET_RESAMPLES)
     return Distance(subjects.frechet(features), spread)
 

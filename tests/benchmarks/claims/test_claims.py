@@ -40,6 +40,7 @@ SMALL = {
     "completion": {"samples": 60, "strengths": [0.02], "stops": [0.9], "noise": [0.5],
                    "guide": [0.5], "smooth": [0.1], "points": 2, "earlier": 0.1},
     "efficiency": {"samples": 60, "fewer": [2, 4], "assigned": 60},
+    "gains": {"samples": 60, "numbers of steps": [5, 10]},
     "images": {"samples": 60},
     "seeds": {"samples": 60, "earlier": 0.1},
     "reject": {"samples": 60, "earlier": 0.1, "mixed": 0.1, "clusters": 3, "strengths": [0.02],
