@@ -25,8 +25,18 @@ hypothesis.settings.register_profile("kinetic_jax", deadline=None)
 hypothesis.settings.load_profile("kinetic_jax")
 
 
+DOCS = Path(__file__).parents[1] / "docs"
+
 # Programs that made the files beside them by packages that the tests do without.
 collect_ignore_glob = ["*/make.py"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Pages of the documentation are in the second lane, unless they are asked for by name."""
+    for item in items:
+        if item.path.is_relative_to(DOCS):
+            item.add_marker("long")
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 PROGRAM = Path(__file__).with_name("public_calls.py")
 
 # Names that nobody calls with values of their own.
@@ -99,7 +101,6 @@ def is_named(parameter, message):
     return subject is not None and parameter in re.findall(r"\w+", subject[1])
 
 
-@pytest.mark.long
 def test_each_public_name_has_a_call(told):
     called = {re.match(r"\w+", call)[0] for call in told["calls"]}
     public, apart = set(told["public"]), set.union(*NOT_CALLED.values())

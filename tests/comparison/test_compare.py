@@ -16,6 +16,8 @@ from kinetic_jax.comparison import ModelReport
 from kinetic_jax.copies._checkpoints import snapped
 from kinetic_jax.metrics import Estimate
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(3)
 N = 400
 SCALES = {1: 3.0, 10: 1.5, 100: 0.5}
@@ -60,7 +62,6 @@ def steps_by_hand(scale, num_steps):
     return x0, x, energy, straightness, bending
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("step", SCALES)
 def test_means_of_a_gaussians_flow(step, gaussians):
     model, scale = gaussians[step], SCALES[step]
@@ -141,7 +142,6 @@ def test_snap_is_that_of_copies_against_the_earliest(gaussians):
     np.testing.assert_allclose(gaussians[100].snap.value, by_hand.mean(), rtol=1e-3)
 
 
-@pytest.mark.long
 def test_a_model_of_the_points_copies_and_the_one_before_is_taken(copying):
     of_held_out = kj.memorization(HELD_OUT, POINTS)
     held_out = Estimate(of_held_out.fraction, of_held_out.low, of_held_out.high)
@@ -192,7 +192,6 @@ def test_a_table_in_three_forms_and_a_picture(copying):
     assert "dotted: step 2" in figure._supxlabel.get_text()
 
 
-@pytest.mark.long
 def test_conditions_and_batches_do_not_change_samples():
     """A model whose condition is its mean; one row of conditions is every sample's."""
 
@@ -212,7 +211,6 @@ def test_conditions_and_batches_do_not_change_samples():
         np.testing.assert_allclose(energies, [wanted, 4 * wanted], rtol=1e-5)
 
 
-@pytest.mark.long
 def test_models_that_fail_are_left_out():
     broken = {1: gaussian(1.0), 2: gaussian(1.1), 3: lambda t, x, cond: x * jnp.nan}
     comparison = kj.compare(
@@ -280,7 +278,6 @@ def test_models_before_the_earliest_do_not_snap():
     assert comparison.earliest == "2"
 
 
-@pytest.mark.long
 def test_finished_models_are_kept(tmp_path, monkeypatch):
     """Interrupted at the second model, the same call measures that one alone, to the same end."""
     make = kj.networks.network_field

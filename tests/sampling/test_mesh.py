@@ -263,7 +263,6 @@ np.savez(sys.argv[3], **found)
 """
 
 
-@pytest.mark.long
 def test_two_processes_give_the_same(tmp_path):
     """Over loopback, by JAX's own distributed engine; two devices each."""
     with socket.socket() as free:

@@ -17,6 +17,8 @@ import kinetic_jax.training._fit as fit_module
 from kinetic_jax import cfm_loss, fit, sample
 from kinetic_jax.training._coupling import optimal_pairing
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(1e-2)
 DATA = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
@@ -95,7 +97,6 @@ def order_statistic(i, n):
     return quad(density, -9, 9)[0]
 
 
-@pytest.mark.long
 def test_energy_of_batches_in_one_dimension():
     """½ E||x1 − x0||² = (μ² + 1 + s² − 2 s Σ m_i²/n)/2 with the order statistics m; to W2²/2."""
     mean, scale, number = 1.5, 0.5, 500
@@ -176,7 +177,6 @@ def undisturbed(request):
     return fit(affine(), DATA, num_steps=20, **options), options
 
 
-@pytest.mark.long
 def test_resumed_runs_are_bitwise_the_same(undisturbed, tmp_path):
     want, options = undisturbed
     for steps in (7, 8, 20):
@@ -271,7 +271,6 @@ def test_samples_of_several_arrays(coupling):
     np.testing.assert_allclose(got.field.inner.matrix, want.field.matrix, rtol=1e-5)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_double_precision(coupling, x64):
     data = DATA.astype(np.float64)
@@ -350,7 +349,6 @@ class Straight(eqx.Module):
         return self.m + (self.s - 1) * (x - t * self.m) / (1 - t + t * self.s)
 
 
-@pytest.mark.long
 def test_a_gaussian_is_carried_along_straight_lines():
     """In one dimension the least loss is that of the optimal map, whose energy is W2²/2."""
     mean, scale = 1.5, 0.5

@@ -19,6 +19,8 @@ from kinetic_jax.metrics import efficiency, transport_bounds
 from kinetic_jax.networks import network_field
 from kinetic_jax.training import reflow
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 ADAM = optax.adam(1e-2)
 MEAN = np.array([1.0, -0.5], np.float32)
@@ -90,7 +92,6 @@ def test_pairs_are_noise_and_its_samples(pairs):
     np.testing.assert_array_equal(cond, labels)
 
 
-@pytest.mark.long
 def test_pairs_do_not_depend_on_the_batch(pairs):
     for sample_batch, num_pairs in ((10, 10), (4, 10), (3, 7), (1000, 10)):
         settings = SETTINGS | {"sample_batch": sample_batch, "num_pairs": num_pairs}
@@ -125,7 +126,6 @@ class Parts(eqx.Module):
         return {"a": self.weight * x["b"], "b": -self.weight * x["a"]}
 
 
-@pytest.mark.long
 def test_samples_of_several_arrays(pairs, tmp_path):
     shape = {"a": (2,), "b": (2,)}
     field = Parts(jnp.ones(()))
@@ -345,7 +345,6 @@ def test_folders_of_other_runs_are_refused(tmp_path):
 CENTERS = np.array([[2, 2], [-2, 2], [2, -2], [-2, -2]], np.float32)
 
 
-@pytest.mark.long
 def test_the_folder_is_one_of_load_field(tmp_path):
     net = network_field("mlp", (2,), key=KEY, width=4, depth=1)
     settings = TRAINING | {"num_pairs": 2, "batch_size": 2, "num_steps": 1, "sample_steps": 1}
@@ -353,7 +352,6 @@ def test_the_folder_is_one_of_load_field(tmp_path):
     assert_same(load_field(tmp_path), result.ema_field)
 
 
-@pytest.mark.long
 def test_benamou_brenier():
     """Energy falls from independent pairs to optimal ones in batches; a reflow straightens."""
     rng = np.random.default_rng(0)
@@ -383,7 +381,6 @@ def test_benamou_brenier():
     assert total[1].mean() == pytest.approx(bounds.assignment, rel=0.1)
 
 
-@pytest.mark.long
 def test_straight_pairs_leave_no_excess():
     """x1 = a + s x0 without crossings: a network learns the straight lines alone."""
     x0 = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)

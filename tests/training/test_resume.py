@@ -16,6 +16,8 @@ from kinetic_jax import fit, from_linen, load_field, save_field
 from kinetic_jax.networks import network_field
 from kinetic_jax.training._storage import latest_step
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(1e-2)
 DATA = jax.device_put(np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32))
@@ -74,7 +76,6 @@ def folder(twenty, tmp_path):
     return shutil.copytree(twenty, tmp_path / "run")
 
 
-@pytest.mark.long
 def test_resumed_runs_are_bitwise_the_same(undisturbed, tmp_path):
     for steps in (10, 11, 25, 30):
         result = fit(field(), DATA, num_steps=steps, checkpoint_dir=tmp_path, **SETTINGS)
