@@ -1,7 +1,7 @@
 """Calls of batch-first networks with a batch of one, shared by the fields of Flax networks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +12,7 @@ from kinetic_jax._checks import require
 from kinetic_jax._pytree import as_pytree
 from kinetic_jax._state import State
 from kinetic_jax.fields._protocol import (
+    noting,
     require_function,
     require_one_array,
     takes_step,
@@ -45,17 +46,12 @@ def _row_of_one(output: PyTree[Any], x: Array, name: str) -> Array:
     return output[0].astype(x.dtype)
 
 
-@contextmanager
-def hint(call: str) -> Iterator[None]:
+def hint(call: str) -> AbstractContextManager[None]:
     """Adds to an error of a network what to do if its arguments come in another order."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(
-            "kinetic_jax called the network as (t, x), with cond after x where there is one; "
-            f"if it takes its arguments otherwise, pass {call}, say"
-        )
-        raise
+    return noting(
+        "kinetic_jax called the network as (t, x), with cond after x where there is one; "
+        f"if it takes its arguments otherwise, pass {call}, say"
+    )
 
 
 def checked_call(

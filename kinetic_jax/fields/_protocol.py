@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -80,17 +80,23 @@ class FunctionField(SteppedField):
 
 
 @contextmanager
-def hint_of_cond(cond: PyTree[Any]) -> Iterator[None]:
-    """Adds to an error of a model that was called without a condition that it may need one."""
+def noting(note: str) -> Iterator[None]:
+    """Adds a note to an error."""
     try:
         yield
     except Exception as error:
-        if cond is None:
-            error.add_note(
-                "cond is None: a model that takes labels, or another condition, is called as "
-                "sample(field, x0, cond)"
-            )
+        error.add_note(note)
         raise
+
+
+def hint_of_cond(cond: PyTree[Any]) -> AbstractContextManager[None]:
+    """Adds to an error of a model that was called without a condition that it may need one."""
+    if cond is not None:
+        return nullcontext()
+    return noting(
+        "cond is None: a model that takes labels, or another condition, is called as "
+        "sample(field, x0, cond)"
+    )
 
 
 def as_field(field: object, name: str = "field") -> Field:

@@ -7,7 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.claims import _completion, _goldilocks, _kts, _words
+from benchmarks.claims import (
+    _completion,
+    _efficiency,
+    _gains,
+    _goldilocks,
+    _kts,
+    _seeds,
+    _words,
+)
 from benchmarks.claims._page import END, START
 from kinetic_jax._json import without_nan
 
@@ -157,3 +165,45 @@ def test_into_is_refused_before_anything_is_measured(tmp_path, options):
     refused = CliRunner().invoke(main, ["claims", "all", "--into", str(readme)])
     assert "must have the marks" in refused.output
     assert not (tmp_path / "out").exists()
+
+
+def test_gains_count_clear_rises_alone():
+    def row(steps, name, margin, frechet):
+        changes = {"margin change": margin, "frechet change": frechet}
+        ends = {
+            what: dict(zip(("value", "low", "high"), own, strict=True))
+            for what, own in changes.items()
+        }
+        return {"steps": steps, "name": name} | ends
+
+    rows = [
+        row(10, _gains.NONE, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+        row(10, "SSC", (0.2, 0.1, 0.3), (0.1, -0.1, 0.3)),
+        row(50, "SSC", (0.4, 0.3, 0.5), (0.2, 0.1, 0.3)),
+    ]
+    text = _gains.verdict({"rows": rows})
+    assert (
+        "SSC: the margin is clearly higher at 2 of 2 numbers of steps, the Fréchet distance" in text
+    )
+    assert "at 1 (changes of both: 10 steps +0.20 (+0.10 to +0.30) and +0.10" in text
+    assert _gains.NONE not in text
+
+
+def test_ranges_over_trainings_leave_out_what_is_unknown():
+    known = {"0": {"value": 0.4}, "1": {"value": None}, "2": {"value": -0.1}}
+    ends = _seeds.ranges({"figures": {"energy": known, "excess": {"0": {"value": None}}}})
+    assert ends == {"energy": (-0.1, 0.4)}
+
+
+def test_bounds_are_told_once_for_models_of_the_same_images():
+    bounds = {"floor": 1.0, "gaussian": 2.0, "independent": 4.0, "assignment": 3.0}
+    estimate = {"value": 2.5, "low": 2.4, "high": 2.6}
+    model = {"bounds": bounds | {"num_assigned": 9}, "steps needed": None}
+    model |= dict.fromkeys(("energy", "efficiency", "excess"), estimate)
+    models = {"all images": model, "all images, one reflow": model | {"steps needed": 16}}
+    text = _efficiency.verdict({"tolerance": 0.02, "models": models})
+    assert text.count("has a floor of 1.0") == 1
+    assert text.endswith("2% of the way: 16.")
+    assert "The model: mean E 2.5" in text
+    assert "The model by one reflow: mean E 2.5" in text
+    assert "2% of the way: more than any measured." in text

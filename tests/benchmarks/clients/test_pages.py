@@ -18,7 +18,6 @@ CLIENTS = read_record(RECORD)
 NEEDED = [line for line in importlib.metadata.requires("kinetic_jax") if "extra ==" not in line]
 OWN = {re.match(r"[\w-]+", line)[0] for line in NEEDED}
 LIGHT = [name for name in PAGES if pinned(requirements(name, GALLERY)).keys() <= OWN]
-COMPILING = {"dit", "ddpm"}  # for most of ten seconds on a busy machine
 CONSTRAINTS = GALLERY / "requirements" / "constraints.txt"
 
 
@@ -76,9 +75,7 @@ def test_two_or_more_pages_are_light():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.long] * (n in COMPILING)) for n in LIGHT]
-)
+@pytest.mark.parametrize("name", LIGHT)
 def test_x1_and_energy_are_those_of_a_loop_in_numpy(name):
     # Pages are users' code: Optax's Adam, for one, promotes dtypes.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
