@@ -130,6 +130,15 @@ def test_every_public_name_has_a_page(load):
             assert id(thing) in described or not is_ours, (module, name)
 
 
+def test_records_come_after_what_returns_them(load):
+    page = load("api_pages").page("kinetic_jax.metrics")
+    functions, records = page.split("Results and records")
+    for name in ("roc_auc", "transport_bounds", "FrechetReference"):
+        assert f"kinetic_jax.metrics.{name}\n" in functions
+    for name in ("RocAuc", "TransportBounds"):
+        assert f"kinetic_jax.metrics.{name}\n" in records
+
+
 def test_docstrings_become_markup_that_reads_the_same(load):
     text = (
         "|x| of `(batch, *event)` and x_i*\n\n>>> 2 * 3\n6\n\n| a | b |\n|---|---|\n| 1 | `c` |\n"
